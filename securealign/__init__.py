@@ -1,0 +1,3 @@
+"""Secure linear alignment: one organisation's classifier on another's embeddings, under encryption."""
+
+__version__ = "0.1.0"

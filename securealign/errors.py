@@ -1,0 +1,142 @@
+"""One exception tree and one catalogue of error codes.
+
+Every failure carries an `ErrorCode`. Its sentence is all that a peer ever sees; the message and the hint of the
+exception are for the local user, and neither may contain key material, embeddings or texts.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes of every command."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    INPUT = 3
+    REFUSED = 4
+    NETWORK = 5
+    UNAVAILABLE = 6
+
+
+class ErrorCode(Enum):
+    """What went wrong: (number on the wire, sentence a peer may see, exit code)."""
+
+    INTERNAL = (1, "An internal fault ended the session; its operator finds the cause in the local log.", ExitCode.INTERNAL)
+    VERSION_UNSUPPORTED = (2, "The parties share no protocol version; upgrade the older one.", ExitCode.REFUSED)
+    SUITE_UNKNOWN = (3, "The parties share no encryption suite; compare the suites both sides allow.", ExitCode.REFUSED)
+    SUITE_REFUSED = (4, "Policy refuses this suite here; 'plaintext' is for loopback and simulation only.", ExitCode.REFUSED)
+    PARAMETERS_MISMATCH = (5, "The parties hold different parameters for the agreed suite; run the same release.", ExitCode.REFUSED)
+    DATASET_MISMATCH = (6, "The parties hold different public texts, or another order of them; exchange the file again.", ExitCode.REFUSED)
+    SHAPE_MISMATCH = (7, "A matrix has another shape than the handshake agreed on.", ExitCode.REFUSED)
+    TOO_FEW_ROWS = (8, "There are too few public rows for the provider's policy; use more public texts.", ExitCode.REFUSED)
+    LIMIT_EXCEEDED = (9, "A declared size exceeds the limits of the peer; reduce it or agree on other limits.", ExitCode.REFUSED)
+    FRAME_MALFORMED = (10, "A frame was truncated or is not a message of this protocol.", ExitCode.REFUSED)
+    FRAME_TOO_LARGE = (11, "A frame is larger than the protocol allows.", ExitCode.REFUSED)
+    CIPHERTEXT_MALFORMED = (12, "A ciphertext has a wrong length, header, key or session.", ExitCode.REFUSED)
+    COEFFICIENT_OUT_OF_RANGE = (13, "A ciphertext holds a coefficient outside its modulus.", ExitCode.REFUSED)
+    UNEXPECTED_MESSAGE = (14, "A message arrived that this state of the session does not allow.", ExitCode.REFUSED)
+    SEQUENCE_BROKEN = (15, "A message arrived out of sequence.", ExitCode.REFUSED)
+    SLOT_REUSED = (16, "A query slot was used a second time for another query; the second query is refused.", ExitCode.REFUSED)
+    QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this session is used up.", ExitCode.REFUSED)
+    TRANSCRIPT_MISMATCH = (18, "The transcripts of the parties differ; do not use the result.", ExitCode.REFUSED)
+    WRONG_ROLE = (19, "The peer's certificate is for another role; each party needs the bundle of its own role.", ExitCode.NETWORK)
+    PEER_UNTRUSTED = (20, "The peer's certificate was not issued by a trusted authority.", ExitCode.NETWORK)
+    PEER_UNREACHABLE = (21, "The peer could not be reached.", ExitCode.NETWORK)
+    CONNECTION_LOST = (22, "The connection to the peer was lost during the session.", ExitCode.NETWORK)
+    DEADLINE_EXCEEDED = (23, "The session did not finish within its deadline.", ExitCode.NETWORK)
+    SERVER_BUSY = (24, "The provider serves its maximum number of sessions; try again later.", ExitCode.NETWORK)
+    CANCELLED = (25, "The session was cancelled.", ExitCode.NETWORK)
+    CONFIGURATION_INVALID = (26, "The configuration is not valid.", ExitCode.USAGE)
+    INPUT_INVALID = (27, "The input is not valid.", ExitCode.INPUT)
+    NON_FINITE_INPUT = (28, "A matrix holds NaN or infinite values.", ExitCode.INPUT)
+    FILE_INVALID = (29, "A file is missing, unreadable or not what it should be.", ExitCode.INPUT)
+    PLAN_INFEASIBLE = (30, "The suite's modulus cannot hold this computation.", ExitCode.USAGE)
+    SUITE_UNAVAILABLE = (31, "The suite cannot run in this environment.", ExitCode.UNAVAILABLE)
+    DEPENDENCY_MISSING = (32, "An optional dependency is not installed.", ExitCode.UNAVAILABLE)
+    ASSET_UNAVAILABLE = (33, "A model or data set could not be fetched.", ExitCode.UNAVAILABLE)
+
+    def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
+        self.number = number
+        self.sentence = sentence
+        self.exit_code = exit_code
+
+    @classmethod
+    def from_number(cls, number: int) -> ErrorCode:
+        """Return the code with this wire number, `INTERNAL` for one that this release does not know."""
+        return next((code for code in cls if code.number == number), cls.INTERNAL)
+
+
+class SecurealignError(Exception):
+    """Base of all errors: a code, a message for the local user, and a hint that says what to do next."""
+
+    default_code = ErrorCode.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "", code: ErrorCode | None = None) -> None:
+        super().__init__(f"{message} {hint}".rstrip())
+        self.code = code or self.default_code
+        self.message = message
+        self.hint = hint
+
+
+class ConfigurationError(SecurealignError):
+    """A setting, flag or parameter that the local user can correct."""
+
+    default_code = ErrorCode.CONFIGURATION_INVALID
+
+
+class InputError(SecurealignError):
+    """Data given by the local user that cannot be used: wrong shape, NaN, unreadable file."""
+
+    default_code = ErrorCode.INPUT_INVALID
+
+
+class SuiteError(SecurealignError):
+    """An encryption suite that is unknown, refused, unavailable or asked for more than it can do."""
+
+    default_code = ErrorCode.SUITE_UNKNOWN
+
+
+class CiphertextError(SecurealignError):
+    """Bytes of a peer that are not a well-formed ciphertext or key of the agreed suite."""
+
+    default_code = ErrorCode.CIPHERTEXT_MALFORMED
+
+
+class LocalProtocolError(SecurealignError):
+    """This program asked its own protocol machine for something the protocol forbids."""
+
+    default_code = ErrorCode.UNEXPECTED_MESSAGE
+
+
+class RemoteProtocolError(SecurealignError):
+    """The peer sent something the protocol forbids."""
+
+    default_code = ErrorCode.UNEXPECTED_MESSAGE
+
+
+class PeerAborted(SecurealignError):
+    """The peer ended the session and said why."""
+
+    def __init__(self, code: ErrorCode) -> None:
+        super().__init__(f"The peer ended the session: {code.sentence}", code=code)
+
+
+class TransportError(SecurealignError):
+    """The connection failed: unreachable, untrusted, lost, late or busy."""
+
+    default_code = ErrorCode.CONNECTION_LOST
+
+
+class DependencyError(SecurealignError):
+    """An optional package is missing; the hint names the extra to install."""
+
+    default_code = ErrorCode.DEPENDENCY_MISSING
+
+
+class AssetError(SecurealignError):
+    """A model or data set that could not be fetched or failed its checksum."""
+
+    default_code = ErrorCode.ASSET_UNAVAILABLE
