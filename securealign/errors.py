@@ -24,25 +24,57 @@ class ExitCode(IntEnum):
 class ErrorCode(Enum):
     """What went wrong: (number on the wire, sentence a peer may see, exit code)."""
 
-    INTERNAL = (1, "An internal fault ended the session; its operator finds the cause in the local log.", ExitCode.INTERNAL)
+    INTERNAL = (
+        1,
+        "An internal fault ended the session; its operator finds the cause in the local log.",
+        ExitCode.INTERNAL,
+    )
     VERSION_UNSUPPORTED = (2, "The parties share no protocol version; upgrade the older one.", ExitCode.REFUSED)
     SUITE_UNKNOWN = (3, "The parties share no encryption suite; compare the suites both sides allow.", ExitCode.REFUSED)
-    SUITE_REFUSED = (4, "Policy refuses this suite here; 'plaintext' is for loopback and simulation only.", ExitCode.REFUSED)
-    PARAMETERS_MISMATCH = (5, "The parties hold different parameters for the agreed suite; run the same release.", ExitCode.REFUSED)
-    DATASET_MISMATCH = (6, "The parties hold different public texts, or another order of them; exchange the file again.", ExitCode.REFUSED)
+    SUITE_REFUSED = (
+        4,
+        "Policy refuses this suite here; 'plaintext' is for loopback and simulation only.",
+        ExitCode.REFUSED,
+    )
+    PARAMETERS_MISMATCH = (
+        5,
+        "The parties hold different parameters for the agreed suite; run the same release.",
+        ExitCode.REFUSED,
+    )
+    DATASET_MISMATCH = (
+        6,
+        "The parties hold different public texts, or another order of them; exchange the file again.",
+        ExitCode.REFUSED,
+    )
     SHAPE_MISMATCH = (7, "A matrix has another shape than the handshake agreed on.", ExitCode.REFUSED)
-    TOO_FEW_ROWS = (8, "There are too few public rows for the provider's policy; use more public texts.", ExitCode.REFUSED)
-    LIMIT_EXCEEDED = (9, "A declared size exceeds the limits of the peer; reduce it or agree on other limits.", ExitCode.REFUSED)
+    TOO_FEW_ROWS = (
+        8,
+        "There are too few public rows for the provider's policy; use more public texts.",
+        ExitCode.REFUSED,
+    )
+    LIMIT_EXCEEDED = (
+        9,
+        "A declared size exceeds the limits of the peer; reduce it or agree on other limits.",
+        ExitCode.REFUSED,
+    )
     FRAME_MALFORMED = (10, "A frame was truncated or is not a message of this protocol.", ExitCode.REFUSED)
     FRAME_TOO_LARGE = (11, "A frame is larger than the protocol allows.", ExitCode.REFUSED)
     CIPHERTEXT_MALFORMED = (12, "A ciphertext has a wrong length, header, key or session.", ExitCode.REFUSED)
     COEFFICIENT_OUT_OF_RANGE = (13, "A ciphertext holds a coefficient outside its modulus.", ExitCode.REFUSED)
     UNEXPECTED_MESSAGE = (14, "A message arrived that this state of the session does not allow.", ExitCode.REFUSED)
     SEQUENCE_BROKEN = (15, "A message arrived out of sequence.", ExitCode.REFUSED)
-    SLOT_REUSED = (16, "A query slot was used a second time for another query; the second query is refused.", ExitCode.REFUSED)
+    SLOT_REUSED = (
+        16,
+        "A query slot was used a second time for another query; the second query is refused.",
+        ExitCode.REFUSED,
+    )
     QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this session is used up.", ExitCode.REFUSED)
     TRANSCRIPT_MISMATCH = (18, "The transcripts of the parties differ; do not use the result.", ExitCode.REFUSED)
-    WRONG_ROLE = (19, "The peer's certificate is for another role; each party needs the bundle of its own role.", ExitCode.NETWORK)
+    WRONG_ROLE = (
+        19,
+        "The peer's certificate is for another role; each party needs the bundle of its own role.",
+        ExitCode.NETWORK,
+    )
     PEER_UNTRUSTED = (20, "The peer's certificate was not issued by a trusted authority.", ExitCode.NETWORK)
     PEER_UNREACHABLE = (21, "The peer could not be reached.", ExitCode.NETWORK)
     CONNECTION_LOST = (22, "The connection to the peer was lost during the session.", ExitCode.NETWORK)

@@ -1,0 +1,45 @@
+"""The only source of secret randomness: a CSPRNG behind a one-method interface.
+
+Tests inject a seeded source to make transcripts reproducible; nothing in this package offers one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+#: Below this size the operating system is asked directly; above it, it keys one AES-256-CTR stream per call.
+_DIRECT_BYTES = 1024
+
+
+class Entropy(Protocol):
+    """A source of uniform random bytes."""
+
+    def octets(self, count: int) -> npt.NDArray[np.uint8]:
+        """Return `count` fresh random bytes, shape (count,)."""
+        ...
+
+
+def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint8]:
+    """Return bytes `offset` to `offset + count` of the AES-256-CTR stream under `key`; offset is a multiple of 16."""
+    if offset % 16:
+        raise ValueError("the offset of a keystream is a multiple of the block size, 16 bytes")
+    encryptor = Cipher(algorithms.AES(key), modes.CTR((offset // 16).to_bytes(16, "big"))).encryptor()
+    out = np.zeros(count, dtype=np.uint8)
+    # CTR mode is a stream cipher: encrypting the zeros in place leaves the keystream, without a second buffer.
+    encryptor.update_into(out.data, out.data)
+    return out
+
+
+class SystemEntropy:
+    """Randomness of the operating system, stretched by AES-256-CTR under a fresh key for every large request."""
+
+    def octets(self, count: int) -> npt.NDArray[np.uint8]:
+        """Return `count` fresh random bytes, shape (count,)."""
+        if count <= _DIRECT_BYTES:
+            return np.frombuffer(secrets.token_bytes(count), dtype=np.uint8)
+        return keystream(secrets.token_bytes(32), count)

@@ -1,0 +1,188 @@
+"""What a suite is: two jobs, each split between a party that holds keys and a party that evaluates.
+
+A **covariance** multiplies the provider's public-data embeddings with the client's encrypted ones. A **head** applies
+the provider's linear layer to encrypted queries in slots that are used once. An evaluator is made without any secret
+key and has no way to receive one. All byte strings are opaque to the protocol, which only knows their largest sizes; a
+suite checks what a peer sent before it uses it and raises `CiphertextError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..matrices import FloatMatrix, Rows
+from .entropy import Entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteInfo:
+    """What a suite offers and promises."""
+
+    #: Name in configurations and in the handshake, such as "lwe".
+    name: str
+    #: Name of the parameter set, such as "lwe-128".
+    parameter_set: str
+    #: SHA-256 of all parameters, 32 bytes.
+    parameter_digest: bytes
+    #: Estimated security in bits, classical and post-quantum; 0 means none.
+    classical_bits: int
+    quantum_bits: int
+    #: Whether results are exact up to the rounding of inputs, without approximation noise that depends on the data.
+    exact: bool
+    #: Whether an answer hides everything about the provider's operand except the product itself.
+    function_private: bool
+    #: Whether work before the query is known makes the online phase cheaper.
+    offline_phase: bool
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether the suite protects anything at all."""
+        return self.classical_bits > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovarianceShape:
+    """Dimensions of one training session; `client_dim` counts the constant column."""
+
+    rows: int
+    provider_dim: int
+    client_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape:
+    """Dimensions of one inference session; `slots` queries fit in a pool."""
+
+    features: int
+    classes: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Largest sizes in bytes of what travels; the receiver refuses more before it allocates."""
+
+    key: int
+    result: int
+
+
+@dataclass(frozen=True)
+class EncryptedRows:
+    """`count` encrypted rows starting at row `first`."""
+
+    first: int
+    count: int
+    data: bytes
+
+
+class CovarianceEncryptor(Protocol):
+    """The client's side of a covariance: owns the secret key and its rows."""
+
+    def key_material(self) -> bytes:
+        """Return the public part of the key."""
+        ...
+
+    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+        """Yield all rows in order, encrypted, in pieces of at most `max_bytes`."""
+        ...
+
+    def decrypt(self, result: bytes) -> FloatMatrix:
+        """Return Z_A^T Z_B, shape (provider_dim, client_dim); raises `CiphertextError` for malformed bytes."""
+        ...
+
+
+class CovarianceEvaluator(Protocol):
+    """The provider's side of a covariance: owns its rows and sees ciphertexts only."""
+
+    def accept_key(self, key: bytes) -> None:
+        """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
+        ...
+
+    def absorb(self, rows: EncryptedRows) -> None:
+        """Multiply the next rows with the provider's own; raises `CiphertextError` for malformed bytes."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return the encrypted product of all rows, sanitised; call once."""
+        ...
+
+
+class HeadEncryptor(Protocol):
+    """The client's side of a head: owns the secret key and the queries."""
+
+    def key_material(self) -> bytes:
+        """Return the public part of the key."""
+        ...
+
+    def load_pool(self, pool: int, data: bytes) -> None:
+        """Take the provider's offline material of a pool; raises `CiphertextError` for malformed bytes."""
+        ...
+
+    def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
+        """Encrypt queries of shape (count, features) into consecutive slots that were never used before."""
+        ...
+
+    def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
+        """Return the logits of the queries in these slots, shape (count, classes)."""
+        ...
+
+
+class HeadEvaluator(Protocol):
+    """The provider's side of a head: owns weight and bias and sees ciphertexts only."""
+
+    def accept_key(self, key: bytes) -> None:
+        """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
+        ...
+
+    def prepare(self, pool: int) -> bytes:
+        """Return the offline material of a pool; empty for a suite without an offline phase."""
+        ...
+
+    def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
+        """Return the encrypted logits of `count` queries, sanitised; raises `CiphertextError` for malformed bytes."""
+        ...
+
+    def retire(self, pool: int) -> None:
+        """Forget a pool."""
+        ...
+
+
+class Suite(Protocol):
+    """A suite under one parameter set: makes the four parties of its two jobs."""
+
+    @property
+    def info(self) -> SuiteInfo:
+        """What the suite offers."""
+        ...
+
+    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+        """Return the largest sizes of a covariance's key and result."""
+        ...
+
+    def head_sizes(self, shape: HeadShape) -> Sizes:
+        """Return the largest sizes of a head's key and of the offline material of one pool."""
+        ...
+
+    def covariance_encryptor(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> CovarianceEncryptor:
+        """Make the client's side for `rows` of shape (shape.rows, shape.client_dim)."""
+        ...
+
+    def covariance_evaluator(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> CovarianceEvaluator:
+        """Make the provider's side for `rows` of shape (shape.rows, shape.provider_dim)."""
+        ...
+
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> HeadEncryptor:
+        """Make the client's side."""
+        ...
+
+    def head_evaluator(
+        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+    ) -> HeadEvaluator:
+        """Make the provider's side for `weight` of shape (features, classes) and `bias` of shape (classes,)."""
+        ...

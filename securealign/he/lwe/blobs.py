@@ -1,0 +1,59 @@
+"""The header that binds every byte string of the suite to its parameters, session, key and place.
+
+A receiver knows the header it expects and compares all of it, and the exact length, before it touches the body.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ...errors import CiphertextError
+from .parameters import LweParameters
+
+_LAYOUT = struct.Struct("<4sBB2x16s16s16sQII")
+HEADER_BYTES = _LAYOUT.size
+_MAGIC = b"SLWE"
+_FORMAT = 1
+#: Part of a digest kept in a header.
+_TAG_BYTES = 16
+
+
+class Kind(IntEnum):
+    """What a blob holds."""
+
+    COVARIANCE_KEY = 1
+    COVARIANCE_ROWS = 2
+    COVARIANCE_RESULT = 3
+    HEAD_KEY = 4
+    HEAD_POOL = 5
+    HEAD_QUERY = 6
+    HEAD_ANSWER = 7
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What all blobs under one key have in common; the key's own blob carries an empty `key`."""
+
+    parameters: LweParameters
+    session: bytes
+    key: bytes = b""
+
+    def seal(self, kind: Kind, body: bytes, *, index: int = 0, rows: int, columns: int) -> bytes:
+        """Return header and body; `index` is the first row, pool or slot that the blob stands for."""
+        return self._header(kind, index, rows, columns) + body
+
+    def open(self, kind: Kind, data: bytes, length: int, *, index: int = 0, rows: int, columns: int) -> memoryview:
+        """Return the body of `data`; raises `CiphertextError` unless header and body length are the expected ones."""
+        if len(data) != HEADER_BYTES + length:
+            raise CiphertextError(f"A {kind.name} blob has {len(data)} bytes, expected {HEADER_BYTES + length}.")
+        if data[:HEADER_BYTES] != self._header(kind, index, rows, columns):
+            raise CiphertextError(f"A {kind.name} blob was made for other parameters, session, key or position.")
+        return memoryview(data)[HEADER_BYTES:]
+
+    def _header(self, kind: Kind, index: int, rows: int, columns: int) -> bytes:
+        tag = self.parameters.digest[:_TAG_BYTES]
+        return _LAYOUT.pack(
+            _MAGIC, _FORMAT, kind, tag, self.session[:_TAG_BYTES], self.key[:_TAG_BYTES], index, rows, columns
+        )

@@ -1,0 +1,153 @@
+"""Training under `lwe`: the product of the provider's rows and the client's, streamed in tiles.
+
+The client's message is M = Z_B with each column scaled to the full modulus; the provider's operand is U = Z_A^T with
+each feature scaled to `OPERAND_NORM`. The scales of U travel with the result, those of M never leave the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...errors import CiphertextError
+from ...matrices import FloatMatrix, Rows
+from ..entropy import Entropy
+from ..interface import CovarianceShape, EncryptedRows
+from .blobs import HEADER_BYTES, Kind
+from .evaluation import flooded, rerandomisation
+from .keys import PublicKey, SecretKey
+from .parameters import LOG_ANSWER_MODULUS, LweParameters
+from .planner import OPERAND_NORM, Plan
+from .products import TILE_ROWS, IntegerProduct
+from .residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
+from .scales import largest_exponents
+
+_ROWS_PURPOSE = "rows"
+_EXPONENT_BYTES = 2
+
+
+def covariance_plan(parameters: LweParameters, shape: CovarianceShape) -> Plan:
+    """Return the bit budget of a covariance; raises `SuiteError` when it does not fit."""
+    return Plan(parameters, left=shape.provider_dim, terms=shape.rows, width=shape.client_dim)
+
+
+def result_bytes(plan: Plan) -> int:
+    """Return the size of an encrypted covariance."""
+    return HEADER_BYTES + plan.left * _EXPONENT_BYTES + plan.hint_bytes + plan.answer_bytes
+
+
+class LweCovarianceEncryptor:
+    """The client's side: a fresh secret key per session, one row of public randomness per row."""
+
+    def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
+        self._plan = plan
+        self._rows = rows
+        norms, _ = rows.column_norms_and_peaks()
+        self._exponents = largest_exponents(norms, plan.message_norm)
+        self._key = SecretKey(plan, Kind.COVARIANCE_KEY, session, entropy)
+        self._matrix = self._key.matrix(_ROWS_PURPOSE)
+
+    def key_material(self) -> bytes:
+        """Return seeds and P."""
+        return self._key.public
+
+    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+        """Yield A S + E + M in pieces; the caller iterates once, since a row of A may mask one message only."""
+        width = self._plan.row_bytes
+        piece = (max_bytes - HEADER_BYTES) // width
+        for start in range(0, self._plan.terms, TILE_ROWS):
+            block = self._rows.block(start, min(start + TILE_ROWS, self._plan.terms))
+            messages = np.rint(np.ldexp(block, self._exponents)).astype(np.int64)
+            tile = pack(self._key.encrypt(self._matrix, start, messages))
+            for offset in range(0, len(block), piece):
+                count = min(piece, len(block) - offset)
+                body = tile[offset * width : (offset + count) * width]
+                first = start + offset
+                data = self._key.binding.seal(
+                    Kind.COVARIANCE_ROWS, body, index=first, rows=count, columns=self._plan.width
+                )
+                yield EncryptedRows(first, count, data)
+
+    def decrypt(self, result: bytes) -> FloatMatrix:
+        """Return Z_A^T Z_B as float64, shape (left, width)."""
+        plan = self._plan
+        body = self._key.binding.open(
+            Kind.COVARIANCE_RESULT,
+            result,
+            result_bytes(plan) - HEADER_BYTES,
+            rows=plan.left,
+            columns=plan.width,
+        )
+        scales_end = plan.left * _EXPONENT_BYTES
+        hint_end = scales_end + plan.hint_bytes
+        left_exponents = np.frombuffer(body[:scales_end], dtype="<i2").astype(np.int64)
+        hint = unpack_answer(body[scales_end:hint_end], (plan.left, plan.parameters.dimension))
+        answer = unpack_answer(body[hint_end:], (plan.left, plan.width))
+        values = self._key.unmask(hint, answer)
+        scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - self._exponents
+        product: FloatMatrix = np.ldexp(values.astype(np.float64), scale - left_exponents[:, None])
+        return product
+
+
+class LweCovarianceEvaluator:
+    """The provider's side: accumulates U [A | C] and sanitises once."""
+
+    def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
+        self._plan = plan
+        self._session = session
+        self._rows = rows
+        self._entropy = entropy
+        norms, peaks = rows.column_norms_and_peaks()
+        self._exponents = largest_exponents(norms, OPERAND_NORM, peaks, plan.peak)
+        self._tile = np.empty((min(TILE_ROWS, plan.terms), plan.row_bytes), dtype=np.uint8)
+        self._absorbed = 0
+
+    def accept_key(self, key: bytes) -> None:
+        """Check and take the client's public key."""
+        plan = self._plan
+        self._key = PublicKey(plan, Kind.COVARIANCE_KEY, self._session, key)
+        self._matrix = self._key.matrix(_ROWS_PURPOSE)
+        self._product = IntegerProduct(plan.left, plan.parameters.dimension + plan.width, plan.parameters.log_q)
+
+    def absorb(self, rows: EncryptedRows) -> None:
+        """Check the next rows and multiply them once a tile is full."""
+        if rows.first != self._absorbed or rows.first + rows.count > self._plan.terms:
+            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
+        body = self._key.binding.open(
+            Kind.COVARIANCE_ROWS,
+            rows.data,
+            rows.count * self._plan.row_bytes,
+            index=rows.first,
+            rows=rows.count,
+            columns=self._plan.width,
+        )
+        block = np.frombuffer(body, dtype=np.uint8).reshape(rows.count, self._plan.row_bytes)
+        while len(block):
+            start = self._absorbed % TILE_ROWS
+            taken = min(TILE_ROWS - start, len(block))
+            self._tile[start : start + taken] = block[:taken]
+            self._absorbed += taken
+            block = block[taken:]
+            if start + taken == TILE_ROWS or self._absorbed == self._plan.terms:
+                self._multiply(start + taken)
+
+    def _multiply(self, count: int) -> None:
+        first = self._absorbed - count
+        ciphertext = unpack(self._tile[:count], self._plan.width, self._plan.parameters.log_q)
+        public = planes(self._matrix.rows(first, count), self._matrix.columns)
+        operand = np.rint(np.ldexp(self._rows.block(first, first + count), self._exponents))
+        self._product.add(operand, [public, ciphertext])
+
+    def finish(self) -> bytes:
+        """Return the scales of U, then H and Y modulo 2^40."""
+        plan = self._plan
+        if self._absorbed != plan.terms:
+            raise CiphertextError(f"{self._absorbed} of {plan.terms} rows have arrived.")
+        n, log_q = plan.parameters.dimension, plan.parameters.log_q
+        masked = add(self._product.result(), rerandomisation(plan, self._key, self._entropy), log_q)
+        del self._product
+        hint = switch_modulus(masked.columns(slice(0, n)), log_q)
+        answer = switch_modulus(flooded(plan, masked.columns(slice(n, None)), self._entropy), log_q)
+        body = self._exponents.astype("<i2").tobytes() + pack_answer(hint) + pack_answer(answer)
+        return self._key.binding.seal(Kind.COVARIANCE_RESULT, body, rows=plan.left, columns=plan.width)

@@ -1,0 +1,35 @@
+"""What the provider does to an answer so that it shows the product and nothing else.
+
+An answer (H, Y) starts as (U A, U C). Re-randomising adds R [A' | P] for a fresh ternary R and an error E1 to H;
+flooding adds F, uniform and 2^40 times as wide as the noise, to Y. Simulator: given U M alone, draw H uniform and
+output Y = H S + F + U M. H is pseudorandom because (A', R A' + E1) is LWE with secret R, in as many independent samples
+as H has columns; Y differs from the simulation by the noise U E + R E' - E1 S, which F hides up to 2^-40 in each
+coefficient. A' is expanded by the provider from a seed and the session, never taken from the wire.
+"""
+
+from __future__ import annotations
+
+from ..entropy import Entropy
+from . import sampling
+from .keys import PublicKey
+from .planner import Plan
+from .products import TernaryProduct
+from .residues import Residues, reduce
+
+
+def rerandomisation(plan: Plan, key: PublicKey, entropy: Entropy) -> Residues:
+    """Return [R A' + E1 | R P] modulo q, shape (left, n + width), for fresh R and E1."""
+    n = plan.parameters.dimension
+    left = sampling.ternary(entropy, (plan.left, n))
+    product = TernaryProduct(plan.left, n + plan.width, plan.parameters.log_q)
+    for first, count in key.mask_tiles():
+        product.add(left[:, first : first + count], key.mask_tile(first, count))
+    low, high = product.result()
+    low[:, :n] += sampling.gaussian(entropy, (plan.left, n))
+    return reduce(low, high, plan.parameters.log_q)
+
+
+def flooded(plan: Plan, answer: Residues, entropy: Entropy) -> Residues:
+    """Return an answer plus a fresh flood."""
+    noise = sampling.flood(entropy, (answer.low.shape[0], answer.low.shape[1]), plan.flood_bits)
+    return reduce(answer.low + noise, answer.high, plan.parameters.log_q)

@@ -1,0 +1,182 @@
+"""Inference under `lwe`: the provider's layer on encrypted queries, with all but a vector addition done beforehand.
+
+U holds the weight and the bias as one more term; a query is the column [z; 1]. A pool is a fresh A (d_A + 1 rows) for
+all slots. Offline, the provider sends H and keeps R P, the client keeps A S + E and H S. Online, a slot costs one
+addition each way. A slot masks one query: the protocol machines of both parties see to that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import CiphertextError, LocalProtocolError
+from ...matrices import FloatMatrix
+from ..entropy import Entropy
+from ..interface import HeadShape
+from .blobs import HEADER_BYTES, Kind
+from .evaluation import flooded, rerandomisation
+from .keys import PublicKey, SecretKey
+from .parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
+from .planner import OPERAND_NORM, Plan
+from .products import TILE_ROWS, IntegerProduct, Planes
+from .residues import (
+    IntMatrix,
+    Residues,
+    add,
+    centre,
+    pack,
+    pack_answer,
+    planes,
+    reduce,
+    switch_modulus,
+    unpack,
+    unpack_answer,
+)
+from .scales import largest_exponents
+
+_EXPONENT_BYTES = 2
+
+
+def head_plan(parameters: LweParameters, shape: HeadShape) -> Plan:
+    """Return the bit budget of a head; raises `SuiteError` when it does not fit."""
+    return Plan(parameters, left=shape.classes, terms=shape.features + 1, width=shape.slots)
+
+
+def pool_bytes(plan: Plan) -> int:
+    """Return the size of the offline material of one pool."""
+    return HEADER_BYTES + _EXPONENT_BYTES + plan.hint_bytes
+
+
+def _purpose(pool: int) -> str:
+    return f"pool {pool}"
+
+
+def _place(plan: Plan, pool: int, first_slot: int) -> int:
+    """Return the header index of a slot: its number in the sequence of all pools."""
+    return pool * plan.width + first_slot
+
+
+class _ClientPool(NamedTuple):
+    masks: Residues
+    unmasks: IntMatrix
+    exponent: int
+    query_exponents: dict[int, int]
+
+
+class LweHeadEncryptor:
+    """The client's side: one secret for all pools of a session, fresh public randomness for each."""
+
+    def __init__(self, plan: Plan, session: bytes, entropy: Entropy) -> None:
+        self._plan = plan
+        self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
+        self._pools: dict[int, _ClientPool] = {}
+
+    def key_material(self) -> bytes:
+        """Return seeds and P."""
+        return self._key.public
+
+    def load_pool(self, pool: int, data: bytes) -> None:
+        """Check H, then prepare A S + E and H S for every slot."""
+        plan = self._plan
+        body = self._key.binding.open(
+            Kind.HEAD_POOL, data, pool_bytes(plan) - HEADER_BYTES, index=pool, rows=plan.left, columns=plan.width
+        )
+        exponent = int(np.frombuffer(body[:_EXPONENT_BYTES], dtype="<i2")[0])
+        hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
+        zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
+        masks = self._key.encrypt(self._key.matrix(_purpose(pool)), 0, zeros)
+        self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {})
+
+    def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
+        """Add the scaled queries, shape (count, features), to the masks of their slots."""
+        plan, state = self._plan, self._pools[pool]
+        columns = np.hstack([queries, np.ones((len(queries), 1))]).T
+        exponents = largest_exponents(np.linalg.norm(columns, axis=0), plan.message_norm)
+        slots = range(first_slot, first_slot + len(queries))
+        if any(slot in state.query_exponents for slot in slots):
+            raise LocalProtocolError("A slot cannot mask a second query.", hint="Prepare another pool.")
+        state.query_exponents.update(zip(slots, exponents.tolist(), strict=True))
+        messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64)
+        masks = state.masks.columns(slice(slots.start, slots.stop))
+        body = pack(reduce(masks.low + messages, masks.high, plan.parameters.log_q))
+        index = _place(plan, pool, first_slot)
+        return self._key.binding.seal(Kind.HEAD_QUERY, body, index=index, rows=plan.terms, columns=len(queries))
+
+    def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
+        """Return the logits of the queries that begin at `first_slot`, shape (count, classes)."""
+        plan, state = self._plan, self._pools[pool]
+        count = (len(answer) - HEADER_BYTES) // (plan.left * ANSWER_BYTES)
+        body = self._key.binding.open(
+            Kind.HEAD_ANSWER,
+            answer,
+            plan.left * count * ANSWER_BYTES,
+            index=_place(plan, pool, first_slot),
+            rows=plan.left,
+            columns=count,
+        )
+        slots = slice(first_slot, first_slot + count)
+        values = centre(unpack_answer(body, (plan.left, count)) - state.unmasks[:, slots])
+        exponents = np.array([state.query_exponents[slot] for slot in range(slots.start, slots.stop)], dtype=np.int64)
+        scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - exponents - state.exponent
+        logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
+        return logits
+
+
+class LweHeadEvaluator:
+    """The provider's side: owns U and a mask per pool."""
+
+    def __init__(self, plan: Plan, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy) -> None:
+        self._plan = plan
+        self._session = session
+        self._entropy = entropy
+        terms = np.vstack([weight, bias])
+        # One scale for all classes: their norms stay between the provider and its head.
+        norms, peaks = np.linalg.norm(terms, axis=0).max(keepdims=True), np.abs(terms).max(keepdims=True).ravel()
+        self._exponent = int(largest_exponents(norms, OPERAND_NORM, peaks, plan.peak)[0])
+        self._operand = np.rint(np.ldexp(terms, self._exponent))
+        self._masks: dict[int, Residues] = {}
+
+    def accept_key(self, key: bytes) -> None:
+        """Check and take the client's public key."""
+        self._key = PublicKey(self._plan, Kind.HEAD_KEY, self._session, key)
+
+    def prepare(self, pool: int) -> bytes:
+        """Return H = U A + R A' + E1 for a pool and keep R P."""
+        plan = self._plan
+        n, log_q = plan.parameters.dimension, plan.parameters.log_q
+        matrix = self._key.matrix(_purpose(pool))
+        mask = rerandomisation(plan, self._key, self._entropy)
+        product = self._multiply([planes(matrix.rows(0, plan.terms), n)], n)
+        hint = switch_modulus(add(product, mask.columns(slice(0, n)), log_q), log_q)
+        self._masks[pool] = mask.columns(slice(n, None))
+        body = np.array([self._exponent], dtype="<i2").tobytes() + pack_answer(hint)
+        return self._key.binding.seal(Kind.HEAD_POOL, body, index=pool, rows=plan.left, columns=plan.width)
+
+    def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
+        """Return Y = U C + R P + F modulo 2^40 for `count` slots."""
+        plan = self._plan
+        if pool not in self._masks or not 0 <= first_slot < first_slot + count <= plan.width:
+            raise CiphertextError("A query names slots that no live pool has.")
+        index = _place(plan, pool, first_slot)
+        body = self._key.binding.open(
+            Kind.HEAD_QUERY, query, plan.terms * count * RESIDUE_BYTES, index=index, rows=plan.terms, columns=count
+        )
+        rows = np.frombuffer(body, dtype=np.uint8).reshape(plan.terms, count * RESIDUE_BYTES)
+        product = self._multiply([unpack(rows, count, plan.parameters.log_q)], count)
+        mask = self._masks[pool].columns(slice(first_slot, first_slot + count))
+        masked = add(product, mask, plan.parameters.log_q)
+        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
+        return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
+
+    def retire(self, pool: int) -> None:
+        """Forget a pool's mask."""
+        self._masks.pop(pool, None)
+
+    def _multiply(self, parts: list[Planes], columns: int) -> Residues:
+        product = IntegerProduct(self._plan.left, columns, self._plan.parameters.log_q)
+        for first in range(0, self._plan.terms, TILE_ROWS):
+            tile = slice(first, first + TILE_ROWS)
+            product.add(self._operand[tile], [(words[tile], halves[tile]) for words, halves in parts])
+        return product.result()

@@ -1,0 +1,117 @@
+"""The client's secret key and the public key made from it.
+
+Secret S in {-1, 0, 1}^(n x w). Public key P = A' S + E' with A' expanded from a seed: w columns of encryptions of zero,
+from which the provider re-randomises its answers. The key's name is the hash of its public part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from ..entropy import Entropy
+from . import sampling
+from .blobs import Binding, Kind
+from .expansion import PublicMatrix
+from .parameters import RESIDUE_BYTES
+from .planner import Plan
+from .products import TILE_ROWS, Planes, public_times_ternary
+from .residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
+
+_SEED_BYTES = 32
+
+
+class SecretKey:
+    """A ternary LWE secret; has no method that returns it, refuses pickling, and prints its parameter set only."""
+
+    def __init__(self, plan: Plan, kind: Kind, session: bytes, entropy: Entropy) -> None:
+        parameters = plan.parameters
+        self._parameters = parameters
+        self._entropy = entropy
+        self._session = session
+        self._secret = sampling.ternary(entropy, (parameters.dimension, plan.width)).astype(np.float64)
+        self._seed = entropy.octets(_SEED_BYTES).tobytes()
+        mask_seed = entropy.octets(_SEED_BYTES).tobytes()
+        mask = PublicMatrix.derive("mask", session, mask_seed, parameters.dimension)
+        zero = b"".join(
+            pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64)))
+            for first, count in _tiles(parameters.dimension)
+        )
+        self.public = Binding(parameters, session).seal(
+            kind, self._seed + mask_seed + zero, rows=parameters.dimension, columns=plan.width
+        )
+        #: Binds ciphertexts under this key.
+        self.binding = Binding(parameters, session, key_name(self.public))
+
+    def __repr__(self) -> str:
+        return f"<SecretKey of {self._parameters.name}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret key cannot be pickled or copied")
+
+    def matrix(self, purpose: str) -> PublicMatrix:
+        """Return the public matrix of a purpose under this key's seed."""
+        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
+
+    def encrypt(self, public: PublicMatrix, first: int, messages: IntMatrix) -> Residues:
+        """Return A S + E + M for rows `first`, ... of a public matrix; `messages` (rows, w) is below 2^63 in magnitude.
+
+        A row of a public matrix encrypts one message only: two under one row reveal their difference.
+        """
+        rows = planes(public.rows(first, len(messages)), public.columns)
+        low, high = public_times_ternary(rows, self._secret, self._parameters.log_q)
+        low += sampling.gaussian(self._entropy, messages.shape)
+        # Reduced before the message is added: their sum must stay within int64.
+        masked = reduce(low, high, self._parameters.log_q)
+        return reduce(masked.low + messages, masked.high, self._parameters.log_q)
+
+    def unmask(self, hint: IntMatrix, answer: IntMatrix) -> IntMatrix:
+        """Return Y - H S modulo the answer modulus, centred: H (m, n), Y (m, w) in [0, 2^40)."""
+        return centre(answer - self.unmask_hint(hint))
+
+    def unmask_hint(self, hint: IntMatrix) -> IntMatrix:
+        """Return H S, exact: sums of at most 8,192 terms below 2^40."""
+        return (hint.astype(np.float64) @ self._secret).astype(np.int64)
+
+
+class PublicKey:
+    """What the provider holds of a client's key; made from checked bytes only."""
+
+    def __init__(self, plan: Plan, kind: Kind, session: bytes, data: bytes) -> None:
+        parameters = plan.parameters
+        n, width = parameters.dimension, plan.width
+        body = Binding(parameters, session).open(
+            kind, data, 2 * _SEED_BYTES + n * width * RESIDUE_BYTES, rows=n, columns=width
+        )
+        self._parameters = parameters
+        self._session = session
+        self._seed = bytes(body[:_SEED_BYTES])
+        mask_seed = bytes(body[_SEED_BYTES : 2 * _SEED_BYTES])
+        self._mask = PublicMatrix.derive("mask", session, mask_seed, n)
+        zeros = np.frombuffer(body[2 * _SEED_BYTES :], dtype=np.uint8).reshape(n, width * RESIDUE_BYTES)
+        self._zeros = unpack(zeros, width, parameters.log_q)
+        self.binding = Binding(parameters, session, key_name(data))
+
+    def matrix(self, purpose: str) -> PublicMatrix:
+        """Return the public matrix of a purpose under the client's seed."""
+        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
+
+    def mask_tiles(self) -> list[tuple[int, int]]:
+        """Return (first, count) of the tiles of A' and P."""
+        return _tiles(self._parameters.dimension)
+
+    def mask_tile(self, first: int, count: int) -> list[Planes]:
+        """Return rows of A' and of P, side by side."""
+        words, halves = self._zeros
+        stop = first + count
+        return [planes(self._mask.rows(first, count), self._mask.columns), (words[first:stop], halves[first:stop])]
+
+
+def key_name(public: bytes) -> bytes:
+    """Return the name of a key: the SHA-256 of its public part."""
+    return hashlib.sha256(b"securealign/lwe/key" + public).digest()
+
+
+def _tiles(rows: int) -> list[tuple[int, int]]:
+    return [(first, min(TILE_ROWS, rows - first)) for first in range(0, rows, TILE_ROWS)]

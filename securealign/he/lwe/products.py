@@ -1,0 +1,105 @@
+"""Exact matrix products modulo q on floating-point BLAS.
+
+Residues are split into limbs small enough for every partial sum to stay below 2^53, where float64 is exact: 40-bit
+limbs against ternary matrices (sums of up to 8,192 terms), 27-bit limbs against integers of up to 14 bits (sums of up
+to `TILE_ROWS` terms, folded into int64 after each tile). Tiles bound the memory whatever the number of rows is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .residues import (
+    LIMB_BITS,
+    NARROW_BITS,
+    Halves,
+    IntMatrix,
+    Residues,
+    Words,
+    narrow_limb,
+    reduce,
+    wide_limb,
+)
+
+#: Rows multiplied at a time: 2^14 * 2^27 * 2^11 = 2^52.
+TILE_ROWS = 2048
+#: Largest magnitude of an integer operand.
+OPERAND_PEAK = 1 << 14
+#: Rows converted to limbs at a time, so that the temporaries stay in the second-level cache.
+_CONVERT_ROWS = 16
+
+Planes = tuple[Words, Halves]
+Limb = Callable[[Words, Halves, int, int, npt.NDArray[np.float64]], None]
+
+
+def _fill(limb: Limb, parts: Sequence[Planes], index: int, log_q: int, out: npt.NDArray[np.float64]) -> None:
+    """Write limb `index` of the matrices in `parts`, side by side, into `out`."""
+    left = 0
+    for words, halves in parts:
+        right = left + words.shape[1]
+        for first in range(0, len(words), _CONVERT_ROWS):
+            rows = slice(first, first + _CONVERT_ROWS)
+            limb(words[rows], halves[rows], index, log_q, out[rows, left:right])
+        left = right
+
+
+def public_times_ternary(public: Planes, ternary: npt.NDArray[np.float64], log_q: int) -> tuple[IntMatrix, IntMatrix]:
+    """Return A S as unreduced limbs, each below 2^53 in magnitude: A (r, n) in wire planes, S (n, w) ternary."""
+    limb = np.empty(public[0].shape)
+    sums = []
+    for index in range(2):
+        _fill(wide_limb, [public], index, log_q, limb)
+        sums.append((limb @ ternary).astype(np.int64))
+    return sums[0], sums[1]
+
+
+class TernaryProduct:
+    """Accumulates R [X | Y | ...] for ternary R (m, k) and matrices that arrive in tiles of rows."""
+
+    def __init__(self, rows: int, columns: int, log_q: int) -> None:
+        self._sums = [np.zeros((rows, columns)) for _ in range(2)]
+        self._log_q = log_q
+
+    def add(self, ternary: npt.NDArray[np.int8], parts: Sequence[Planes]) -> None:
+        """Add the product of (m, t) `ternary` columns with a tile of t rows; at most 8,192 rows in all."""
+        limb = np.empty((len(parts[0][0]), self._sums[0].shape[1]))
+        left = ternary.astype(np.float64)
+        for index, total in enumerate(self._sums):
+            _fill(wide_limb, parts, index, self._log_q, limb)
+            np.add(total, left @ limb, out=total)
+
+    def result(self) -> Residues:
+        """Return the sum of all tiles modulo q."""
+        low, high = (total.astype(np.int64) for total in self._sums)
+        return reduce(low, high, self._log_q)
+
+
+class IntegerProduct:
+    """Accumulates U [X | Y | ...] for integer U (m, r), |u| <= `OPERAND_PEAK`, and matrices that arrive in tiles."""
+
+    def __init__(self, rows: int, columns: int, log_q: int) -> None:
+        self._sums = [np.zeros((rows, columns), dtype=np.int64) for _ in range(3)]
+        self._log_q = log_q
+
+    def add(self, operand: npt.NDArray[np.float64], parts: Sequence[Planes]) -> None:
+        """Add the product of `operand` transposed, shape (t, m), with a tile of t <= `TILE_ROWS` rows."""
+        limb = np.empty((len(operand), self._sums[0].shape[1]))
+        for index, total in enumerate(self._sums):
+            _fill(narrow_limb, parts, index, self._log_q, limb)
+            np.add(total, (operand.T @ limb).astype(np.int64), out=total)
+
+    def result(self) -> Residues:
+        """Return the sum of all tiles modulo q."""
+        first, second, third = self._sums
+        mask = np.int64((1 << NARROW_BITS) - 1)
+        second = second + (first >> NARROW_BITS)
+        third = third + (second >> NARROW_BITS)
+        second &= mask
+        # Regroup 27 + 27 + rest bits as 40 + rest: the low limb takes 13 bits of the second.
+        taken = LIMB_BITS - NARROW_BITS
+        low = (first & mask) | ((second & np.int64((1 << taken) - 1)) << NARROW_BITS)
+        high = (second >> taken) + (third << (NARROW_BITS - taken))
+        return reduce(low, high, self._log_q)

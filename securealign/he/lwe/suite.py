@@ -1,0 +1,65 @@
+"""The `lwe` suite behind the interface of all suites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...matrices import FloatMatrix, Rows
+from ..entropy import Entropy
+from ..interface import CovarianceShape, HeadShape, Sizes, SuiteInfo
+from .covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
+from .head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes
+from .parameters import LWE_128, LweParameters
+
+
+@dataclass(frozen=True)
+class LweSuite:
+    """Linear algebra under plain LWE with one parameter set."""
+
+    parameters: LweParameters = LWE_128
+
+    @property
+    def info(self) -> SuiteInfo:
+        """What the suite offers."""
+        return SuiteInfo(
+            name="lwe",
+            parameter_set=self.parameters.name,
+            parameter_digest=self.parameters.digest,
+            classical_bits=int(min(self.parameters.classical_bits, self.parameters.security.classical_bits)),
+            quantum_bits=self.parameters.quantum_bits,
+            exact=True,
+            function_private=True,
+            offline_phase=True,
+        )
+
+    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+        """Return the exact sizes of key and result."""
+        plan = covariance_plan(self.parameters, shape)
+        return Sizes(key=plan.key_bytes, result=result_bytes(plan))
+
+    def head_sizes(self, shape: HeadShape) -> Sizes:
+        """Return the exact sizes of key and pool."""
+        plan = head_plan(self.parameters, shape)
+        return Sizes(key=plan.key_bytes, result=pool_bytes(plan))
+
+    def covariance_encryptor(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> LweCovarianceEncryptor:
+        """Make the client's side of a covariance."""
+        return LweCovarianceEncryptor(covariance_plan(self.parameters, shape), session, rows, entropy)
+
+    def covariance_evaluator(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> LweCovarianceEvaluator:
+        """Make the provider's side of a covariance."""
+        return LweCovarianceEvaluator(covariance_plan(self.parameters, shape), session, rows, entropy)
+
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> LweHeadEncryptor:
+        """Make the client's side of a head."""
+        return LweHeadEncryptor(head_plan(self.parameters, shape), session, entropy)
+
+    def head_evaluator(
+        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+    ) -> LweHeadEvaluator:
+        """Make the provider's side of a head."""
+        return LweHeadEvaluator(head_plan(self.parameters, shape), session, weight, bias, entropy)

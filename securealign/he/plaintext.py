@@ -1,0 +1,157 @@
+"""No encryption: tests and ablations only. The protocol refuses it outside loopback and simulation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import CiphertextError, ErrorCode
+from ..matrices import BLOCK_ROWS, FloatMatrix, Rows
+from .entropy import Entropy
+from .interface import CovarianceShape, EncryptedRows, HeadShape, Sizes, SuiteInfo
+
+_KEY = b"plaintext"
+_ITEM_BYTES = 8
+
+
+def _encode(matrix: FloatMatrix) -> bytes:
+    return np.ascontiguousarray(matrix, dtype="<f8").tobytes()
+
+
+def _decode(data: bytes, rows: int, columns: int) -> FloatMatrix:
+    if len(data) != rows * columns * _ITEM_BYTES:
+        raise CiphertextError(f"A matrix has {len(data)} bytes, expected {rows * columns * _ITEM_BYTES}.")
+    matrix = np.frombuffer(data, dtype="<f8").reshape(rows, columns)
+    if not np.isfinite(matrix).all():
+        raise CiphertextError("A matrix holds NaN or infinite values.", code=ErrorCode.COEFFICIENT_OUT_OF_RANGE)
+    return matrix
+
+
+def _check_key(key: bytes) -> None:
+    if key != _KEY:
+        raise CiphertextError("The key is not the constant of the plaintext suite.")
+
+
+class _CovarianceClient:
+    def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
+        self._shape = shape
+        self._rows = rows
+
+    def key_material(self) -> bytes:
+        return _KEY
+
+    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+        piece = min(BLOCK_ROWS, max_bytes // (self._shape.client_dim * _ITEM_BYTES))
+        for first in range(0, self._shape.rows, piece):
+            block = self._rows.block(first, min(first + piece, self._shape.rows))
+            yield EncryptedRows(first, len(block), _encode(block))
+
+    def decrypt(self, result: bytes) -> FloatMatrix:
+        return _decode(result, self._shape.provider_dim, self._shape.client_dim)
+
+
+class _CovarianceProvider:
+    def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
+        self._shape = shape
+        self._rows = rows
+        self._sum = np.zeros((shape.provider_dim, shape.client_dim))
+
+    def accept_key(self, key: bytes) -> None:
+        _check_key(key)
+
+    def absorb(self, rows: EncryptedRows) -> None:
+        block = _decode(rows.data, rows.count, self._shape.client_dim)
+        self._sum += self._rows.block(rows.first, rows.first + rows.count).T @ block
+
+    def finish(self) -> bytes:
+        return _encode(self._sum)
+
+
+class _HeadClient:
+    def __init__(self, shape: HeadShape) -> None:
+        self._shape = shape
+
+    def key_material(self) -> bytes:
+        return _KEY
+
+    def load_pool(self, pool: int, data: bytes) -> None:
+        if data:
+            raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
+
+    def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
+        return _encode(queries)
+
+    def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
+        count = len(answer) // (self._shape.classes * _ITEM_BYTES)
+        return _decode(answer, count, self._shape.classes)
+
+
+class _HeadProvider:
+    def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
+        self._shape = shape
+        self._weight = weight
+        self._bias = bias
+
+    def accept_key(self, key: bytes) -> None:
+        _check_key(key)
+
+    def prepare(self, pool: int) -> bytes:
+        return b""
+
+    def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
+        return _encode(_decode(query, count, self._shape.features) @ self._weight + self._bias)
+
+    def retire(self, pool: int) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class PlaintextSuite:
+    """Matrices in clear, with the message flow of a real suite."""
+
+    @property
+    def info(self) -> SuiteInfo:
+        """What the suite offers: nothing."""
+        return SuiteInfo(
+            name="plaintext",
+            parameter_set="plaintext",
+            parameter_digest=hashlib.sha256(b"securealign/plaintext").digest(),
+            classical_bits=0,
+            quantum_bits=0,
+            exact=True,
+            function_private=False,
+            offline_phase=False,
+        )
+
+    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+        """Return the sizes of the constant key and of a float64 matrix."""
+        return Sizes(key=len(_KEY), result=shape.provider_dim * shape.client_dim * _ITEM_BYTES)
+
+    def head_sizes(self, shape: HeadShape) -> Sizes:
+        """Return the size of the constant key; pools are empty."""
+        return Sizes(key=len(_KEY), result=0)
+
+    def covariance_encryptor(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> _CovarianceClient:
+        """Make the client's side of a covariance."""
+        return _CovarianceClient(shape, rows)
+
+    def covariance_evaluator(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> _CovarianceProvider:
+        """Make the provider's side of a covariance."""
+        return _CovarianceProvider(shape, rows)
+
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> _HeadClient:
+        """Make the client's side of a head."""
+        return _HeadClient(shape)
+
+    def head_evaluator(
+        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+    ) -> _HeadProvider:
+        """Make the provider's side of a head."""
+        return _HeadProvider(shape, weight, bias)

@@ -1,0 +1,49 @@
+"""The suites by name, and why one is unavailable here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from ..errors import ErrorCode, SuiteError
+from .interface import Suite
+from .lwe.parameters import PARAMETER_SETS
+from .lwe.suite import LweSuite
+from .plaintext import PlaintextSuite
+
+#: The suite used when none is named.
+DEFAULT_SUITE = "lwe"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A suite that can be asked for by name."""
+
+    make: Callable[[], Suite]
+    summary: str
+    #: Returns what is missing and what to do about it, or nothing.
+    unavailable: Callable[[], str] = lambda: ""
+
+
+REGISTRY: Mapping[str, Entry] = MappingProxyType(
+    {
+        "lwe": Entry(LweSuite, "linear algebra under plain LWE, 128 bits classical"),
+        **{
+            name: Entry(partial(LweSuite, parameters), f"the parameter set {name} of lwe")
+            for name, parameters in PARAMETER_SETS.items()
+        },
+        "plaintext": Entry(PlaintextSuite, "no encryption, for tests: loopback and simulation only"),
+    }
+)
+
+
+def get_suite(name: str) -> Suite:
+    """Return a suite by name; raises `SuiteError` for one that is unknown or cannot run here."""
+    entry = REGISTRY.get(name)
+    if entry is None:
+        raise SuiteError(f"There is no suite named {name!r}.", hint=f"Choose one of: {', '.join(REGISTRY)}.")
+    if reason := entry.unavailable():
+        raise SuiteError(f"The suite {name!r} cannot run here: {reason}", code=ErrorCode.SUITE_UNAVAILABLE)
+    return entry.make()

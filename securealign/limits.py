@@ -1,0 +1,46 @@
+"""Every bound that a peer can push against, named, with its reason.
+
+A `Limits` value is handed to the protocol machines; operators override single bounds in their configuration. All are
+checked before memory is allocated or work is done for the peer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MEBIBYTE = 1 << 20
+
+#: Largest encoded message. A quarter of gRPC's default receive limit, so that the limit never has to be raised.
+MAX_FRAME_BYTES = MEBIBYTE
+#: Room that a frame keeps for the fields around its payload.
+FRAME_OVERHEAD_BYTES = 1024
+#: Largest payload of one chunk.
+MAX_CHUNK_BYTES = MAX_FRAME_BYTES - FRAME_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds on what one session may ask for."""
+
+    #: Embedding dimension of either party; the largest open models have 8,192. Provider memory grows with it.
+    max_dimension: int = 8192
+    #: Public rows of one training session: 2^20 keeps the exact int64 accumulators of `lwe` below 2^62.
+    max_rows: int = 1 << 20
+    #: Classes of a head.
+    max_classes: int = 4096
+    #: Query slots of one pool; key material and pool grow with it.
+    max_pool_slots: int = 4096
+    #: Pools that wait for queries at a time; an older pool is retired.
+    max_live_pools: int = 2
+    #: Unacknowledged upload messages a client may have in flight; bounds both parties' buffers to 8 MiB.
+    upload_window: int = 8
+    #: Key material: 8,192 columns of 4,096 ten-byte coefficients.
+    max_key_bytes: int = 352 * MEBIBYTE
+    #: An encrypted cross-covariance between two 8,192-dimensional spaces.
+    max_result_bytes: int = 512 * MEBIBYTE
+    #: Offline material of one pool: 4,096 classes, 4,096 five-byte coefficients, and slack for other suites.
+    max_pool_bytes: int = 128 * MEBIBYTE
+    #: Suites offered in one handshake.
+    max_offered_suites: int = 16
+    #: Length of a class name, suite name or sentence, in characters.
+    max_text: int = 256

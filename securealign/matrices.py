@@ -1,0 +1,99 @@
+"""Row sources: float matrices that may be larger than memory, read in blocks and checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ErrorCode, InputError
+
+FloatMatrix = npt.NDArray[np.float64]
+
+#: Rows per block of a streaming pass: 8 MiB at 1,024 dimensions.
+BLOCK_ROWS = 1024
+
+
+def as_matrix(values: npt.ArrayLike, name: str, *, columns: int | None = None) -> npt.NDArray[np.floating]:
+    """Return `values` as a two-dimensional float array without copying memory-mapped data.
+
+    Raises `InputError` when it is empty, has another number of dimensions or columns, or is not numeric.
+    """
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise InputError(f"{name} holds {array.dtype} values, not numbers.", hint="Pass a float array.")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(
+            f"{name} has shape {array.shape}; a matrix of rows and columns is needed.",
+            hint="Pass one embedding per row.",
+            code=ErrorCode.SHAPE_MISMATCH,
+        )
+    if columns is not None and array.shape[1] != columns:
+        raise InputError(
+            f"{name} has {array.shape[1]} columns where {columns} are expected.",
+            hint="Check that the encoder and the files belong together.",
+            code=ErrorCode.SHAPE_MISMATCH,
+        )
+    return array
+
+
+def require_finite(block: npt.NDArray[np.floating], name: str, first_row: int = 0) -> None:
+    """Raise `InputError` naming the first row of `block` that holds NaN or an infinity."""
+    finite = np.isfinite(block)
+    if not finite.all():
+        row = first_row + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
+        raise InputError(
+            f"{name} holds NaN or an infinite value in row {row}.",
+            hint="Remove the row or repair the encoder that made it.",
+            code=ErrorCode.NON_FINITE_INPUT,
+        )
+
+
+class Rows:
+    """A matrix read in float64 blocks, optionally centred and with a constant column of ones."""
+
+    def __init__(
+        self,
+        values: npt.ArrayLike,
+        *,
+        name: str = "The matrix",
+        centre: npt.NDArray[np.float64] | None = None,
+        constant_column: bool = False,
+    ) -> None:
+        self._values = as_matrix(values, name)
+        self._name = name
+        self._centre = centre
+        self._constant_column = constant_column
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns), the constant column included."""
+        rows, columns = self._values.shape
+        return rows, columns + self._constant_column
+
+    def block(self, first: int, stop: int) -> FloatMatrix:
+        """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
+        block = np.asarray(self._values[first:stop], dtype=np.float64)
+        require_finite(block, self._name, first)
+        if self._centre is not None:
+            block = block - self._centre
+        if self._constant_column:
+            block = np.hstack([block, np.ones((len(block), 1))])
+        return block
+
+    def blocks(self) -> Iterator[FloatMatrix]:
+        """Yield the matrix in blocks of `BLOCK_ROWS` rows."""
+        for first in range(0, self.shape[0], BLOCK_ROWS):
+            yield self.block(first, first + BLOCK_ROWS)
+
+    def column_norms_and_peaks(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the Euclidean norm and the largest magnitude of every column, shapes (columns,)."""
+        squares = np.zeros(self.shape[1])
+        peaks = np.zeros(self.shape[1])
+        for block in self.blocks():
+            squares += np.einsum("ij,ij->j", block, block)
+            np.maximum(peaks, np.abs(block).max(axis=0), out=peaks)
+        return np.sqrt(squares), peaks
