@@ -1,7 +1,7 @@
 """The named built-in sets, and `load_dataset`, which takes such a name or a file.
 
 Evaluation sets (r8, r52, 20ng, movie, wordnet/nouns, spam) and public sets (nyt, tweets, amazon, brown,
-wordnet/verbs-adjectives, public/general) come from different sources, so that a map fitted on the latter has not seen the
+wordnet/verbs-adjectives, public/general) come from different sources, so a map fitted on the latter has not seen the
 former.
 """
 

@@ -1,0 +1,69 @@
+"""What every encoder offers, whatever computes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securealign.errors import ErrorCode, InputError
+
+Progress = Callable[[int, int], None]
+"""Receives how many texts are done, and of how many."""
+
+_BLOCK = 1 << 20
+
+
+class Encoder(Protocol):
+    """A function from texts to vectors that two runs with one `fingerprint` compute alike, up to rounding."""
+
+    @property
+    def name(self) -> str:
+        """A name for people."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """The length d of an embedding."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 over weights, configuration, pooling and token limit."""
+        ...
+
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Return finite embeddings of shape (n, d); raises `InputError` when a text yields another value."""
+        ...
+
+
+def fingerprint_of(files: Mapping[str, Path], settings: Mapping[str, str | int | bool | None]) -> str:
+    """Return the hexadecimal SHA-256 over the named files' contents and the settings."""
+    content = {"files": {name: _file_digest(path) for name, path in files.items()}, "settings": dict(settings)}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(b"securealign/encoder/v1\x00" + canonical.encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_finite(values: NDArray[np.floating], first_row: int, source: str) -> None:
+    """Raise `InputError` naming the row, counted from `first_row`, that holds NaN or an infinite value."""
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = first_row + int(np.argmin(finite))
+        raise InputError(
+            f"Row {row} of {source} holds NaN or an infinite value.",
+            hint="Remove or recompute that row on both sides before aligning.",
+            code=ErrorCode.NON_FINITE_INPUT,
+        )

@@ -1,0 +1,19 @@
+"""Optional packages, imported when they are first needed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from securealign.errors import DependencyError
+
+
+def require(module: str, purpose: str) -> Any:  # noqa: ANN401 - what the optional packages export has no types here
+    """Return the module, imported; raises `DependencyError` naming the extra to install for this purpose."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"{purpose} needs {module.partition('.')[0]}, which cannot be imported ({error}).",
+            hint="Run: pip install 'securealign[models]'",
+        ) from error
