@@ -52,7 +52,7 @@ def open_encoder(
 def _folder_of(spec: str, fetch_asset: Callable[[str], Path]) -> Path:
     if spec in _TRANSFORMERS:
         return fetch_asset(spec)
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return Path(spec)
     if is_hub_id(spec):
         return hub_folder(spec)

@@ -11,7 +11,7 @@ from typing import Any
 from securealign.errors import AssetError
 from securealign.models.optional import require
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w.-]+)?", re.ASCII)
 
 # No pickles and no code: what is not downloaded cannot be loaded by mistake.
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]

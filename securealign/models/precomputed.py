@@ -8,6 +8,8 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from securealign.errors import ErrorCode, InputError
@@ -50,12 +52,16 @@ def _check_matrix(path: Path, matrix: NDArray[Any]) -> None:
 def _read_npy(path: Path, key: str | None) -> NDArray[Any]:
     if key is not None:
         raise _invalid(path, f"holds one array and so no key {key!r}", "Leave the key out.")
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # numpy.load would go by the content and return another kind of object for a zip file; this one never unpickles.
+    array: NDArray[Any] = open_memmap(path, mode="r")
     return array
 
 
 def _read_npz(path: Path, key: str | None) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as content:
+    with path.open("rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, NpzFile):
+            raise ValueError("it is no .npz file")
         array: NDArray[Any] = content[_choose(path, content.files, key)]
     return array
 

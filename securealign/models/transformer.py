@@ -121,6 +121,7 @@ class TransformerEncoder:
 def _load(folder: Path) -> tuple[Any, Any]:
     transformers = require("transformers", _PURPOSE)
     torch = require("torch", _PURPOSE)
+    safetensors = require("safetensors", _PURPOSE)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{folder} holds no config.json with safetensors weights.",
@@ -133,7 +134,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
             model, report = transformers.AutoModel.from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{folder} cannot be loaded: {reason}",
