@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...errors import CiphertextError
+from ...errors import CiphertextError, LocalProtocolError
 from ...matrices import FloatMatrix, Rows
 from ..entropy import Entropy
 from ..interface import CovarianceShape, EncryptedRows
@@ -21,7 +21,7 @@ from .parameters import LOG_ANSWER_MODULUS, LweParameters
 from .planner import OPERAND_NORM, Plan
 from .products import TILE_ROWS, IntegerProduct
 from .residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
-from .scales import largest_exponents
+from .scales import largest_exponents, received_exponents
 
 _ROWS_PURPOSE = "rows"
 _EXPONENT_BYTES = 2
@@ -47,13 +47,17 @@ class LweCovarianceEncryptor:
         self._exponents = largest_exponents(norms, plan.message_norm)
         self._key = SecretKey(plan, Kind.COVARIANCE_KEY, session, entropy)
         self._matrix = self._key.matrix(_ROWS_PURPOSE)
+        self._encrypted = False
 
     def key_material(self) -> bytes:
         """Return seeds and P."""
         return self._key.public
 
     def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
-        """Yield A S + E + M in pieces; the caller iterates once, since a row of A may mask one message only."""
+        """Yield A S + E + M in pieces, once: a row of A may mask one message only."""
+        if self._encrypted:
+            raise LocalProtocolError("Rows cannot be encrypted twice under one key.", hint="Start another session.")
+        self._encrypted = True
         width = self._plan.row_bytes
         piece = (max_bytes - HEADER_BYTES) // width
         for start in range(0, self._plan.terms, TILE_ROWS):
@@ -81,7 +85,7 @@ class LweCovarianceEncryptor:
         )
         scales_end = plan.left * _EXPONENT_BYTES
         hint_end = scales_end + plan.hint_bytes
-        left_exponents = np.frombuffer(body[:scales_end], dtype="<i2").astype(np.int64)
+        left_exponents = received_exponents(body[:scales_end])
         hint = unpack_answer(body[scales_end:hint_end], (plan.left, plan.parameters.dimension))
         answer = unpack_answer(body[hint_end:], (plan.left, plan.width))
         values = self._key.unmask(hint, answer)
@@ -98,8 +102,8 @@ class LweCovarianceEvaluator:
         self._session = session
         self._rows = rows
         self._entropy = entropy
-        norms, peaks = rows.column_norms_and_peaks()
-        self._exponents = largest_exponents(norms, OPERAND_NORM, peaks, plan.peak)
+        norms, _ = rows.column_norms_and_peaks()
+        self._exponents = largest_exponents(norms, OPERAND_NORM)
         self._tile = np.empty((min(TILE_ROWS, plan.terms), plan.row_bytes), dtype=np.uint8)
         self._absorbed = 0
 
@@ -112,7 +116,7 @@ class LweCovarianceEvaluator:
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Check the next rows and multiply them once a tile is full."""
-        if rows.first != self._absorbed or rows.first + rows.count > self._plan.terms:
+        if rows.first != self._absorbed or not 0 < rows.count <= self._plan.terms - rows.first:
             raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
         body = self._key.binding.open(
             Kind.COVARIANCE_ROWS,

@@ -34,7 +34,7 @@ from .residues import (
     unpack,
     unpack_answer,
 )
-from .scales import largest_exponents
+from .scales import Exponents, largest_exponents, received_exponents
 
 _EXPONENT_BYTES = 2
 
@@ -62,7 +62,9 @@ class _ClientPool(NamedTuple):
     masks: Residues
     unmasks: IntMatrix
     exponent: int
-    query_exponents: dict[int, int]
+    #: By first slot of a batch: the exponents of its queries.
+    query_exponents: dict[int, Exponents]
+    used: set[int]
 
 
 class LweHeadEncryptor:
@@ -80,14 +82,18 @@ class LweHeadEncryptor:
     def load_pool(self, pool: int, data: bytes) -> None:
         """Check H, then prepare A S + E and H S for every slot."""
         plan = self._plan
+        if pool in self._pools:
+            raise LocalProtocolError(
+                "A pool cannot be loaded twice: its slots would mask again.", hint="Number it anew."
+            )
         body = self._key.binding.open(
             Kind.HEAD_POOL, data, pool_bytes(plan) - HEADER_BYTES, index=pool, rows=plan.left, columns=plan.width
         )
-        exponent = int(np.frombuffer(body[:_EXPONENT_BYTES], dtype="<i2")[0])
+        exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
         hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
         zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
         masks = self._key.encrypt(self._key.matrix(_purpose(pool)), 0, zeros)
-        self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {})
+        self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {}, set())
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Add the scaled queries, shape (count, features), to the masks of their slots."""
@@ -95,9 +101,10 @@ class LweHeadEncryptor:
         columns = np.hstack([queries, np.ones((len(queries), 1))]).T
         exponents = largest_exponents(np.linalg.norm(columns, axis=0), plan.message_norm)
         slots = range(first_slot, first_slot + len(queries))
-        if any(slot in state.query_exponents for slot in slots):
+        if not state.used.isdisjoint(slots) or not 0 <= slots.start < slots.stop <= plan.width:
             raise LocalProtocolError("A slot cannot mask a second query.", hint="Prepare another pool.")
-        state.query_exponents.update(zip(slots, exponents.tolist(), strict=True))
+        state.used.update(slots)
+        state.query_exponents[first_slot] = exponents
         messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64)
         masks = state.masks.columns(slice(slots.start, slots.stop))
         body = pack(reduce(masks.low + messages, masks.high, plan.parameters.log_q))
@@ -107,7 +114,8 @@ class LweHeadEncryptor:
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         """Return the logits of the queries that begin at `first_slot`, shape (count, classes)."""
         plan, state = self._plan, self._pools[pool]
-        count = (len(answer) - HEADER_BYTES) // (plan.left * ANSWER_BYTES)
+        exponents = state.query_exponents[first_slot]
+        count = len(exponents)
         body = self._key.binding.open(
             Kind.HEAD_ANSWER,
             answer,
@@ -118,7 +126,6 @@ class LweHeadEncryptor:
         )
         slots = slice(first_slot, first_slot + count)
         values = centre(unpack_answer(body, (plan.left, count)) - state.unmasks[:, slots])
-        exponents = np.array([state.query_exponents[slot] for slot in range(slots.start, slots.stop)], dtype=np.int64)
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - exponents - state.exponent
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
         return logits
@@ -133,8 +140,8 @@ class LweHeadEvaluator:
         self._entropy = entropy
         terms = np.vstack([weight, bias])
         # One scale for all classes: their norms stay between the provider and its head.
-        norms, peaks = np.linalg.norm(terms, axis=0).max(keepdims=True), np.abs(terms).max(keepdims=True).ravel()
-        self._exponent = int(largest_exponents(norms, OPERAND_NORM, peaks, plan.peak)[0])
+        norms = np.linalg.norm(terms, axis=0).max(keepdims=True)
+        self._exponent = int(largest_exponents(norms, OPERAND_NORM)[0])
         self._operand = np.rint(np.ldexp(terms, self._exponent))
         self._masks: dict[int, Residues] = {}
 

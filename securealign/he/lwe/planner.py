@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from ...errors import ErrorCode, SuiteError
 from .blobs import HEADER_BYTES
 from .parameters import ANSWER_BYTES, RESIDUE_BYTES, SIGMA, STATISTICAL_BITS, LweParameters
-from .products import OPERAND_PEAK
 
 #: Norm to which the rows of U are scaled; balances the rounding of U against the flood, which grows with it.
 OPERAND_NORM = 100_000.0
@@ -87,11 +86,6 @@ class Plan:
     def distance_bits(self) -> float:
         """-log2 of the total statistical distance between an answer and its simulation: coefficients times 2^-40."""
         return STATISTICAL_BITS - math.log2(self.left * self.width)
-
-    @property
-    def peak(self) -> int:
-        """Largest magnitude of an entry of U."""
-        return OPERAND_PEAK
 
     @property
     def key_bytes(self) -> int:

@@ -1,8 +1,9 @@
 """Exact matrix products modulo q on floating-point BLAS.
 
 Residues are split into limbs small enough for every partial sum to stay below 2^53, where float64 is exact: 40-bit
-limbs against ternary matrices (sums of up to 8,192 terms), 27-bit limbs against integers of up to 14 bits (sums of up
-to `TILE_ROWS` terms, folded into int64 after each tile). Tiles bound the memory whatever the number of rows is.
+limbs against ternary matrices (sums of up to 8,192 terms), 27-bit limbs against integer vectors of norm up to 2^20
+(sums of up to `TILE_ROWS` terms, folded into int64 after each tile). Tiles bound the memory whatever the number of rows
+is.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from .residues import (
     wide_limb,
 )
 
-#: Rows multiplied at a time: 2^14 * 2^27 * 2^11 = 2^52.
+#: Rows multiplied at a time.
 TILE_ROWS = 2048
-#: Largest magnitude of an integer operand.
-OPERAND_PEAK = 1 << 14
+#: Largest 2-norm of a row of an integer operand. A sum with 27-bit limbs over a tile, in any order, stays below
+#: 2^20 * sqrt(2048) * 2^27 < 2^53 by Cauchy-Schwarz; over 2^20 rows it stays below 2^57.
+OPERAND_NORM_LIMIT = 1 << 20
 #: Rows converted to limbs at a time, so that the temporaries stay in the second-level cache.
 _CONVERT_ROWS = 16
 
@@ -78,7 +80,10 @@ class TernaryProduct:
 
 
 class IntegerProduct:
-    """Accumulates U [X | Y | ...] for integer U (m, r), |u| <= `OPERAND_PEAK`, and matrices that arrive in tiles."""
+    """Accumulates U [X | Y | ...] for integer U (m, r) and matrices that arrive in tiles.
+
+    No row of U exceeds `OPERAND_NORM_LIMIT` in norm.
+    """
 
     def __init__(self, rows: int, columns: int, log_q: int) -> None:
         self._sums = [np.zeros((rows, columns), dtype=np.int64) for _ in range(3)]

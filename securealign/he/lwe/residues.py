@@ -16,7 +16,7 @@ from ...errors import CiphertextError, ErrorCode
 from .parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES
 
 LIMB_BITS = 40
-#: Limbs for products with integers of up to 14 bits plus sign; the third holds the rest.
+#: Limbs for products with integer vectors; the third holds the rest.
 NARROW_BITS = 27
 
 _LOW_MASK = np.int64((1 << LIMB_BITS) - 1)

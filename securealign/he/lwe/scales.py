@@ -5,22 +5,34 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import CiphertextError, ErrorCode, InputError
+
 Exponents = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-#: Exponents travel as int16 and stay where float64 has normal numbers.
-_LARGEST = 900
+#: Two exponents and a 40-bit number together stay within float64; columns of norm below 2^-390 lose bits to it.
+_LARGEST = 450
 
 
-def largest_exponents(
-    norms: Floats, norm_limit: float, peaks: Floats | None = None, peak_limit: float = 0
-) -> Exponents:
-    """Return the largest e with norm * 2^e <= norm_limit and peak * 2^e <= peak_limit; 0 for columns of zeros.
+def largest_exponents(norms: Floats, norm_limit: float) -> Exponents:
+    """Return the largest e with norm * 2^e <= norm_limit; 0 for columns of zeros.
 
-    Dead dimensions are common in real encoders; any scale fits them.
+    Dead dimensions are common in real encoders; any scale fits them. Raises `InputError` for a norm that is not a
+    number or too large for any scale.
     """
+    if not (norms <= np.ldexp(norm_limit, _LARGEST)).all():
+        raise InputError(
+            "A column holds NaN, an infinity or values too large to scale.",
+            hint="Rescale the matrix.",
+            code=ErrorCode.NON_FINITE_INPUT,
+        )
     ratios = np.divide(norm_limit, norms, out=np.ones_like(norms), where=norms > 0)
-    if peaks is not None:
-        ratios = np.minimum(ratios, np.divide(peak_limit, peaks, out=np.ones_like(peaks), where=peaks > 0))
-    exponents = np.floor(np.log2(ratios)).astype(np.int64)
-    return np.clip(exponents, -_LARGEST, _LARGEST)
+    return np.clip(np.floor(np.log2(ratios)).astype(np.int64), -_LARGEST, _LARGEST)
+
+
+def received_exponents(data: memoryview) -> Exponents:
+    """Return the exponents a peer sent as int16; raises `CiphertextError` for one that no scaling gives."""
+    exponents = np.frombuffer(data, dtype="<i2").astype(np.int64)
+    if (np.abs(exponents) > _LARGEST).any():
+        raise CiphertextError("A scale is out of range.", code=ErrorCode.COEFFICIENT_OUT_OF_RANGE)
+    return exponents
