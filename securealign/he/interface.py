@@ -60,12 +60,21 @@ class HeadShape:
     slots: int
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Largest sizes in bytes of what travels; the receiver refuses more before it allocates."""
+@dataclass(frozen=True, kw_only=True)
+class CovarianceSizes:
+    """Largest sizes in bytes of what travels in training; the receiver refuses more before it allocates."""
 
     key: int
     result: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSizes:
+    """Largest sizes in bytes of what travels in inference; `batch` is the number of queries that fit in one chunk."""
+
+    key: int
+    pool: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -157,12 +166,12 @@ class Suite(Protocol):
         """What the suite offers."""
         ...
 
-    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+    def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the largest sizes of a covariance's key and result."""
         ...
 
-    def head_sizes(self, shape: HeadShape) -> Sizes:
-        """Return the largest sizes of a head's key and of the offline material of one pool."""
+    def head_sizes(self, shape: HeadShape) -> HeadSizes:
+        """Return the largest sizes of a head's key and pool, and how many queries fit in one chunk."""
         ...
 
     def covariance_encryptor(

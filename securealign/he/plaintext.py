@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import CiphertextError, ErrorCode
+from ..limits import MAX_CHUNK_BYTES
 from ..matrices import BLOCK_ROWS, FloatMatrix, Rows
 from .entropy import Entropy
-from .interface import CovarianceShape, EncryptedRows, HeadShape, Sizes, SuiteInfo
+from .interface import CovarianceShape, CovarianceSizes, EncryptedRows, HeadShape, HeadSizes, SuiteInfo
 
 _KEY = b"plaintext"
 _ITEM_BYTES = 8
@@ -126,13 +127,14 @@ class PlaintextSuite:
             offline_phase=False,
         )
 
-    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+    def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the sizes of the constant key and of a float64 matrix."""
-        return Sizes(key=len(_KEY), result=shape.provider_dim * shape.client_dim * _ITEM_BYTES)
+        return CovarianceSizes(key=len(_KEY), result=shape.provider_dim * shape.client_dim * _ITEM_BYTES)
 
-    def head_sizes(self, shape: HeadShape) -> Sizes:
+    def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the size of the constant key; pools are empty."""
-        return Sizes(key=len(_KEY), result=0)
+        batch = MAX_CHUNK_BYTES // (max(shape.features, shape.classes) * _ITEM_BYTES)
+        return HeadSizes(key=len(_KEY), pool=0, batch=batch)
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

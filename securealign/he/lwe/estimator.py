@@ -55,7 +55,7 @@ def _attack_succeeds(beta: int, dimension: int, log_q: float, sigma: float) -> i
 
 @lru_cache(maxsize=64)
 def estimate(dimension: int, log_q: float, sigma: float) -> SecurityEstimate:
-    """Return the cost of the primal attack on LWE with ternary secret, `dimension` n, modulus 2^log_q, error `sigma`."""
+    """Return the cost of the primal attack: ternary secret of `dimension` n, modulus 2^log_q, error width `sigma`."""
     low, high = 50, 4 * dimension
     while low < high:
         middle = (low + high) // 2

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import CiphertextError, LocalProtocolError
+from ...limits import MAX_CHUNK_BYTES
 from ...matrices import FloatMatrix
 from ..entropy import Entropy
 from ..interface import HeadShape
@@ -47,6 +48,12 @@ def head_plan(parameters: LweParameters, shape: HeadShape) -> Plan:
 def pool_bytes(plan: Plan) -> int:
     """Return the size of the offline material of one pool."""
     return HEADER_BYTES + _EXPONENT_BYTES + plan.hint_bytes
+
+
+def query_batch(plan: Plan) -> int:
+    """Return how many queries, and how many answers, fit in one chunk."""
+    largest = max(plan.terms * RESIDUE_BYTES, plan.left * ANSWER_BYTES)
+    return (MAX_CHUNK_BYTES - HEADER_BYTES) // largest
 
 
 def _purpose(pool: int) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ...matrices import FloatMatrix, Rows
 from ..entropy import Entropy
-from ..interface import CovarianceShape, HeadShape, Sizes, SuiteInfo
+from ..interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from .covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
-from .head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes
+from .head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes, query_batch
 from .parameters import LWE_128, LweParameters
 
 
@@ -32,15 +32,15 @@ class LweSuite:
             offline_phase=True,
         )
 
-    def covariance_sizes(self, shape: CovarianceShape) -> Sizes:
+    def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the exact sizes of key and result."""
         plan = covariance_plan(self.parameters, shape)
-        return Sizes(key=plan.key_bytes, result=result_bytes(plan))
+        return CovarianceSizes(key=plan.key_bytes, result=result_bytes(plan))
 
-    def head_sizes(self, shape: HeadShape) -> Sizes:
+    def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the exact sizes of key and pool."""
         plan = head_plan(self.parameters, shape)
-        return Sizes(key=plan.key_bytes, result=pool_bytes(plan))
+        return HeadSizes(key=plan.key_bytes, pool=pool_bytes(plan), batch=query_batch(plan))
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

@@ -1,0 +1,56 @@
+"""The alignment map as a scikit-learn estimator, fitted in clear: the reference for the encrypted protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from ..errors import ErrorCode, InputError
+from ..matrices import BLOCK_ROWS, FloatMatrix, Rows
+from .maps import AlignmentMap
+from .ridge import CrossMoments, Penalty, solve_ridge
+
+
+class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Affine map from the embeddings of one encoder to those of another by ridge regression.
+
+    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". After `fit`, `map_` holds the result.
+    """
+
+    map_: AlignmentMap
+
+    def __init__(self, ridge: Penalty = 1e-3) -> None:
+        self.ridge = ridge
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> LinearAligner:  # noqa: N803
+        """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks."""
+        source, target = Rows(X, name="Z_B"), Rows(y, name="Z_A")
+        if source.shape[0] != target.shape[0]:
+            raise InputError(
+                f"Z_B has {source.shape[0]} rows and Z_A has {target.shape[0]}.",
+                hint="Row i of both must embed the same text.",
+                code=ErrorCode.SHAPE_MISMATCH,
+            )
+        moments = CrossMoments.empty(source.shape[1], target.shape[1])
+        for first in range(0, source.shape[0], BLOCK_ROWS):
+            moments.update(source.block(first, first + BLOCK_ROWS), target.block(first, first + BLOCK_ROWS))
+        self.map_ = solve_ridge(moments.source, moments.target_mean, moments.cross, self.ridge)
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> FloatMatrix:  # noqa: N803
+        """Map embeddings of shape (n, d_B) to (n, d_A)."""
+        return self.map_.apply(X)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the fitted map to `folder` as safetensors with a manifest."""
+        self.map_.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> LinearAligner:
+        """Read a fitted map; raises `InputError` when the folder does not hold one."""
+        loaded = AlignmentMap.from_pretrained(folder)
+        aligner = cls(ridge=loaded.metadata.get("ridge", 1e-3))
+        aligner.map_ = loaded
+        return aligner

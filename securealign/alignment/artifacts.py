@@ -1,0 +1,68 @@
+"""Saved maps and heads: a folder with one safetensors file and a JSON manifest that names it by hash. Never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from ..errors import ErrorCode, InputError
+from ..files import write_atomically
+
+MANIFEST = "manifest.json"
+_TENSORS = "tensors.safetensors"
+_FORMAT = 1
+
+Tensors = dict[str, npt.NDArray[np.float64]]
+
+
+def save_artifact(folder: str | Path, kind: str, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
+    """Write `tensors` and `metadata` as an artifact of `kind`; the manifest comes last and makes it valid."""
+    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    manifest = {
+        **metadata,
+        "format": _FORMAT,
+        "kind": kind,
+        "tensors": {"file": _TENSORS, "sha256": hashlib.sha256(data).hexdigest()},
+    }
+    write_atomically(Path(folder) / _TENSORS, data)
+    write_atomically(Path(folder) / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+
+def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors and the metadata of an artifact.
+
+    Raises `InputError` when a file is missing, of another kind, or does not have the hash that the manifest names.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        data = (folder / _TENSORS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("kind") != kind:
+        raise _invalid(folder, kind, "the manifest is of another kind or format")
+    if hashlib.sha256(data).hexdigest() != manifest.get("tensors", {}).get("sha256"):
+        raise _invalid(folder, kind, f"{_TENSORS} does not have the hash in the manifest")
+    try:
+        tensors = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise _invalid(folder, kind, str(error)) from error
+    if not all(array.dtype == np.float64 and np.isfinite(array).all() for array in tensors.values()):
+        raise _invalid(folder, kind, "a tensor is not float64 or not finite")
+    return tensors, {key: value for key, value in manifest.items() if key not in {"format", "kind", "tensors"}}
+
+
+def _invalid(folder: Path, kind: str, reason: str) -> InputError:
+    return InputError(
+        f"{folder} is not a saved {kind}: {reason}.",
+        hint="Save it again, or point to the folder that holds it.",
+        code=ErrorCode.FILE_INVALID,
+    )

@@ -1,0 +1,103 @@
+"""The provider's linear head: logits = z V + c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..errors import ErrorCode, InputError
+from ..matrices import FloatMatrix, as_matrix, require_finite
+from .artifacts import load_artifact, save_artifact
+
+_KIND = "head"
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear classifier over embeddings: `weight` (d_A, K), `bias` (K,), one name per class."""
+
+    weight: FloatMatrix
+    bias: npt.NDArray[np.float64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        classes = len(self.class_names)
+        if self.weight.ndim != 2 or self.weight.shape[1] != classes or self.bias.shape != (classes,):
+            raise InputError(
+                f"A head with weight {self.weight.shape}, bias {self.bias.shape} and {classes} class names "
+                "does not fit together.",
+                code=ErrorCode.SHAPE_MISMATCH,
+            )
+        require_finite(self.weight, "The head's weight")
+        require_finite(self.bias[None], "The head's bias")
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: npt.ArrayLike,
+        labels: Sequence[int],
+        class_names: Sequence[str],
+        *,
+        inverse_penalty: float = 1.0,
+    ) -> LinearHead:
+        """Fit a logistic regression on standardised embeddings (n, d_A) and fold the scaling into the head.
+
+        Raises `InputError` when lengths differ or fewer than two classes occur.
+        """
+        matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
+        require_finite(matrix, "The training matrix")
+        if len(labels) != len(matrix) or len(set(labels)) < 2:
+            raise InputError(
+                f"{len(matrix)} embeddings and {len(labels)} labels of {len(set(labels))} classes cannot fit a head.",
+                hint="Give one label per embedding and at least two classes.",
+            )
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=2000))
+        pipeline.fit(matrix, np.asarray(labels))
+        scaler, model = pipeline.steps[0][1], pipeline.steps[1][1]
+        head = cls.from_sklearn(model, class_names)
+        weight = head.weight / scaler.scale_[:, None]
+        return cls(weight, head.bias - scaler.mean_ @ weight, head.class_names)
+
+    @classmethod
+    def from_sklearn(cls, model: LogisticRegression, class_names: Sequence[str] | None = None) -> LinearHead:
+        """Import a fitted `LogisticRegression`; `class_names` are indexed by its integer classes.
+
+        A binary model has one score s; its two logits become -s/2 and s/2, which give the same probabilities.
+        """
+        coefficients, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
+        if len(coefficients) == 1:
+            coefficients = np.vstack([-coefficients, coefficients]) / 2
+            intercept = np.concatenate([-intercept, intercept]) / 2
+        names = [str(class_names[label]) if class_names is not None else str(label) for label in model.classes_]
+        return cls(coefficients.T.astype(np.float64), intercept.astype(np.float64), tuple(names))
+
+    def logits(self, embeddings: npt.ArrayLike) -> FloatMatrix:
+        """Return logits of shape (n, K) for embeddings of shape (n, d_A)."""
+        matrix = np.asarray(as_matrix(embeddings, "The embedding matrix", columns=len(self.weight)), dtype=np.float64)
+        return matrix @ self.weight + self.bias
+
+    def predict(self, embeddings: npt.ArrayLike) -> list[str]:
+        """Return the class name with the largest logit for every embedding."""
+        return [self.class_names[index] for index in self.logits(embeddings).argmax(axis=1)]
+
+    def save_pretrained(self, folder: str | Path, **metadata: Any) -> None:  # noqa: ANN401
+        """Write the head to `folder` as safetensors with a manifest that also holds `metadata`."""
+        tensors = {"weight": self.weight, "bias": self.bias}
+        save_artifact(folder, _KIND, tensors, {**metadata, "class_names": list(self.class_names)})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> LinearHead:
+        """Read a head; raises `InputError` when the folder does not hold one."""
+        tensors, metadata = load_artifact(folder, _KIND)
+        names = metadata.get("class_names")
+        if set(tensors) != {"weight", "bias"} or not isinstance(names, list):
+            raise InputError(f"{folder} holds no weight, bias and class names.", code=ErrorCode.FILE_INVALID)
+        return cls(tensors["weight"], tensors["bias"], tuple(str(name) for name in names))

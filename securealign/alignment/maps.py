@@ -1,0 +1,51 @@
+"""The result of an alignment: z_hat = z_B W + b."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ErrorCode, InputError
+from ..matrices import FloatMatrix, as_matrix, require_finite
+from .artifacts import load_artifact, save_artifact
+
+_KIND = "alignment"
+
+
+@dataclass(frozen=True)
+class AlignmentMap:
+    """An affine map between embedding spaces: `weight` (d_B, d_A), `bias` (d_A,), and how it was made."""
+
+    weight: FloatMatrix
+    bias: npt.NDArray[np.float64]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[1:]:
+            raise InputError(
+                f"A map with weight {self.weight.shape} and bias {self.bias.shape} does not fit together.",
+                code=ErrorCode.SHAPE_MISMATCH,
+            )
+
+    def apply(self, embeddings: npt.ArrayLike) -> FloatMatrix:
+        """Map embeddings of shape (n, d_B) to (n, d_A); raises `InputError` for other shapes or NaN."""
+        matrix = np.asarray(as_matrix(embeddings, "The embedding matrix", columns=len(self.weight)), dtype=np.float64)
+        require_finite(matrix, "The embedding matrix")
+        return matrix @ self.weight + self.bias
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the map to `folder` as safetensors with a manifest."""
+        save_artifact(folder, _KIND, {"weight": self.weight, "bias": self.bias}, self.metadata)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> AlignmentMap:
+        """Read a map; raises `InputError` when the folder does not hold one."""
+        tensors, metadata = load_artifact(folder, _KIND)
+        if set(tensors) != {"weight", "bias"}:
+            raise InputError(f"{folder} holds no weight and bias.", code=ErrorCode.FILE_INVALID)
+        return cls(tensors["weight"], tensors["bias"], metadata)

@@ -1,0 +1,106 @@
+"""Ridge regression from sufficient statistics, so that neither party needs the other's rows.
+
+W = (G + lambda I)^-1 X with the centred Gram matrix G of Z_B and the centred cross-covariance X of Z_B and Z_A, and
+b = mean_A - mean_B W (paper, section 3.1; the intercept is not penalised).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+from ..errors import ConfigurationError
+from ..matrices import FloatMatrix, Rows
+from .maps import AlignmentMap
+
+#: A ridge penalty in the units of the Gram matrix, or "auto".
+Penalty = float | Literal["auto"]
+#: "auto" is this share of the mean diagonal of the centred Gram matrix: it does not depend on the scale of embeddings.
+AUTO_SHARE = 0.01
+
+
+@dataclass
+class Moments:
+    """Count, mean (d,) and centred Gram matrix (d, d) of rows that arrive in blocks."""
+
+    count: int
+    mean: npt.NDArray[np.float64]
+    gram: FloatMatrix
+
+    @classmethod
+    def empty(cls, columns: int) -> Moments:
+        """Return the moments of no rows."""
+        return cls(0, np.zeros(columns), np.zeros((columns, columns)))
+
+    @classmethod
+    def of(cls, rows: Rows) -> Moments:
+        """Return the moments of all rows, in one streaming pass."""
+        moments = cls.empty(rows.shape[1])
+        for block in rows.blocks():
+            moments.update(block)
+        return moments
+
+    def update(self, block: FloatMatrix) -> None:
+        """Add a block of rows; exact merging of centred moments (Chan, Golub, LeVeque 1983)."""
+        mean = block.mean(axis=0)
+        centred = block - mean
+        shift = mean - self.mean
+        total = self.count + len(block)
+        self.gram += centred.T @ centred + np.outer(shift, shift) * (self.count * len(block) / total)
+        self.mean += shift * (len(block) / total)
+        self.count = total
+
+
+@dataclass
+class CrossMoments:
+    """Moments of Z_B, mean of Z_A (d_A,) and centred cross-covariance Z_B^T Z_A (d_B, d_A), in clear."""
+
+    source: Moments
+    target_mean: npt.NDArray[np.float64]
+    cross: FloatMatrix
+
+    @classmethod
+    def empty(cls, source_columns: int, target_columns: int) -> CrossMoments:
+        """Return the moments of no rows."""
+        return cls(Moments.empty(source_columns), np.zeros(target_columns), np.zeros((source_columns, target_columns)))
+
+    def update(self, source: FloatMatrix, target: FloatMatrix) -> None:
+        """Add a block of paired rows."""
+        source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+        source_shift, target_shift = source_mean - self.source.mean, target_mean - self.target_mean
+        total = self.source.count + len(source)
+        self.cross += (source - source_mean).T @ (target - target_mean)
+        self.cross += np.outer(source_shift, target_shift) * (self.source.count * len(source) / total)
+        self.target_mean += target_shift * (len(source) / total)
+        self.source.update(source)
+
+
+def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
+    """Return the penalty as a number; raises `ConfigurationError` unless it is positive and finite."""
+    if ridge == "auto":
+        return max(AUTO_SHARE * float(np.trace(gram)) / len(gram), float(np.finfo(np.float64).tiny))
+    try:
+        penalty = float(ridge)
+    except (TypeError, ValueError):
+        penalty = 0.0
+    if not (np.isfinite(penalty) and penalty > 0):
+        raise ConfigurationError(
+            f"A ridge penalty of {ridge!r} does not make the problem solvable.",
+            hint="Use 'auto' or a number above zero.",
+        )
+    return penalty
+
+
+def solve_ridge(
+    source: Moments, target_mean: npt.NDArray[np.float64], cross: FloatMatrix, ridge: Penalty
+) -> AlignmentMap:
+    """Return the ridge map from the moments of Z_B, the mean of Z_A (d_A,) and the centred `cross` (d_B, d_A)."""
+    penalty = resolve_penalty(ridge, source.gram)
+    system = source.gram + penalty * np.eye(len(source.gram))
+    weight: FloatMatrix = scipy.linalg.solve(system, cross, assume_a="pos")
+    bias = target_mean - source.mean @ weight
+    return AlignmentMap(weight, bias, {"ridge": penalty, "rows": source.count})

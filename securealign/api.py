@@ -1,0 +1,157 @@
+"""Both parties in one process: the Python entry points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .alignment.head import LinearHead
+from .alignment.maps import AlignmentMap
+from .alignment.ridge import Penalty
+from .alignment.secure import ClientProblem
+from .errors import ConfigurationError, ErrorCode, InputError
+from .he.entropy import Entropy, SystemEntropy
+from .he.interface import Suite
+from .he.registry import DEFAULT_SUITE, get_suite
+from .matrices import FloatMatrix, Rows, as_matrix
+from .protocol.inference.client import InferenceClient
+from .protocol.inference.provider import InferenceProvider
+from .protocol.policy import Policy
+from .protocol.training.client import TrainingClient
+from .protocol.training.provider import TrainingProvider
+from .transport.in_process import InProcessLink
+from .transport.meter import Meter, RunStats
+from .wire import InferenceCodec, TrainingCodec
+
+#: Stands for the public texts when only embeddings are given.
+UNNAMED_DATASET = bytes(32)
+_SIMULATION = Policy(allow_unencrypted=True)
+
+
+@dataclass(frozen=True)
+class AlignmentRun:
+    """A fitted map and what it cost."""
+
+    alignment: AlignmentMap
+    stats: RunStats
+
+
+@dataclass(frozen=True)
+class ClassificationRun:
+    """Logits (m, K), the index of the largest in each row (m,), and what they cost."""
+
+    logits: FloatMatrix
+    labels: npt.NDArray[np.int64]
+    stats: RunStats
+
+
+def align_in_process(
+    z_a: npt.ArrayLike,
+    z_b: npt.ArrayLike,
+    *,
+    suite: str | Suite = DEFAULT_SUITE,
+    ridge: Penalty = 1e-3,
+    network: str | None = None,
+    entropy: Entropy | None = None,
+) -> AlignmentRun:
+    """Fit the map from Z_B (N, d_B) to Z_A (N, d_A) under encryption, both parties in this process.
+
+    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". Raises `InputError` for matrices that do
+    not fit together or hold NaN, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of
+    the party that refuses.
+    """
+    _check_network(network)
+    provider_rows = Rows(z_a, name="Z_A")
+    if provider_rows.shape[0] != len(as_matrix(z_b, "Z_B")):
+        raise InputError(
+            f"Z_A has {provider_rows.shape[0]} rows and Z_B has {len(as_matrix(z_b, 'Z_B'))}.",
+            hint="Row i of both must embed the same text.",
+            code=ErrorCode.SHAPE_MISMATCH,
+        )
+    suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
+    meter = Meter(counted="client")
+    with meter.timed("client", "solve"):
+        problem = ClientProblem(z_b)
+    client = TrainingClient(
+        TrainingCodec(),
+        suites,
+        problem.rows,
+        UNNAMED_DATASET,
+        entropy,
+        allow_unencrypted=True,
+        observer=meter.observer("client"),
+    )
+    provider = TrainingProvider(
+        TrainingCodec(),
+        suites,
+        provider_rows,
+        UNNAMED_DATASET,
+        entropy,
+        policy=_SIMULATION,
+        observer=meter.observer("provider"),
+    )
+    InProcessLink(client, provider, meter).exchange(client.start())
+    with meter.timed("client", "solve"):
+        alignment = problem.solve(client.product(), ridge)
+    return AlignmentRun(alignment, meter.stats())
+
+
+def classify_in_process(
+    weight: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    queries: npt.ArrayLike,
+    *,
+    suite: str | Suite = DEFAULT_SUITE,
+    network: str | None = None,
+    pool_slots: int = 64,
+    entropy: Entropy | None = None,
+) -> ClassificationRun:
+    """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
+
+    Raises `InputError` for matrices that do not fit together or hold NaN, `SuiteError` for a suite that is unknown or
+    cannot hold the problem.
+    """
+    _check_network(network)
+    matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
+    names = tuple(str(index) for index in range(matrix.shape[1]))
+    head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
+    query_matrix = as_matrix(queries, "The query matrix", columns=len(matrix))
+    suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
+    meter = Meter(counted="client")
+    client = InferenceClient(
+        InferenceCodec(),
+        suites,
+        len(matrix),
+        entropy,
+        slots=pool_slots,
+        allow_unencrypted=True,
+        observer=meter.observer("client"),
+    )
+    policy = Policy(allow_unencrypted=True, max_queries=len(query_matrix))
+    provider = InferenceProvider(
+        InferenceCodec(), suites, head, entropy, policy=policy, observer=meter.observer("provider")
+    )
+    link = InProcessLink(client, provider, meter)
+    link.exchange(client.start())
+    logits = np.empty((len(query_matrix), matrix.shape[1]))
+    for first in range(0, len(query_matrix), pool_slots):
+        if not client.free_slots:
+            link.exchange(client.prepare())
+        with meter.timed("client"):
+            frames = client.submit(query_matrix[first : first + pool_slots])
+        link.exchange(frames)
+        for number, block in client.take_answers():
+            logits[number : number + len(block)] = block
+    link.exchange(client.finish())
+    return ClassificationRun(logits, logits.argmax(axis=1), meter.stats())
+
+
+def _resolve(suite: str | Suite) -> Suite:
+    return get_suite(suite) if isinstance(suite, str) else suite
+
+
+def _check_network(network: str | None) -> None:
+    if network not in {None, "loopback"}:
+        raise ConfigurationError(f"There is no network profile named {network!r}.", hint="Use None or 'loopback'.")

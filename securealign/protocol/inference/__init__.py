@@ -1,0 +1,1 @@
+"""Inference: the client obtains the logits of its queries."""

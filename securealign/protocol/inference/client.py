@@ -1,0 +1,190 @@
+"""Party B in inference: prepares pools of one-time slots, sends encrypted queries and decrypts logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from ...he.entropy import Entropy
+from ...he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
+from ...limits import Limits
+from ...matrices import FloatMatrix, as_matrix, require_finite
+from ..messages import (
+    Answer,
+    Confirm,
+    InferenceAccept,
+    InferenceHello,
+    KeyChunk,
+    Message,
+    PoolChunk,
+    Prepare,
+    Query,
+    UploadAck,
+)
+from ..negotiation import check_accept, make_hello, session_id
+from ..party import Codec, Observer, Party, set_up
+from ..states import INFERENCE_CLIENT, State
+from ..streams import Assembler, Uploader, chunks
+from .slots import SlotAllocator, SlotRange
+
+
+class InferenceClient(Party):
+    """The client of one inference session over queries of `features` dimensions, in pools of `slots`."""
+
+    table = INFERENCE_CLIENT
+    is_client = True
+    name = "inference"
+
+    def __init__(
+        self,
+        codec: Codec,
+        suites: Sequence[Suite],
+        features: int,
+        entropy: Entropy,
+        *,
+        slots: int = 64,
+        limits: Limits | None = None,
+        allow_unencrypted: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
+        super().__init__(codec, observer)
+        self._suites = suites
+        self._features = features
+        self._entropy = entropy
+        self._slots = slots
+        self._limits = limits or Limits()
+        self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
+        #: What the provider accepted: classes, names, output mode, queries left.
+        self.accepted: InferenceAccept | None = None
+        self._encryptor: HeadEncryptor | None = None
+        self._sizes: HeadSizes | None = None
+        self._uploader: Uploader | None = None
+        self._allocator = SlotAllocator(slots)
+        self._pools_requested = 0
+        self._pool: tuple[int, Assembler] | None = None
+        self._submitted = 0
+        self._outstanding: dict[SlotRange, int] = {}
+        self._answers: list[tuple[int, FloatMatrix]] = []
+
+    @property
+    def free_slots(self) -> int:
+        """Queries that can be submitted now."""
+        return self._allocator.free
+
+    @property
+    def preparing(self) -> bool:
+        """Whether a pool is under way."""
+        return self._pool is not None
+
+    @property
+    def outstanding(self) -> int:
+        """Queries submitted and not yet answered."""
+        return sum(slots.count for slots in self._outstanding)
+
+    def start(self) -> list[bytes]:
+        """Return the opening message; the first pool is requested as soon as the key is sent."""
+        return self._send_all([InferenceHello(hello=self._hello, features=self._features, slots=self._slots)])
+
+    def prepare(self) -> list[bytes]:
+        """Request the next pool; one at a time, any time after the handshake."""
+        if self._pool is not None or self._state is not State.READY:
+            raise LocalProtocolError("A pool is already under way.", hint="Wait for it.")
+        return self._send_all([self._next_pool()])
+
+    def submit(self, queries: npt.ArrayLike) -> list[bytes]:
+        """Encrypt queries of shape (count, d_A) into fresh slots; their numbers continue those of earlier ones.
+
+        Raises `InputError` for a wrong shape or NaN before a slot is used, `LocalProtocolError` when slots are missing.
+        """
+        matrix = np.asarray(as_matrix(queries, "The query matrix", columns=self._features), dtype=np.float64)
+        require_finite(matrix, "The query matrix")
+        sizes, encryptor = set_up(self._sizes), set_up(self._encryptor)
+        messages = []
+        offset = 0
+        for slots in self._allocator.take(len(matrix), sizes.batch):
+            block = matrix[offset : offset + slots.count]
+            data = encryptor.encrypt(slots.pool, slots.first, block)
+            self._outstanding[slots] = self._submitted + offset
+            offset += slots.count
+            messages.append(Query(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data))
+        self._submitted += len(matrix)
+        return self._send_all(messages)
+
+    def take_answers(self) -> list[tuple[int, FloatMatrix]]:
+        """Return (number of the first query, logits of shape (count, K)) for what was answered since the last call."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def finish(self) -> list[bytes]:
+        """Close the session; raises `LocalProtocolError` while answers are outstanding."""
+        if self._outstanding or self._pool is not None:
+            raise LocalProtocolError("Answers are outstanding.", hint="Wait for them, then finish.")
+        return self._send_all([self._confirmation()])
+
+    def _handle(self, message: Message) -> Iterator[Message]:
+        match message:
+            case InferenceAccept():
+                yield from self._on_accept(message)
+            case UploadAck():
+                set_up(self._uploader).acknowledge(message.received)
+                yield from set_up(self._uploader).ready()
+            case PoolChunk():
+                self._on_pool(message)
+            case Answer():
+                self._on_answer(message)
+            case Confirm():
+                self._check_confirmation(message)
+            case _:
+                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+
+    def _on_accept(self, message: InferenceAccept) -> Iterator[Message]:
+        suite = check_accept(message.accept, self._suites)
+        if message.classes > self._limits.max_classes:
+            raise RemoteProtocolError(
+                f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
+                code=ErrorCode.LIMIT_EXCEEDED,
+            )
+        shape = HeadShape(features=self._features, classes=message.classes, slots=self._slots)
+        session = session_id(self.name, self._hello.nonce, message.accept.nonce)
+        self.accepted = message
+        self._sizes = suite.head_sizes(shape)
+        self._encryptor = suite.head_encryptor(shape, session, self._entropy)
+        window = min(message.window, self._limits.upload_window)
+        self._uploader = Uploader(self._uploads(self._encryptor), window)
+        yield from self._uploader.ready()
+
+    def _uploads(self, encryptor: HeadEncryptor) -> Iterator[Message]:
+        yield from chunks(KeyChunk, encryptor.key_material())
+        yield self._next_pool()
+
+    def _next_pool(self) -> Prepare:
+        number = self._pools_requested
+        limit = min(set_up(self._sizes).pool, self._limits.max_pool_bytes)
+        self._pools_requested += 1
+        self._pool = (number, Assembler(limit))
+        return Prepare(pool=number)
+
+    def _on_pool(self, message: PoolChunk) -> None:
+        number, assembler = self._pool or (None, None)
+        if assembler is None or message.pool != number:
+            raise RemoteProtocolError(f"Pool {message.pool} was not asked for.", code=ErrorCode.SEQUENCE_BROKEN)
+        assembler.add(message)
+        if assembler.complete:
+            set_up(self._encryptor).load_pool(message.pool, assembler.take())
+            self._allocator.add_pool(message.pool)
+            self._pool = None
+
+    def _on_answer(self, message: Answer) -> None:
+        slots = SlotRange(message.pool, message.first_slot, message.count)
+        number = self._outstanding.pop(slots, None)
+        if number is None:
+            raise RemoteProtocolError(
+                "An answer arrives to a query that was not asked.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        logits = set_up(self._encryptor).decrypt(slots.pool, slots.first, message.data)
+        if logits.shape != (slots.count, set_up(self.accepted).classes):
+            raise RemoteProtocolError(f"An answer has shape {logits.shape}.", code=ErrorCode.SHAPE_MISMATCH)
+        self._answers.append((number, logits))

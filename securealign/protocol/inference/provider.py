@@ -1,0 +1,144 @@
+"""Party A in inference: prepares pools, applies its head to encrypted queries, and keeps the slots one-time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...alignment.head import LinearHead
+from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from ...he.entropy import Entropy
+from ...he.interface import HeadEvaluator, HeadShape, Suite
+from ...limits import Limits
+from ..messages import (
+    Answer,
+    Confirm,
+    InferenceAccept,
+    InferenceHello,
+    KeyChunk,
+    Message,
+    OutputMode,
+    PoolChunk,
+    Prepare,
+    Query,
+    UploadAck,
+)
+from ..negotiation import answer_hello, session_id
+from ..party import Codec, Observer, Party, set_up
+from ..policy import Policy
+from ..states import INFERENCE_PROVIDER
+from ..streams import Intake, chunks
+from .slots import SlotLedger, SlotRange
+
+
+class InferenceProvider(Party):
+    """The provider of one inference session; owns the head and sees ciphertexts only."""
+
+    table = INFERENCE_PROVIDER
+    is_client = False
+    name = "inference"
+
+    def __init__(
+        self,
+        codec: Codec,
+        suites: Sequence[Suite],
+        head: LinearHead,
+        entropy: Entropy,
+        *,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        super().__init__(codec, observer)
+        self._suites = suites
+        self._head = head
+        self._entropy = entropy
+        self._policy = policy or Policy()
+        self._limits = limits or Limits()
+        self._evaluator: HeadEvaluator | None = None
+        self._intake: Intake | None = None
+        self._ledger: SlotLedger | None = None
+        self._pools = 0
+        self._queries_left = self._policy.max_queries
+
+    @property
+    def queries_answered(self) -> int:
+        """Queries answered so far; a retry does not count again."""
+        return self._policy.max_queries - self._queries_left
+
+    def _handle(self, message: Message) -> Iterator[Message]:
+        match message:
+            case InferenceHello():
+                yield self._on_hello(message)
+            case KeyChunk():
+                yield self._on_key(message)
+            case Prepare():
+                yield from self._on_prepare(message)
+            case Query():
+                yield self._on_query(message)
+            case Confirm():
+                self._check_confirmation(message)
+                yield self._confirmation()
+            case _:
+                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+
+    def _on_hello(self, message: InferenceHello) -> InferenceAccept:
+        accept, suite = answer_hello(
+            message.hello,
+            self._suites,
+            self._entropy,
+            allow_unencrypted=self._policy.allow_unencrypted,
+            require_function_private=self._policy.require_function_private,
+        )
+        features, classes = self._head.weight.shape
+        if message.features != features:
+            raise RemoteProtocolError(
+                f"Queries have {message.features} dimensions, the head takes {features}.", code=ErrorCode.SHAPE_MISMATCH
+            )
+        if message.slots > self._limits.max_pool_slots:
+            raise RemoteProtocolError(
+                f"A pool of {message.slots} slots exceeds {self._limits.max_pool_slots}.", code=ErrorCode.LIMIT_EXCEEDED
+            )
+        shape = HeadShape(features=features, classes=classes, slots=message.slots)
+        session = session_id(self.name, message.hello.nonce, accept.nonce)
+        self._intake = Intake(min(suite.head_sizes(shape).key, self._limits.max_key_bytes))
+        self._ledger = SlotLedger(message.slots, self._limits.max_live_pools)
+        self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
+        return InferenceAccept(
+            accept=accept,
+            classes=classes,
+            class_names=self._head.class_names if self._policy.publish_class_names else (),
+            output=OutputMode.LOGITS,
+            queries_left=self._queries_left,
+            window=self._limits.upload_window,
+        )
+
+    def _on_key(self, message: KeyChunk) -> UploadAck:
+        intake = set_up(self._intake)
+        if key := intake.add_key(message):
+            set_up(self._evaluator).accept_key(key)
+        return intake.acknowledge()
+
+    def _on_prepare(self, message: Prepare) -> Iterator[PoolChunk]:
+        set_up(self._intake).require_key()
+        if message.pool != self._pools:
+            raise RemoteProtocolError(
+                f"Pool {message.pool} is requested, {self._pools} is next.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        evaluator = set_up(self._evaluator)
+        self._pools += 1
+        for retired in set_up(self._ledger).open_pool(message.pool):
+            evaluator.retire(retired)
+        yield from chunks(PoolChunk, evaluator.prepare(message.pool), pool=message.pool)
+
+    def _on_query(self, message: Query) -> Answer:
+        ledger = set_up(self._ledger)
+        slots = SlotRange(message.pool, message.first_slot, message.count)
+        data = ledger.replay(slots, message.data)
+        if data is None:
+            if message.count > self._queries_left:
+                raise RemoteProtocolError("The session's queries are used up.", code=ErrorCode.QUERY_BUDGET_EXHAUSTED)
+            # Debited before anything leaves, so that a failure costs the client a query and never the provider one.
+            self._queries_left -= message.count
+            data = set_up(self._evaluator).evaluate(slots.pool, slots.first, slots.count, message.data)
+            ledger.record(slots, message.data, data)
+        return Answer(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data)

@@ -1,0 +1,99 @@
+"""One-time slots, kept by both parties.
+
+Two messages under one slot reveal their difference to the provider. The client takes slots in order and never goes
+back; the provider refuses a second, different query for a slot, and answers a byte-identical retry with the bytes it
+sent before, since a fresh answer would let the client average the flood away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+
+
+@dataclass(frozen=True)
+class SlotRange:
+    """`count` slots of a pool, from `first`."""
+
+    pool: int
+    first: int
+    count: int
+
+
+class SlotAllocator:
+    """The client's side: hands out each slot of the pools it has once."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._ready: list[int] = []
+        self._next = 0
+
+    @property
+    def free(self) -> int:
+        """Slots left in all ready pools."""
+        return len(self._ready) * self._slots - self._next
+
+    def add_pool(self, pool: int) -> None:
+        """Add a pool whose offline material has arrived."""
+        self._ready.append(pool)
+
+    def take(self, count: int, batch: int) -> list[SlotRange]:
+        """Consume `count` slots and return them as ranges of at most `batch` within one pool."""
+        if count > self.free:
+            raise LocalProtocolError(
+                f"{count} slots are needed and {self.free} are free.", hint="Prepare a pool first."
+            )
+        ranges = []
+        while count:
+            size = min(count, batch, self._slots - self._next)
+            ranges.append(SlotRange(self._ready[0], self._next, size))
+            self._next += size
+            count -= size
+            if self._next == self._slots:
+                self._ready.pop(0)
+                self._next = 0
+        return ranges
+
+
+class SlotLedger:
+    """The provider's side: what was asked and answered in the live pools."""
+
+    def __init__(self, slots: int, live_pools: int) -> None:
+        self._slots = slots
+        self._live_pools = live_pools
+        self._answers: dict[int, dict[SlotRange, tuple[bytes, bytes]]] = {}
+
+    def open_pool(self, pool: int) -> list[int]:
+        """Open a pool and return those that are retired by it, the oldest first."""
+        self._answers[pool] = {}
+        retired = sorted(self._answers)[: -self._live_pools]
+        for old in retired:
+            del self._answers[old]
+        return retired
+
+    def replay(self, slots: SlotRange, query: bytes) -> bytes | None:
+        """Return the stored answer to a byte-identical retry, or None for unused slots.
+
+        Raises `RemoteProtocolError` when a slot was used for another query or does not exist.
+        """
+        pool = self._answers.get(slots.pool)
+        if pool is None or slots.first + slots.count > self._slots:
+            raise RemoteProtocolError(
+                f"Pool {slots.pool} has no slots {slots.first} to {slots.first + slots.count}.",
+                code=ErrorCode.SEQUENCE_BROKEN,
+            )
+        if slots in pool and pool[slots][0] == hashlib.sha256(query).digest():
+            return pool[slots][1]
+        for used in pool:
+            if slots.first < used.first + used.count and used.first < slots.first + slots.count:
+                raise RemoteProtocolError(
+                    f"Slots {slots.first} to {slots.first + slots.count} of pool {slots.pool} were used before.",
+                    code=ErrorCode.SLOT_REUSED,
+                )
+        return None
+
+    def record(self, slots: SlotRange, query: bytes, answer: bytes) -> None:
+        """Keep an answer for retries of its query."""
+        self._answers[slots.pool][slots] = (hashlib.sha256(query).digest(), answer)

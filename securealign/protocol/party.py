@@ -1,0 +1,179 @@
+"""The laws that all protocol machines obey.
+
+1. A machine turns the bytes of one message into the bytes of its replies; it reads no clock, socket or environment.
+2. A message that the table of states does not allow ends the session; so does a malformed one, or a fault of our own.
+3. ABORTED and DONE are final, and every byte that led there is in the transcript that both parties compare.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
+
+from ..errors import (
+    CiphertextError,
+    ErrorCode,
+    LocalProtocolError,
+    PeerAborted,
+    RemoteProtocolError,
+    SecurealignError,
+    SuiteError,
+)
+from ..limits import MAX_FRAME_BYTES
+from .messages import Abort, Confirm, Message
+from .states import FINAL, Direction, State, Table
+from .transcript import Transcript
+
+#: Errors whose code a peer may see; any other reaches it as an internal fault.
+_PUBLIC_ERRORS = (RemoteProtocolError, CiphertextError, SuiteError)
+
+M = TypeVar("M")
+
+
+class Codec(Protocol):
+    """Turns messages of one phase into bytes and back."""
+
+    def encode(self, message: Message) -> bytes:
+        """Return the bytes of a message."""
+        ...
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message in `data`; raises `RemoteProtocolError` for anything else."""
+        ...
+
+
+class Event(NamedTuple):
+    """A message that passed through a machine, for meters and traces."""
+
+    direction: Direction
+    message: type[Message]
+    size: int
+
+    @property
+    def phase(self) -> str:
+        """The phase to which bytes and work of the message belong."""
+        return self.message.phase
+
+
+Observer = Callable[[Event], None]
+
+
+class Party(ABC):
+    """One party of one session; subclasses give the table and a handler for every message they may receive."""
+
+    table: Table
+    is_client: bool
+    name: str
+
+    def __init__(self, codec: Codec, observer: Observer | None = None) -> None:
+        self._codec = codec
+        self._observer = observer
+        self._transcript = Transcript(self.name)
+        self._state = State.START
+        #: Phase of the last message sent or received.
+        self.phase = "handshake"
+        #: Why the session was aborted, if it was.
+        self.error: SecurealignError | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """Process one message and return the replies; a violation aborts the session, sets `error`, and says so."""
+        if self._state is State.ABORTED:
+            return []
+        try:
+            return self._receive(data)
+        except SecurealignError as error:
+            return self._abort(error)
+        except Exception as error:  # a fault in one session must not reach the server
+            fault = SecurealignError(f"{type(error).__name__} while handling a message.", code=ErrorCode.INTERNAL)
+            fault.__cause__ = error
+            return self._abort(fault)
+
+    def abort(self, error: SecurealignError) -> list[bytes]:
+        """End the session for a reason found outside the machine, such as a deadline; returns the farewell."""
+        return [] if self._state in FINAL else self._abort(error)
+
+    def require_success(self) -> None:
+        """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""
+        if self.error is not None:
+            raise self.error
+        if self._state is not State.DONE:
+            raise LocalProtocolError(f"The session is in state {self._state.value!r}, not done.")
+
+    def _receive(self, data: bytes) -> list[bytes]:
+        if len(data) > MAX_FRAME_BYTES:
+            raise RemoteProtocolError(
+                f"A frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}.", code=ErrorCode.FRAME_TOO_LARGE
+            )
+        message = self._codec.decode(data)
+        if isinstance(message, Abort):
+            self._state = State.ABORTED
+            self.error = PeerAborted(message.code)
+            return []
+        self._advance(Direction.RECEIVE, message, len(data))
+        self._record(message, data, from_client=not self.is_client)
+        return self._send_all(self._handle(message))
+
+    def _send_all(self, messages: Iterable[Message]) -> list[bytes]:
+        # One by one: a later message may depend on the transcript of the earlier ones.
+        return [self._send(message) for message in messages]
+
+    def _send(self, message: Message) -> bytes:
+        data = self._codec.encode(message)
+        self._advance(Direction.SEND, message, len(data))
+        self._record(message, data, from_client=self.is_client)
+        return data
+
+    def _advance(self, direction: Direction, message: Message, size: int) -> None:
+        target = self.table.get(self._state, {}).get((direction, type(message)))
+        if target is None:
+            kind = LocalProtocolError if direction is Direction.SEND else RemoteProtocolError
+            raise kind(f"Cannot {direction.value} {type(message).__name__} in state {self._state.value!r}.")
+        self._state = target
+        self._observe(direction, message, size)
+
+    def _observe(self, direction: Direction, message: Message, size: int) -> None:
+        event = Event(direction, type(message), size)
+        self.phase = event.phase
+        if self._observer is not None:
+            self._observer(event)
+
+    def _record(self, message: Message, data: bytes, *, from_client: bool) -> None:
+        if isinstance(message, Confirm):
+            return
+        if from_client:
+            self._transcript.to_provider(data)
+        else:
+            self._transcript.to_client(data)
+
+    def _abort(self, error: SecurealignError) -> list[bytes]:
+        self._state = State.ABORTED
+        self.error = error
+        code = error.code if isinstance(error, _PUBLIC_ERRORS) else ErrorCode.INTERNAL
+        message = Abort(code=code)
+        data = self._codec.encode(message)
+        self._observe(Direction.SEND, message, len(data))
+        return [data]
+
+    def _confirmation(self) -> Confirm:
+        return Confirm(transcript_digest=self._transcript.digest())
+
+    def _check_confirmation(self, message: Confirm) -> None:
+        if message.transcript_digest != self._transcript.digest():
+            raise RemoteProtocolError("The peer saw another transcript.", code=ErrorCode.TRANSCRIPT_MISMATCH)
+
+    @abstractmethod
+    def _handle(self, message: Message) -> Iterator[Message]:
+        """Yield the replies to a message that the table allows."""
+
+
+def set_up(value: M | None) -> M:
+    """Return what the handshake has set; the state tables guarantee it."""
+    if value is None:
+        raise LocalProtocolError("The session has not been set up.")
+    return value

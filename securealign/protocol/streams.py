@@ -1,0 +1,108 @@
+"""Byte strings larger than a frame: cutting and assembling chunks, and uploads under a window of acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from ..errors import ErrorCode, RemoteProtocolError
+from ..limits import MAX_CHUNK_BYTES
+from .messages import Chunk, KeyChunk, Message, UploadAck
+
+C = TypeVar("C", bound=Chunk)
+
+
+def chunks(kind: type[C], data: bytes, **fields: int) -> Iterator[C]:
+    """Yield `data` as chunks; an empty string is one empty chunk."""
+    for offset in range(0, max(len(data), 1), MAX_CHUNK_BYTES):
+        yield kind(total=len(data), offset=offset, data=data[offset : offset + MAX_CHUNK_BYTES], **fields)
+
+
+class Assembler:
+    """Joins chunks that arrive in order, up to a size known beforehand."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._total: int | None = None
+        self._data = bytearray()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all bytes have arrived."""
+        return self._total == len(self._data)
+
+    def add(self, chunk: Chunk) -> None:
+        """Add the next chunk; raises `RemoteProtocolError` for a wrong total, offset or size."""
+        if chunk.total > self._limit:
+            raise RemoteProtocolError(
+                f"The peer announces {chunk.total} bytes where at most {self._limit} are due.",
+                code=ErrorCode.LIMIT_EXCEEDED,
+            )
+        self._total = chunk.total if self._total is None else self._total
+        out_of_place = chunk.total != self._total or chunk.offset != len(self._data)
+        if out_of_place or (not chunk.data and chunk.total):
+            raise RemoteProtocolError(
+                f"A chunk at {chunk.offset} follows {len(self._data)} bytes.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        self._data += chunk.data
+
+    def take(self) -> bytes:
+        """Return the assembled bytes and forget them."""
+        data = bytes(self._data)
+        self._data = bytearray()
+        return data
+
+
+class Uploader:
+    """Sends messages while fewer than `window` of them are unacknowledged, and makes them no sooner."""
+
+    def __init__(self, messages: Iterator[Message], window: int) -> None:
+        self._messages = messages
+        self._window = window
+        self._sent = 0
+        self._acknowledged = 0
+
+    def ready(self) -> Iterator[Message]:
+        """Yield the messages that the window has room for."""
+        while self._sent - self._acknowledged < self._window:
+            message = next(self._messages, None)
+            if message is None:
+                return
+            self._sent += 1
+            yield message
+
+    def acknowledge(self, received: int) -> None:
+        """Take a cumulative acknowledgement; raises `RemoteProtocolError` when it goes back or beyond what was sent."""
+        if not self._acknowledged <= received <= self._sent:
+            raise RemoteProtocolError(
+                f"The peer acknowledges {received} of {self._sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        self._acknowledged = received
+
+
+class Intake:
+    """The receiving end of an upload: the key first, and a count of messages to acknowledge."""
+
+    def __init__(self, key_limit: int) -> None:
+        self._key = Assembler(key_limit)
+        self._received = 0
+        #: Whether the whole key has arrived.
+        self.has_key = False
+
+    def add_key(self, chunk: KeyChunk) -> bytes | None:
+        """Add a piece of the key and return the key once it is whole."""
+        if self.has_key:
+            raise RemoteProtocolError("More key material arrives than was announced.", code=ErrorCode.SEQUENCE_BROKEN)
+        self._key.add(chunk)
+        self.has_key = self._key.complete
+        return self._key.take() if self.has_key else None
+
+    def require_key(self) -> None:
+        """Raise `RemoteProtocolError` while the key is incomplete."""
+        if not self.has_key:
+            raise RemoteProtocolError("The key is not complete yet.", code=ErrorCode.SEQUENCE_BROKEN)
+
+    def acknowledge(self) -> UploadAck:
+        """Count one message and return its acknowledgement."""
+        self._received += 1
+        return UploadAck(received=self._received)

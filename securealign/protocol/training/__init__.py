@@ -1,0 +1,1 @@
+"""Training: the client obtains the cross-covariance of both parties' public embeddings."""

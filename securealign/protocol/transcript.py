@@ -1,0 +1,31 @@
+"""What was said in a session, as one digest that both parties compare before they use the result.
+
+Each direction is a chain of SHA-256 over the bytes as they travelled; the digest joins both chains. Two chains rather
+than one, since the parties may see messages of opposite directions cross.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+_DOMAIN = b"securealign/transcript/"
+
+
+class Transcript:
+    """The two hash chains of one session."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase.encode()
+        self._to_provider = self._to_client = hashlib.sha256(_DOMAIN + self._phase).digest()
+
+    def to_provider(self, data: bytes) -> None:
+        """Add the bytes of a message from the client."""
+        self._to_provider = hashlib.sha256(self._to_provider + hashlib.sha256(data).digest()).digest()
+
+    def to_client(self, data: bytes) -> None:
+        """Add the bytes of a message from the provider."""
+        self._to_client = hashlib.sha256(self._to_client + hashlib.sha256(data).digest()).digest()
+
+    def digest(self) -> bytes:
+        """Return the digest of everything so far, 32 bytes."""
+        return hashlib.sha256(_DOMAIN + b"end/" + self._phase + self._to_provider + self._to_client).digest()
