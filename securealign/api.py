@@ -7,23 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .alignment.head import LinearHead
-from .alignment.maps import AlignmentMap
-from .alignment.ridge import Penalty
-from .alignment.secure import ClientProblem
-from .errors import ConfigurationError, ErrorCode, InputError
-from .he.entropy import Entropy, SystemEntropy
-from .he.interface import Suite
-from .he.registry import DEFAULT_SUITE, get_suite
-from .matrices import FloatMatrix, Rows, as_matrix
-from .protocol.inference.client import InferenceClient
-from .protocol.inference.provider import InferenceProvider
-from .protocol.policy import Policy
-from .protocol.training.client import TrainingClient
-from .protocol.training.provider import TrainingProvider
-from .transport.in_process import InProcessLink
-from .transport.meter import Meter, RunStats
-from .wire import InferenceCodec, TrainingCodec
+from securealign.alignment.head import LinearHead
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.ridge import Penalty
+from securealign.alignment.secure import ClientProblem
+from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.he.entropy import Entropy, SystemEntropy
+from securealign.he.interface import Suite
+from securealign.he.registry import DEFAULT_SUITE, get_suite
+from securealign.matrices import FloatMatrix, Rows, as_matrix
+from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.policy import Policy
+from securealign.protocol.training.client import TrainingClient
+from securealign.protocol.training.provider import TrainingProvider
+from securealign.transport.in_process import InProcessLink
+from securealign.transport.meter import Meter, RunStats
+from securealign.transport.sessions import InferenceSession, train
+from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Stands for the public texts when only embeddings are given.
 UNNAMED_DATASET = bytes(32)
@@ -92,9 +93,9 @@ def align_in_process(
         policy=_SIMULATION,
         observer=meter.observer("provider"),
     )
-    InProcessLink(client, provider, meter).exchange(client.start())
+    product = train(InProcessLink(client, provider, meter), client, meter)
     with meter.timed("client", "solve"):
-        alignment = problem.solve(client.product(), ridge)
+        alignment = problem.solve(product, ridge)
     return AlignmentRun(alignment, meter.stats())
 
 
@@ -133,18 +134,9 @@ def classify_in_process(
     provider = InferenceProvider(
         InferenceCodec(), suites, head, entropy, policy=policy, observer=meter.observer("provider")
     )
-    link = InProcessLink(client, provider, meter)
-    link.exchange(client.start())
-    logits = np.empty((len(query_matrix), matrix.shape[1]))
-    for first in range(0, len(query_matrix), pool_slots):
-        if not client.free_slots:
-            link.exchange(client.prepare())
-        with meter.timed("client"):
-            frames = client.submit(query_matrix[first : first + pool_slots])
-        link.exchange(frames)
-        for number, block in client.take_answers():
-            logits[number : number + len(block)] = block
-    link.exchange(client.finish())
+    session = InferenceSession(InProcessLink(client, provider, meter), client, meter)
+    logits = session.logits(query_matrix)
+    session.close()
     return ClassificationRun(logits, logits.argmax(axis=1), meter.stats())
 
 

@@ -75,7 +75,11 @@ class ErrorCode(Enum):
         "The peer's certificate is for another role; each party needs the bundle of its own role.",
         ExitCode.NETWORK,
     )
-    PEER_UNTRUSTED = (20, "The peer's certificate was not issued by a trusted authority.", ExitCode.NETWORK)
+    PEER_UNTRUSTED = (
+        20,
+        "A party's certificate was not issued by the authority that the other one trusts.",
+        ExitCode.NETWORK,
+    )
     PEER_UNREACHABLE = (21, "The peer could not be reached.", ExitCode.NETWORK)
     CONNECTION_LOST = (22, "The connection to the peer was lost during the session.", ExitCode.NETWORK)
     DEADLINE_EXCEEDED = (23, "The session did not finish within its deadline.", ExitCode.NETWORK)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ErrorCode, InputError
+from securealign.errors import ErrorCode, InputError
 
 FloatMatrix = npt.NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from ..errors import ErrorCode, InputError
-from ..matrices import BLOCK_ROWS, FloatMatrix, Rows
-from .maps import AlignmentMap
-from .ridge import CrossMoments, Penalty, solve_ridge
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.ridge import CrossMoments, Penalty, solve_ridge
+from securealign.errors import ErrorCode, InputError
+from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
 
 
 class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from ..errors import ErrorCode, InputError
-from ..files import write_atomically
+from securealign.errors import ErrorCode, InputError
+from securealign.files import write_atomically
 
 MANIFEST = "manifest.json"
 _TENSORS = "tensors.safetensors"

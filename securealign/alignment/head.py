@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..errors import ErrorCode, InputError
-from ..matrices import FloatMatrix, as_matrix, require_finite
-from .artifacts import load_artifact, save_artifact
+from securealign.alignment.artifacts import load_artifact, save_artifact
+from securealign.errors import ErrorCode, InputError
+from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 _KIND = "head"
 

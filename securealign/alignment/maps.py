@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ErrorCode, InputError
-from ..matrices import FloatMatrix, as_matrix, require_finite
-from .artifacts import load_artifact, save_artifact
+from securealign.alignment.artifacts import load_artifact, save_artifact
+from securealign.errors import ErrorCode, InputError
+from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 _KIND = "alignment"
 

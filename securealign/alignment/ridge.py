@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from ..errors import ConfigurationError
-from ..matrices import FloatMatrix, Rows
-from .maps import AlignmentMap
+from securealign.alignment.maps import AlignmentMap
+from securealign.errors import ConfigurationError
+from securealign.matrices import FloatMatrix, Rows
 
 #: A ridge penalty in the units of the Gram matrix, or "auto".
 Penalty = float | Literal["auto"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy.typing as npt
 
-from ..matrices import FloatMatrix, Rows
-from .maps import AlignmentMap
-from .ridge import Moments, Penalty, solve_ridge
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.ridge import Moments, Penalty, solve_ridge
+from securealign.matrices import FloatMatrix, Rows
 
 
 class ClientProblem:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..matrices import FloatMatrix, Rows
-from .entropy import Entropy
+from securealign.he.entropy import Entropy
+from securealign.matrices import FloatMatrix, Rows
 
 
 @dataclass(frozen=True, kw_only=True)

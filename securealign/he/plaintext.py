@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import CiphertextError, ErrorCode
-from ..limits import MAX_CHUNK_BYTES
-from ..matrices import BLOCK_ROWS, FloatMatrix, Rows
-from .entropy import Entropy
-from .interface import CovarianceShape, CovarianceSizes, EncryptedRows, HeadShape, HeadSizes, SuiteInfo
+from securealign.errors import CiphertextError, ErrorCode
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows, HeadShape, HeadSizes, SuiteInfo
+from securealign.limits import MAX_CHUNK_BYTES
+from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
 
 _KEY = b"plaintext"
 _ITEM_BYTES = 8

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from ..errors import ErrorCode, SuiteError
-from .interface import Suite
-from .lwe.parameters import PARAMETER_SETS
-from .lwe.suite import LweSuite
-from .plaintext import PlaintextSuite
+from securealign.errors import ErrorCode, SuiteError
+from securealign.he.interface import Suite
+from securealign.he.lwe.parameters import PARAMETER_SETS
+from securealign.he.lwe.suite import LweSuite
+from securealign.he.plaintext import PlaintextSuite
 
 #: The suite used when none is named.
 DEFAULT_SUITE = "lwe"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from ..errors import ErrorCode, RemoteProtocolError
-from ..limits import MAX_CHUNK_BYTES, Limits
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.limits import MAX_CHUNK_BYTES, Limits
 
 DIGEST_BYTES = 32
 _LIMITS = Limits()

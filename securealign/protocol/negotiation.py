@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from ..errors import ErrorCode, RemoteProtocolError, SuiteError
-from ..he.entropy import Entropy
-from ..he.interface import Suite
-from .messages import DIGEST_BYTES, Accept, Hello, SuiteOffer
+from securealign.errors import ErrorCode, RemoteProtocolError, SuiteError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import Suite
+from securealign.protocol.messages import DIGEST_BYTES, Accept, Hello, SuiteOffer
 
 #: Protocol versions of this release, newest first.
 VERSIONS = (1,)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
-from ..errors import (
+from securealign.errors import (
     CiphertextError,
     ErrorCode,
     LocalProtocolError,
@@ -20,10 +20,10 @@ from ..errors import (
     SecurealignError,
     SuiteError,
 )
-from ..limits import MAX_FRAME_BYTES
-from .messages import Abort, Confirm, Message
-from .states import FINAL, Direction, State, Table
-from .transcript import Transcript
+from securealign.limits import MAX_FRAME_BYTES
+from securealign.protocol.messages import Abort, Confirm, Message
+from securealign.protocol.states import FINAL, Direction, State, Table
+from securealign.protocol.transcript import Transcript
 
 #: Errors whose code a peer may see; any other reaches it as an internal fault.
 _PUBLIC_ERRORS = (RemoteProtocolError, CiphertextError, SuiteError)

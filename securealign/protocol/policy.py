@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ErrorCode, RemoteProtocolError
-from ..limits import Limits
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)

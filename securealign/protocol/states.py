@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from . import messages as m
+from securealign.protocol import messages as m
 
 
 class State(Enum):

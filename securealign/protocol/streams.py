@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from ..errors import ErrorCode, RemoteProtocolError
-from ..limits import MAX_CHUNK_BYTES
-from .messages import Chunk, KeyChunk, Message, UploadAck
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.limits import MAX_CHUNK_BYTES
+from securealign.protocol.messages import Chunk, KeyChunk, Message, UploadAck
 
 C = TypeVar("C", bound=Chunk)
 

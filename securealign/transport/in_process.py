@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from ..errors import PeerAborted
-from ..protocol.party import Party
-from .meter import Meter
+from securealign.errors import LocalProtocolError, PeerAborted
+from securealign.protocol.party import Party
+from securealign.transport.meter import Meter
 
 
 class InProcessLink:
-    """Carries frames between a client and a provider machine until neither has more to say."""
+    """Carries frames between a client and a provider machine."""
 
     def __init__(self, client: Party, provider: Party, meter: Meter) -> None:
         self._client = client
         self._provider = provider
         self._meter = meter
 
-    def exchange(self, frames: Iterable[bytes]) -> None:
-        """Deliver the client's `frames` and everything that follows; raises the error of a session that aborts."""
+    def drive(self, frames: Iterable[bytes], until: Callable[[], bool]) -> None:
+        """Deliver the client's `frames` and everything that follows from them, after which `until()` must hold.
+
+        Raises the error of a session that aborts.
+        """
         pending = deque((True, frame) for frame in frames)
         while pending:
             to_provider, frame = pending.popleft()
             receiver = self._provider if to_provider else self._client
-            side = "provider" if to_provider else "client"
-            with self._meter.timed(side):
+            with self._meter.timed("provider" if to_provider else "client"):
                 replies = receiver.receive(frame)
             pending.extend((not to_provider, reply) for reply in replies)
         errors = [party.error for party in (self._provider, self._client) if party.error is not None]
         # The party that found the fault names it best; its peer only knows the code.
         for error in sorted(errors, key=lambda error: isinstance(error, PeerAborted)):
             raise error
+        if not until():
+            raise LocalProtocolError("The session stalled: neither party has anything to say.")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..protocol.messages import UploadAck
-from ..protocol.party import Event, Observer
-from ..protocol.states import Direction
+from securealign.protocol.messages import UploadAck
+from securealign.protocol.party import Event, Observer
+from securealign.protocol.states import Direction
 
 Clock = Callable[[], float]
 

@@ -1,5 +1,5 @@
 """Messages as bytes: generated protobuf classes, and the codec that is the only place to know them."""
 
-from .codec import InferenceCodec, TrainingCodec
+from securealign.wire.codec import InferenceCodec, TrainingCodec
 
 __all__ = ["InferenceCodec", "TrainingCodec"]

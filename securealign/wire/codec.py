@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
 
-from ..errors import ErrorCode, RemoteProtocolError
-from ..protocol import messages as m
-from .v1 import common_pb2, inference_pb2, training_pb2
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.protocol import messages as m
+from securealign.wire.v1 import common_pb2, inference_pb2, training_pb2
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ...errors import CiphertextError
-from .parameters import LweParameters
+from securealign.errors import CiphertextError
+from securealign.he.lwe.parameters import LweParameters
 
 _LAYOUT = struct.Struct("<4sBB2x16s16s16sQII")
 HEADER_BYTES = _LAYOUT.size

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...errors import CiphertextError, LocalProtocolError
-from ...matrices import FloatMatrix, Rows
-from ..entropy import Entropy
-from ..interface import CovarianceShape, EncryptedRows
-from .blobs import HEADER_BYTES, Kind
-from .evaluation import flooded, rerandomisation
-from .keys import PublicKey, SecretKey
-from .parameters import LOG_ANSWER_MODULUS, LweParameters
-from .planner import OPERAND_NORM, Plan
-from .products import TILE_ROWS, IntegerProduct
-from .residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
-from .scales import largest_exponents, received_exponents
+from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceShape, EncryptedRows
+from securealign.he.lwe.blobs import HEADER_BYTES, Kind
+from securealign.he.lwe.evaluation import flooded, rerandomisation
+from securealign.he.lwe.keys import PublicKey, SecretKey
+from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
+from securealign.he.lwe.planner import OPERAND_NORM, Plan
+from securealign.he.lwe.products import TILE_ROWS, IntegerProduct
+from securealign.he.lwe.residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
+from securealign.he.lwe.scales import largest_exponents, received_exponents
+from securealign.matrices import FloatMatrix, Rows
 
 _ROWS_PURPOSE = "rows"
 _EXPONENT_BYTES = 2

@@ -9,12 +9,12 @@ coefficient. A' is expanded by the provider from a seed and the session, never t
 
 from __future__ import annotations
 
-from ..entropy import Entropy
-from . import sampling
-from .keys import PublicKey
-from .planner import Plan
-from .products import TernaryProduct
-from .residues import Residues, reduce
+from securealign.he.entropy import Entropy
+from securealign.he.lwe import sampling
+from securealign.he.lwe.keys import PublicKey
+from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.products import TernaryProduct
+from securealign.he.lwe.residues import Residues, reduce
 
 
 def rerandomisation(plan: Plan, key: PublicKey, entropy: Entropy) -> Residues:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy import keystream
-from .parameters import RESIDUE_BYTES
+from securealign.he.entropy import keystream
+from securealign.he.lwe.parameters import RESIDUE_BYTES
 
 
 @dataclass(frozen=True)

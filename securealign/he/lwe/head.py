@@ -11,18 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import CiphertextError, LocalProtocolError
-from ...limits import MAX_CHUNK_BYTES
-from ...matrices import FloatMatrix
-from ..entropy import Entropy
-from ..interface import HeadShape
-from .blobs import HEADER_BYTES, Kind
-from .evaluation import flooded, rerandomisation
-from .keys import PublicKey, SecretKey
-from .parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
-from .planner import OPERAND_NORM, Plan
-from .products import TILE_ROWS, IntegerProduct, Planes
-from .residues import (
+from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import HeadShape
+from securealign.he.lwe.blobs import HEADER_BYTES, Kind
+from securealign.he.lwe.evaluation import flooded, rerandomisation
+from securealign.he.lwe.keys import PublicKey, SecretKey
+from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
+from securealign.he.lwe.planner import OPERAND_NORM, Plan
+from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, Planes
+from securealign.he.lwe.residues import (
     IntMatrix,
     Residues,
     add,
@@ -35,7 +33,9 @@ from .residues import (
     unpack,
     unpack_answer,
 )
-from .scales import Exponents, largest_exponents, received_exponents
+from securealign.he.lwe.scales import Exponents, largest_exponents, received_exponents
+from securealign.limits import MAX_CHUNK_BYTES
+from securealign.matrices import FloatMatrix
 
 _EXPONENT_BYTES = 2
 

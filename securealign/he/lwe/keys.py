@@ -10,14 +10,14 @@ import hashlib
 
 import numpy as np
 
-from ..entropy import Entropy
-from . import sampling
-from .blobs import Binding, Kind
-from .expansion import PublicMatrix
-from .parameters import RESIDUE_BYTES
-from .planner import Plan
-from .products import TILE_ROWS, Planes, public_times_ternary
-from .residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
+from securealign.he.entropy import Entropy
+from securealign.he.lwe import sampling
+from securealign.he.lwe.blobs import Binding, Kind
+from securealign.he.lwe.expansion import PublicMatrix
+from securealign.he.lwe.parameters import RESIDUE_BYTES
+from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.products import TILE_ROWS, Planes, public_times_ternary
+from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
 
 _SEED_BYTES = 32
 

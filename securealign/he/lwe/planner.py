@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...errors import ErrorCode, SuiteError
-from .blobs import HEADER_BYTES
-from .parameters import ANSWER_BYTES, RESIDUE_BYTES, SIGMA, STATISTICAL_BITS, LweParameters
+from securealign.errors import ErrorCode, SuiteError
+from securealign.he.lwe.blobs import HEADER_BYTES
+from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES, SIGMA, STATISTICAL_BITS, LweParameters
 
 #: Norm to which the rows of U are scaled; balances the rounding of U against the flood, which grows with it.
 OPERAND_NORM = 100_000.0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .residues import (
+from securealign.he.lwe.residues import (
     LIMB_BITS,
     NARROW_BITS,
     Halves,

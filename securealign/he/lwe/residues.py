@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CiphertextError, ErrorCode
-from .parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES
+from securealign.errors import CiphertextError, ErrorCode
+from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES
 
 LIMB_BITS = 40
 #: Limbs for products with integer vectors; the third holds the rest.

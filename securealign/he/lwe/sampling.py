@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy import Entropy
+from securealign.he.entropy import Entropy
 
 Int8Matrix = npt.NDArray[np.int8]
 

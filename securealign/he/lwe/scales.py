@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import CiphertextError, ErrorCode, InputError
+from securealign.errors import CiphertextError, ErrorCode, InputError
 
 Exponents = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...matrices import FloatMatrix, Rows
-from ..entropy import Entropy
-from ..interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
-from .covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
-from .head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes, query_batch
-from .parameters import LWE_128, LweParameters
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
+from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
+from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes, query_batch
+from securealign.he.lwe.parameters import LWE_128, LweParameters
+from securealign.matrices import FloatMatrix, Rows
 
 
 @dataclass(frozen=True)

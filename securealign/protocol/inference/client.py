@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from ...he.entropy import Entropy
-from ...he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
-from ...limits import Limits
-from ...matrices import FloatMatrix, as_matrix, require_finite
-from ..messages import (
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
+from securealign.limits import Limits
+from securealign.matrices import FloatMatrix, as_matrix, require_finite
+from securealign.protocol.inference.slots import SlotAllocator, SlotRange
+from securealign.protocol.messages import (
     Answer,
     Confirm,
     InferenceAccept,
@@ -24,11 +25,10 @@ from ..messages import (
     Query,
     UploadAck,
 )
-from ..negotiation import check_accept, make_hello, session_id
-from ..party import Codec, Observer, Party, set_up
-from ..states import INFERENCE_CLIENT, State
-from ..streams import Assembler, Uploader, chunks
-from .slots import SlotAllocator, SlotRange
+from securealign.protocol.negotiation import check_accept, make_hello, session_id
+from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.states import INFERENCE_CLIENT, State
+from securealign.protocol.streams import Assembler, Uploader, chunks
 
 
 class InferenceClient(Party):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...alignment.head import LinearHead
-from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from ...he.entropy import Entropy
-from ...he.interface import HeadEvaluator, HeadShape, Suite
-from ...limits import Limits
-from ..messages import (
+from securealign.alignment.head import LinearHead
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import HeadEvaluator, HeadShape, Suite
+from securealign.limits import Limits
+from securealign.protocol.inference.slots import SlotLedger, SlotRange
+from securealign.protocol.messages import (
     Answer,
     Confirm,
     InferenceAccept,
@@ -22,12 +23,11 @@ from ..messages import (
     Query,
     UploadAck,
 )
-from ..negotiation import answer_hello, session_id
-from ..party import Codec, Observer, Party, set_up
-from ..policy import Policy
-from ..states import INFERENCE_PROVIDER
-from ..streams import Intake, chunks
-from .slots import SlotLedger, SlotRange
+from securealign.protocol.negotiation import answer_hello, session_id
+from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.policy import Policy
+from securealign.protocol.states import INFERENCE_PROVIDER
+from securealign.protocol.streams import Intake, chunks
 
 
 class InferenceProvider(Party):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from ...he.entropy import Entropy
-from ...he.interface import CovarianceEncryptor, CovarianceShape, Suite
-from ...limits import MAX_CHUNK_BYTES, Limits
-from ...matrices import FloatMatrix, Rows
-from ..messages import (
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceEncryptor, CovarianceShape, Suite
+from securealign.limits import MAX_CHUNK_BYTES, Limits
+from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.messages import (
     Confirm,
     Finish,
     KeyChunk,
@@ -20,10 +20,10 @@ from ..messages import (
     TrainingHello,
     UploadAck,
 )
-from ..negotiation import check_accept, make_hello, session_id
-from ..party import Codec, Observer, Party, set_up
-from ..states import TRAINING_CLIENT
-from ..streams import Assembler, Uploader, chunks
+from securealign.protocol.negotiation import check_accept, make_hello, session_id
+from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.states import TRAINING_CLIENT
+from securealign.protocol.streams import Assembler, Uploader, chunks
 
 
 class TrainingClient(Party):

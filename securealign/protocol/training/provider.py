@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from ...he.entropy import Entropy
-from ...he.interface import CovarianceEvaluator, CovarianceShape, EncryptedRows, Suite
-from ...limits import Limits
-from ...matrices import Rows
-from ..messages import (
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceEvaluator, CovarianceShape, EncryptedRows, Suite
+from securealign.limits import Limits
+from securealign.matrices import Rows
+from securealign.protocol.messages import (
     Confirm,
     Finish,
     KeyChunk,
@@ -20,11 +20,11 @@ from ..messages import (
     TrainingHello,
     UploadAck,
 )
-from ..negotiation import answer_hello, session_id
-from ..party import Codec, Observer, Party, set_up
-from ..policy import Policy
-from ..states import TRAINING_PROVIDER
-from ..streams import Intake, chunks
+from securealign.protocol.negotiation import answer_hello, session_id
+from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.policy import Policy
+from securealign.protocol.states import TRAINING_PROVIDER
+from securealign.protocol.streams import Intake, chunks
 
 
 class TrainingProvider(Party):

@@ -1,0 +1,94 @@
+"""A client's session from start to end over any link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from securealign.errors import LocalProtocolError
+from securealign.matrices import FloatMatrix
+from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.messages import InferenceAccept
+from securealign.protocol.states import State
+from securealign.protocol.training.client import TrainingClient
+from securealign.transport.meter import Meter
+
+
+class Link(Protocol):
+    """Carries frames between the client's machine and a provider."""
+
+    def drive(self, frames: Iterable[bytes], until: Callable[[], bool]) -> None:
+        """Send `frames` and go on receiving and replying until `until()` holds; raises the session's error."""
+        ...
+
+
+def train(link: Link, client: TrainingClient, meter: Meter) -> FloatMatrix:
+    """Run a training session and return the decrypted product, shape (d_A, d_B + 1)."""
+    with meter.timed("client"):
+        frames = client.start()
+    link.drive(frames, lambda: client.state is State.DONE)
+    with meter.timed("client", "solve"):
+        return client.product()
+
+
+class InferenceSession:
+    """An open inference session: logits for any number of queries, with pools prepared ahead of need."""
+
+    def __init__(self, link: Link, client: InferenceClient, meter: Meter) -> None:
+        self._link = link
+        self._client = client
+        self._meter = meter
+        with meter.timed("client"):
+            frames = client.start()
+        link.drive(frames, lambda: client.free_slots > 0)
+
+    @property
+    def accepted(self) -> InferenceAccept:
+        """What the provider accepted: classes, their names, output mode, queries left."""
+        if self._client.accepted is None:
+            raise LocalProtocolError("The handshake is not over.")
+        return self._client.accepted
+
+    def logits(self, queries: npt.ArrayLike) -> FloatMatrix:
+        """Return the logits (m, K) of mapped queries (m, d_A), in as many pools as that takes.
+
+        Raises `InputError` for queries that do not fit, the session's error otherwise.
+        """
+        matrix = np.asarray(queries)
+        parts = []
+        first = 0
+        while first < len(matrix):
+            self._await_slots()
+            block = matrix[first : first + self._client.free_slots]
+            parts.append(self._submit(block))
+            first += len(block)
+        return np.vstack(parts) if parts else np.empty((0, self.accepted.classes))
+
+    def prepare(self) -> None:
+        """Ask for the next pool if none is under way, without waiting for it."""
+        if not self._client.preparing:
+            with self._meter.timed("client"):
+                frames = self._client.prepare()
+            self._link.drive(frames, lambda: True)
+
+    def close(self) -> None:
+        """End the session in agreement: both parties confirm the transcript."""
+        self._link.drive((), lambda: not self._client.preparing)
+        with self._meter.timed("client"):
+            frames = self._client.finish()
+        self._link.drive(frames, lambda: self._client.state is State.DONE)
+
+    def _await_slots(self) -> None:
+        if not self._client.free_slots:
+            self.prepare()
+            self._link.drive((), lambda: self._client.free_slots > 0)
+
+    def _submit(self, block: npt.NDArray[np.floating]) -> FloatMatrix:
+        with self._meter.timed("client"):
+            frames = self._client.submit(block)
+        self._link.drive(frames, lambda: self._client.outstanding == 0)
+        answers = sorted(self._client.take_answers(), key=lambda answer: answer[0])
+        return np.vstack([logits for _, logits in answers])

@@ -1,0 +1,76 @@
+"""gRPC statuses and error codes of this project, in both directions."""
+
+from __future__ import annotations
+
+import grpc
+
+from securealign.errors import ErrorCode, TransportError
+
+#: Trailing metadata key under which a server names the error code.
+ERROR_KEY = "securealign-error"
+
+_STATUS = {
+    ErrorCode.WRONG_ROLE: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorCode.PEER_UNTRUSTED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorCode.SERVER_BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ErrorCode.CANCELLED: grpc.StatusCode.CANCELLED,
+    ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+_CODES = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: ErrorCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED: ErrorCode.CANCELLED,
+    grpc.StatusCode.PERMISSION_DENIED: ErrorCode.WRONG_ROLE,
+    grpc.StatusCode.UNAUTHENTICATED: ErrorCode.PEER_UNTRUSTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorCode.SERVER_BUSY,
+    grpc.StatusCode.UNIMPLEMENTED: ErrorCode.VERSION_UNSUPPORTED,
+}
+
+_HINTS = {
+    ErrorCode.DEADLINE_EXCEEDED: "Raise the deadline in the configuration, or check the provider's load.",
+    ErrorCode.PEER_UNREACHABLE: "Check that the provider runs and that its address and port are right.",
+    ErrorCode.CONNECTION_LOST: "Nothing was written. Check that the provider still runs, then start again.",
+    ErrorCode.PEER_UNTRUSTED: "Both parties need bundles of the same authority: see 'securealign certs init'.",
+    ErrorCode.WRONG_ROLE: "The provider needs the bundle 'provider', the client the bundle 'client'.",
+    ErrorCode.SERVER_BUSY: "Wait for other sessions to end, then start again.",
+    ErrorCode.VERSION_UNSUPPORTED: "Upgrade the older of the two installations.",
+}
+
+
+def status_of(code: ErrorCode) -> grpc.StatusCode:
+    """Return the gRPC status under which a server ends a session that failed with `code`."""
+    return _STATUS.get(code, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def transport_error(failure: grpc.RpcError, *, connected: bool) -> TransportError:
+    """Return the error that tells a client's user why a call failed.
+
+    `connected` says whether the provider had answered anything before.
+    """
+    code = _named_code(failure) or _code(failure, connected=connected)
+    return TransportError(code.sentence, hint=_HINTS.get(code, ""), code=code)
+
+
+def _named_code(failure: grpc.RpcError) -> ErrorCode | None:
+    trailing = getattr(failure, "trailing_metadata", lambda: None)() or ()
+    for key, value in trailing:
+        if key == ERROR_KEY and isinstance(value, str):
+            return next((code for code in ErrorCode if code.name == value), None)
+    return None
+
+
+def _code(failure: grpc.RpcError, *, connected: bool) -> ErrorCode:
+    status = getattr(failure, "code", lambda: None)()
+    if status is not grpc.StatusCode.UNAVAILABLE:
+        return next((code for known, code in _CODES.items() if known is status), ErrorCode.CONNECTION_LOST)
+    details = (getattr(failure, "details", lambda: "")() or "").lower()
+    # gRPC reports failed handshakes in prose only.
+    if "hostname verification" in details or "peer name" in details or "is not in peer certificate" in details:
+        return ErrorCode.WRONG_ROLE
+    # A server that refuses a client's certificate closes the connection without a reason (TLS 1.3).
+    if not connected and "socket closed" in details:
+        return ErrorCode.PEER_UNTRUSTED
+    if "certificate" in details or "ssl" in details or "handshake" in details:
+        return ErrorCode.PEER_UNTRUSTED
+    return ErrorCode.CONNECTION_LOST if connected else ErrorCode.PEER_UNREACHABLE
