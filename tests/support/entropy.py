@@ -11,7 +11,7 @@ from securealign.he.entropy import keystream
 
 
 class SeededEntropy:
-    """Call number k, counted from 0, returns the AES-256-CTR keystream under SHA-256(seed || k as 8 bytes, big-endian)."""
+    """Call k = 0, 1, ... returns the AES-256-CTR keystream under SHA-256(seed || k), k in eight big-endian bytes."""
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed

@@ -75,7 +75,12 @@ class ToySuite:
 
 
 def ask(
-    encryptor: LweHeadEncryptor, evaluator: LweHeadEvaluator, queries: FloatMatrix, *, pool: int = 0, first_slot: int = 0
+    encryptor: LweHeadEncryptor,
+    evaluator: LweHeadEvaluator,
+    queries: FloatMatrix,
+    *,
+    pool: int = 0,
+    first_slot: int = 0,
 ) -> FloatMatrix:
     """Return the logits of queries that are sent together into consecutive slots of a loaded pool."""
     query = encryptor.encrypt(pool, first_slot, queries)
