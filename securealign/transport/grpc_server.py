@@ -212,8 +212,7 @@ def _peer(context: grpc.ServicerContext) -> Peer:
 
 def _require_client(context: grpc.ServicerContext) -> None:
     """End the call unless the peer's certificate, which TLS has verified, names the role of a client."""
-    names = context.auth_context().get("x509_subject_alternative_name")
-    if not isinstance(names, list) or Role.CLIENT.value.encode() not in names:
+    if Role.CLIENT.value.encode() not in (context.auth_context().get("x509_subject_alternative_name") or ()):
         _refuse(context, ErrorCode.WRONG_ROLE)
 
 
