@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,15 @@ _OPTIONS = (
 )
 #: Seconds to wait for the provider to take note of a farewell.
 _FAREWELL_SECONDS = 2.0
+
+
+def is_loopback(target: str) -> bool:
+    """Return whether a gRPC target of the form host:port names this machine."""
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class GrpcLink:

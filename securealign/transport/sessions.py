@@ -61,7 +61,7 @@ class InferenceSession:
         parts = []
         first = 0
         while first < len(matrix):
-            self._await_slots()
+            self.await_slots()
             block = matrix[first : first + self._client.free_slots]
             parts.append(self._submit(block))
             first += len(block)
@@ -81,7 +81,8 @@ class InferenceSession:
             frames = self._client.finish()
         self._link.drive(frames, lambda: self._client.state is State.DONE)
 
-    def _await_slots(self) -> None:
+    def await_slots(self) -> None:
+        """Return once at least one slot is free, asking for a pool if none is under way."""
         if not self._client.free_slots:
             self.prepare()
             self._link.drive((), lambda: self._client.free_slots > 0)

@@ -71,13 +71,6 @@ def unpack(data: npt.NDArray[np.uint8], columns: int, log_q: int) -> tuple[Words
     return words, halves
 
 
-def to_residues(words: Words, halves: Halves, log_q: int) -> Residues:
-    """Return the two-limb form of wire planes, reduced modulo 2^log_q."""
-    low = (words & np.uint64(_LOW_MASK)).view(np.int64)
-    high = (words >> np.uint64(LIMB_BITS)).view(np.int64) | (halves.astype(np.int64) << (64 - LIMB_BITS))
-    return reduce(low, high, log_q)
-
-
 def planes(data: npt.NDArray[np.uint8], columns: int) -> tuple[Words, Halves]:
     """Return the 64-bit and 16-bit planes of rows in wire form, shape (rows, columns * 10), as views."""
     return data[:, : 8 * columns].view("<u8"), data[:, 8 * columns :].view("<u2")

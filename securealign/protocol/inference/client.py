@@ -59,6 +59,8 @@ class InferenceClient(Party):
         self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
         #: What the provider accepted: classes, names, output mode, queries left.
         self.accepted: InferenceAccept | None = None
+        #: The parameter set that the provider chose.
+        self.suite_name = ""
         self._encryptor: HeadEncryptor | None = None
         self._sizes: HeadSizes | None = None
         self._uploader: Uploader | None = None
@@ -142,6 +144,7 @@ class InferenceClient(Party):
 
     def _on_accept(self, message: InferenceAccept) -> Iterator[Message]:
         suite = check_accept(message.accept, self._suites)
+        self.suite_name = suite.info.parameter_set
         if message.classes > self._limits.max_classes:
             raise RemoteProtocolError(
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",

@@ -52,6 +52,8 @@ class TrainingClient(Party):
         self._entropy = entropy
         self._limits = limits or Limits()
         self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
+        #: The parameter set that the provider chose.
+        self.suite_name = ""
         self._encryptor: CovarianceEncryptor | None = None
         self._uploader: Uploader | None = None
         self._result: Assembler | None = None
@@ -90,6 +92,7 @@ class TrainingClient(Party):
 
     def _on_accept(self, message: TrainingAccept) -> Iterator[Message]:
         suite = check_accept(message.accept, self._suites)
+        self.suite_name = suite.info.parameter_set
         if message.dataset_digest != self._digest:
             raise RemoteProtocolError("The provider holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         if message.dimension > self._limits.max_dimension:

@@ -1,0 +1,65 @@
+"""Settings of the client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from securealign.settings import Section, Settings
+
+
+class ProviderSection(Section):
+    """How to reach the provider."""
+
+    address: str = "127.0.0.1:50051"
+    certificates: Path
+    deadline_seconds: float = Field(default=3600, gt=0)
+    suites: tuple[str, ...] = ("lwe",)
+
+
+class EncoderSection(Section):
+    """This party's encoder."""
+
+    name: str
+    max_tokens: int | None = Field(default=None, gt=0)
+
+
+class PublicSection(Section):
+    """The public texts; `embeddings` replaces encoding them here."""
+
+    texts: str
+    embeddings: Path | None = None
+
+
+class AlignmentSection(Section):
+    """The alignment map: where it is kept, and the ridge penalty of the fit."""
+
+    folder: Path = Path("alignment")
+    ridge: float | Literal["auto"] = "auto"
+
+
+class InferenceSection(Section):
+    """Slots in a pool: how many queries are prepared at a time."""
+
+    pool_slots: int = Field(default=64, gt=0, le=4096)
+
+
+class ClientSettings(Settings):
+    """All settings of the client."""
+
+    model_config = SettingsConfigDict(env_prefix="SECUREALIGN_CLIENT__")
+
+    provider: ProviderSection
+    encoder: EncoderSection | None = None
+    public: PublicSection | None = None
+    alignment: AlignmentSection = AlignmentSection()
+    inference: InferenceSection = InferenceSection()
+
+    @model_validator(mode="after")
+    def _can_embed(self) -> ClientSettings:
+        if self.encoder is None and (self.public is None or self.public.embeddings is None):
+            raise ValueError("a client needs [encoder], or public.embeddings made elsewhere")
+        return self

@@ -1,0 +1,43 @@
+"""securealign-provider: serve training and inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parties.provider.app import Provider
+from parties.provider.config import ProviderSettings
+from securealign.commands import failures, progress
+from securealign.logs import configure_logs
+from securealign.settings import load_settings
+
+
+def serve(
+    config: Annotated[Path, typer.Option(help="TOML file; parties/provider/example.toml explains it.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
+) -> None:
+    """Serve training and inference to clients until stopped by Ctrl-C or SIGTERM.
+
+    Exit codes: 0 stopped, 2 bad configuration, 3 bad input file, 5 network, 6 something is not installed.
+    """
+    configure_logs(as_json=as_json, quiet=quiet)
+    with failures(as_json=as_json):
+        settings = load_settings(ProviderSettings, config, override or [])
+        with progress(enabled=not (quiet or as_json)) as bar:
+            provider = Provider(settings, bar("embedding public texts"))
+        provider.serve()
+
+
+def main() -> None:
+    """Run the command line."""
+    typer.run(serve)
+
+
+if __name__ == "__main__":
+    main()

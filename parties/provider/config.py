@@ -1,0 +1,68 @@
+"""Settings of the provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from securealign.settings import Section, Settings
+
+
+class ServerSection(Section):
+    """Where to listen, and how much to serve."""
+
+    address: str = "127.0.0.1:50051"
+    certificates: Path
+    max_sessions: int = Field(default=16, gt=0)
+    session_seconds: float = Field(default=3600, gt=0)
+    idle_seconds: float = Field(default=120, gt=0)
+
+
+class PublicSection(Section):
+    """The public texts and how this party embeds them; without it the provider serves no training."""
+
+    texts: str
+    encoder: str | None = None
+    max_tokens: int | None = Field(default=None, gt=0)
+    embeddings: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PublicSection:
+        if (self.encoder is None) == (self.embeddings is None):
+            raise ValueError("give either encoder or embeddings")
+        return self
+
+
+class HeadSection(Section):
+    """The linear head; without it the provider serves no inference."""
+
+    folder: Path
+
+
+class PolicySection(Section):
+    """What clients may do."""
+
+    suites: tuple[str, ...] = ("lwe",)
+    min_rows_per_dimension: float = Field(default=1.0, ge=1)
+    max_queries: int = Field(default=100_000, gt=0)
+    publish_class_names: bool = True
+    require_function_private: bool = False
+
+
+class ProviderSettings(Settings):
+    """All settings of the provider."""
+
+    model_config = SettingsConfigDict(env_prefix="SECUREALIGN_PROVIDER__")
+
+    server: ServerSection
+    public: PublicSection | None = None
+    head: HeadSection | None = None
+    policy: PolicySection = PolicySection()
+
+    @model_validator(mode="after")
+    def _serves_something(self) -> ProviderSettings:
+        if self.public is None and self.head is None:
+            raise ValueError("a provider needs [public] to train, [head] to classify, or both")
+        return self

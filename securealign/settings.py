@@ -1,0 +1,83 @@
+"""Configuration files: TOML, overridden by the environment, overridden by flags.
+
+An environment variable is the prefix of the program, the section and the name, joined by two underscores:
+`SECUREALIGN_CLIENT__PROVIDER__ADDRESS`. Paths in a file are relative to the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from securealign.errors import ConfigurationError
+
+
+class Section(BaseModel):
+    """A section of a configuration file; unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Settings(BaseSettings):
+    """Base of a program's settings: flags, then environment, then the file named by `toml_file`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__", protected_namespaces=())
+    toml_file: ClassVar[Path | None] = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the strongest first."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.toml_file)
+
+    def path(self, value: Path) -> Path:
+        """Return a path of the settings, relative to their file."""
+        return (self.toml_file or Path()).parent / value.expanduser()
+
+    def path_or_name(self, value: str) -> str:
+        """Return `value` as a path if there is one, relative to the file, and unchanged otherwise: a name or hub id."""
+        path = self.path(Path(value))
+        return str(path) if path.exists() else value
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(kind: type[S], file: Path, overrides: list[str]) -> S:
+    """Read the settings of a program from `file` with `overrides` of the form section.name=value.
+
+    Raises `ConfigurationError` naming every value that does not fit.
+    """
+    if not file.is_file():
+        raise ConfigurationError(
+            f"There is no configuration file {file}.", hint="Copy the commented example from parties/ and edit it."
+        )
+    bound = type(kind.__name__, (kind,), {"toml_file": file, "__module__": kind.__module__, "__doc__": kind.__doc__})
+    try:
+        settings: S = bound(**_nested(overrides))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"{file} cannot be used: {problems}.", hint="See the commented example.") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not valid TOML: {error}.", hint="See the commented example.") from error
+    return settings
+
+
+def _nested(overrides: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        section, dot, key = name.partition(".")
+        if not (separator and dot and section and key):
+            raise ConfigurationError(f"{override!r} is no override.", hint="Write section.name=value.")
+        values.setdefault(section, {})[key] = value
+    return values
