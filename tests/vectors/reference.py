@@ -190,7 +190,7 @@ class Plan:
 
 def largest_exponent(norm: float, limit: float) -> int:
     if norm == 0:
-        return 0
+        return 450
     exponent = math.frexp(limit)[1] - math.frexp(norm)[1] + 1
     while math.ldexp(norm, exponent) > limit:
         exponent -= 1

@@ -10,15 +10,15 @@ from securealign.errors import CiphertextError, ErrorCode, InputError
 Exponents = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-#: Two exponents and a 40-bit number together stay within float64; columns of norm below 2^-390 lose bits to it.
+#: Two exponents and a 40-bit number together stay within float64; columns of norm below 2^-388 lose bits to it.
 _LARGEST = 450
 
 
 def largest_exponents(norms: Floats, norm_limit: float) -> Exponents:
-    """Return the largest e with norm * 2^e <= norm_limit; 0 for columns of zeros.
+    """Return the largest e with norm * 2^e <= norm_limit, at most 450: columns of zeros get that.
 
-    Dead dimensions are common in real encoders; any scale fits them. Raises `InputError` for a norm that is not a
-    number or too large for any scale.
+    Dead dimensions are common in real encoders. The largest scale makes them decrypt to zero; under a smaller one the
+    flood would appear in them. Raises `InputError` for a norm that is not a number or too large for any scale.
     """
     if not (norms <= np.ldexp(norm_limit, _LARGEST)).all():
         raise InputError(
@@ -27,7 +27,8 @@ def largest_exponents(norms: Floats, norm_limit: float) -> Exponents:
             code=ErrorCode.NON_FINITE_INPUT,
         )
     ratios = np.divide(norm_limit, norms, out=np.ones_like(norms), where=norms > 0)
-    return np.clip(np.floor(np.log2(ratios)).astype(np.int64), -_LARGEST, _LARGEST)
+    exponents = np.floor(np.log2(ratios)).astype(np.int64)
+    return np.clip(np.where(norms > 0, exponents, _LARGEST), -_LARGEST, _LARGEST)
 
 
 def received_exponents(data: memoryview) -> Exponents:
