@@ -1,0 +1,174 @@
+"""Inference end to end: the client decrypts the logits of its queries, slot by slot and pool by pool."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.toy import TOY, TOY_76, ToySuite, ask
+
+from securealign.errors import CiphertextError, InputError, LocalProtocolError
+from securealign.he.interface import HeadShape
+from securealign.he.lwe.head import head_plan
+
+
+def head(features: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(features, classes)), random.normal(size=classes)
+
+
+def queries(count: int, features: int, seed: int = 2) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, features))
+
+
+def assert_close(logits, weight, bias, asked, parameters=TOY):
+    """Within 5.5 standard deviations of what the plan promises; all classes share the scale of the largest."""
+    plan = head_plan(parameters, HeadShape(features=weight.shape[0], classes=len(bias), slots=len(asked)))
+    operand = np.linalg.norm(np.vstack([weight, bias]), axis=0).max()
+    message = np.sqrt((asked**2).sum(axis=1) + 1)
+    assert logits.shape == (len(asked), len(bias))
+    error = np.abs(logits - (asked @ weight + bias))
+    assert (error <= 5.5 * plan.relative_error * operand * message[:, None]).all()
+
+
+def test_many_pools_under_one_key():
+    weight, bias = head(12, 4)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=3)
+    for pool in range(20):
+        encryptor.load_pool(pool, evaluator.prepare(pool))
+        asked = queries(3, 12, seed=pool)
+        assert_close(ask(encryptor, evaluator, asked, pool=pool), weight, bias, asked)
+        evaluator.retire(pool)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 20), st.integers(1, 5), st.permutations(range(6)), st.integers(0, 2**32 - 1))
+def test_slots_are_used_in_any_order_and_number(features, classes, order, seed):
+    weight, bias = head(features, classes, seed)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=6)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    cuts = sorted({0, order[0], order[1], 6})
+    for first, stop in [*pairwise(cuts)][:: 1 - 2 * (seed % 2)]:
+        asked = queries(stop - first, features, seed + first)
+        assert_close(ask(encryptor, evaluator, asked, first_slot=first), weight, bias, asked)
+
+
+def test_answers_arrive_later_and_in_another_order():
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(4, 5)
+    sent = [encryptor.encrypt(0, slot, asked[slot : slot + 1]) for slot in range(4)]
+    answers = [evaluator.evaluate(0, slot, 1, query) for slot, query in enumerate(sent)]
+    for slot in (2, 0, 3, 1):
+        assert_close(encryptor.decrypt(0, slot, answers[slot]), weight, bias, asked[slot : slot + 1])
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e3, 1e9])
+def test_a_bias_of_any_size(size):
+    weight, bias = head(12, 3)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias * size, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(2, 12)
+    assert_close(ask(encryptor, evaluator, asked), weight, bias * size, asked)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_weights_and_queries_of_any_size(size):
+    weight, bias = head(12, 3)
+    encryptor, evaluator = ToySuite().head_pair(weight / size, bias, slots=3)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(3, 12) * np.array([[size], [1], [0]])
+    assert_close(ask(encryptor, evaluator, asked), weight / size, bias, asked)
+
+
+@pytest.mark.parametrize("features", [1, 2047, 2048, 4100])
+def test_more_features_than_a_tile(features):
+    weight, bias = head(features, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(2, features)
+    assert_close(ask(encryptor, evaluator, asked), weight, bias, asked)
+
+
+def test_a_modulus_that_does_not_fill_its_bytes():
+    weight, bias = head(12, 3)
+    encryptor, evaluator = ToySuite(TOY_76).head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(2, 12)
+    assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, TOY_76)
+
+
+def test_a_head_of_zeros():
+    encryptor, evaluator = ToySuite().head_pair(np.zeros((4, 2)), np.zeros(2), slots=1)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    assert np.abs(ask(encryptor, evaluator, queries(1, 4))).max() < 1e-100
+
+
+@pytest.mark.parametrize(
+    ("used", "again"), [((0, 1), (0, 1)), ((1, 2), (2, 1)), ((1, 2), (0, 2)), ((0, 4), (3, 1)), ((3, 1), (0, 4))]
+)
+def test_a_slot_cannot_be_used_twice(used, again):
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.encrypt(0, used[0], queries(used[1], 5))
+    with pytest.raises(LocalProtocolError):
+        encryptor.encrypt(0, again[0], queries(again[1], 5))
+
+
+@pytest.mark.parametrize(("first", "count"), [(3, 2), (4, 1), (0, 5), (-1, 1), (0, 0)])
+def test_a_batch_cannot_leave_its_pool(first, count):
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    with pytest.raises(LocalProtocolError):
+        encryptor.encrypt(0, first, queries(count, 5))
+
+
+def test_a_pool_cannot_be_loaded_twice():
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    with pytest.raises(LocalProtocolError):
+        encryptor.load_pool(0, evaluator.prepare(0))
+
+
+@pytest.mark.parametrize(
+    ("pool", "first", "count"), [(1, 0, 1), (0, 2, 1), (0, 1, 2), (0, -1, 1), (0, 0, 0), (0, 0, -1)]
+)
+def test_provider_refuses_slots_that_no_live_pool_has(pool, first, count):
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    query = encryptor.encrypt(0, 0, queries(1, 5))
+    with pytest.raises(CiphertextError):
+        evaluator.evaluate(pool, first, count, query)
+
+
+def test_provider_refuses_a_pool_that_was_retired():
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    query = encryptor.encrypt(0, 0, queries(1, 5))
+    evaluator.retire(0)
+    evaluator.retire(0)
+    with pytest.raises(CiphertextError):
+        evaluator.evaluate(0, 0, 1, query)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_cannot_be_scaled_are_refused(value):
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    with pytest.raises(InputError):
+        encryptor.encrypt(0, 0, np.full((1, 5), value))
+    # The refused query has used no slot.
+    assert ask(encryptor, evaluator, queries(1, 5)).shape == (1, 2)
+    weight[2, 1] = value
+    with pytest.raises(InputError):
+        ToySuite().head_pair(weight, bias, slots=2)
