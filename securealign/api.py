@@ -107,12 +107,13 @@ def classify_in_process(
     suite: str | Suite = DEFAULT_SUITE,
     network: str | None = None,
     pool_slots: int = 64,
+    batch: int | None = None,
     entropy: Entropy | None = None,
 ) -> ClassificationRun:
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
-    Raises `InputError` for matrices that do not fit together or hold NaN, `SuiteError` for a suite that is unknown or
-    cannot hold the problem.
+    A message carries up to `batch` queries, all that fit without it. Raises `InputError` for matrices that do not fit
+    together or hold NaN, `SuiteError` for a suite that is unknown or cannot hold the problem.
     """
     _check_network(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
@@ -135,8 +136,10 @@ def classify_in_process(
         InferenceCodec(), suites, head, entropy, policy=policy, observer=meter.observer("provider")
     )
     session = InferenceSession(InProcessLink(client, provider, meter), client, meter)
-    logits = session.logits(query_matrix)
+    step = batch or len(query_matrix)
+    blocks = [session.logits(query_matrix[first : first + step]) for first in range(0, len(query_matrix), step)]
     session.close()
+    logits = np.vstack(blocks)
     return ClassificationRun(logits, logits.argmax(axis=1), meter.stats())
 
 

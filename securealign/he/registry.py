@@ -29,12 +29,12 @@ class Entry:
 
 REGISTRY: Mapping[str, Entry] = MappingProxyType(
     {
-        "lwe": Entry(LweSuite, "linear algebra under plain LWE, 128 bits classical"),
+        "lwe": Entry(LweSuite, "linear algebra under plain LWE; the default"),
         **{
-            name: Entry(partial(LweSuite, parameters), f"the parameter set {name} of lwe")
+            name: Entry(partial(LweSuite, parameters), f"lwe with the parameter set {name}")
             for name, parameters in PARAMETER_SETS.items()
         },
-        "plaintext": Entry(PlaintextSuite, "no encryption, for tests: loopback and simulation only"),
+        "plaintext": Entry(PlaintextSuite, "for tests, on loopback and in simulation only"),
     }
 )
 

@@ -1,0 +1,1 @@
+"""Measurements: suites against the same computation in clear, interleaved in one run, as ratios."""

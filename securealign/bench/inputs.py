@@ -1,0 +1,28 @@
+"""Synthetic inputs with the traits of real embeddings that matter for cost and precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securealign.matrices import FloatMatrix
+
+_FACTORS = 64
+
+
+def synthetic_embeddings(samples: int, dim_a: int, dim_b: int, *, seed: int = 0) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return Z_A (samples, dim_a) and Z_B (samples, dim_b) of unit rows that share a decaying spectrum of factors."""
+    rng = np.random.default_rng(seed)
+    factors = rng.standard_normal((samples, _FACTORS)) / np.sqrt(1 + np.arange(_FACTORS))
+
+    def embed(dimension: int) -> FloatMatrix:
+        matrix = factors @ rng.standard_normal((_FACTORS, dimension)) + rng.standard_normal((samples, dimension))
+        unit: FloatMatrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+        return unit
+
+    return embed(dim_a), embed(dim_b)
+
+
+def synthetic_head(features: int, classes: int, *, seed: int = 1) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return weight (features, classes) and bias (classes,)."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((features, classes)), rng.standard_normal(classes)

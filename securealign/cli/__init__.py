@@ -1,0 +1,27 @@
+"""The command `securealign`: one module for each group of subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from securealign.cli import bench, certs, data, head, simulate, suites
+
+app = typer.Typer(
+    name="securealign",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Use one organisation's classifier on another's embeddings, under encryption. The parties themselves run as "
+    "securealign-provider and securealign-client.",
+)
+app.command("suites")(suites.show)
+app.command("simulate")(simulate.simulate)
+app.add_typer(bench.app, name="bench")
+app.add_typer(certs.app, name="certs")
+app.add_typer(head.app, name="head")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

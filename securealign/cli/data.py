@@ -1,0 +1,58 @@
+"""securealign data: built-in data sets as files to exchange."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from securealign.cli.options import AsJson
+from securealign.commands import failures
+from securealign.data import builtin_names, dataset_digest, load_dataset
+from securealign.files import write_atomically
+
+app = typer.Typer(no_args_is_help=True, help="Texts: built-in sets, samples of them, and digests.")
+
+
+@app.command("list")
+def list_names(as_json: AsJson = False) -> None:
+    """List the built-in data sets."""
+    typer.echo(json.dumps(list(builtin_names())) if as_json else "\n".join(builtin_names()))
+
+
+@app.command()
+def digest(
+    data: Annotated[str, typer.Argument(help="JSONL, CSV or text file, or the name of a built-in set.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the digest that both parties compare before they train on these texts."""
+    with failures(as_json=as_json):
+        texts = load_dataset(data).texts
+        value = dataset_digest(texts).hex()
+    typer.echo(json.dumps({"rows": len(texts), "digest": value}) if as_json else f"{value}  {len(texts)} texts")
+
+
+@app.command()
+def export(
+    data: Annotated[str, typer.Argument(help="JSONL, CSV or text file, or the name of a built-in set.")],
+    output: Annotated[Path, typer.Argument(help="JSONL file to write.")],
+    samples: Annotated[int | None, typer.Option(min=1, help="Write this many texts, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a data set, or a sample of it, as JSONL with the fields text and label."""
+    with failures(as_json=as_json):
+        dataset = load_dataset(data)
+        if samples is not None:
+            dataset = dataset.shuffled(seed).take(samples)
+        labels = [dataset.class_names[label] for label in dataset.labels] if dataset.labels else None
+        lines = [
+            json.dumps({"text": text} | ({"label": labels[index]} if labels else {}), ensure_ascii=False)
+            for index, text in enumerate(dataset.texts)
+        ]
+        write_atomically(output, "".join(f"{line}\n" for line in lines).encode())
+        value = dataset_digest(dataset.texts).hex()
+    result = {"file": str(output), "rows": len(dataset), "digest": value}
+    typer.echo(json.dumps(result) if as_json else f"{len(dataset)} texts in {output}, digest {value}")
