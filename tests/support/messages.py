@@ -1,0 +1,98 @@
+"""One valid message of every type, and strategies that draw them within what the wire can hold."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from securealign.errors import ErrorCode
+from securealign.protocol import messages as m
+
+DIGEST = bytes(32)
+_OFFER = m.SuiteOffer(name="plaintext", parameter_set="plaintext", parameter_digest=DIGEST)
+_HELLO = m.Hello(versions=(1,), suites=(_OFFER,), nonce=DIGEST)
+_ACCEPT = m.Accept(version=1, suite=_OFFER, nonce=DIGEST)
+
+_SHARED = (
+    m.KeyChunk(total=9, offset=0, data=b"plaintext"),
+    m.UploadAck(received=1),
+    m.Confirm(transcript_digest=DIGEST),
+    m.Abort(code=ErrorCode.CANCELLED),
+)
+TRAINING: tuple[m.Message, ...] = (
+    m.TrainingHello(hello=_HELLO, dimension=4, rows=12, dataset_digest=DIGEST),
+    m.TrainingAccept(accept=_ACCEPT, dimension=3, dataset_digest=DIGEST, window=8),
+    m.RowBatch(first=0, count=1, data=b"rows"),
+    m.Finish(),
+    m.ResultChunk(total=6, offset=0, data=b"result"),
+    *_SHARED,
+)
+INFERENCE: tuple[m.Message, ...] = (
+    m.InferenceHello(hello=_HELLO, features=3, slots=4),
+    m.InferenceAccept(accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8),
+    m.Prepare(pool=0),
+    m.PoolChunk(pool=0, total=4, offset=0, data=b"pool"),
+    m.Query(pool=0, first_slot=0, count=1, data=b"query"),
+    m.Answer(pool=0, first_slot=0, count=1, data=b"answer"),
+    *_SHARED,
+)
+
+_u32 = st.integers(0, 2**32 - 1)
+_positive = st.integers(1, 2**32 - 1)
+_digests = st.binary(min_size=32, max_size=32)
+_texts = st.text(min_size=1, max_size=20).filter(str.isprintable)
+_payloads = st.binary(max_size=64)
+_windows = st.integers(1, 1024)
+_offers = st.builds(m.SuiteOffer, name=_texts, parameter_set=_texts, parameter_digest=_digests)
+_hellos = st.builds(
+    m.Hello,
+    versions=st.lists(_u32, min_size=1, max_size=16).map(tuple),
+    suites=st.lists(_offers, min_size=1, max_size=4).map(tuple),
+    nonce=_digests,
+)
+_accepts = st.builds(m.Accept, version=_u32, suite=_offers, nonce=_digests)
+
+
+@st.composite
+def _chunks(draw: st.DrawFn, kind: type[m.Chunk], **fields: st.SearchStrategy[int]) -> m.Chunk:
+    data = draw(_payloads)
+    offset = draw(st.integers(0, 2**63))
+    total = draw(st.integers(offset + len(data), 2**64 - 1))
+    return kind(total=total, offset=offset, data=data, **{name: draw(value) for name, value in fields.items()})
+
+
+@st.composite
+def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
+    names = tuple(draw(st.lists(_texts, max_size=4)))
+    return m.InferenceAccept(
+        accept=draw(_accepts),
+        classes=len(names) or draw(_positive),
+        class_names=names,
+        output=m.OutputMode.LOGITS,
+        queries_left=draw(st.integers(0, 2**64 - 1)),
+        window=draw(_windows),
+    )
+
+
+_shared_messages = (
+    _chunks(m.KeyChunk),
+    st.builds(m.UploadAck, received=st.integers(0, 2**64 - 1)),
+    st.builds(m.Confirm, transcript_digest=_digests),
+    st.builds(m.Abort, code=st.sampled_from(ErrorCode)),
+)
+training_messages: st.SearchStrategy[m.Message] = st.one_of(
+    st.builds(m.TrainingHello, hello=_hellos, dimension=_positive, rows=_positive, dataset_digest=_digests),
+    st.builds(m.TrainingAccept, accept=_accepts, dimension=_positive, dataset_digest=_digests, window=_windows),
+    st.builds(m.RowBatch, first=_u32, count=_positive, data=_payloads),
+    st.builds(m.Finish),
+    _chunks(m.ResultChunk),
+    *_shared_messages,
+)
+inference_messages: st.SearchStrategy[m.Message] = st.one_of(
+    st.builds(m.InferenceHello, hello=_hellos, features=_positive, slots=_positive),
+    _inference_accepts(),
+    st.builds(m.Prepare, pool=_u32),
+    _chunks(m.PoolChunk, pool=_u32),
+    st.builds(m.Query, pool=_u32, first_slot=_u32, count=_positive, data=_payloads),
+    st.builds(m.Answer, pool=_u32, first_slot=_u32, count=_positive, data=_payloads),
+    *_shared_messages,
+)
