@@ -13,6 +13,7 @@ from support.toy import TOY, TOY_76, ToySuite, ask
 from securealign.errors import CiphertextError, InputError, LocalProtocolError
 from securealign.he.interface import HeadShape
 from securealign.he.lwe.head import head_plan
+from securealign.he.lwe.parameters import PARAMETER_SETS
 
 
 def head(features: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +101,15 @@ def test_a_modulus_that_does_not_fill_its_bytes():
     encryptor.load_pool(0, evaluator.prepare(0))
     asked = queries(2, 12)
     assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, TOY_76)
+
+
+@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
+def test_shipped_parameter_sets(parameters):
+    weight, bias = head(12, 3)
+    encryptor, evaluator = ToySuite(parameters).head_pair(weight, bias, slots=2)
+    encryptor.load_pool(0, evaluator.prepare(0))
+    asked = queries(2, 12)
+    assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, parameters)
 
 
 def test_a_head_of_zeros():
