@@ -1,0 +1,328 @@
+"""The demo: a news classifier of one organisation, the encoder and texts of another, two processes, real texts.
+
+Plays three parts. As the provider it fits a head on its private news and serves it. As the client it aligns on public
+texts and classifies private ones. As the referee, who sees both sides, it compares with the same computation in clear.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from securealign import AlignmentMap, LinearAligner, LinearHead
+from securealign.commands import progress
+from securealign.data import TextDataset, load_dataset
+from securealign.files import write_atomically
+from securealign.models import open_encoder
+from securealign.models.source import encode_cached
+
+PROVIDER_ENCODER, CLIENT_ENCODER, MAX_TOKENS = "minilm", "mpnet", 64
+TRAINING_TEXTS, PUBLIC_TEXTS, PRIVATE_TEXTS, SHOT_TEXTS = 2500, 3000, 600, 384
+SHOTS, SHOT_DRAWS = (64, 128), 3
+
+console = Console(highlight=False)
+
+
+def step(text: str) -> None:
+    """Say what happens next."""
+    console.print(f"[bold]·[/] {text}")
+
+
+def run(*command: str) -> dict[str, Any]:
+    """Run a program of this project with --json and return what it prints."""
+    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        console.print(f"[red]{' '.join(command)} failed with exit code {done.returncode}[/]\n{done.stdout}")
+        sys.exit(done.returncode)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def write_settings(folder: Path) -> None:
+    """Write the two configuration files."""
+    (folder / "provider.toml").write_text(
+        f"""[server]
+address = "127.0.0.1:0"
+certificates = "certs/provider"
+
+[public]
+texts = "public.jsonl"
+encoder = "{PROVIDER_ENCODER}"
+max_tokens = {MAX_TOKENS}
+
+[head]
+folder = "head"
+""",
+        encoding="utf-8",
+    )
+    (folder / "client.toml").write_text(
+        f"""[provider]
+certificates = "certs/client"
+
+[encoder]
+name = "{CLIENT_ENCODER}"
+max_tokens = {MAX_TOKENS}
+
+[public]
+texts = "public.jsonl"
+
+[alignment]
+folder = "alignment"
+""",
+        encoding="utf-8",
+    )
+
+
+@contextmanager
+def provider_process(folder: Path) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+    """Start the provider and yield what it says once it listens; stop it in the end."""
+    process = subprocess.Popen(
+        ["securealign-provider", "--config", str(folder / "provider.toml"), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield next_event(process, "listening"), process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def next_event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    """Return the next event of this name that a provider prints."""
+    for line in process.stdout or ():
+        event: dict[str, Any] = json.loads(line)
+        if event.get("event") == name:
+            return event
+        console.print(f"[red]provider: {line}[/]")
+    sys.exit(f"the provider ended with exit code {process.wait()}")
+
+
+def embed(encoder: str, texts: Sequence[str], what: str) -> npt.NDArray[np.float32]:
+    """Embed texts for the referee, from the cache where a party has done so."""
+    with progress(enabled=True) as bar:
+        return encode_cached(open_encoder(encoder, max_tokens=MAX_TOKENS), texts, bar(what))
+
+
+def accuracy(predicted: Sequence[str], expected: Sequence[str]) -> float:
+    """Return the share of equal labels."""
+    return float(np.mean([left == right for left, right in zip(predicted, expected, strict=True)]))
+
+
+def few_shot_accuracy(
+    shots: TextDataset, embeddings: npt.NDArray[np.float32], test: npt.NDArray[np.float32], expected: Sequence[str]
+) -> dict[int, float]:
+    """Return what a head of the client's own would reach from a few labelled texts, averaged over disjoint draws."""
+    labels = np.asarray(shots.labels)
+    reached = {}
+    for count in SHOTS:
+        scores = []
+        for draw in range(SHOT_DRAWS):
+            chosen = slice(draw * count, (draw + 1) * count)
+            head = LinearHead.fit(embeddings[chosen], labels[chosen].tolist(), shots.class_names)
+            scores.append(accuracy(head.predict(test), expected))
+        reached[count] = float(np.mean(scores))
+    return reached
+
+
+def main() -> None:
+    """Run the demo in the folder named on the command line."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+
+    step(f"provider: fits a head on {TRAINING_TEXTS} private news texts (R8, encoder {PROVIDER_ENCODER})")
+    run(
+        "securealign", "head", "fit", "--data", "r8/train", "--encoder", PROVIDER_ENCODER, "--output", f"{folder}/head",
+        "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS),
+    )  # fmt: skip
+    step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and on certificates")
+    public = run(
+        "securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS)
+    )
+    run(
+        "securealign", "data", "export", "r8/test", f"{folder}/private.jsonl", "--samples", str(PRIVATE_TEXTS),
+    )  # fmt: skip
+    if not (folder / "certs").exists():
+        run("securealign", "certs", "init", str(folder / "certs"))
+    write_settings(folder)
+
+    step("provider: starts and embeds the public texts")
+    with provider_process(folder) as (listening, process):
+        here = f"provider.address=127.0.0.1:{listening['port']}"
+        client = ("securealign-client",)
+        step(f"client: embeds the public texts ({CLIENT_ENCODER}) and aligns under encryption")
+        config = ("--config", f"{folder}/client.toml", "--set", here)
+        aligned = run(*client, "align", *config)
+        trained = next_event(process, "session done")
+        step(f"client: embeds {PRIVATE_TEXTS} private texts and has them classified under encryption, one by one")
+        subprocess.run(
+            [
+                *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--json",
+                "--output", f"{folder}/labels.jsonl", "--stats", f"{folder}/classify.json",
+            ],
+            check=True,
+        )  # fmt: skip
+        answered = next_event(process, "session done")
+
+    step("referee: computes the same in clear")
+    classified = json.loads((folder / "classify.json").read_text(encoding="utf-8"))
+    answers = [json.loads(line) for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    summary = referee(folder, aligned, trained, classified, [answer["label"] for answer in answers])
+    summary["pids"] = {
+        "provider": listening["pid"],
+        "client_align": aligned["pid"],
+        "client_classify": classified["pid"],
+    }
+    summary["seconds"] = time.monotonic() - started
+    write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    show(folder, summary, public, aligned, trained, answered)
+
+
+def referee(
+    folder: Path, aligned: dict[str, Any], trained: dict[str, Any], classified: dict[str, Any], labels: list[str]
+) -> dict[str, Any]:
+    """Compare the encrypted run with the same computation in clear and return the summary."""
+    texts = load_dataset(str(folder / "public.jsonl")).texts
+    private = load_dataset(str(folder / "private.jsonl"))
+    expected = [private.class_names[label] for label in private.labels or ()]
+    head = LinearHead.from_pretrained(folder / "head")
+    secret_map = AlignmentMap.from_pretrained(folder / "alignment")
+    public_b = embed(CLIENT_ENCODER, texts, "client's public texts")
+    clear_map = (
+        LinearAligner(ridge="auto").fit(public_b, embed(PROVIDER_ENCODER, texts, "provider's public texts")).map_
+    )
+    private_b = embed(CLIENT_ENCODER, private.texts, "client's private texts")
+    in_clear = head.predict(secret_map.apply(private_b))
+    shots = load_dataset("r8/train").shuffled(1).take(SHOT_TEXTS)
+    few = few_shot_accuracy(shots, embed(CLIENT_ENCODER, shots.texts, "client's few shots"), private_b, expected)
+    stats, online = aligned["stats"], classified["stats"]["phases"]["online"]
+    difference = np.linalg.norm(secret_map.weight - clear_map.weight) / np.linalg.norm(clear_map.weight)
+    return {
+        "suite": aligned["suite"],
+        "n_public": aligned["rows"],
+        "d_a": aligned["d_a"],
+        "d_b": aligned["d_b"],
+        "classes": len(head.class_names),
+        "accuracy": {
+            "provider": accuracy(
+                head.predict(embed(PROVIDER_ENCODER, private.texts, "private texts, provider")), expected
+            ),
+            "mapped_plain": accuracy(head.predict(clear_map.apply(private_b)), expected),
+            "mapped_encrypted": accuracy(labels, expected),
+            **{f"few_shot_{count}": reached for count, reached in few.items()},
+        },
+        "label_agreement": accuracy(labels, in_clear),
+        "weight_relative_error": float(difference),
+        "training": {
+            "bytes_up": stats["bytes_up"],
+            "bytes_down": stats["bytes_down"],
+            "client_seconds": stats["client_seconds"],
+            "provider_seconds": trained["stats"]["provider_seconds"],
+            "total_seconds": stats["total_seconds"],
+        },
+        "inference": {
+            "queries": classified["queries"],
+            "online_ms_median": classified["online_ms_median"],
+            "online_ms_p95": classified["online_ms_p95"],
+            "offline_ms_per_query": classified["offline_ms_per_query"],
+            "bytes_up_per_query": online["bytes_up"] / classified["queries"],
+            "bytes_down_per_query": online["bytes_down"] / classified["queries"],
+        },
+    }
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number else "left")
+    return made
+
+
+def show(
+    folder: Path,
+    summary: dict[str, Any],
+    public: dict[str, Any],
+    aligned: dict[str, Any],
+    trained: dict[str, Any],
+    answered: dict[str, Any],
+) -> None:
+    """Print the summary for a newcomer."""
+    reached, inference = summary["accuracy"], summary["inference"]
+    console.print()
+    scores = table(
+        f"How often is the topic of {inference['queries']} private news texts right? (8 topics)", "", "accuracy"
+    )
+    scores.add_row("the client's texts, if it sent them to the provider in clear", f"{reached['provider']:.1%}")
+    scores.add_row("the client's own encoder, mapped, in clear", f"{reached['mapped_plain']:.1%}")
+    scores.add_row(
+        "[bold]the client's own encoder, mapped, under encryption[/]", f"[bold]{reached['mapped_encrypted']:.1%}[/]"
+    )
+    for count in SHOTS:
+        scores.add_row(f"the client alone, with {count} labelled texts", f"{reached[f'few_shot_{count}']:.1%}")
+    console.print(scores)
+    console.print(
+        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under encryption is "
+        f"within {summary['weight_relative_error']:.1e} of the one in clear.\n"
+    )
+    training = summary["training"]
+    cost = table("What does it cost?", "", "sent by client", "by provider", "client", "provider")
+    cost.add_row(
+        f"align on {summary['n_public']} public texts",
+        f"{training['bytes_up'] / 1e6:.1f} MB",
+        f"{training['bytes_down'] / 1e6:.1f} MB",
+        f"{training['client_seconds']:.2f} s",
+        f"{training['provider_seconds']:.2f} s",
+    )
+    phases = answered["stats"]["phases"]
+    queries = inference["queries"]
+    for name, label in (("offline", "one query, ahead of time"), ("online", "one query, online")):
+        phase = phases[name]
+        cost.add_row(
+            label,
+            f"{phase['bytes_up'] / queries / 1e3:.1f} KB",
+            f"{phase['bytes_down'] / queries / 1e3:.2f} KB",
+            "",
+            f"{phase['provider_seconds'] / queries * 1e3:.2f} ms",
+        )
+    console.print(cost)
+    console.print(
+        f"A query takes {inference['online_ms_median']:.1f} ms from text embedding to label "
+        f"(95 % within {inference['online_ms_p95']:.1f} ms), between two processes over mutual TLS.\n"
+    )
+    seen = table("What did each side see?", "", "of the other side", "never")
+    seen.columns[1].justify = seen.columns[2].justify = "left"
+    seen.add_row(
+        "provider",
+        f"that {public['rows']} public texts and {queries} queries exist, their dimension {aligned['d_b']}, ciphertexts",
+        "texts, embeddings, queries, the map, the labels",
+    )
+    seen.add_row(
+        "client",
+        f"topic names, dimension {aligned['d_a']}, the product of both public embeddings, logits",
+        "the head, its training texts, the encoder",
+    )
+    console.print(seen)
+    pids = summary["pids"]
+    console.print(
+        f"\nsuite {summary['suite']}; provider in process {pids['provider']}, client in {pids['client_align']} and "
+        f"{pids['client_classify']}; {summary['seconds']:.0f} s in all; figures in {folder}/summary.json"
+    )
+    del trained
+
+
+if __name__ == "__main__":
+    main()
