@@ -149,9 +149,7 @@ def main() -> None:
         "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS),
     )  # fmt: skip
     step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and on certificates")
-    public = run(
-        "securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS)
-    )
+    run("securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS))
     run(
         "securealign", "data", "export", "r8/test", f"{folder}/private.jsonl", "--samples", str(PRIVATE_TEXTS),
     )  # fmt: skip
@@ -183,12 +181,12 @@ def main() -> None:
     summary = referee(folder, aligned, trained, classified, [answer["label"] for answer in answers])
     summary["pids"] = {
         "provider": listening["pid"],
-        "client_align": aligned["pid"],
+        "client": aligned["pid"],
         "client_classify": classified["pid"],
     }
     summary["seconds"] = time.monotonic() - started
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    show(folder, summary, public, aligned, trained, answered)
+    show(folder, summary, answered["stats"]["phases"])
 
 
 def referee(
@@ -252,14 +250,7 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def show(
-    folder: Path,
-    summary: dict[str, Any],
-    public: dict[str, Any],
-    aligned: dict[str, Any],
-    trained: dict[str, Any],
-    answered: dict[str, Any],
-) -> None:
+def show(folder: Path, summary: dict[str, Any], phases: dict[str, Any]) -> None:
     """Print the summary for a newcomer."""
     reached, inference = summary["accuracy"], summary["inference"]
     console.print()
@@ -268,15 +259,14 @@ def show(
     )
     scores.add_row("the client's texts, if it sent them to the provider in clear", f"{reached['provider']:.1%}")
     scores.add_row("the client's own encoder, mapped, in clear", f"{reached['mapped_plain']:.1%}")
-    scores.add_row(
-        "[bold]the client's own encoder, mapped, under encryption[/]", f"[bold]{reached['mapped_encrypted']:.1%}[/]"
-    )
+    encrypted = f"[bold]{reached['mapped_encrypted']:.1%}[/]"
+    scores.add_row("[bold]the client's own encoder, mapped, under encryption[/]", encrypted)
     for count in SHOTS:
         scores.add_row(f"the client alone, with {count} labelled texts", f"{reached[f'few_shot_{count}']:.1%}")
     console.print(scores)
     console.print(
-        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under encryption is "
-        f"within {summary['weight_relative_error']:.1e} of the one in clear.\n"
+        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under encryption "
+        f"is within {summary['weight_relative_error']:.1e} of the one in clear.\n"
     )
     training = summary["training"]
     cost = table("What does it cost?", "", "sent by client", "by provider", "client", "provider")
@@ -287,7 +277,6 @@ def show(
         f"{training['client_seconds']:.2f} s",
         f"{training['provider_seconds']:.2f} s",
     )
-    phases = answered["stats"]["phases"]
     queries = inference["queries"]
     for name, label in (("offline", "one query, ahead of time"), ("online", "one query, online")):
         phase = phases[name]
@@ -307,21 +296,20 @@ def show(
     seen.columns[1].justify = seen.columns[2].justify = "left"
     seen.add_row(
         "provider",
-        f"that {public['rows']} public texts and {queries} queries exist, their dimension {aligned['d_b']}, ciphertexts",
+        f"that {summary['n_public']} public texts and {queries} queries exist, dimension {summary['d_b']}, ciphertexts",
         "texts, embeddings, queries, the map, the labels",
     )
     seen.add_row(
         "client",
-        f"topic names, dimension {aligned['d_a']}, the product of both public embeddings, logits",
+        f"topic names, dimension {summary['d_a']}, the product of both public embeddings, logits",
         "the head, its training texts, the encoder",
     )
     console.print(seen)
     pids = summary["pids"]
     console.print(
-        f"\nsuite {summary['suite']}; provider in process {pids['provider']}, client in {pids['client_align']} and "
+        f"\nsuite {summary['suite']}; provider in process {pids['provider']}, client in {pids['client']} and "
         f"{pids['client_classify']}; {summary['seconds']:.0f} s in all; figures in {folder}/summary.json"
     )
-    del trained
 
 
 if __name__ == "__main__":
