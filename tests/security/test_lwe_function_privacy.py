@@ -17,7 +17,9 @@ from support.toy import TOY, ToySuite, ask
 
 from securealign.errors import LocalProtocolError
 from securealign.he.lwe import head as head_module
+from securealign.he.lwe import sampling
 from securealign.he.lwe.blobs import HEADER_BYTES
+from securealign.he.lwe.evaluation import rerandomisation
 from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator
 from securealign.he.lwe.keys import SecretKey
 from securealign.he.lwe.parameters import RESIDUE_BYTES
@@ -104,6 +106,21 @@ def test_key_owner_learns_nothing_from_a_pool():
     ]
     assert len(signs) == 180
     assert stats.binomtest(sum(signs), len(signs)).pvalue > SMALLEST_P
+
+
+def test_a_mask_is_a_fresh_lwe_sample_under_a_ternary_secret():
+    _, evaluator = pair(*random_head(1, features=2, classes=100), slots=3)
+    plan, key = evaluator._plan, evaluator._key
+    mask = integers(rerandomisation(plan, key, SeededEntropy(b"mask")))
+    again = integers(rerandomisation(plan, key, SeededEntropy(b"another mask")))
+    assert not (mask == again).any()
+    # The secret is the first that is drawn.
+    secret = sampling.ternary(SeededEntropy(b"mask"), (100, N)).astype(np.int64).astype(object)
+    public, zeros = (plane_integers(planes_of) for planes_of in key.mask_tile(0, N))
+    errors = centred(mask[:, :N] - secret @ public).astype(np.int64)
+    assert np.abs(errors).max() <= 29
+    assert errors.var() == pytest.approx(3.19**2 + 1 / 12, rel=0.05)
+    assert not centred(mask[:, N:] - secret @ zeros).any()
 
 
 # Many answers, by the owner of the key: U from the noise.

@@ -61,6 +61,13 @@ def test_noise_bound_is_six_deviations_of_the_noise():
     assert errors.std() * 6 == pytest.approx(plan.noise_bound, rel=0.03)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_noise_bound_counts_all_three_errors(plan):
+    # U E, R E' and E1 S, with R and S at their largest.
+    norms = plan.operand_bound**2 + plan.parameters.dimension + plan.parameters.dimension
+    assert plan.noise_bound == pytest.approx(6 * math.sqrt((3.19**2 + 1 / 12) * norms), rel=1e-13)
+
+
 @pytest.mark.parametrize(("log_q", "missing"), [(72, 4), (73, 3), (74, 2), (75, 1)])
 def test_a_modulus_that_is_too_small_is_refused_and_the_missing_bits_are_named(log_q, missing):
     parameters = dataclasses.replace(TOY, log_q=log_q)
