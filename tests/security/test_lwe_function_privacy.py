@@ -241,7 +241,7 @@ def test_queries_in_two_slots_show_the_provider_nothing():
     shown = np.concatenate([difference(sent[k], sent[k + 1], terms=12) for k in range(0, 200, 2)])
     truth = np.tile(np.append(queries[0] - queries[1], 0), 100)
     assert stats.pearsonr(shown, truth).pvalue > SMALLEST_P
-    assert stats.kstest(shown / Q, "uniform", args=(-0.5, 1)).pvalue > SMALLEST_P
+    assert stats.kstest(shown / float(Q), "uniform", args=(-0.5, 1)).pvalue > SMALLEST_P
 
 
 # Outside the claim: a client that leaves the protocol.
