@@ -2,7 +2,7 @@
 
 1. A machine turns the bytes of one message into the bytes of its replies; it reads no clock, socket or environment.
 2. A message that the table of states does not allow ends the session; so does a malformed one, or a fault of our own.
-3. ABORTED and DONE are final, and every byte that led there is in the transcript that both parties compare.
+3. Both parties compare every byte that led to DONE; what follows it can only be a farewell. ABORTED absorbs everything.
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ class Party(ABC):
             self._state = State.ABORTED
             self.error = PeerAborted(message.code)
             return []
+        if isinstance(message, Confirm) and data != self._codec.encode(message):
+            # Confirmations are not in the transcript, so their own bytes have to be the only possible ones.
+            raise RemoteProtocolError("A confirmation holds more than a digest.", code=ErrorCode.FRAME_MALFORMED)
         self._advance(Direction.RECEIVE, message, len(data))
         self._record(message, data, from_client=not self.is_client)
         return self._send_all(self._handle(message))

@@ -38,7 +38,7 @@ Table = Mapping[State, Mapping[Event, State]]
 
 _SEND, _RECEIVE = Direction.SEND, Direction.RECEIVE
 
-#: States in which nothing more happens.
+#: States that a party leaves for no reason of its own.
 FINAL = frozenset({State.DONE, State.ABORTED})
 
 TRAINING_CLIENT: Table = {

@@ -68,11 +68,9 @@ class InferenceSession:
         return np.vstack(parts) if parts else np.empty((0, self.accepted.classes))
 
     def prepare(self) -> None:
-        """Ask for the next pool if none is under way, without waiting for it."""
-        if not self._client.preparing:
-            with self._meter.timed("client"):
-                frames = self._client.prepare()
-            self._link.drive(frames, lambda: True)
+        """Ask for the next pool without waiting for it, unless one is under way or enough are ready."""
+        if self._client.may_prepare:
+            self._request_pool()
 
     def close(self) -> None:
         """End the session in agreement: both parties confirm the transcript."""
@@ -84,8 +82,14 @@ class InferenceSession:
     def await_slots(self) -> None:
         """Return once at least one slot is free, asking for a pool if none is under way."""
         if not self._client.free_slots:
-            self.prepare()
+            if not self._client.preparing:
+                self._request_pool()
             self._link.drive((), lambda: self._client.free_slots > 0)
+
+    def _request_pool(self) -> None:
+        with self._meter.timed("client"):
+            frames = self._client.prepare()
+        self._link.drive(frames, lambda: True)
 
     def _submit(self, block: npt.NDArray[np.floating]) -> FloatMatrix:
         with self._meter.timed("client"):

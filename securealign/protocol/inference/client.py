@@ -82,6 +82,12 @@ class InferenceClient(Party):
         return self._pool is not None
 
     @property
+    def may_prepare(self) -> bool:
+        """Whether a pool can be requested now: none is under way, and it would not retire one with unused slots."""
+        room = self._allocator.pools < self._limits.max_live_pools
+        return room and not self.preparing and self._state is State.READY
+
+    @property
     def outstanding(self) -> int:
         """Queries submitted and not yet answered."""
         return sum(slots.count for slots in self._outstanding)
@@ -91,9 +97,11 @@ class InferenceClient(Party):
         return self._send_all([InferenceHello(hello=self._hello, features=self._features, slots=self._slots)])
 
     def prepare(self) -> list[bytes]:
-        """Request the next pool; one at a time, any time after the handshake."""
-        if self._pool is not None or self._state is not State.READY:
-            raise LocalProtocolError("A pool is already under way.", hint="Wait for it.")
+        """Request the next pool; one at a time, any time after the handshake, while `may_prepare`."""
+        if not self.may_prepare:
+            raise LocalProtocolError(
+                "No pool can be requested now.", hint="Wait for the one under way, or use those that are ready."
+            )
         return self._send_all([self._next_pool()])
 
     def submit(self, queries: npt.ArrayLike) -> list[bytes]:

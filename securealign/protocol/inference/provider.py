@@ -114,7 +114,8 @@ class InferenceProvider(Party):
 
     def _on_key(self, message: KeyChunk) -> UploadAck:
         intake = set_up(self._intake)
-        if key := intake.add_key(message):
+        key = intake.add_key(message)
+        if key is not None:
             set_up(self._evaluator).accept_key(key)
         return intake.acknowledge()
 

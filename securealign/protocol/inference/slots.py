@@ -35,6 +35,11 @@ class SlotAllocator:
         """Slots left in all ready pools."""
         return len(self._ready) * self._slots - self._next
 
+    @property
+    def pools(self) -> int:
+        """Pools with slots left."""
+        return len(self._ready)
+
     def add_pool(self, pool: int) -> None:
         """Add a pool whose offline material has arrived."""
         self._ready.append(pool)
