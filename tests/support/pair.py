@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from securealign.alignment.head import LinearHead
-from securealign.errors import ErrorCode, PeerAborted
+from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.he.lwe.suite import LweSuite
@@ -142,6 +142,7 @@ class TrainingCase:
     client_dim: int = 4
     provider_dim: int = 3
     data: str = "data"
+    scale: float = 1.0
     dataset: bytes = DATASET
     provider_dataset: bytes = DATASET
     policy: Policy = OPEN_POLICY
@@ -155,7 +156,7 @@ class TrainingCase:
 
     @property
     def z_b(self) -> FloatMatrix:
-        return dyadic(f"{self.data} B", self.rows, self.client_dim)
+        return dyadic(f"{self.data} B", self.rows, self.client_dim) * self.scale
 
     @property
     def product(self) -> FloatMatrix:
@@ -208,6 +209,7 @@ class InferenceCase:
     class_names: tuple[str, ...] = ("red", "green")
     slots: int = 4
     data: str = "data"
+    scale: float = 1.0
     policy: Policy = OPEN_POLICY
     limits: Limits = field(default_factory=Limits)
     client_limits: Limits = field(default_factory=Limits)
@@ -220,7 +222,7 @@ class InferenceCase:
         return LinearHead(weight, dyadic(f"{self.data} bias", 1, classes)[0], self.class_names)
 
     def queries(self, count: int) -> FloatMatrix:
-        return dyadic(f"{self.data} queries", count, self.features)
+        return dyadic(f"{self.data} queries", count, self.features) * self.scale
 
     def pair(self) -> Pair[InferenceClient, InferenceProvider]:
         return Pair(
@@ -263,7 +265,9 @@ class InferenceCase:
             pair.client.finish,
         )
         for step in steps:
-            if pair.client.state is State.READY:
+            try:
                 pair.up.extend(step())
-                pair.carry(*([alter] if alter else []))
+            except LocalProtocolError:  # aborted, or waiting for what was lost
+                break
+            pair.carry(*([alter] if alter else []))
         return pair
