@@ -1,0 +1,100 @@
+"""Matrices are checked where they enter, and read in blocks without being copied."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from securealign import matrices
+from securealign.errors import ErrorCode, InputError
+from securealign.matrices import Rows, as_matrix, require_finite
+
+FINITE = st.floats(-1e6, 1e6, width=32)
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint16", "int64", "bool"])
+def test_numbers_of_any_kind_are_taken(dtype):
+    matrix = as_matrix(np.ones((2, 3), dtype=dtype), "M")
+    assert matrix.dtype.kind == "f"
+    np.testing.assert_array_equal(matrix, np.ones((2, 3)))
+
+
+def test_lists_are_taken_and_arrays_are_not_copied():
+    np.testing.assert_array_equal(as_matrix([[1, 2], [3, 4]], "M"), [[1.0, 2.0], [3.0, 4.0]])
+    array = np.zeros((2, 2), dtype=np.float32)
+    assert as_matrix(array, "M") is array
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        (np.zeros(3), ErrorCode.SHAPE_MISMATCH),
+        (np.zeros((1, 2, 3)), ErrorCode.SHAPE_MISMATCH),
+        (np.zeros((0, 3)), ErrorCode.SHAPE_MISMATCH),
+        (np.zeros((3, 0)), ErrorCode.SHAPE_MISMATCH),
+        (np.zeros((2, 4)), ErrorCode.SHAPE_MISMATCH),
+        (1.0, ErrorCode.SHAPE_MISMATCH),
+        ([], ErrorCode.SHAPE_MISMATCH),
+        ([["a", "b", "c"]], ErrorCode.INPUT_INVALID),
+        (np.zeros((2, 3), dtype=complex), ErrorCode.INPUT_INVALID),
+        (np.full((2, 3), None), ErrorCode.INPUT_INVALID),
+    ],
+    ids=["vector", "cube", "no rows", "no columns", "columns", "scalar", "empty", "texts", "complex", "objects"],
+)
+def test_what_is_no_matrix_is_refused_by_name(values, code):
+    with pytest.raises(InputError, match="The query matrix") as caught:
+        as_matrix(values, "The query matrix", columns=3)
+    assert caught.value.code is code
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_named_by_row(value):
+    matrix = np.zeros((5, 2))
+    matrix[3, 1] = value
+    with pytest.raises(InputError, match="row 13") as caught:
+        require_finite(matrix, "M", first_row=10)
+    assert caught.value.code is ErrorCode.NON_FINITE_INPUT
+    require_finite(np.zeros((5, 2)), "M")
+
+
+def test_the_row_is_that_of_the_whole_matrix(monkeypatch):
+    monkeypatch.setattr(matrices, "BLOCK_ROWS", 4)
+    values = np.zeros((10, 2))
+    values[7, 0] = np.nan
+    with pytest.raises(InputError, match="Z_B holds NaN or an infinite value in row 7"):
+        list(Rows(values, name="Z_B").blocks())
+
+
+@given(
+    values=hnp.arrays(np.float64, SHAPES, elements=FINITE),
+    block=st.integers(1, 13),
+    constant=st.booleans(),
+    centred=st.booleans(),
+)
+def test_blocks_join_to_the_matrix(values, block, constant, centred):
+    centre = values.mean(axis=0) if centred else None
+    rows = Rows(values, centre=centre, constant_column=constant)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrices, "BLOCK_ROWS", block)
+        blocks = list(rows.blocks())
+        norms, peaks = rows.column_norms_and_peaks()
+    whole = values - centre if centred else values
+    whole = np.hstack([whole, np.ones((len(whole), 1))]) if constant else whole
+    assert all(len(piece) <= block for piece in blocks)
+    assert rows.shape == whole.shape
+    np.testing.assert_array_equal(np.vstack(blocks), whole)
+    np.testing.assert_allclose(norms, np.linalg.norm(whole, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(peaks, np.abs(whole).max(axis=0))
+
+
+def test_memory_mapped_rows_are_read_as_float64_in_blocks(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.arange(12, dtype=np.float32).reshape(4, 3))
+    rows = Rows(np.load(path, mmap_mode="r"))
+    assert rows.block(1, 3).dtype == np.float64
+    np.testing.assert_array_equal(rows.block(1, 3), [[3, 4, 5], [6, 7, 8]])
