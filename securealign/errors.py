@@ -94,6 +94,8 @@ class ErrorCode(Enum):
     DEPENDENCY_MISSING = (32, "An optional dependency is not installed.", ExitCode.UNAVAILABLE)
     ASSET_UNAVAILABLE = (33, "A model or data set could not be fetched.", ExitCode.UNAVAILABLE)
 
+    NOT_SERVED = (34, "The provider does not serve this phase.", ExitCode.NETWORK)
+
     def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
         self.number = number
         self.sentence = sentence

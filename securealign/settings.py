@@ -6,6 +6,7 @@ An environment variable is the prefix of the program, the section and the name, 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -49,6 +50,11 @@ class Settings(BaseSettings):
         return str(path) if path.exists() else value
 
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -79,5 +85,13 @@ def _nested(overrides: list[str]) -> dict[str, Any]:
         section, dot, key = name.partition(".")
         if not (separator and dot and section and key):
             raise ConfigurationError(f"{override!r} is no override.", hint="Write section.name=value.")
-        values.setdefault(section, {})[key] = value
+        values.setdefault(section, {})[key] = _value(value)
     return values
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    """Return `text` as the TOML value it is, and otherwise as a string that needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
 from securealign.errors import ErrorCode, InputError
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 _KIND = "head"
 
@@ -52,6 +52,11 @@ class LinearHead:
 
         Raises `InputError` when lengths differ or fewer than two classes occur.
         """
+        # scikit-learn takes a second to import, which only fitting needs to spend.
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
         require_finite(matrix, "The training matrix")
         if len(labels) != len(matrix) or len(set(labels)) < 2:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -18,7 +18,7 @@ import grpc
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError, TransportError
 from securealign.keys.certificates import Bundle, Role
 from securealign.protocol.party import Observer, Party
-from securealign.protocol.states import State
+from securealign.protocol.states import FINAL
 from securealign.transport.meter import Meter, RunStats
 from securealign.transport.status import ERROR_KEY, status_of
 
@@ -115,41 +115,41 @@ class ProviderServer:
     def _handler(self, make: MakeParty) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             _require_client(context)
+            peer, meter = _peer(context), Meter(counted="provider")
+            party = make(peer, meter.observer("provider"))
+            watchdog = _Watchdog(context, self._settings)
             if not self._slots.acquire(blocking=False):
                 _refuse(context, ErrorCode.SERVER_BUSY)
-            try:
-                yield from self._serve(make, requests, context)
-            finally:
-                self._slots.release()
+            with ExitStack() as ending:
+                # In reverse: the place is free before anybody hears that the session is over.
+                ending.callback(self._finish, party, peer, meter, watchdog)
+                ending.callback(self._slots.release)
+                ending.enter_context(watchdog)
+                yield from _serve(party, requests, meter, watchdog)
+                if party.error is not None:
+                    context.set_trailing_metadata(((ERROR_KEY, party.error.code.name),))
 
         return handle
 
-    def _serve(self, make: MakeParty, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        peer = _peer(context)
-        meter = Meter(counted="provider")
-        party = make(peer, meter.observer("provider"))
-        watchdog = _Watchdog(context, self._settings)
-        try:
-            with watchdog:
-                for request in requests:
-                    with watchdog.working(), meter.timed("provider"):
-                        replies = party.receive(request)
-                    yield from replies
-                    if party.state in {State.ABORTED, State.DONE}:
-                        break
-            if party.error is not None:
-                context.set_trailing_metadata(((ERROR_KEY, party.error.code.name),))
-        except grpc.RpcError:
-            # The stream broke under the request iterator; what happened to the session is decided below.
-            pass
-        finally:
-            self._finish(party, peer, meter, watchdog)
-
     def _finish(self, party: Party, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
-        if party.state not in {State.ABORTED, State.DONE}:
+        if party.state not in FINAL:
             code = ErrorCode.DEADLINE_EXCEEDED if watchdog.fired else ErrorCode.CONNECTION_LOST
             party.abort(TransportError(f"The stream ended in state {party.state.value!r}.", code=code))
         self._report(SessionReport(party.name, peer, party.error, meter.stats(), party))
+
+
+def _serve(party: Party, requests: Iterator[bytes], meter: Meter, watchdog: _Watchdog) -> Iterator[bytes]:
+    """Yield the replies to a peer's frames until the session is over or the stream breaks."""
+    try:
+        for request in requests:
+            with watchdog.working(), meter.timed("provider"):
+                replies = party.receive(request)
+            yield from replies
+            if party.state in FINAL:
+                return
+    except grpc.RpcError:
+        # The stream broke while we waited for the peer; the caller decides what that means for the session.
+        return
 
 
 class _OneMethod(grpc.GenericRpcHandler):

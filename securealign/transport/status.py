@@ -24,7 +24,7 @@ _CODES = {
     grpc.StatusCode.PERMISSION_DENIED: ErrorCode.WRONG_ROLE,
     grpc.StatusCode.UNAUTHENTICATED: ErrorCode.PEER_UNTRUSTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorCode.SERVER_BUSY,
-    grpc.StatusCode.UNIMPLEMENTED: ErrorCode.VERSION_UNSUPPORTED,
+    grpc.StatusCode.UNIMPLEMENTED: ErrorCode.NOT_SERVED,
 }
 
 _HINTS = {
@@ -34,7 +34,7 @@ _HINTS = {
     ErrorCode.PEER_UNTRUSTED: "Both parties need bundles of the same authority: see 'securealign certs init'.",
     ErrorCode.WRONG_ROLE: "The provider needs the bundle 'provider', the client the bundle 'client'.",
     ErrorCode.SERVER_BUSY: "Wait for other sessions to end, then start again.",
-    ErrorCode.VERSION_UNSUPPORTED: "Upgrade the older of the two installations.",
+    ErrorCode.NOT_SERVED: "Its operator adds a section [public] to train, or [head] to classify.",
 }
 
 
@@ -62,9 +62,11 @@ def _named_code(failure: grpc.RpcError) -> ErrorCode | None:
 
 def _code(failure: grpc.RpcError, *, connected: bool) -> ErrorCode:
     status = getattr(failure, "code", lambda: None)()
+    details = (getattr(failure, "details", lambda: "")() or "").lower()
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return ErrorCode.FRAME_TOO_LARGE
     if status is not grpc.StatusCode.UNAVAILABLE:
         return next((code for known, code in _CODES.items() if known is status), ErrorCode.CONNECTION_LOST)
-    details = (getattr(failure, "details", lambda: "")() or "").lower()
     # gRPC reports failed handshakes in prose only.
     if "hostname verification" in details or "peer name" in details or "is not in peer certificate" in details:
         return ErrorCode.WRONG_ROLE

@@ -1,0 +1,241 @@
+"""The two programs as an operator runs them: processes, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.peers import embeddings
+
+import parties
+from parties.client.app import Client
+from parties.client.config import ClientSettings
+from parties.provider.config import ProviderSettings
+from securealign.alignment import AlignmentMap, LinearAligner, LinearHead
+from securealign.errors import ErrorCode, ExitCode, TransportError
+from securealign.keys.certificates import create_certificates
+from securealign.settings import load_settings
+
+ROWS, DIM_A, DIM_B = 120, 24, 16
+CLASSES = ("sports", "politics", "weather")
+
+PROVIDER = """
+[server]
+address = "127.0.0.1:0"
+certificates = "certs/provider"
+[public]
+texts = "public.jsonl"
+embeddings = "public_a.npy"
+[head]
+folder = "head"
+"""
+
+CLIENT = """
+[provider]
+certificates = "certs/client"
+[public]
+texts = "public.jsonl"
+embeddings = "public_b.npy"
+[inference]
+pool_slots = 8
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder with what both organisations have; the client's embeddings are a linear image of the provider's."""
+    rng = np.random.default_rng(0)
+    texts = "".join(json.dumps({"text": f"public text {index}"}) + "\n" for index in range(ROWS))
+    (tmp_path / "public.jsonl").write_text(texts, encoding="utf-8")
+    z_b = embeddings(ROWS, DIM_B, 1)
+    mixing = rng.normal(size=(DIM_B, DIM_A))
+    np.save(tmp_path / "public_b.npy", z_b)
+    np.save(tmp_path / "public_a.npy", z_b @ mixing + 0.1 * rng.normal(size=(ROWS, DIM_A)))
+    np.save(tmp_path / "private.npy", embeddings(20, DIM_B, 2))
+    head = LinearHead(rng.normal(size=(DIM_A, 3)), rng.normal(size=3), CLASSES)
+    head.save_pretrained(tmp_path / "head")
+    create_certificates(tmp_path / "certs", days=1)
+    (tmp_path / "provider.toml").write_text(PROVIDER, encoding="utf-8")
+    (tmp_path / "client.toml").write_text(CLIENT, encoding="utf-8")
+    return tmp_path
+
+
+@contextmanager
+def provider(site, *arguments):
+    """Run the provider as a process and yield it with its port."""
+    command = [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            listening = json.loads(process.stdout.readline())
+            assert listening["event"] == "listening", listening
+            yield process, listening["port"]
+        finally:
+            process.kill()
+
+
+def client(site, port, command, *arguments, **options):
+    """Run the client to its end."""
+    return subprocess.run(
+        [
+            sys.executable, "-m", "parties.client", command, "--config", str(site / "client.toml"),
+            "--set", f"provider.address=127.0.0.1:{port}", *arguments,
+        ],
+        capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+
+
+def test_align_and_classify_between_two_processes(site):
+    with provider(site) as (process, port):
+        aligned = client(site, port, "align", "--json")
+        assert aligned.returncode == 0, aligned.stderr
+        trained = json.loads(process.stdout.readline())
+        classified = client(site, port, "classify", "--embeddings", str(site / "private.npy"), "--json")
+        assert classified.returncode == 0, classified.stderr
+        answered = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        assert json.loads(process.stdout.readline())["event"] == "stopping"
+        assert process.wait(30) == 0
+
+    figures = json.loads(aligned.stdout)
+    saved = AlignmentMap.from_pretrained(site / "alignment")
+    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
+    assert np.linalg.norm(saved.weight - clear.weight) < 2e-3 * np.linalg.norm(clear.weight)
+    assert (figures["d_a"], figures["d_b"], figures["rows"]) == (DIM_A, DIM_B, ROWS)
+    assert figures["pid"] != trained["stats"]["rounds"] != 0
+    assert figures["stats"]["bytes_up"] == trained["stats"]["bytes_up"]
+
+    results = [json.loads(line) for line in classified.stdout.splitlines()]
+    head = LinearHead.from_pretrained(site / "head")
+    assert [result["label"] for result in results] == head.predict(saved.apply(np.load(site / "private.npy")))
+    assert all(0 < result["score"] <= 1 for result in results)
+    assert answered["event"] == "session done"
+    assert answered["stats"]["bytes_down"] > 0
+
+
+def test_classify_writes_one_label_and_score_a_line(site):
+    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+    with provider(site) as (_, port):
+        to_file = client(
+            site, port, "classify", "--embeddings", str(site / "private.npy"), "--batch", "3",
+            "--output", str(site / "labels.tsv"), "--stats", str(site / "stats.json"),
+        )  # fmt: skip
+        to_stdout = client(site, port, "classify", "--embeddings", str(site / "private.npy"), "--quiet")
+    assert (to_file.returncode, to_file.stdout) == (0, "")
+    assert "20 queries under lwe-128" in to_file.stderr
+    assert to_stdout.stderr == ""
+    lines = (site / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in lines] == [row.split("\t")[0] for row in to_stdout.stdout.splitlines()]
+    assert len(lines) == 20
+    for line in lines:
+        label, score = line.split("\t")
+        assert label in CLASSES
+        assert 0 < float(score) <= 1
+    stats = json.loads((site / "stats.json").read_text(encoding="utf-8"))
+    assert stats["queries"] == 20
+    assert stats["bytes_up_per_query"] > DIM_A * 10
+
+
+def test_a_provider_killed_in_the_middle(site):
+    with provider(site) as (process, port):
+        settings = load_settings(ClientSettings, site / "client.toml", [f"provider.address=127.0.0.1:{port}"])
+
+        def kill_once_rows_are_under_way(sent: int, _total: int) -> None:
+            if sent:
+                process.kill()
+                process.wait()
+
+        with pytest.raises(TransportError) as caught:
+            Client(settings).align(lambda done, total: None, kill_once_rows_are_under_way)
+    assert caught.value.code is ErrorCode.CONNECTION_LOST
+    assert caught.value.code.exit_code == ExitCode.NETWORK
+    assert "start again" in caught.value.hint
+    assert not (site / "alignment").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["--set", "server.address=256.0.0.1:5"], ExitCode.USAGE, "Cannot listen"),
+        (["--set", "server.certificates=certs/client"], ExitCode.NETWORK, "not for the role provider"),
+        (["--set", "server.certificates=nowhere"], ExitCode.INPUT, "certs init"),
+        (["--set", "head.folder=nowhere"], ExitCode.INPUT, "not a saved head"),
+        (["--set", "public.texts=nowhere.jsonl"], ExitCode.INPUT, "nowhere.jsonl"),
+        (["--set", "policy.suites=[\"rot13\"]"], ExitCode.REFUSED, "rot13"),
+        (["--set", "nonsense"], ExitCode.USAGE, "section.name=value"),
+        (["--set", "server.port=5"], ExitCode.USAGE, "server.port"),
+    ],
+)  # fmt: skip
+def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
+    done = subprocess.run(
+        [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), *arguments],
+        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "COLUMNS": "500"},
+    )  # fmt: skip
+    assert done.returncode == code
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_head_for_another_dimension_is_refused_at_the_start(site):
+    LinearHead(np.ones((DIM_A + 1, 2)), np.zeros(2), ("a", "b")).save_pretrained(site / "head")
+    done = subprocess.run(
+        [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["error"] == "SHAPE_MISMATCH"
+
+
+def test_a_client_without_a_provider(site):
+    done = client(site, 1, "align", "--json")
+    assert done.returncode == ExitCode.NETWORK
+    assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"
+    assert not (site / "alignment").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        ([], ExitCode.INPUT, "INPUT_INVALID"),
+        (["--embeddings", "missing.npy"], ExitCode.INPUT, "FILE_INVALID"),
+        (["--input", "missing.jsonl"], ExitCode.INPUT, "FILE_INVALID"),
+        (["--set", "inference.pool_slots=0", "--input", "-"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
+    ],
+)
+def test_a_client_with_bad_input(site, arguments, code, error):
+    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+    done = client(site, 1, "classify", "--json", *arguments, cwd=site)
+    assert done.returncode == code
+    assert json.loads(done.stdout)["error"] == error
+
+
+def test_a_query_that_is_not_finite_is_refused_before_it_is_sent(site):
+    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+    bad = embeddings(3, DIM_B)
+    bad[1, 2] = np.nan
+    np.save(site / "bad.npy", bad)
+    done = client(site, 1, "classify", "--json", "--embeddings", str(site / "bad.npy"))
+    assert done.returncode == ExitCode.INPUT
+    assert json.loads(done.stdout)["error"] == "NON_FINITE_INPUT"
+
+
+def test_the_environment_overrides_the_file(site):
+    environment = {**os.environ, "SECUREALIGN_CLIENT__PROVIDER__ADDRESS": "127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "parties.client", "align", "--config", str(site / "client.toml"), "--json"],
+        capture_output=True, text=True, check=False, timeout=60, env=environment,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"
+
+
+@pytest.mark.parametrize("party", ["provider", "client"])
+def test_the_commented_examples_are_valid(party):
+    kind = ProviderSettings if party == "provider" else ClientSettings
+    settings = load_settings(kind, Path(parties.__file__).parent / party / "example.toml", [])
+    assert settings.public.texts == "public.jsonl"
