@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import CrossMoments, Penalty, solve_ridge
@@ -40,11 +41,13 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: npt.ArrayLike) -> FloatMatrix:  # noqa: N803
-        """Map embeddings of shape (n, d_B) to (n, d_A)."""
+        """Map embeddings of shape (n, d_B) to (n, d_A); raises scikit-learn's `NotFittedError` before `fit`."""
+        check_is_fitted(self)
         return self.map_.apply(X)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the fitted map to `folder` as safetensors with a manifest."""
+        check_is_fitted(self)
         self.map_.save_pretrained(folder)
 
     @classmethod

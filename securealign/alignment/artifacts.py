@@ -49,7 +49,8 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
         raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("kind") != kind:
         raise _invalid(folder, kind, "the manifest is of another kind or format")
-    if hashlib.sha256(data).hexdigest() != manifest.get("tensors", {}).get("sha256"):
+    named = manifest.get("tensors")
+    if not isinstance(named, dict) or named.get("sha256") != hashlib.sha256(data).hexdigest():
         raise _invalid(folder, kind, f"{_TENSORS} does not have the hash in the manifest")
     try:
         tensors = safetensors.numpy.load(data)

@@ -82,7 +82,9 @@ class CrossMoments:
 def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
     """Return the penalty as a number; raises `ConfigurationError` unless it is positive and finite."""
     if ridge == "auto":
-        return max(AUTO_SHARE * float(np.trace(gram)) / len(gram), float(np.finfo(np.float64).tiny))
+        share = AUTO_SHARE * float(np.trace(gram)) / len(gram)
+        # Embeddings that do not vary have no cross-covariance either: under any penalty their map is zero.
+        return share if share > 0 else 1.0
     try:
         penalty = float(ridge)
     except (TypeError, ValueError):
@@ -95,12 +97,26 @@ def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
     return penalty
 
 
+def factor_ridge(gram: FloatMatrix, ridge: Penalty) -> tuple[float, FloatMatrix]:
+    """Return the penalty and the lower Cholesky factor (d, d) of the penalised Gram matrix.
+
+    Raises `ConfigurationError` when the penalty is too small to make a matrix without full rank invertible.
+    """
+    penalty = resolve_penalty(ridge, gram)
+    try:
+        factor: FloatMatrix = scipy.linalg.cholesky(gram + penalty * np.eye(len(gram)), lower=True)
+    except np.linalg.LinAlgError as error:
+        raise ConfigurationError(
+            f"A ridge penalty of {penalty:g} is too small for these embeddings.", hint="Use 'auto' or a larger one."
+        ) from error
+    return penalty, factor
+
+
 def solve_ridge(
     source: Moments, target_mean: npt.NDArray[np.float64], cross: FloatMatrix, ridge: Penalty
 ) -> AlignmentMap:
     """Return the ridge map from the moments of Z_B, the mean of Z_A (d_A,) and the centred `cross` (d_B, d_A)."""
-    penalty = resolve_penalty(ridge, source.gram)
-    system = source.gram + penalty * np.eye(len(source.gram))
-    weight: FloatMatrix = scipy.linalg.solve(system, cross, assume_a="pos")
+    penalty, factor = factor_ridge(source.gram, ridge)
+    weight: FloatMatrix = scipy.linalg.cho_solve((factor, True), cross)
     bias = target_mean - source.mean @ weight
     return AlignmentMap(weight, bias, {"ridge": penalty, "rows": source.count})

@@ -1,0 +1,111 @@
+"""A head is what scikit-learn would predict, as one matrix and one vector."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from securealign import LinearHead
+from securealign.errors import ErrorCode, InputError
+
+RANDOM = np.random.default_rng(2)
+CENTRES = 2.0 * RANDOM.normal(size=(4, 5))
+LABELS = RANDOM.integers(0, 4, size=400)
+#: Features of very different scales, some of them around a large mean.
+EMBEDDINGS = (CENTRES[LABELS] + RANDOM.normal(size=(400, 5))) * [1, 10, 0.1, 1, 100] + [0, 50, 0, -3, 0]
+STANDARDISED = StandardScaler().fit_transform(EMBEDDINGS)
+NAMES = ("north", "east", "south", "west")
+
+
+def pipeline(labels: np.ndarray, inverse_penalty: float = 1.0):
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=2000))
+    return model.fit(EMBEDDINGS, labels)
+
+
+@pytest.mark.parametrize("inverse_penalty", [0.01, 1.0])
+def test_a_head_predicts_what_the_pipeline_predicts(inverse_penalty):
+    head = LinearHead.fit(EMBEDDINGS, LABELS.tolist(), NAMES, inverse_penalty=inverse_penalty)
+    model = pipeline(LABELS, inverse_penalty)
+    assert head.predict(EMBEDDINGS) == [NAMES[label] for label in model.predict(EMBEDDINGS)]
+    np.testing.assert_allclose(head.logits(EMBEDDINGS), model.decision_function(EMBEDDINGS), atol=1e-8)
+    assert head.weight.shape == (5, 4)
+
+
+def test_a_binary_head_has_two_logits_of_the_same_probabilities():
+    labels = (LABELS == 2).astype(int)
+    head = LinearHead.fit(EMBEDDINGS, labels.tolist(), ("rest", "south"))
+    model = pipeline(labels)
+    logits = head.logits(EMBEDDINGS)
+    assert logits.shape == (400, 2)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, model.predict_proba(EMBEDDINGS), atol=1e-9)
+    assert head.predict(EMBEDDINGS) == [("rest", "south")[label] for label in model.predict(EMBEDDINGS)]
+
+
+def test_class_names_follow_the_order_of_the_model():
+    numbers, names = np.array([30, 10, 20, 40]), {10: "east", 20: "south", 30: "north", 40: "west"}
+    model = LogisticRegression().fit(STANDARDISED, numbers[LABELS])
+    assert LinearHead.from_sklearn(model).class_names == ("10", "20", "30", "40")
+    head = LinearHead.from_sklearn(model, names)
+    assert head.class_names == ("east", "south", "north", "west")
+    assert head.predict(STANDARDISED) == [names[label] for label in model.predict(STANDARDISED)]
+
+
+def test_a_class_without_examples_has_no_logit():
+    kept = LABELS != 1
+    head = LinearHead.fit(EMBEDDINGS[kept], LABELS[kept].tolist(), NAMES)
+    assert head.class_names == ("north", "south", "west")
+    assert head.weight.shape == (5, 3)
+
+
+def test_a_model_with_text_labels_is_imported_under_them():
+    model = LogisticRegression().fit(STANDARDISED, np.array(NAMES)[LABELS])
+    head = LinearHead.from_sklearn(model)
+    assert head.class_names == ("east", "north", "south", "west")
+    assert head.predict(STANDARDISED) == list(model.predict(STANDARDISED))
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "labels"),
+    [(EMBEDDINGS, [0, 1]), (EMBEDDINGS[:3], [1, 1, 1])],
+    ids=["too few labels", "one class"],
+)
+def test_labels_must_fit(embeddings, labels):
+    with pytest.raises(InputError, match="cannot fit a head"):
+        LinearHead.fit(embeddings, labels, NAMES)
+
+
+def test_training_on_nan_is_refused():
+    broken = EMBEDDINGS.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(InputError, match="row 7"):
+        LinearHead.fit(broken, LABELS.tolist(), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "names"),
+    [((5, 4), (4,), 3), ((5, 4), (3,), 4), ((5, 4), (4, 1), 4), ((4,), (4,), 4)],
+    ids=["names", "bias", "a bias of two dimensions", "a weight of one dimension"],
+)
+def test_a_head_fits_together(weight, bias, names):
+    with pytest.raises(InputError, match="does not fit together") as caught:
+        LinearHead(np.zeros(weight), np.zeros(bias), tuple("abcd"[:names]))
+    assert caught.value.code is ErrorCode.SHAPE_MISMATCH
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_head_is_finite(part):
+    parts = {"weight": np.zeros((2, 2)), "bias": np.zeros(2)}
+    parts[part] = np.full_like(parts[part], np.inf)
+    with pytest.raises(InputError, match=f"The head's {part}") as caught:
+        LinearHead(**parts, class_names=("a", "b"))
+    assert caught.value.code is ErrorCode.NON_FINITE_INPUT
+
+
+def test_embeddings_of_another_dimension_are_refused():
+    head = LinearHead(np.zeros((2, 2)), np.zeros(2), ("a", "b"))
+    with pytest.raises(InputError, match="3 columns where 2"):
+        head.predict(np.zeros((1, 3)))

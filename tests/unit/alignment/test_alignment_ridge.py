@@ -1,0 +1,144 @@
+"""The alignment map is ridge regression with a free intercept, from sums that either party can keep alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+
+from securealign.alignment import AlignmentMap, CrossMoments, LinearAligner, Moments, solve_ridge
+from securealign.alignment.ridge import AUTO_SHARE, resolve_penalty
+from securealign.alignment.secure import ClientProblem
+from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.matrices import Rows
+
+
+def correlated(rows: int, source: int, target: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return (Z_B, Z_A) that share a latent space, with means away from zero."""
+    random = np.random.default_rng(seed)
+    latent = random.normal(size=(rows, 8))
+    z_b = latent @ random.normal(size=(8, source)) + 0.3 * random.normal(size=(rows, source)) + 2.0
+    z_a = latent @ random.normal(size=(8, target)) + 0.3 * random.normal(size=(rows, target)) - 1.0
+    return z_b, z_a
+
+
+Z_B, Z_A = correlated(300, 12, 7)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 250.0])
+def test_the_map_is_that_of_scikit_learn(penalty):
+    ours = LinearAligner(ridge=penalty).fit(Z_B, Z_A).map_
+    theirs = Ridge(alpha=penalty).fit(Z_B, Z_A)
+    np.testing.assert_allclose(ours.weight, theirs.coef_.T, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(ours.bias, theirs.intercept_, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(ours.apply(Z_B), theirs.predict(Z_B), rtol=0, atol=1e-8)
+
+
+def test_the_intercept_is_not_penalised():
+    shifted = LinearAligner(ridge=1e6).fit(Z_B, Z_A + 100.0).map_
+    unshifted = LinearAligner(ridge=1e6).fit(Z_B, Z_A).map_
+    np.testing.assert_allclose(shifted.weight, unshifted.weight, atol=1e-12)
+    np.testing.assert_allclose(shifted.bias, unshifted.bias + 100.0, atol=1e-9)
+
+
+def splits(rows: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(1, rows - 1), max_size=6, unique=True).map(lambda cuts: [0, *sorted(cuts), rows])
+
+
+@given(splits(60))
+def test_moments_do_not_depend_on_how_rows_arrive(cuts):
+    z_b, z_a = Z_B[:60], Z_A[:60]
+    streamed, crossed = Moments.empty(12), CrossMoments.empty(12, 7)
+    for first, stop in pairwise(cuts):
+        streamed.update(z_b[first:stop])
+        crossed.update(z_b[first:stop], z_a[first:stop])
+    centred = z_b - z_b.mean(axis=0)
+    for moments in (streamed, crossed.source, Moments.of(Rows(z_b))):
+        assert moments.count == 60
+        np.testing.assert_allclose(moments.mean, z_b.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(moments.gram, centred.T @ centred, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(crossed.target_mean, z_a.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(crossed.cross, centred.T @ (z_a - z_a.mean(axis=0)), rtol=1e-9, atol=1e-9)
+
+
+def test_a_large_mean_costs_no_precision():
+    """Sums of squares would lose all sixteen digits here; centred merging does not."""
+    moments = Moments.of(Rows(Z_B + 1e7))
+    centred = Z_B - Z_B.mean(axis=0)
+    np.testing.assert_allclose(moments.gram, centred.T @ centred, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.25, 40.0])
+def test_auto_does_not_depend_on_the_scale_of_embeddings(factor):
+    plain = LinearAligner(ridge="auto").fit(Z_B, Z_A)
+    scaled = LinearAligner(ridge="auto").fit(Z_B * factor, Z_A)
+    np.testing.assert_allclose(scaled.map_.weight * factor, plain.map_.weight, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(scaled.transform(Z_B * factor), plain.transform(Z_B), rtol=1e-8, atol=1e-9)
+
+
+def test_auto_is_a_share_of_the_mean_variance():
+    gram = Moments.of(Rows(Z_B)).gram
+    assert resolve_penalty("auto", gram) == pytest.approx(AUTO_SHARE * np.diag(gram).mean())
+    assert LinearAligner(ridge="auto").fit(Z_B, Z_A).map_.metadata["ridge"] == pytest.approx(
+        AUTO_SHARE * np.diag(gram).mean()
+    )
+
+
+def test_embeddings_that_do_not_vary_map_to_the_mean():
+    constant = np.full((20, 3), 5.0)
+    aligner = LinearAligner(ridge="auto").fit(constant, Z_A[:20])
+    np.testing.assert_allclose(aligner.transform(constant), np.tile(Z_A[:20].mean(axis=0), (20, 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, np.nan, np.inf, -np.inf, "much", None, [1.0, 2.0], "Auto"])
+def test_a_penalty_that_solves_nothing_is_refused(penalty):
+    with pytest.raises(ConfigurationError, match="ridge penalty") as caught:
+        LinearAligner(ridge=penalty).fit(Z_B, Z_A)
+    assert caught.value.hint == "Use 'auto' or a number above zero."
+
+
+def test_a_penalty_too_small_for_dependent_columns_is_refused():
+    """The solver fails on a matrix that is not positive definite, and says so in the user's terms."""
+    moments = Moments(3, np.zeros(2), np.array([[1.0, 1.0], [1.0, 1.0 - 1e-9]]))
+    with pytest.raises(ConfigurationError, match="too small") as caught:
+        solve_ridge(moments, np.zeros(1), np.ones((2, 1)), 1e-300)
+    assert isinstance(caught.value.__cause__, np.linalg.LinAlgError)
+
+
+def test_paired_rows_must_be_as_many():
+    with pytest.raises(InputError, match="300 rows and Z_A has 299") as caught:
+        LinearAligner().fit(Z_B, Z_A[:-1])
+    assert caught.value.code is ErrorCode.SHAPE_MISMATCH
+
+
+@pytest.mark.parametrize("penalty", [1e-3, "auto"])
+def test_the_client_solves_for_the_same_map_from_the_product(penalty):
+    problem = ClientProblem(Z_B)
+    rows = np.vstack(list(problem.rows.blocks()))
+    assert rows.shape == problem.rows.shape == (300, 13)
+    np.testing.assert_allclose(rows[:, :-1].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_array_equal(rows[:, -1], 1.0)
+    solved = problem.solve(Z_A.T @ rows, penalty)
+    fitted = LinearAligner(ridge=penalty).fit(Z_B, Z_A).map_
+    np.testing.assert_allclose(solved.weight, fitted.weight, atol=1e-10)
+    np.testing.assert_allclose(solved.bias, fitted.bias, atol=1e-10)
+    assert solved.metadata == pytest.approx(fitted.metadata)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [((3, 2), (3,)), ((3, 2), (2, 1)), ((3,), ()), ((3, 2), ())], ids=str)
+def test_a_map_fits_together(weight, bias):
+    with pytest.raises(InputError, match="does not fit together"):
+        AlignmentMap(np.zeros(weight), np.zeros(bias))
+
+
+def test_a_map_is_applied_to_finite_embeddings_of_its_dimension():
+    fitted = AlignmentMap(np.ones((3, 2)), np.array([0.0, 10.0]))
+    np.testing.assert_array_equal(fitted.apply([[1, 2, 3]]), [[6.0, 16.0]])
+    with pytest.raises(InputError, match="4 columns where 3"):
+        fitted.apply(np.zeros((1, 4)))
+    with pytest.raises(InputError, match="row 1"):
+        fitted.apply([[1, 2, 3], [1, np.nan, 3]])
