@@ -265,8 +265,8 @@ def show(folder: Path, summary: dict[str, Any], phases: dict[str, Any]) -> None:
         scores.add_row(f"the client alone, with {count} labelled texts", f"{reached[f'few_shot_{count}']:.1%}")
     console.print(scores)
     console.print(
-        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under encryption "
-        f"is within {summary['weight_relative_error']:.1e} of the one in clear.\n"
+        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under "
+        f"encryption is within {summary['weight_relative_error']:.1e} of the one in clear.\n"
     )
     training = summary["training"]
     cost = table("What does it cost?", "", "sent by client", "by provider", "client", "provider")

@@ -74,7 +74,7 @@ def align_in_process(
     suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
     meter = Meter(counted="client")
     with meter.timed("client", "solve"):
-        problem = ClientProblem(z_b)
+        problem = ClientProblem(z_b, ridge)
     client = TrainingClient(
         TrainingCodec(),
         suites,
@@ -95,7 +95,7 @@ def align_in_process(
     )
     product = train(InProcessLink(client, provider, meter), client, meter)
     with meter.timed("client", "solve"):
-        alignment = problem.solve(product, ridge)
+        alignment = problem.solve(product)
     return AlignmentRun(alignment, meter.stats())
 
 

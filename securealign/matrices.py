@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,48 +53,51 @@ def require_finite(block: npt.NDArray[np.floating], name: str, first_row: int = 
         )
 
 
+class Affine(NamedTuple):
+    """The map z -> z matrix + offset: `matrix` (d, k), `offset` (k,)."""
+
+    matrix: FloatMatrix
+    offset: npt.NDArray[np.float64]
+
+
 class Rows:
-    """A matrix read in float64 blocks, optionally centred and with a constant column of ones."""
+    """A matrix read in float64 blocks, optionally mapped by an affine transform on the way.
+
+    `norms` are the Euclidean norms of the columns, shape (columns,), for a caller who knows them already.
+    """
 
     def __init__(
         self,
         values: npt.ArrayLike,
         *,
         name: str = "The matrix",
-        centre: npt.NDArray[np.float64] | None = None,
-        constant_column: bool = False,
+        affine: Affine | None = None,
+        norms: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self._values = as_matrix(values, name)
         self._name = name
-        self._centre = centre
-        self._constant_column = constant_column
+        self._affine = affine
+        self._norms = norms
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns), the constant column included."""
+        """(rows, columns) after the transform."""
         rows, columns = self._values.shape
-        return rows, columns + self._constant_column
+        return rows, columns if self._affine is None else len(self._affine.offset)
 
     def block(self, first: int, stop: int) -> FloatMatrix:
         """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
         block = np.asarray(self._values[first:stop], dtype=np.float64)
         require_finite(block, self._name, first)
-        if self._centre is not None:
-            block = block - self._centre
-        if self._constant_column:
-            block = np.hstack([block, np.ones((len(block), 1))])
-        return block
+        return block if self._affine is None else block @ self._affine.matrix + self._affine.offset
 
     def blocks(self) -> Iterator[FloatMatrix]:
         """Yield the matrix in blocks of `BLOCK_ROWS` rows."""
         for first in range(0, self.shape[0], BLOCK_ROWS):
             yield self.block(first, first + BLOCK_ROWS)
 
-    def column_norms_and_peaks(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the Euclidean norm and the largest magnitude of every column, shapes (columns,)."""
-        squares = np.zeros(self.shape[1])
-        peaks = np.zeros(self.shape[1])
-        for block in self.blocks():
-            squares += np.einsum("ij,ij->j", block, block)
-            np.maximum(peaks, np.abs(block).max(axis=0), out=peaks)
-        return np.sqrt(squares), peaks
+    def column_norms(self) -> npt.NDArray[np.float64]:
+        """Return the Euclidean norm of every column, shape (columns,), in one streaming pass at most."""
+        if self._norms is None:
+            self._norms = np.sqrt(sum(np.einsum("ij,ij->j", block, block) for block in self.blocks()))
+        return self._norms

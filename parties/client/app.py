@@ -66,7 +66,7 @@ class Client:
             embeddings = encode_cached(self._encoder(), texts, embedding)
         meter = Meter(counted="client")
         with meter.timed("client", "solve"):
-            problem = ClientProblem(embeddings)
+            problem = ClientProblem(embeddings, self._settings.alignment.ridge)
         digest = dataset_digest(texts)
         count = meter.observer("client")
 
@@ -86,7 +86,7 @@ class Client:
         with self._link(TRAINING_METHOD, client, meter) as link:
             product = train(link, client, meter)
         with meter.timed("client", "solve"):
-            solved = problem.solve(product, self._settings.alignment.ridge)
+            solved = problem.solve(product)
         origin = {"encoder": self._encoder_fingerprint(), "dataset_digest": digest.hex(), "suite": client.suite_name}
         AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
         return {

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.ridge import Moments, Penalty, solve_ridge
-from securealign.matrices import FloatMatrix, Rows
+from securealign.alignment.ridge import Moments, Penalty, factor_ridge
+from securealign.matrices import Affine, FloatMatrix, Rows
 
 
 class ClientProblem:
     """Party B's half of the regression: `rows` to encrypt, shape (N, d_B + 1), and moments kept in clear.
 
-    The embeddings are centred, so that no precision is spent on their mean; the constant column makes the provider's
-    column sums, and with them the bias, part of the same product.
+    With the Cholesky factor L of the penalised Gram matrix, the rows are (Z_B - mean) L^-T rather than Z_B. The product
+    with them needs one factor of L^-T to become the map instead of (L L^T)^-1, so its error is amplified by the square
+    root of what a small direction of Z_B would do otherwise. The provider sees ciphertexts of the same size either way.
+    A constant column makes its column sums, and with them the bias, part of the same product.
     """
 
-    def __init__(self, embeddings: npt.ArrayLike) -> None:
-        self.moments = Moments.of(Rows(embeddings, name="Z_B"))
-        self.rows = Rows(embeddings, name="Z_B", centre=self.moments.mean, constant_column=True)
+    def __init__(self, embeddings: npt.ArrayLike, ridge: Penalty) -> None:
+        self._moments = Moments.of(Rows(embeddings, name="Z_B"))
+        gram, mean, columns = self._moments.gram, self._moments.mean, len(self._moments.mean)
+        self._penalty, factor = factor_ridge(gram, ridge)
+        # L^-T
+        self._precondition: FloatMatrix = scipy.linalg.solve_triangular(factor, np.eye(columns), lower=True).T
+        affine = Affine(
+            np.hstack([self._precondition, np.zeros((columns, 1))]), np.append(-mean @ self._precondition, 1.0)
+        )
+        squares = np.einsum("ij,ij->j", self._precondition, gram @ self._precondition)
+        norms = np.sqrt(np.append(np.maximum(squares, 0.0), float(self._moments.count)))
+        self.rows = Rows(embeddings, name="Z_B", affine=affine, norms=norms)
 
-    def solve(self, product: FloatMatrix, ridge: Penalty) -> AlignmentMap:
-        """Return the ridge map from the decrypted `product` Z_A^T [Z_B - mean, 1], shape (d_A, d_B + 1)."""
-        target_mean = product[:, -1] / self.moments.count
-        return solve_ridge(self.moments, target_mean, product[:, :-1].T, ridge)
+    def solve(self, product: FloatMatrix) -> AlignmentMap:
+        """Return the ridge map from the decrypted `product` Z_A^T [(Z_B - mean) L^-T, 1], shape (d_A, d_B + 1)."""
+        weight = self._precondition @ product[:, :-1].T
+        bias = product[:, -1] / self._moments.count - self._moments.mean @ weight
+        return AlignmentMap(weight, bias, {"ridge": self._penalty, "rows": self._moments.count})

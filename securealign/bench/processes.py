@@ -65,13 +65,13 @@ def training_memory(suite: str, z_a: FloatMatrix, z_b: FloatMatrix) -> PeakMemor
 
 
 def _train_client(suite: str, file: Path, link: Connection, report: Connection) -> None:
-    problem = ClientProblem(np.load(file, mmap_mode="r"))
+    problem = ClientProblem(np.load(file, mmap_mode="r"), "auto")
     suites = [get_suite(suite)]
     client = TrainingClient(
         TrainingCodec(), suites, problem.rows, UNNAMED_DATASET, SystemEntropy(), allow_unencrypted=True
     )
     _converse(client, link, client.start())
-    problem.solve(client.product(), "auto")
+    problem.solve(client.product())
     report.send(peak_memory())
 
 

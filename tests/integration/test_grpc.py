@@ -11,7 +11,7 @@ import pytest
 from support.peers import Provider, align, bundles, embeddings, inference, serving
 from support.toy import TOY
 
-from securealign.alignment.head import LinearHead
+from securealign.alignment import LinearAligner, LinearHead
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SuiteError, TransportError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
@@ -64,12 +64,12 @@ def abort_code(frame: bytes) -> int:
     return message.abort.code
 
 
-def test_training_gives_the_product_and_both_sides_count_the_same_bytes(provider, certificates, z_b):
+def test_training_gives_the_map_and_both_sides_count_the_same_bytes(provider, certificates, z_b):
     with serving(provider, certificates[0]) as (address, _):
-        product = align(address, certificates[1], z_b, SUITES)
+        fitted = align(address, certificates[1], z_b, SUITES)
         report = provider.next_report()
-    centred = np.hstack([z_b - z_b.mean(axis=0), np.ones((ROWS, 1))])
-    assert np.allclose(product, provider.rows.T @ centred, atol=0.05)
+    clear = LinearAligner("auto").fit(z_b, provider.rows).map_
+    assert np.allclose(fitted.weight, clear.weight, atol=1e-3)
     assert report.error is None
     assert report.peer.loopback
     assert report.stats.bytes_up > ROWS * (DIM_B + 1) * 10
@@ -96,7 +96,7 @@ def test_a_server_serves_others_after_every_kind_of_bad_session(provider, certif
             raw_stream(address, certificates[1], frames)
         with pytest.raises(PeerAborted):
             align(address, certificates[1], z_b, SUITES, digest=bytes(32))
-        assert align(address, certificates[1], z_b, SUITES).shape == (DIM_A, DIM_B + 1)
+        assert align(address, certificates[1], z_b, SUITES).weight.shape == (DIM_B, DIM_A)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_client_that_vanishes_is_reported_and_frees_its_place(provider, certif
         with inference(address, certificates[1], DIM_A, SUITES):
             pass  # and leaves without a farewell
         assert provider.next_report().error.code is ErrorCode.CONNECTION_LOST
-        assert align(address, certificates[1], z_b, SUITES).shape == (DIM_A, DIM_B + 1)
+        assert align(address, certificates[1], z_b, SUITES).weight.shape == (DIM_B, DIM_A)
 
 
 def test_a_full_server_says_so(provider, certificates, z_b):

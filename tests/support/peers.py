@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from securealign.alignment.head import LinearHead
+from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.secure import ClientProblem
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
@@ -111,20 +112,21 @@ def align(
     *,
     digest: bytes = DIGEST,
     deadline: float = 60,
-) -> FloatMatrix:
-    """Train over gRPC and return the product."""
+) -> AlignmentMap:
+    """Train over gRPC and return the map."""
     meter = Meter(counted="client")
+    problem = ClientProblem(embeddings, "auto")
     client = TrainingClient(
         TrainingCodec(),
         suites,
-        ClientProblem(embeddings).rows,
+        problem.rows,
         digest,
         SystemEntropy(),
         allow_unencrypted=True,
         observer=meter.observer("client"),
     )
     with GrpcLink(address, bundle, TRAINING_METHOD, client, meter, deadline_seconds=deadline) as link:
-        return train(link, client, meter)
+        return problem.solve(train(link, client, meter))
 
 
 @contextmanager

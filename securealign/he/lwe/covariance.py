@@ -43,7 +43,7 @@ class LweCovarianceEncryptor:
     def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
         self._plan = plan
         self._rows = rows
-        norms, _ = rows.column_norms_and_peaks()
+        norms = rows.column_norms()
         self._exponents = largest_exponents(norms, plan.message_norm)
         self._key = SecretKey(plan, Kind.COVARIANCE_KEY, session, entropy)
         self._matrix = self._key.matrix(_ROWS_PURPOSE)
@@ -102,7 +102,7 @@ class LweCovarianceEvaluator:
         self._session = session
         self._rows = rows
         self._entropy = entropy
-        norms, _ = rows.column_norms_and_peaks()
+        norms = rows.column_norms()
         self._exponents = largest_exponents(norms, OPERAND_NORM)
         self._tile = np.empty((min(TILE_ROWS, plan.terms), plan.row_bytes), dtype=np.uint8)
         self._absorbed = 0
