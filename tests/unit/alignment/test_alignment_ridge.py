@@ -117,16 +117,46 @@ def test_paired_rows_must_be_as_many():
 
 @pytest.mark.parametrize("penalty", [1e-3, "auto"])
 def test_the_client_solves_for_the_same_map_from_the_product(penalty):
-    problem = ClientProblem(Z_B)
+    problem = ClientProblem(Z_B, penalty)
     rows = np.vstack(list(problem.rows.blocks()))
     assert rows.shape == problem.rows.shape == (300, 13)
     np.testing.assert_allclose(rows[:, :-1].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_array_equal(rows[:, -1], 1.0)
-    solved = problem.solve(Z_A.T @ rows, penalty)
+    solved = problem.solve(Z_A.T @ rows)
     fitted = LinearAligner(ridge=penalty).fit(Z_B, Z_A).map_
     np.testing.assert_allclose(solved.weight, fitted.weight, atol=1e-10)
     np.testing.assert_allclose(solved.bias, fitted.bias, atol=1e-10)
     assert solved.metadata == pytest.approx(fitted.metadata)
+
+
+def test_what_the_client_encrypts_is_white():
+    """Every direction has the same share of the modulus; the norms are known without another pass."""
+    problem = ClientProblem(Z_B * np.geomspace(1e-2, 1e2, 12), 1e-9)
+    rows = np.vstack(list(problem.rows.blocks()))
+    np.testing.assert_allclose(rows[:, :-1].T @ rows[:, :-1], np.eye(12), atol=1e-5)
+    np.testing.assert_allclose(problem.rows.column_norms(), np.linalg.norm(rows, axis=0), rtol=1e-6)
+
+
+def dependent(value: float) -> np.ndarray:
+    """Return embeddings with dead dimensions, equal ones, and one that is the sum of two."""
+    z_b = Z_B.copy()
+    z_b[:, 3], z_b[:, 7], z_b[:, 8] = value, 2 * value, 0.0
+    z_b[:, 4], z_b[:, 5] = z_b[:, 0], z_b[:, 1] + z_b[:, 2]
+    return z_b
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 5.0, 1e3 + 0.1])
+@pytest.mark.parametrize("penalty", [1e-9, 1e-3, "auto"])
+def test_norms_bound_the_columns_even_where_embeddings_do_not_vary(value, penalty):
+    problem = ClientProblem(dependent(value), penalty)
+    norms = np.linalg.norm(np.vstack(list(problem.rows.blocks())), axis=0)
+    assert (problem.rows.column_norms() >= norms * (1 - 1e-9)).all()
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, "much"])
+def test_the_client_is_told_of_its_penalty_before_anything_is_sent(penalty):
+    with pytest.raises(ConfigurationError, match="ridge penalty"):
+        ClientProblem(Z_B, penalty)
 
 
 @pytest.mark.parametrize(("weight", "bias"), [((3, 2), (3,)), ((3, 2), (2, 1)), ((3,), ()), ((3, 2), ())], ids=str)
