@@ -159,16 +159,21 @@ class TrainingCase:
         return dyadic(f"{self.data} B", self.rows, self.client_dim) * self.scale
 
     @property
+    def client_rows(self) -> FloatMatrix:
+        """What the client encrypts: embeddings and a column of ones."""
+        return np.hstack([self.z_b, np.ones((self.rows, 1))])
+
+    @property
     def product(self) -> FloatMatrix:
         """What the client shall decrypt."""
-        return self.z_a.T @ np.hstack([self.z_b, np.ones((self.rows, 1))])
+        return self.z_a.T @ self.client_rows
 
     def pair(self, client_entropy: Entropy | None = None, **client: Any) -> Pair[TrainingClient, TrainingProvider]:
         return Pair(
             TrainingClient(
                 TrainingCodec(),
                 self.suites,
-                Rows(self.z_b, constant_column=True),
+                Rows(self.client_rows),
                 self.dataset,
                 client_entropy or SeededEntropy(b"client"),
                 limits=self.client_limits,

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from securealign import matrices
 from securealign.errors import ErrorCode, InputError
-from securealign.matrices import Rows, as_matrix, require_finite
+from securealign.matrices import Affine, Rows, as_matrix, require_finite
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
@@ -70,26 +70,31 @@ def test_the_row_is_that_of_the_whole_matrix(monkeypatch):
         list(Rows(values, name="Z_B").blocks())
 
 
-@given(
-    values=hnp.arrays(np.float64, SHAPES, elements=FINITE),
-    block=st.integers(1, 13),
-    constant=st.booleans(),
-    centred=st.booleans(),
-)
-def test_blocks_join_to_the_matrix(values, block, constant, centred):
-    centre = values.mean(axis=0) if centred else None
-    rows = Rows(values, centre=centre, constant_column=constant)
+@given(values=hnp.arrays(np.float64, SHAPES, elements=FINITE), block=st.integers(1, 13), data=st.data())
+def test_blocks_join_to_the_transformed_matrix(values, block, data):
+    columns = data.draw(st.integers(0, 5))
+    affine = None
+    if columns:
+        small = st.integers(-8, 8)
+        affine = Affine(
+            data.draw(hnp.arrays(np.float64, (values.shape[1], columns), elements=small)),
+            data.draw(hnp.arrays(np.float64, (columns,), elements=small)),
+        )
+    rows = Rows(values, affine=affine)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matrices, "BLOCK_ROWS", block)
         blocks = list(rows.blocks())
-        norms, peaks = rows.column_norms_and_peaks()
-    whole = values - centre if centred else values
-    whole = np.hstack([whole, np.ones((len(whole), 1))]) if constant else whole
+        norms = rows.column_norms()
+    whole = values @ affine.matrix + affine.offset if affine else values
     assert all(len(piece) <= block for piece in blocks)
     assert rows.shape == whole.shape
-    np.testing.assert_array_equal(np.vstack(blocks), whole)
-    np.testing.assert_allclose(norms, np.linalg.norm(whole, axis=0), rtol=1e-12)
-    np.testing.assert_array_equal(peaks, np.abs(whole).max(axis=0))
+    np.testing.assert_allclose(np.vstack(blocks), whole, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(norms, np.linalg.norm(whole, axis=0), rtol=1e-9, atol=1e-5)
+
+
+def test_norms_that_are_known_are_not_computed_again():
+    known = np.array([1.0, 2.0])
+    assert Rows(np.full((3, 2), np.nan), norms=known).column_norms() is known
 
 
 def test_memory_mapped_rows_are_read_as_float64_in_blocks(tmp_path):

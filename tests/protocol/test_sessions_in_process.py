@@ -1,0 +1,103 @@
+"""A session in one process: who is blamed, what is counted, and pools prepared ahead of need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.pair import TOY_LWE, InferenceCase, TrainingCase
+
+from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
+from securealign.transport.in_process import InProcessLink
+from securealign.transport.meter import Meter
+from securealign.transport.sessions import InferenceSession, train
+
+CASE = InferenceCase(suites=(TOY_LWE,), slots=2)
+
+
+def link(pair, meter=None) -> InProcessLink:
+    return InProcessLink(pair.client, pair.provider, meter or Meter(counted="client"))
+
+
+def session(case=CASE) -> InferenceSession:
+    pair = case.pair()
+    return InferenceSession(link(pair), pair.client, Meter(counted="client"))
+
+
+def test_training_returns_the_product():
+    case = TrainingCase()
+    pair = case.pair()
+    np.testing.assert_allclose(train(link(pair), pair.client, Meter(counted="client")), case.product)
+    pair.assert_done()
+
+
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [
+        (TrainingCase(rows=4), ErrorCode.TOO_FEW_ROWS),
+        (TrainingCase(provider_dataset=bytes(32)), ErrorCode.DATASET_MISMATCH),
+    ],
+)
+def test_the_party_that_found_the_fault_explains_it(case, code):
+    pair = case.pair()
+    with pytest.raises(RemoteProtocolError) as caught:
+        train(link(pair), pair.client, Meter(counted="client"))
+    assert caught.value.code is code
+    assert isinstance(pair.client.error, PeerAborted)
+
+
+def test_a_session_that_stalls_says_so():
+    with pytest.raises(LocalProtocolError, match="stalled"):
+        link(TrainingCase().pair()).drive((), lambda: False)
+
+
+def test_an_inference_session_uses_as_many_pools_as_it_needs():
+    opened = session()
+    assert opened.accepted.class_names == ("red", "green")
+    for count in (1, 2, 5):
+        queries = CASE.queries(count)
+        np.testing.assert_allclose(opened.logits(queries), CASE.head.logits(queries), atol=1e-4)
+    assert opened.logits(np.empty((0, 3))).shape == (0, 2)
+    opened.close()
+
+
+def test_pools_prepared_ahead_are_all_used():
+    opened = session()
+    for _ in range(3):
+        opened.prepare()
+    queries = CASE.queries(9)
+    np.testing.assert_allclose(opened.logits(queries), CASE.head.logits(queries), atol=1e-4)
+    opened.prepare()
+    opened.close()
+
+
+def test_nothing_is_known_before_the_handshake():
+    pair = CASE.pair()
+
+    class Silent:
+        def drive(self, frames, until):
+            list(frames)
+
+    with pytest.raises(LocalProtocolError, match="handshake is not over"):
+        _ = InferenceSession(Silent(), pair.client, Meter(counted="client")).accepted
+
+
+def test_a_session_that_is_closed_takes_no_more_queries():
+    opened = session()
+    opened.close()
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError):
+            opened.logits(CASE.queries(2))
+
+
+def test_the_counts_of_both_sides_agree():
+    pairs = []
+    for counted in ("client", "provider"):
+        meter = Meter(counted=counted)
+        pair = InferenceCase().pair()
+        for side in ("client", "provider"):
+            getattr(pair, side)._observer = meter.observer(side)
+        opened = InferenceSession(link(pair, meter), pair.client, meter)
+        opened.logits(InferenceCase().queries(3))
+        opened.close()
+        pairs.append((meter.stats().bytes_up, meter.stats().bytes_down))
+    assert pairs[0] == pairs[1]
