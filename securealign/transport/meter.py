@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from securealign.protocol.messages import UploadAck
@@ -95,12 +95,13 @@ class Meter:
         self._clock = clock
         self._phases: dict[str, PhaseStats] = {}
         self._client_spoke_last = False
-        self._mark = 0.0
+        #: Since when time has not been booked; nothing outside a timed block.
+        self._mark: float | None = None
         self._phase = "handshake"
 
     def stats(self) -> RunStats:
         """Return what has been collected."""
-        return RunStats(dict(self._phases))
+        return RunStats({name: replace(phase) for name, phase in self._phases.items()})
 
     def observer(self, side: str) -> Observer:
         """Return the observer to hand to the machine of a side, "client" or "provider"."""
@@ -128,11 +129,14 @@ class Meter:
             yield
         finally:
             self._lap(side)
+            self._mark = None
 
     def _stats(self) -> PhaseStats:
         return self._phases.setdefault(self._phase, PhaseStats())
 
     def _lap(self, side: str) -> None:
+        if self._mark is None:
+            return
         now = self._clock()
         stats, name = self._stats(), f"{side}_seconds"
         setattr(stats, name, getattr(stats, name) + now - self._mark)

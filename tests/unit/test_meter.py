@@ -1,0 +1,182 @@
+"""What a meter books where, on a clock that a test moves by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from securealign.protocol import messages as m
+from securealign.protocol.party import Event
+from securealign.protocol.states import Direction
+from securealign.transport.meter import Meter, PhaseStats
+
+SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def work(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def meter(clock):
+    return Meter("client", clock)
+
+
+def phases(meter):
+    return meter.stats().phases
+
+
+def test_time_before_a_message_goes_to_its_phase_and_the_rest_to_the_last_phase(meter, clock):
+    observe = meter.observer("client")
+    with meter.timed("client"):
+        clock.work(1)
+        observe(Event(SEND, m.KeyChunk, 10))
+        clock.work(2)
+        observe(Event(SEND, m.RowBatch, 20))
+        clock.work(4)
+    assert {name: phase.client_seconds for name, phase in phases(meter).items()} == {"keys": 1, "upload": 6}
+
+
+def test_work_that_follows_a_received_message_goes_to_its_phase(meter, clock):
+    with meter.timed("provider"):
+        meter.observer("provider")(Event(RECEIVE, m.Query, 5))
+        clock.work(3)
+        meter.observer("provider")(Event(SEND, m.Answer, 5))
+    assert phases(meter)["online"].provider_seconds == 3
+    assert set(phases(meter)) == {"online"}
+
+
+def test_a_named_phase_takes_the_whole_block(meter, clock):
+    with meter.timed("client", "solve"):
+        clock.work(7)
+    assert phases(meter) == {"solve": PhaseStats(client_seconds=7)}
+
+
+def test_waiting_goes_to_the_phase_of_the_last_message(meter, clock):
+    with meter.timed("client"):
+        meter.observer("client")(Event(SEND, m.Query, 5))
+    with meter.timed("network"):
+        clock.work(2)
+    assert phases(meter)["online"].network_seconds == 2
+
+
+def test_a_block_that_raises_is_still_counted(meter, clock):
+    def fail():
+        with meter.timed("provider", "upload"):
+            clock.work(2)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert phases(meter)["upload"].provider_seconds == 2
+
+
+def test_silence_before_a_message_outside_a_timed_block_is_no_compute(meter, clock):
+    with meter.timed("provider"):
+        clock.work(1)
+        meter.observer("provider")(Event(SEND, m.UploadAck, 5))
+    clock.work(120)
+    meter.observer("provider")(Event(SEND, m.Abort, 5))
+    clock.work(120)
+    assert meter.stats().provider_seconds == 1
+
+
+@pytest.mark.parametrize("counted", ["client", "provider"])
+def test_bytes_of_a_message_that_both_machines_report_are_counted_once(clock, counted):
+    meter = Meter(counted, clock)
+    client, provider = meter.observer("client"), meter.observer("provider")
+    client(Event(SEND, m.Query, 100))
+    provider(Event(RECEIVE, m.Query, 100))
+    provider(Event(SEND, m.Answer, 30))
+    client(Event(RECEIVE, m.Answer, 30))
+    assert (meter.stats().bytes_up, meter.stats().bytes_down) == (100, 30)
+
+
+def test_a_round_is_an_answer_after_the_client_spoke_and_acknowledgements_are_none(meter):
+    observe = meter.observer("client")
+    for direction, message in [
+        (SEND, m.TrainingHello),
+        (RECEIVE, m.TrainingAccept),
+        (SEND, m.RowBatch),
+        (RECEIVE, m.UploadAck),
+        (SEND, m.RowBatch),
+        (RECEIVE, m.UploadAck),
+        (SEND, m.Finish),
+        (RECEIVE, m.ResultChunk),
+        (RECEIVE, m.ResultChunk),
+        (SEND, m.Confirm),
+        (RECEIVE, m.Confirm),
+    ]:
+        observe(Event(direction, message, 1))
+    assert {name: phase.rounds for name, phase in phases(meter).items()} == {
+        "handshake": 1,
+        "upload": 0,
+        "result": 1,
+        "confirm": 1,
+    }
+    assert meter.stats().rounds == 3
+
+
+@pytest.fixture
+def busy(meter, clock):
+    """A meter in which every figure of two phases has another value."""
+    observe = meter.observer("client")
+    for number, (up, down) in enumerate([(m.TrainingHello, m.TrainingAccept), (m.Query, m.Answer)], start=1):
+        with meter.timed("client"):
+            clock.work(number)
+            observe(Event(SEND, up, 10 * number))
+        with meter.timed("network"):
+            clock.work(3 * number)
+        with meter.timed("provider"):
+            clock.work(5 * number)
+        observe(Event(RECEIVE, down, 7 * number))
+    return meter
+
+
+FIGURES = ("bytes_up", "bytes_down", "rounds", "client_seconds", "provider_seconds", "network_seconds", "total_seconds")
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_totals_are_the_sums_over_the_phases(busy, figure):
+    stats = busy.stats()
+    total = sum(getattr(phase, figure) for phase in stats.phases.values())
+    assert getattr(stats, figure) == total > 0
+
+
+def test_the_dictionary_survives_json_and_holds_all_figures(busy):
+    stats = busy.stats()
+    figures = json.loads(json.dumps(stats.as_dict()))
+    assert set(figures) == {*FIGURES, "phases"}
+    assert figures["bytes_up"] == 30
+    assert figures["total_seconds"] == 27
+    assert figures["phases"]["online"] == {
+        "bytes_up": 20,
+        "bytes_down": 14,
+        "rounds": 1,
+        "client_seconds": 2,
+        "network_seconds": 6,
+        "provider_seconds": 10,
+        "total_seconds": 18,
+    }
+
+
+def test_figures_that_were_read_do_not_change_when_the_session_goes_on(busy):
+    before = busy.stats()
+    busy.observer("client")(Event(SEND, m.Query, 1000))
+    assert before.bytes_up == 30
+    assert busy.stats().bytes_up == 1030
