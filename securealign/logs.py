@@ -1,7 +1,8 @@
 """Structured logs and events that cannot carry secrets.
 
 Values that are bytes, arrays or unknown objects are replaced by their type, whatever their key; so are values under
-keys that name secrets. What is logged is numbers, short texts and error codes.
+keys that name secrets, and exceptions, whose tracebacks may print any variable. What is logged is numbers, short texts
+and error codes.
 """
 
 from __future__ import annotations
@@ -19,14 +20,27 @@ _PLAIN = (str, int, float, bool, type(None))
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401
     """Replace everything in an event that is not a plain value by its type."""
-    return {name: _plain(name, value) for name, value in event.items()}
+    exception = event.pop("exc_info", None)
+    if exception:
+        event["exception"] = _exception(exception)
+    return {_name(name): _plain(name, value) for name, value in event.items()}
+
+
+def _exception(value: Any) -> Any:  # noqa: ANN401 - an exception, its triple, or a request for the current one
+    if isinstance(value, tuple):
+        return value[1]
+    return value if isinstance(value, BaseException) else sys.exc_info()[1]
+
+
+def _name(key: Any) -> str:  # noqa: ANN401 - any key may be logged
+    return str(key) if isinstance(key, _PLAIN) else f"<{type(key).__name__}>"
 
 
 def _plain(name: str, value: Any) -> Any:  # noqa: ANN401 - any value may be logged
     if name in _SECRET_KEYS:
         return "<redacted>"
     if isinstance(value, Mapping):
-        return {str(key): _plain(str(key), item) for key, item in value.items()}
+        return {_name(key): _plain(_name(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
     return value if isinstance(value, _PLAIN) else f"<{type(value).__name__}>"
