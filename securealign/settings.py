@@ -73,8 +73,12 @@ def load_settings(kind: type[S], file: Path, overrides: list[str]) -> S:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigurationError(f"{file} cannot be used: {problems}.", hint="See the commented example.") from error
-    except ValueError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}.", hint="See the commented example.") from error
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The environment cannot be used: {error}.", hint="A list or a section is written there as JSON."
+        ) from error
     return settings
 
 
