@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -26,6 +27,10 @@ from securealign.files import write_atomically
 _AUTHORITY = "securealign private CA"
 #: Clocks of two organisations differ; certificates are valid from a little earlier.
 _CLOCK_SKEW = dt.timedelta(minutes=10)
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:\*\.)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
 
 
 class Role(Enum):
@@ -69,14 +74,18 @@ def create_certificates(
 ) -> list[Path]:
     """Write a new CA and a bundle for each party below `folder` and return the bundle folders.
 
-    Private keys get mode 0600 in folders of mode 0700. Raises `ConfigurationError` when `folder` already holds an
-    authority: replacing it would cut off both parties.
+    Private keys get mode 0600 in folders of mode 0700. Raises `ConfigurationError` for a host that no certificate can
+    name, and when `folder` already holds an authority or a bundle: replacing it would cut off both parties.
     """
-    if (folder / "ca").exists():
+    if any((folder / name).exists() for name in ("ca", *(role.label for role in Role))):
         raise ConfigurationError(
-            f"{folder} already holds a certificate authority.",
+            f"{folder} already holds a certificate authority or what one issued.",
             hint="Name an empty folder, or delete the old one first.",
         )
+    parties = {
+        Role.PROVIDER: [_host(host) for host in provider_hosts],
+        Role.CLIENT: [_host(host) for host in client_hosts],
+    }
     now = dt.datetime.now(dt.timezone.utc)
     window = _Window(now - _CLOCK_SKEW, now + dt.timedelta(days=days))
     authority_key = ec.generate_private_key(ec.SECP256R1())
@@ -84,7 +93,7 @@ def create_certificates(
     issuer = _Issuer(authority, authority_key, window)
     _write(folder / "ca", {"ca.pem": _pem(authority)}, {"ca.key": authority_key})
     bundles = []
-    for role, hosts in ((Role.PROVIDER, provider_hosts), (Role.CLIENT, client_hosts)):
+    for role, hosts in parties.items():
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _party(role, hosts, key, issuer)
         bundle = folder / role.label
@@ -104,7 +113,7 @@ def load_bundle(folder: Path, role: Role) -> Bundle:
         certificate = x509.load_pem_x509_certificate(parts[1])
         authority = x509.load_pem_x509_certificate(parts[0])
         key = serialization.load_pem_private_key(parts[2], password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _broken(folder, type(error).__name__ if isinstance(error, ValueError) else str(error)) from error
     if key.public_key() != certificate.public_key():
         raise _broken(folder, "key.pem does not belong to cert.pem")
@@ -118,7 +127,12 @@ def load_bundle(folder: Path, role: Role) -> Bundle:
             hint=f"Point to the folder {role.label!r} that 'securealign certs init' made.",
             code=ErrorCode.WRONG_ROLE,
         )
-    if certificate.not_valid_after_utc < dt.datetime.now(dt.timezone.utc):
+    now = dt.datetime.now(dt.timezone.utc)
+    if now < certificate.not_valid_before_utc:
+        raise _broken(
+            folder, f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only"
+        )
+    if certificate.not_valid_after_utc < now:
         raise _broken(folder, f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     return Bundle(parts[0], parts[1], parts[2], role)
 
@@ -151,11 +165,13 @@ def _authority(key: ec.EllipticCurvePrivateKey, window: _Window) -> x509.Certifi
     )
 
 
-def _party(role: Role, hosts: Sequence[str], key: ec.EllipticCurvePrivateKey, issuer: _Issuer) -> x509.Certificate:
+def _party(
+    role: Role, hosts: Sequence[x509.GeneralName], key: ec.EllipticCurvePrivateKey, issuer: _Issuer
+) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"securealign {role.label}")])
     # Both purposes for both: the role is in the name, where the peer can say in words that it is the wrong one.
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    alternatives = [x509.DNSName(role.value), *(_host(host) for host in hosts)]
+    alternatives = [x509.DNSName(role.value), *hosts]
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     return (
         _builder(name, issuer.certificate.subject, key, issuer.window)
@@ -172,7 +188,14 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        pass
+    # A role among the hosts would let one party pass for the other.
+    if not _HOST_NAME.fullmatch(host) or host.lower() in {role.value for role in Role}:
+        raise ConfigurationError(
+            f"{host!r} is no host name or address.",
+            hint="Give it without a port, in ASCII, such as provider.example.org.",
+        )
+    return x509.DNSName(host)
 
 
 def _builder(
