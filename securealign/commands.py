@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from securealign.errors import ErrorCode, ExitCode, SecurealignError
+from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 
 #: Called with (done, total).
 Report = Callable[[int, int], None]
@@ -26,14 +26,7 @@ def failures(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except SecurealignError as error:
-        if as_json:
-            typer.echo(json.dumps({"error": error.code.name, "message": error.message, "hint": error.hint}))
-        else:
-            console = Console(stderr=True, highlight=False)
-            console.print(f"[bold red]error[/] [dim]{error.code.name}[/]", end=" ")
-            console.print(error.message, markup=False)
-            if error.hint:
-                console.print(f"      {error.hint}", markup=False)
+        _show(error, as_json=as_json)
         if error.code is ErrorCode.INTERNAL and error.__cause__ is not None and os.environ.get("SECUREALIGN_DEBUG"):
             raise
         raise typer.Exit(error.code.exit_code) from error
@@ -43,6 +36,29 @@ def failures(*, as_json: bool) -> Iterator[None]:
         # The reader of our output has seen enough; nothing is left to flush to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.OK) from None
+    except OSError as error:
+        _show(_file_error(error), as_json=as_json)
+        raise typer.Exit(ErrorCode.FILE_INVALID.exit_code) from error
+
+
+def _show(error: SecurealignError, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"error": error.code.name, "message": error.message, "hint": error.hint}))
+        return
+    # The terminal breaks lines, so that a path can be copied in one piece; a path may hold what looks like an emoji.
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    console.print(f"[bold red]error[/] [dim]{error.code.name}[/]", end=" ")
+    console.print(error.message, markup=False)
+    if error.hint:
+        console.print(f"      {error.hint}", markup=False)
+
+
+def _file_error(error: OSError) -> InputError:
+    return InputError(
+        f"{error.filename or 'A file'} cannot be used: {error.strerror or type(error).__name__}.",
+        hint="Check the path, its permissions and the space on the disk.",
+        code=ErrorCode.FILE_INVALID,
+    )
 
 
 @contextmanager
