@@ -50,7 +50,7 @@ def mutated(frames: list[bytes]) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("side", ["client", "provider"])
 @pytest.mark.parametrize("name", PHASES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_machine_survives_any_frames(name, side, data):
     _, codec, messages = PHASES[name]

@@ -74,7 +74,7 @@ def test_a_single_altered_frame_ends_in_an_abort(name, number, change):
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_single_flipped_bit_ends_in_an_abort(name, data):
     target = data.draw(st.sampled_from(HONEST[name]))
@@ -162,7 +162,7 @@ def test_messages_that_cross_do_not_break_the_transcript():
     assert pair.client._transcript.digest() == pair.provider._transcript.digest()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(order=st.lists(st.booleans(), max_size=60))
 def test_no_interleaving_breaks_the_transcript(order):
     case = InferenceCase(slots=2)

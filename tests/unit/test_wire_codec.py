@@ -29,7 +29,7 @@ PHASES = [
 ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(examples.training_messages)
 def test_training_messages_come_back_as_they_went(message):
     codec = TrainingCodec()
@@ -38,7 +38,7 @@ def test_training_messages_come_back_as_they_went(message):
     assert codec.encode(codec.decode(frame)) == frame
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(examples.inference_messages)
 def test_inference_messages_come_back_as_they_went(message):
     codec = InferenceCodec()
