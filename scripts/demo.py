@@ -28,7 +28,7 @@ from securealign.models import open_encoder
 from securealign.models.source import encode_cached
 
 PROVIDER_ENCODER, CLIENT_ENCODER, MAX_TOKENS = "minilm", "mpnet", 64
-TRAINING_TEXTS, PUBLIC_TEXTS, PRIVATE_TEXTS, SHOT_TEXTS = 2500, 3000, 600, 384
+TRAINING_TEXTS, PUBLIC_TEXTS, PRIVATE_TEXTS, SHOT_TEXTS = 2500, 4000, 600, 384
 SHOTS, SHOT_DRAWS = (64, 128), 3
 
 console = Console(highlight=False)
@@ -90,7 +90,6 @@ def provider_process(folder: Path) -> Iterator[tuple[dict[str, Any], subprocess.
     process = subprocess.Popen(
         ["securealign-provider", "--config", str(folder / "provider.toml"), "--json"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
@@ -146,7 +145,7 @@ def main() -> None:
     step(f"provider: fits a head on {TRAINING_TEXTS} private news texts (R8, encoder {PROVIDER_ENCODER})")
     run(
         "securealign", "head", "fit", "--data", "r8/train", "--encoder", PROVIDER_ENCODER, "--output", f"{folder}/head",
-        "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS),
+        "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS), "--inverse-penalty", "0.01",
     )  # fmt: skip
     step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and on certificates")
     run("securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS))
@@ -168,7 +167,7 @@ def main() -> None:
         step(f"client: embeds {PRIVATE_TEXTS} private texts and has them classified under encryption, one by one")
         subprocess.run(
             [
-                *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--json",
+                *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--cache", "--json",
                 "--output", f"{folder}/labels.jsonl", "--stats", f"{folder}/classify.json",
             ],
             check=True,

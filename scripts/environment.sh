@@ -22,6 +22,6 @@ make_environment() {
   python=$(find_python)
   echo "making $folder with $("$python" --version) and the extras $extras ..." >&2
   "$python" -m venv --clear "$folder"
-  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
+  "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
   echo "$stamp" > "$folder/.installed"
 }

@@ -37,7 +37,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 @app.command()
 def align(config: Config, override: Override = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Fit the alignment map with the provider on the public texts, and save it."""
-    with failures(as_json=as_json), progress(enabled=not (as_json or quiet)) as bar:
+    with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         client = Client(load_settings(ClientSettings, config, override or []))
         figures = client.align(bar("embedding public texts"), bar("uploading encrypted rows"))
     if as_json:
@@ -59,12 +59,13 @@ def classify(
     output: Annotated[Path | None, typer.Option(help="File for the results; standard output without it.")] = None,
     stats: Annotated[Path | None, typer.Option(help="File for the figures of the session, as JSON.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    cache: Annotated[bool, typer.Option("--cache", help="Keep the embeddings of these texts on disk.")] = False,
     override: Override = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Classify private texts: one line for each, label and probability, or a JSON object with --json."""
-    with failures(as_json=as_json), progress(enabled=not (as_json or quiet)) as bar:
+    with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         if (texts is None) == (embeddings is None):
             raise InputError("Nothing to classify, or too much.", hint="Give either --input or --embeddings.")
         client = Client(load_settings(ClientSettings, config, override or []))
@@ -72,7 +73,7 @@ def classify(
             matrix = load_embeddings(embeddings)
         else:
             private = load_texts(texts or "-", text_field=text_field).texts
-            matrix = client.encode(private, bar("embedding private texts"))
+            matrix = client.encode(private, bar("embedding private texts"), cache=cache)
         result = client.classify(matrix, batch, bar("classifying under encryption"))
         lines = _json_lines(result) if as_json else _lines(result)
         if output is not None:

@@ -100,9 +100,10 @@ class Client:
             "stats": meter.stats().as_dict(),
         }
 
-    def encode(self, texts: Sequence[str], embedding: Report) -> npt.NDArray[np.floating]:
-        """Return this party's embeddings of private texts; they are not kept on disk."""
-        return self._encoder().encode(texts, progress=embedding)
+    def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
+        """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
+        encoder = self._encoder()
+        return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
 
     def classify(self, embeddings: npt.NDArray[np.floating], batch: int, classifying: Report) -> Classification:
         """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time."""

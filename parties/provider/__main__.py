@@ -29,7 +29,7 @@ def serve(
     configure_logs(as_json=as_json, quiet=quiet)
     with failures(as_json=as_json):
         settings = load_settings(ProviderSettings, config, override or [])
-        with progress(enabled=not (quiet or as_json)) as bar:
+        with progress(enabled=not quiet) as bar:
             provider = Provider(settings, bar("embedding public texts"))
         provider.serve()
 

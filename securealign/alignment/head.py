@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 _KIND = "head"
+#: Standard deviation, relative to the largest, below which a dimension is dead.
+_DEAD_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,6 @@ class LinearHead:
         """
         # scikit-learn takes a second to import, which only fitting needs to spend.
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
         matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
         require_finite(matrix, "The training matrix")
@@ -64,12 +64,14 @@ class LinearHead:
                 f"{len(matrix)} embeddings and {len(labels)} labels of {len(set(labels))} classes cannot fit a head.",
                 hint="Give one label per embedding and at least two classes.",
             )
-        pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=2000))
-        pipeline.fit(matrix, np.asarray(labels))
-        scaler, model = pipeline.steps[0][1], pipeline.steps[1][1]
+        mean, scale = matrix.mean(axis=0), matrix.std(axis=0)
+        # A dead dimension of an encoder is noise around a constant: standardised, it would get a weight without bound.
+        scale[scale <= _DEAD_SCALE * scale.max()] = 1.0
+        model = LogisticRegression(C=inverse_penalty, max_iter=2000)
+        model.fit((matrix - mean) / scale, np.asarray(labels))
         head = cls.from_sklearn(model, class_names)
-        weight = head.weight / scaler.scale_[:, None]
-        return cls(weight, head.bias - scaler.mean_ @ weight, head.class_names)
+        weight = head.weight / scale[:, None]
+        return cls(weight, head.bias - mean @ weight, head.class_names)
 
     @classmethod
     def from_sklearn(cls, model: LogisticRegression, class_names: Sequence[str] | None = None) -> LinearHead:

@@ -12,6 +12,7 @@ from securealign.api import AlignmentRun, align_in_process
 from securealign.bench.figures import Spread, seconds
 from securealign.bench.inputs import synthetic_embeddings
 from securealign.bench.processes import PeakMemory, training_memory
+from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 
 
@@ -60,6 +61,8 @@ def bench_training(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingReport:
     """Measure suites and the clear product in turn, `repetitions` times, after one run of each to warm up."""
+    for suite in suites:  # before minutes of measuring are lost to a name that is wrong
+        get_suite(suite)
     z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
     reference = LinearAligner(ridge="auto").fit(z_b, z_a).map_.weight
     clear: list[float] = []

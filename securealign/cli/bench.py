@@ -33,9 +33,9 @@ def training(
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
-    with failures(as_json=as_json), progress(enabled=not as_json) as bar:
+    with failures(as_json=as_json), progress(enabled=True) as bar:
         report = bench_training(
-            suites.split(","),
+            [name.strip() for name in suites.split(",")],
             samples=samples,
             dim_a=dim_a,
             dim_b=dim_b,
@@ -59,9 +59,9 @@ def inference(
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
-    with failures(as_json=as_json), progress(enabled=not as_json) as bar:
+    with failures(as_json=as_json), progress(enabled=True) as bar:
         report = bench_inference(
-            suites.split(","),
+            [name.strip() for name in suites.split(",")],
             features=dim_a,
             classes=classes,
             queries=queries,

@@ -23,7 +23,7 @@ def _group() -> None:
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make: ca/, provider/ and client/ inside it.")],
-    days: Annotated[int, typer.Option(min=1, help="Days until the certificates expire.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Days until the certificates expire.")] = 365,
     host: Annotated[
         list[str] | None, typer.Option(help="Host name or address to add to the provider's certificate.")
     ] = None,

@@ -13,7 +13,7 @@ from securealign.alignment.head import LinearHead
 from securealign.cli.options import AsJson
 from securealign.commands import failures, progress
 from securealign.data import load_dataset
-from securealign.errors import InputError
+from securealign.errors import ConfigurationError, InputError
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached, load_paired
 
@@ -37,12 +37,18 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a logistic regression on labelled texts and save it as the provider's head."""
-    with failures(as_json=as_json), progress(enabled=not as_json) as bar:
+    with failures(as_json=as_json), progress(enabled=True) as bar:
         dataset = load_dataset(data)
         if dataset.labels is None:
             raise InputError(f"{data} has no labels.", hint="Give a file with a field or column 'label'.")
         if (encoder is None) == (embeddings is None):
             raise InputError("One source of embeddings is needed.", hint="Give either --encoder or --embeddings.")
+        if embeddings is not None and samples is not None:
+            raise ConfigurationError("--samples draws texts to embed.", hint="Leave it or --embeddings out.")
+        if not inverse_penalty > 0:
+            raise ConfigurationError(
+                f"--inverse-penalty is {inverse_penalty}.", hint="Give a number above zero; 1 suits most data."
+            )
         if embeddings is not None:
             matrix = load_paired(embeddings, dataset.texts)
         else:

@@ -19,7 +19,7 @@ from securealign.transport.meter import PhaseStats, RunStats
 
 
 def simulate(
-    suite: Annotated[str, typer.Option(help="Suite, see: securealign suites")] = DEFAULT_SUITE,
+    suite: Annotated[str, typer.Option(help="Name of a suite; 'securealign suites' lists them.")] = DEFAULT_SUITE,
     network: Annotated[str, typer.Option(help="Network profile.")] = "loopback",
     samples: Samples = 2000,
     dim_a: DimA = 384,
@@ -33,7 +33,8 @@ def simulate(
         z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
         weight, bias = synthetic_head(dim_a, classes)
         training = align_in_process(z_a, z_b, suite=suite, ridge="auto", network=network)
-        mapped = training.alignment.apply(z_b[:queries])
+        _, private = synthetic_embeddings(queries, dim_a, dim_b, seed=2)
+        mapped = training.alignment.apply(private)
         inference = classify_in_process(weight, bias, mapped, suite=suite, network=network)
     clear = mapped @ weight + bias
     result = {
@@ -48,7 +49,7 @@ def simulate(
         return
     console = Console()
     console.print(_table(f"training: {samples} rows, {dim_b} -> {dim_a} dimensions", training.stats))
-    console.print(_table(f"inference: {len(mapped)} queries, {classes} classes", inference.stats))
+    console.print(_table(f"inference: {queries} queries, {classes} classes", inference.stats))
     console.print(f"labels equal to those in clear: {result['label_agreement']:.1%}")
 
 
