@@ -1,0 +1,234 @@
+"""securealign suites, simulate and bench: what they print for machines and for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from securealign.cli import app
+from securealign.errors import ExitCode
+from securealign.he import registry
+from securealign.he.registry import DEFAULT_SUITE, REGISTRY, Entry
+
+STATS = {
+    "bytes_up", "bytes_down", "rounds", "client_seconds", "provider_seconds", "network_seconds", "total_seconds"
+}  # fmt: skip
+TINY = ("--samples", "40", "--dim-a", "6", "--dim-b", "4")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "300", "TERM": "dumb"})
+
+
+def run_json(*arguments):
+    done = run(*arguments, "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    return json.loads(done.stdout)
+
+
+def error_of(*arguments):
+    """Return the exit code and the error that a command prints as JSON and, without the flag, in words."""
+    in_words = run(*arguments)
+    assert in_words.stdout == ""
+    done = run(*arguments, "--json")
+    assert done.stderr == ""
+    error = json.loads(done.stdout)
+    assert set(error) == {"error", "message", "hint"}
+    assert f"error {error['error']} {error['message']}" in in_words.stderr
+    assert in_words.exit_code == done.exit_code
+    return done.exit_code, error
+
+
+@pytest.fixture
+def with_unavailable(monkeypatch):
+    entry = Entry(REGISTRY["plaintext"].make, "another suite", unavailable=lambda: "its wheel is missing")
+    changed = {**REGISTRY, "other": entry}
+    monkeypatch.setattr(registry, "REGISTRY", changed)
+    monkeypatch.setattr("securealign.cli.suites.REGISTRY", changed)
+
+
+@pytest.mark.usefixtures("with_unavailable")
+class TestSuites:
+    def test_json_describes_every_suite(self):
+        listed = run_json("suites")
+        assert listed["default"] == DEFAULT_SUITE
+        rows = {row["suite"]: row for row in listed["suites"]}
+        assert set(rows) == {*REGISTRY, "other"}
+        assert rows["other"] == {
+            "suite": "other",
+            "available": False,
+            "reason": "its wheel is missing",
+            "summary": "another suite",
+        }
+        for name in REGISTRY:
+            assert set(rows[name]) == {
+                *("suite", "available", "reason", "summary", "parameter_set", "parameter_digest"),
+                *("classical_bits", "quantum_bits", "exact", "function_private", "offline_phase"),
+            }
+            assert len(bytes.fromhex(rows[name]["parameter_digest"])) == 32
+        assert rows["lwe"]["classical_bits"] >= 128
+        assert rows["lwe"]["function_private"]
+        assert rows["plaintext"]["classical_bits"] == 0
+
+    def test_the_table_has_a_line_for_every_suite(self):
+        done = run("suites")
+        lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+        assert set(REGISTRY) <= set(lines)
+        assert "unavailable: its wheel is missing" in lines["other"]
+        assert "none" in lines["plaintext"]
+        assert "quantum" in lines["lwe"]
+        assert done.stderr == ""
+
+    def test_asking_for_an_unavailable_one_says_why(self):
+        code, error = error_of("simulate", "--suite", "other", *TINY)
+        assert code == ExitCode.UNAVAILABLE
+        assert error["error"] == "SUITE_UNAVAILABLE"
+        assert "its wheel is missing" in error["message"]
+
+
+def assert_stats(stats):
+    assert set(stats) == {*STATS, "phases"}
+    for phase in stats["phases"].values():
+        assert set(phase) == STATS
+    for name in STATS:
+        assert stats[name] == pytest.approx(sum(phase[name] for phase in stats["phases"].values()))
+    assert stats["bytes_up"] > 0
+    assert stats["rounds"] > 0
+
+
+class TestSimulate:
+    @pytest.mark.parametrize("suite", ["plaintext", "lwe"])
+    def test_json_holds_the_figures_of_both_phases(self, suite):
+        result = run_json("simulate", "--suite", suite, *TINY, "--classes", 3, "--queries", 5)
+        assert set(result) == {"suite", "network", "training", "inference", "label_agreement"}
+        assert (result["suite"], result["network"]) == (suite, "loopback")
+        assert result["label_agreement"] == 1
+        for phase in ("training", "inference"):
+            assert_stats(result[phase])
+        assert {"handshake", "keys", "upload", "result"} <= set(result["training"]["phases"])
+        assert {"handshake", "keys", "offline", "online"} <= set(result["inference"]["phases"])
+
+    def test_as_many_queries_are_classified_as_were_asked_for(self):
+        few, many = (
+            run_json("simulate", "--suite", "plaintext", *TINY, "--queries", count)["inference"]["phases"]["online"]
+            for count in (1, 200)
+        )
+        assert many["bytes_up"] > 200 * 6 * 8 > few["bytes_up"]
+
+    def test_the_tables_show_every_phase_and_the_total(self):
+        done = run("simulate", "--suite", "plaintext", *TINY, "--queries", 5)
+        assert done.exit_code == ExitCode.OK
+        assert "training: 40 rows, 4 -> 6 dimensions" in done.stdout
+        assert "inference: 5 queries, 10 classes" in done.stdout
+        assert done.stdout.count("total") == 2
+        assert "labels equal to those in clear: 100.0%" in done.stdout
+
+    def test_an_unknown_network_is_refused(self):
+        code, error = error_of("simulate", "--suite", "plaintext", "--network", "pigeon", *TINY)
+        assert code == ExitCode.USAGE
+        assert error["error"] == "CONFIGURATION_INVALID"
+        assert "'pigeon'" in error["message"]
+        assert "loopback" in error["hint"]
+
+    def test_an_unknown_suite_is_refused(self):
+        code, error = error_of("simulate", "--suite", "rot13", *TINY)
+        assert code == ExitCode.REFUSED
+        assert error["error"] == "SUITE_UNKNOWN"
+        assert "plaintext" in error["hint"]
+
+    def test_too_few_rows_are_refused(self):
+        code, error = error_of("simulate", "--suite", "plaintext", "--samples", 4, "--dim-a", 6, "--dim-b", 8)
+        assert code == ExitCode.REFUSED
+        assert error["error"] == "TOO_FEW_ROWS"
+
+    @pytest.mark.parametrize("option", ["--samples", "--dim-a", "--dim-b", "--classes", "--queries"])
+    @pytest.mark.parametrize("value", ["0", "x"])
+    def test_a_number_that_makes_no_sense_is_a_usage_error(self, option, value):
+        done = run("simulate", "--json", option, value)
+        assert done.exit_code == ExitCode.USAGE
+        assert option in done.stderr
+        assert done.stdout == ""
+
+
+SPREAD = {"median", "minimum", "maximum"}
+
+
+class TestBenchTraining:
+    def test_json_of_several_suites(self):
+        report = run_json("bench", "training", "--suites", "plaintext, lwe", *TINY, "--repetitions", 1, "--no-memory")
+        assert set(report) == {"samples", "dim_a", "dim_b", "repetitions", "clear_seconds", "suites"}
+        assert [report[name] for name in ("samples", "dim_a", "dim_b", "repetitions")] == [40, 6, 4, 1]
+        assert set(report["clear_seconds"]) == SPREAD
+        assert [figures["suite"] for figures in report["suites"]] == ["plaintext", "lwe"]
+        for figures in report["suites"]:
+            assert set(figures) == {
+                *("suite", "client_seconds", "provider_seconds", "total_seconds", "times_clear", "key_bytes"),
+                *("bytes_up", "bytes_down", "upload_times_float32", "weight_error", "phase_seconds", "peak_memory"),
+            }
+            assert figures["peak_memory"] is None
+            assert set(figures["times_clear"]) == SPREAD
+            assert figures["weight_error"] < 1e-3
+
+    def test_memory_of_both_parties_is_measured_in_processes_of_their_own(self):
+        report = run_json("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1)
+        (figures,) = report["suites"]
+        assert set(figures["peak_memory"]) == {"client", "provider"}
+        assert all(10 << 20 < peak < 10 << 30 for peak in figures["peak_memory"].values())
+
+    def test_the_table_names_the_suites(self, monkeypatch):
+        from securealign.bench import training
+        from securealign.bench.processes import PeakMemory
+
+        monkeypatch.setattr(training, "training_memory", lambda *_: PeakMemory(client=50 << 20, provider=60 << 20))
+        done = run("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1)
+        assert done.exit_code == ExitCode.OK
+        assert "40 rows, 4 -> 6 dimensions, 1 repetitions" in " ".join(done.stdout.split())
+        for row in ("upload with key, MB", "error of W", "peak memory of provider, MiB", "clear product"):
+            assert row in done.stdout
+
+    def test_an_unknown_suite_is_refused(self):
+        code, error = error_of("bench", "training", "--suites", "plaintext,rot13", *TINY)
+        assert (code, error["error"]) == (ExitCode.REFUSED, "SUITE_UNKNOWN")
+
+    def test_too_few_rows_are_refused(self):
+        sizes = ("--samples", 4, "--dim-a", 6, "--dim-b", 8)
+        code, error = error_of("bench", "training", "--suites", "plaintext", *sizes, "--no-memory")
+        assert (code, error["error"]) == (ExitCode.REFUSED, "TOO_FEW_ROWS")
+
+
+class TestBenchInference:
+    ARGUMENTS = ("bench", "inference", "--dim-a", "6", "--classes", "3", "--queries", "5", "--pool-slots", "2")
+
+    def test_json_of_several_suites_with_round_trips_between_processes(self):
+        report = run_json(*self.ARGUMENTS, "--suites", "plaintext,lwe")
+        assert set(report) == {"features", "classes", "queries", "pool_slots", "clear_ms", "suites"}
+        assert [report[name] for name in ("features", "classes", "queries", "pool_slots")] == [6, 3, 5, 2]
+        for figures in report["suites"]:
+            assert set(figures) == {
+                *("suite", "online_client_ms", "online_provider_ms", "offline_client_ms", "offline_provider_ms"),
+                *("round_trip_ms", "round_trip_ms_p95", "key_bytes", "online_bytes", "offline_bytes"),
+                *("logit_error", "label_agreement"),
+            }
+            assert set(figures["round_trip_ms"]) == SPREAD
+            assert 0 < figures["round_trip_ms"]["minimum"] <= figures["round_trip_ms_p95"]
+            assert figures["label_agreement"] == 1
+        plaintext, lwe = report["suites"]
+        assert lwe["offline_bytes"] > plaintext["offline_bytes"]
+
+    def test_the_table_names_the_figures(self, monkeypatch):
+        from securealign.bench import inference
+
+        monkeypatch.setattr(inference, "_round_trips", lambda *_: [1.0, 2.0])
+        done = run(*self.ARGUMENTS, "--suites", "plaintext")
+        assert done.exit_code == ExitCode.OK
+        assert "5 queries of 6 dimensions, 3 classes, pools of 2" in " ".join(done.stdout.split())
+        assert "1.50 (1.00-2.00)" in done.stdout
+        assert "equal labels" in done.stdout
+
+    def test_an_unknown_suite_is_refused(self):
+        code, error = error_of(*self.ARGUMENTS, "--suites", "rot13")
+        assert (code, error["error"]) == (ExitCode.REFUSED, "SUITE_UNKNOWN")
