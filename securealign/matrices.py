@@ -21,7 +21,10 @@ def as_matrix(values: npt.ArrayLike, name: str, *, columns: int | None = None) -
 
     Raises `InputError` when it is empty, has another number of dimensions or columns, or is not numeric.
     """
-    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    try:
+        array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} has rows of different lengths.", code=ErrorCode.SHAPE_MISMATCH) from error
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
@@ -54,17 +57,18 @@ def require_finite(block: npt.NDArray[np.floating], name: str, first_row: int = 
 
 
 class Affine(NamedTuple):
-    """The map z -> z matrix + offset: `matrix` (d, k), `offset` (k,)."""
+    """The map z -> (z - centre) matrix + offset: `centre` (d,), `matrix` (d, k), `offset` (k,).
 
+    The centre is apart because a dimension with a large mean would cancel in the offset and take its precision along.
+    """
+
+    centre: npt.NDArray[np.float64]
     matrix: FloatMatrix
     offset: npt.NDArray[np.float64]
 
 
 class Rows:
-    """A matrix read in float64 blocks, optionally mapped by an affine transform on the way.
-
-    `norms` are the Euclidean norms of the columns, shape (columns,), for a caller who knows them already.
-    """
+    """A matrix read in float64 blocks, optionally mapped by an affine transform on the way."""
 
     def __init__(
         self,
@@ -72,12 +76,10 @@ class Rows:
         *,
         name: str = "The matrix",
         affine: Affine | None = None,
-        norms: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self._values = as_matrix(values, name)
         self._name = name
         self._affine = affine
-        self._norms = norms
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,7 +91,9 @@ class Rows:
         """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
         block = np.asarray(self._values[first:stop], dtype=np.float64)
         require_finite(block, self._name, first)
-        return block if self._affine is None else block @ self._affine.matrix + self._affine.offset
+        if self._affine is None:
+            return block
+        return (block - self._affine.centre) @ self._affine.matrix + self._affine.offset
 
     def blocks(self) -> Iterator[FloatMatrix]:
         """Yield the matrix in blocks of `BLOCK_ROWS` rows."""
@@ -97,7 +101,8 @@ class Rows:
             yield self.block(first, first + BLOCK_ROWS)
 
     def column_norms(self) -> npt.NDArray[np.float64]:
-        """Return the Euclidean norm of every column, shape (columns,), in one streaming pass at most."""
-        if self._norms is None:
-            self._norms = np.sqrt(sum(np.einsum("ij,ij->j", block, block) for block in self.blocks()))
-        return self._norms
+        """Return the Euclidean norm of every column, shape (columns,), in one streaming pass."""
+        squares = np.zeros(self.shape[1])
+        for block in self.blocks():
+            squares += np.einsum("ij,ij->j", block, block)
+        return np.sqrt(squares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from securealign.errors import ErrorCode, InputError
 from securealign.files import write_atomically
 
 MANIFEST = "manifest.json"
-_TENSORS = "tensors.safetensors"
+_TENSORS = ".safetensors"
 _FORMAT = 1
 
 Tensors = dict[str, npt.NDArray[np.float64]]
@@ -25,15 +26,22 @@ Tensors = dict[str, npt.NDArray[np.float64]]
 
 def save_artifact(folder: str | Path, kind: str, tensors: Tensors, metadata: Mapping[str, Any]) -> None:
     """Write `tensors` and `metadata` as an artifact of `kind`; the manifest comes last and makes it valid."""
+    folder = Path(folder)
     data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    # Named by its hash, so that the artifact that is being replaced stays whole until the manifest is.
+    file = f"{digest[:16]}{_TENSORS}"
     manifest = {
         **metadata,
         "format": _FORMAT,
         "kind": kind,
-        "tensors": {"file": _TENSORS, "sha256": hashlib.sha256(data).hexdigest()},
+        "tensors": {"file": file, "sha256": digest},
     }
-    write_atomically(Path(folder) / _TENSORS, data)
-    write_atomically(Path(folder) / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    write_atomically(folder / file, data)
+    write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    for stale in folder.glob(f"*{_TENSORS}"):
+        if stale.name != file:
+            stale.unlink()
 
 
 def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
@@ -44,14 +52,20 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
     folder = Path(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        data = (folder / _TENSORS).read_bytes()
     except (OSError, ValueError) as error:
         raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("kind") != kind:
         raise _invalid(folder, kind, "the manifest is of another kind or format")
     named = manifest.get("tensors")
-    if not isinstance(named, dict) or named.get("sha256") != hashlib.sha256(data).hexdigest():
-        raise _invalid(folder, kind, f"{_TENSORS} does not have the hash in the manifest")
+    digest = named.get("sha256") if isinstance(named, dict) else None
+    if not isinstance(digest, str) or re.fullmatch("[0-9a-f]{64}", digest) is None:
+        raise _invalid(folder, kind, "the manifest names no tensors")
+    try:
+        data = (folder / f"{digest[:16]}{_TENSORS}").read_bytes()
+    except (OSError, ValueError) as error:
+        raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise _invalid(folder, kind, "the tensors do not have the hash in the manifest")
     try:
         tensors = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
 from securealign.errors import ErrorCode, InputError
+from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class LinearHead:
                 f"A head with weight {self.weight.shape}, bias {self.bias.shape} and {classes} class names "
                 "does not fit together.",
                 code=ErrorCode.SHAPE_MISMATCH,
+            )
+        unfit = [name for name in self.class_names if not (name.isprintable() and 0 < len(name) <= Limits().max_text)]
+        if unfit:
+            raise InputError(
+                f"A class name of {len(unfit[0])} characters is empty, too long or not printable.",
+                hint=f"Use names of 1 to {Limits().max_text} printable characters.",
             )
         require_finite(self.weight, "The head's weight")
         require_finite(self.bias[None], "The head's bias")

@@ -134,12 +134,14 @@ class InferenceAccept:
     output: OutputMode
     queries_left: int
     window: int
+    live_pools: int
 
     def __post_init__(self) -> None:
         _require(self.classes > 0, "dimensions are positive")
         _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
         _require(self.queries_left >= 0, "a budget is not negative")
         _require(0 < self.window <= 1024, "an upload window is 1 to 1024 messages")
+        _require(self.live_pools > 0, "a provider keeps at least one pool")
         for name in self.class_names:
             _require_text(name, "a class name")
 

@@ -73,6 +73,7 @@ def _inference_accept(source: inference_pb2.InferenceAccept) -> m.InferenceAccep
         output=output,
         queries_left=source.queries_left,
         window=source.window,
+        live_pools=source.live_pools,
     )
 
 

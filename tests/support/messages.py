@@ -28,7 +28,9 @@ TRAINING: tuple[m.Message, ...] = (
 )
 INFERENCE: tuple[m.Message, ...] = (
     m.InferenceHello(hello=_HELLO, features=3, slots=4),
-    m.InferenceAccept(accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8),
+    m.InferenceAccept(
+        accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8, live_pools=2
+    ),
     m.Prepare(pool=0),
     m.PoolChunk(pool=0, total=4, offset=0, data=b"pool"),
     m.Query(pool=0, first_slot=0, count=1, data=b"query"),
@@ -70,6 +72,7 @@ def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
         output=m.OutputMode.LOGITS,
         queries_left=draw(st.integers(0, 2**64 - 1)),
         window=draw(_windows),
+        live_pools=draw(st.integers(1, 2**32 - 1)),
     )
 
 

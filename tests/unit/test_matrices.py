@@ -77,6 +77,7 @@ def test_blocks_join_to_the_transformed_matrix(values, block, data):
     if columns:
         small = st.integers(-8, 8)
         affine = Affine(
+            data.draw(hnp.arrays(np.float64, (values.shape[1],), elements=small)),
             data.draw(hnp.arrays(np.float64, (values.shape[1], columns), elements=small)),
             data.draw(hnp.arrays(np.float64, (columns,), elements=small)),
         )
@@ -85,16 +86,17 @@ def test_blocks_join_to_the_transformed_matrix(values, block, data):
         patch.setattr(matrices, "BLOCK_ROWS", block)
         blocks = list(rows.blocks())
         norms = rows.column_norms()
-    whole = values @ affine.matrix + affine.offset if affine else values
+    whole = (values - affine.centre) @ affine.matrix + affine.offset if affine else values
     assert all(len(piece) <= block for piece in blocks)
     assert rows.shape == whole.shape
     np.testing.assert_allclose(np.vstack(blocks), whole, rtol=1e-9, atol=1e-6)
     np.testing.assert_allclose(norms, np.linalg.norm(whole, axis=0), rtol=1e-9, atol=1e-5)
 
 
-def test_norms_that_are_known_are_not_computed_again():
-    known = np.array([1.0, 2.0])
-    assert Rows(np.full((3, 2), np.nan), norms=known).column_norms() is known
+def test_a_large_mean_is_taken_off_before_the_matrix_is_applied():
+    values = np.array([[1e12 + 1.0], [1e12 - 1.0]])
+    rows = Rows(values, affine=Affine(np.array([1e12]), np.array([[1e8]]), np.array([0.0])))
+    np.testing.assert_array_equal(rows.block(0, 2), [[1e8], [-1e8]])
 
 
 def test_memory_mapped_rows_are_read_as_float64_in_blocks(tmp_path):

@@ -25,6 +25,8 @@ from securealign.matrices import FloatMatrix, Rows
 
 _ROWS_PURPOSE = "rows"
 _EXPONENT_BYTES = 2
+#: Entries of M stay below the norm of their column, and with it below this.
+_LARGEST_MESSAGE = 2.0**62.9
 
 
 def covariance_plan(parameters: LweParameters, shape: CovarianceShape) -> Plan:
@@ -62,7 +64,10 @@ class LweCovarianceEncryptor:
         piece = (max_bytes - HEADER_BYTES) // width
         for start in range(0, self._plan.terms, TILE_ROWS):
             block = self._rows.block(start, min(start + TILE_ROWS, self._plan.terms))
-            messages = np.rint(np.ldexp(block, self._exponents)).astype(np.int64)
+            # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps.
+            # What it holds is noise, but it must not leave int64.
+            scaled = np.clip(np.rint(np.ldexp(block, self._exponents)), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)
+            messages = scaled.astype(np.int64)
             tile = pack(self._key.encrypt(self._matrix, start, messages))
             for offset in range(0, len(block), piece):
                 count = min(piece, len(block) - offset)

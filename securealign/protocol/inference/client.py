@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.errors import ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
 from securealign.limits import Limits
@@ -51,6 +51,8 @@ class InferenceClient(Party):
         observer: Observer | None = None,
     ) -> None:
         super().__init__(codec, observer)
+        if slots < 1:
+            raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
         self._suites = suites
         self._features = features
         self._entropy = entropy
@@ -84,7 +86,7 @@ class InferenceClient(Party):
     @property
     def may_prepare(self) -> bool:
         """Whether a pool can be requested now: none is under way, and it would not retire one with unused slots."""
-        room = self._allocator.pools < self._limits.max_live_pools
+        room = self.accepted is not None and self._allocator.pools < self.accepted.live_pools
         return room and not self.preparing and self._state is State.READY
 
     @property

@@ -110,6 +110,7 @@ class InferenceProvider(Party):
             output=OutputMode.LOGITS,
             queries_left=self._queries_left,
             window=self._limits.upload_window,
+            live_pools=self._limits.max_live_pools,
         )
 
     def _on_key(self, message: KeyChunk) -> UploadAck:

@@ -57,6 +57,7 @@ class TrainingClient(Party):
         self._encryptor: CovarianceEncryptor | None = None
         self._uploader: Uploader | None = None
         self._result: Assembler | None = None
+        self._ciphertext = b""
         self._rows_sent = 0
 
     def start(self) -> list[bytes]:
@@ -74,7 +75,7 @@ class TrainingClient(Party):
     def product(self) -> FloatMatrix:
         """Decrypt Z_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done."""
         self.require_success()
-        return set_up(self._encryptor).decrypt(set_up(self._result).take())
+        return set_up(self._encryptor).decrypt(self._ciphertext)
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
@@ -120,4 +121,5 @@ class TrainingClient(Party):
         result = set_up(self._result)
         result.add(message)
         if result.complete:
+            self._ciphertext = result.take()
             yield self._confirmation()

@@ -55,6 +55,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_DEADLINE_EXCEEDED: _ErrorCode.ValueType  # 23
     ERROR_CODE_SERVER_BUSY: _ErrorCode.ValueType  # 24
     ERROR_CODE_CANCELLED: _ErrorCode.ValueType  # 25
+    ERROR_CODE_PLAN_INFEASIBLE: _ErrorCode.ValueType  # 30
+    ERROR_CODE_SUITE_UNAVAILABLE: _ErrorCode.ValueType  # 31
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a session ended. The public sentence of each is in securealign/errors.py."""
@@ -83,6 +85,8 @@ ERROR_CODE_PEER_UNTRUSTED: ErrorCode.ValueType  # 20
 ERROR_CODE_DEADLINE_EXCEEDED: ErrorCode.ValueType  # 23
 ERROR_CODE_SERVER_BUSY: ErrorCode.ValueType  # 24
 ERROR_CODE_CANCELLED: ErrorCode.ValueType  # 25
+ERROR_CODE_PLAN_INFEASIBLE: ErrorCode.ValueType  # 30
+ERROR_CODE_SUITE_UNAVAILABLE: ErrorCode.ValueType  # 31
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
