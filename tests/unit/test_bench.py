@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +30,12 @@ def test_peak_memory_is_in_bytes_and_does_not_fall():
     before = peak_memory()
     assert 1 << 20 < before < 1 << 40
     assert peak_memory() >= before
+
+
+def test_a_system_that_does_not_say_its_peak_memory_is_an_error(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "Name: python\n")
+    with pytest.raises(OSError, match="VmHWM"):
+        peak_memory()
 
 
 def test_synthetic_embeddings_are_unit_rows_that_share_their_factors():
@@ -90,10 +96,8 @@ def test_inference_figures_add_up(monkeypatch):
     assert report.clear_ms > 0
 
 
-@contextmanager
-def unreachable(*_arguments):
+def unreachable(*_arguments, **_options):
     raise AssertionError("nothing may be measured")
-    yield
 
 
 def test_an_unknown_suite_is_named_before_anything_is_measured(monkeypatch):
