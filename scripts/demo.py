@@ -185,7 +185,7 @@ def main() -> None:
     }
     summary["seconds"] = time.monotonic() - started
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    show(folder, summary, answered["stats"]["phases"])
+    show(folder, summary, answered["stats"]["phases"], classified["stats"]["phases"])
 
 
 def referee(
@@ -249,8 +249,8 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def show(folder: Path, summary: dict[str, Any], phases: dict[str, Any]) -> None:
-    """Print the summary for a newcomer."""
+def show(folder: Path, summary: dict[str, Any], provider: dict[str, Any], client: dict[str, Any]) -> None:
+    """Print the summary for a newcomer; the last two are the phases of inference as each party measured them."""
     reached, inference = summary["accuracy"], summary["inference"]
     console.print()
     scores = table(
@@ -278,12 +278,12 @@ def show(folder: Path, summary: dict[str, Any], phases: dict[str, Any]) -> None:
     )
     queries = inference["queries"]
     for name, label in (("offline", "one query, ahead of time"), ("online", "one query, online")):
-        phase = phases[name]
+        phase = provider[name]
         cost.add_row(
             label,
             f"{phase['bytes_up'] / queries / 1e3:.1f} KB",
             f"{phase['bytes_down'] / queries / 1e3:.2f} KB",
-            "",
+            f"{client[name]['client_seconds'] / queries * 1e3:.2f} ms",
             f"{phase['provider_seconds'] / queries * 1e3:.2f} ms",
         )
     console.print(cost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +43,8 @@ class AlignmentRun:
 class ClassificationRun:
     """Logits (m, K), the index of the largest in each row (m,), and what they cost."""
 
-    logits: FloatMatrix
-    labels: npt.NDArray[np.int64]
+    logits: FloatMatrix = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
     stats: RunStats
 
 

@@ -23,13 +23,16 @@ _KIND = "head"
 _DEAD_SCALE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinearHead:
     """A linear classifier over embeddings: `weight` (d_A, K), `bias` (K,), one name per class."""
 
     weight: FloatMatrix
     bias: npt.NDArray[np.float64]
     class_names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<LinearHead of {self.weight.shape[0]} dimensions and {len(self.class_names)} classes>"
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)

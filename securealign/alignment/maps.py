@@ -17,13 +17,16 @@ from securealign.matrices import FloatMatrix, as_matrix, require_finite
 _KIND = "alignment"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AlignmentMap:
     """An affine map between embedding spaces: `weight` (d_B, d_A), `bias` (d_A,), and how it was made."""
 
     weight: FloatMatrix
     bias: npt.NDArray[np.float64]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<AlignmentMap of {self.weight.shape[0]} to {self.weight.shape[1]} dimensions>"
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[1:]:

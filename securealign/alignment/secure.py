@@ -10,6 +10,9 @@ from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import Moments, Penalty, factor_ridge
 from securealign.matrices import Affine, FloatMatrix, Rows
 
+#: Square of the smallest norm assumed for a whitened column; those of directions without variance are rounding.
+_SMALLEST_SQUARE = 1e-6
+
 
 class ClientProblem:
     """Party B's half of the regression: `rows` to encrypt, shape (N, d_B + 1), and moments kept in clear.
@@ -28,7 +31,11 @@ class ClientProblem:
         self._precondition: FloatMatrix = scipy.linalg.solve_triangular(factor, np.eye(columns), lower=True).T
         whiten = np.hstack([self._precondition, np.zeros((columns, 1))])
         constant = np.append(np.zeros(columns), 1.0)
-        self.rows = Rows(embeddings, name="Z_B", affine=Affine(mean, whiten, constant))
+        # The diagonal of L^-1 G L^-T = I - lambda L^-1 L^-T; the floor is far above its rounding, and what it costs in
+        # precision is as far below that of the other columns.
+        squares = 1 - self._penalty * np.einsum("ij,ij->j", self._precondition, self._precondition)
+        norms = np.sqrt(np.append(np.maximum(squares, _SMALLEST_SQUARE), float(self._moments.count)))
+        self.rows = Rows(embeddings, name="Z_B", affine=Affine(mean, whiten, constant), norms=norms)
 
     def solve(self, product: FloatMatrix) -> AlignmentMap:
         """Return the ridge map from the decrypted `product` Z_A^T [(Z_B - mean) L^-T, 1], shape (d_A, d_B + 1)."""

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from securealign.errors import AssetError
 from securealign.models.optional import require
 
+_PURPOSE = "A model from the hub"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w.-]+)?", re.ASCII)
 
 # No pickles and no code: what is not downloaded cannot be loaded by mistake.
@@ -25,10 +25,10 @@ def is_hub_id(spec: str) -> bool:
 
 def hub_folder(spec: str) -> Path:
     """Return the local folder of a hub model, downloading what is missing; raises `AssetError` if that fails."""
-    hub = require("huggingface_hub", "A model from the hub")
+    hub = require("huggingface_hub", _PURPOSE)
     identifier, _, revision = spec.partition("@")
     try:
-        with _quiet(hub):
+        with _quiet():
             folder = hub.snapshot_download(
                 identifier, revision=revision or None, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
             )
@@ -47,12 +47,13 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet(hub: Any) -> Iterator[None]:  # noqa: ANN401 - the hub's client is optional
-    if hub.utils.are_progress_bars_disabled():
+def _quiet() -> Iterator[None]:
+    utilities = require("huggingface_hub.utils", _PURPOSE)
+    if utilities.are_progress_bars_disabled():
         yield
         return
-    hub.utils.disable_progress_bars()
+    utilities.disable_progress_bars()
     try:
         yield
     finally:
-        hub.utils.enable_progress_bars()
+        utilities.enable_progress_bars()

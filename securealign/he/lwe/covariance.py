@@ -62,11 +62,12 @@ class LweCovarianceEncryptor:
         self._encrypted = True
         width = self._plan.row_bytes
         piece = (max_bytes - HEADER_BYTES) // width
+        scale = np.ldexp(1.0, self._exponents)
         for start in range(0, self._plan.terms, TILE_ROWS):
             block = self._rows.block(start, min(start + TILE_ROWS, self._plan.terms))
             # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps.
             # What it holds is noise, but it must not leave int64.
-            scaled = np.clip(np.rint(np.ldexp(block, self._exponents)), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)
+            scaled = np.clip(np.rint(block * scale), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)
             messages = scaled.astype(np.int64)
             tile = pack(self._key.encrypt(self._matrix, start, messages))
             for offset in range(0, len(block), piece):
@@ -145,7 +146,7 @@ class LweCovarianceEvaluator:
         first = self._absorbed - count
         ciphertext = unpack(self._tile[:count], self._plan.width, self._plan.parameters.log_q)
         public = planes(self._matrix.rows(first, count), self._matrix.columns)
-        operand = np.rint(np.ldexp(self._rows.block(first, first + count), self._exponents))
+        operand = np.rint(self._rows.block(first, first + count) * np.ldexp(1.0, self._exponents))
         self._product.add(operand, [public, ciphertext])
 
     def finish(self) -> bytes:

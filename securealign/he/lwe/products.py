@@ -87,14 +87,24 @@ class IntegerProduct:
 
     def __init__(self, rows: int, columns: int, log_q: int) -> None:
         self._sums = [np.zeros((rows, columns), dtype=np.int64) for _ in range(3)]
+        # Kept between tiles: the kernel would have to clear fresh pages for each.
+        self._limb = np.empty((TILE_ROWS, columns))
+        self._partial = np.empty((rows, columns))
         self._log_q = log_q
 
     def add(self, operand: npt.NDArray[np.float64], parts: Sequence[Planes]) -> None:
         """Add the product of `operand` transposed, shape (t, m), with a tile of t <= `TILE_ROWS` rows."""
-        limb = np.empty((len(operand), self._sums[0].shape[1]))
+        limb = self._limb[: len(operand)]
         for index, total in enumerate(self._sums):
             _fill(narrow_limb, parts, index, self._log_q, limb)
-            np.add(total, (operand.T @ limb).astype(np.int64), out=total)
+            np.matmul(operand.T, limb, out=self._partial)
+            self._fold(total)
+
+    def _fold(self, total: IntMatrix) -> None:
+        """Add the exact float64 sums of a tile to an int64 total, in pieces that stay in the cache."""
+        for first in range(0, len(total), _CONVERT_ROWS):
+            rows = slice(first, first + _CONVERT_ROWS)
+            np.add(total[rows], self._partial[rows].astype(np.int64), out=total[rows])
 
     def result(self) -> Residues:
         """Return the sum of all tiles modulo q."""

@@ -19,6 +19,9 @@ LIMB_BITS = 40
 #: Limbs for products with integer vectors; the third holds the rest.
 NARROW_BITS = 27
 
+#: Rows handled at a time, so that temporaries stay in the cache.
+_BLOCK_ROWS = 16
+
 _LOW_MASK = np.int64((1 << LIMB_BITS) - 1)
 _NARROW_MASK = np.uint64((1 << NARROW_BITS) - 1)
 
@@ -40,8 +43,15 @@ class Residues(NamedTuple):
 
 def reduce(low: IntMatrix, high: IntMatrix, log_q: int) -> Residues:
     """Carry `low` into `high` and reduce modulo 2^log_q; limbs may be any int64, also negative."""
-    carried = high + (low >> LIMB_BITS)
-    return Residues(low & _LOW_MASK, carried & np.int64((1 << (log_q - LIMB_BITS)) - 1))
+    reduced = Residues(np.empty(low.shape, dtype=np.int64), np.empty(low.shape, dtype=np.int64))
+    high_mask = np.int64((1 << (log_q - LIMB_BITS)) - 1)
+    for first in range(0, len(low), _BLOCK_ROWS):
+        rows = slice(first, first + _BLOCK_ROWS)
+        np.bitwise_and(low[rows], _LOW_MASK, out=reduced.low[rows])
+        carried = low[rows] >> LIMB_BITS
+        carried += high[rows]
+        np.bitwise_and(carried, high_mask, out=reduced.high[rows])
+    return reduced
 
 
 def add(left: Residues, right: Residues, log_q: int) -> Residues:
@@ -78,24 +88,28 @@ def planes(data: npt.NDArray[np.uint8], columns: int) -> tuple[Words, Halves]:
 
 def narrow_limb(words: Words, halves: Halves, index: int, log_q: int, out: npt.NDArray[np.float64]) -> None:
     """Write limb `index` (0, 1: 27 bits, 2: the rest below log_q) of wire planes into the float64 matrix `out`."""
-    if index < 2:
-        limb = (words >> np.uint64(NARROW_BITS * index)) & _NARROW_MASK
+    if index == 2:
+        limb = _top_limb(words, halves, 2 * NARROW_BITS, log_q)
     else:
-        upper = halves.astype(np.uint64) << np.uint64(64 - 2 * NARROW_BITS)
-        limb = (words >> np.uint64(2 * NARROW_BITS)) | upper
-        limb &= np.uint64((1 << (log_q - 2 * NARROW_BITS)) - 1)
+        limb = words >> np.uint64(NARROW_BITS * index)
+        limb &= _NARROW_MASK
     # Below 2^63 the signed view is the same number, and int64 converts faster than uint64.
     out[...] = limb.view(np.int64)
 
 
 def wide_limb(words: Words, halves: Halves, index: int, log_q: int, out: npt.NDArray[np.float64]) -> None:
     """Write limb `index` (0: 40 bits, 1: the rest below log_q) of wire planes into the float64 matrix `out`."""
-    if index == 0:
-        limb = words & np.uint64(_LOW_MASK)
-    else:
-        limb = (words >> np.uint64(LIMB_BITS)) | (halves.astype(np.uint64) << np.uint64(64 - LIMB_BITS))
-        limb &= np.uint64((1 << (log_q - LIMB_BITS)) - 1)
+    limb = words & np.uint64(_LOW_MASK) if index == 0 else _top_limb(words, halves, LIMB_BITS, log_q)
     out[...] = limb.view(np.int64)
+
+
+def _top_limb(words: Words, halves: Halves, shift: int, log_q: int) -> Words:
+    """Return the bits of wire planes from `shift` up to log_q."""
+    limb: Words = words >> np.uint64(shift)
+    limb |= np.left_shift(halves, np.uint64(64 - shift), dtype=np.uint64)
+    if log_q < 8 * RESIDUE_BYTES:
+        limb &= np.uint64((1 << (log_q - shift)) - 1)
+    return limb
 
 
 def switch_modulus(residues: Residues, log_q: int) -> IntMatrix:
