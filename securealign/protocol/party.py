@@ -94,9 +94,11 @@ class Party(ABC):
             fault.__cause__ = error
             return self._abort(fault)
 
-    def abort(self, error: SecurealignError) -> list[bytes]:
-        """End the session for a reason found outside the machine, such as a deadline; returns the farewell."""
-        return [] if self._state in FINAL else self._abort(error)
+    def abandon(self, error: SecurealignError) -> None:
+        """End a session whose stream is gone, for a reason found outside the machine; nobody is left to be told."""
+        if self._state not in FINAL:
+            self._state = State.ABORTED
+            self.error = error
 
     def require_success(self) -> None:
         """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""

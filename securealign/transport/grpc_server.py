@@ -132,9 +132,8 @@ class ProviderServer:
         return handle
 
     def _finish(self, party: Party, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
-        if party.state not in FINAL:
-            code = ErrorCode.DEADLINE_EXCEEDED if watchdog.fired else ErrorCode.CONNECTION_LOST
-            party.abort(TransportError(f"The stream ended in state {party.state.value!r}.", code=code))
+        code = ErrorCode.DEADLINE_EXCEEDED if watchdog.fired else ErrorCode.CONNECTION_LOST
+        party.abandon(TransportError(f"The stream ended in state {party.state.value!r}.", code=code))
         self._report(SessionReport(party.name, peer, party.error, meter.stats(), party))
 
 

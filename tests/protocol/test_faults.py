@@ -103,20 +103,20 @@ def test_only_faults_of_the_session_are_told_by_their_code(error, told, monkeypa
     pair.assert_aborted(error.code, by="provider", at_peer=told)
 
 
-@pytest.mark.parametrize(("error", "told"), PUBLIC.items(), ids=[f"{type(e).__name__}-{e.code.name}" for e in PUBLIC])
 @pytest.mark.parametrize("side", ["client", "provider"])
-def test_a_session_can_be_ended_from_outside(error, told, side):
+def test_a_session_whose_stream_is_gone_is_abandoned(side):
     pair = InferenceCase().opened()
     party = getattr(pair, side)
-    (farewell,) = party.abort(error)
-    (pair.down if side == "provider" else pair.up).append(farewell)
-    pair.carry()
-    pair.assert_aborted(error.code, by=side, at_peer=told)
+    error = TransportError("Too late.", code=ErrorCode.DEADLINE_EXCEEDED)
+    party.abandon(error)
+    assert party.state is State.ABORTED
+    assert party.error is error
+    assert party.receive(b"anything") == []
 
 
-def test_a_session_that_is_done_is_not_ended_from_outside():
+def test_a_session_that_is_done_is_not_abandoned():
     pair = TrainingCase().finished()
-    assert pair.client.abort(TransportError("Too late.")) == []
+    pair.client.abandon(TransportError("Too late."))
     pair.assert_done()
 
 
