@@ -46,10 +46,16 @@ def _plain(name: str, value: Any) -> Any:  # noqa: ANN401 - any value may be log
     return value if isinstance(value, _PLAIN) else f"<{type(value).__name__}>"
 
 
+def _brief(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401
+    """Leave tables of figures to machines: a person reads the fields beside them."""
+    return {name: value for name, value in event.items() if not isinstance(value, Mapping) and value is not None}
+
+
 def configure_logs(*, as_json: bool, quiet: bool) -> None:
     """Send events as JSON lines to standard output, or as readable lines to standard error; `quiet` keeps warnings."""
     readable: list[structlog.typing.Processor] = [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False)
+        _brief,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False),
     ]
     machine: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
     structlog.configure(

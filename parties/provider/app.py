@@ -159,7 +159,15 @@ class Provider:
 
 def _report(session: SessionReport) -> None:
     """Log how a session ended: what a peer did wrong is in words here, and as a code only on the wire."""
-    fields = {"phase": session.phase, "peer": session.peer.address, "stats": session.stats.as_dict()}
+    stats = session.stats
+    fields = {
+        "phase": session.phase,
+        "peer": session.peer.address,
+        "received_mb": round(stats.bytes_up / 1e6, 3),
+        "sent_mb": round(stats.bytes_down / 1e6, 3),
+        "seconds": round(stats.provider_seconds, 3),
+        "stats": stats.as_dict(),
+    }
     if session.error is None:
         log.info("session done", **fields)
         return
