@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -56,6 +57,16 @@ def require_finite(block: npt.NDArray[np.floating], name: str, first_row: int = 
         )
 
 
+def _release_pages(values: npt.NDArray[np.floating]) -> None:
+    """Give back the resident pages of a read-only memory-mapped matrix; the kernel reads them again when needed.
+
+    Without it a pass over the matrix would end with all of it in this process's memory.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if isinstance(values, np.memmap) and values.mode == "r" and mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 class Affine(NamedTuple):
     """The map z -> (z - centre) matrix + offset: `centre` (d,), `matrix` (d, k), `offset` (k,).
 
@@ -94,7 +105,8 @@ class Rows:
 
     def block(self, first: int, stop: int) -> FloatMatrix:
         """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
-        block = np.asarray(self._values[first:stop], dtype=np.float64)
+        block = np.array(self._values[first:stop], dtype=np.float64)
+        _release_pages(self._values)
         require_finite(block, self._name, first)
         if self._affine is None:
             return block

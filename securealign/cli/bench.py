@@ -19,6 +19,10 @@ from securealign.he.registry import DEFAULT_SUITE
 
 app = typer.Typer(no_args_is_help=True, help="Measure suites against the same computation in clear, in one run.")
 
+_UNUSED = "Has no effect here: one set of flags fits both phases."
+UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
+UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
+
 Suites = Annotated[str, typer.Option(help="Suites to measure, separated by commas.")]
 
 
@@ -30,6 +34,7 @@ def training(
     dim_b: DimB = 768,
     repetitions: Annotated[int, typer.Option(min=1, help="Measured runs of each suite.")] = 3,
     memory: Annotated[bool, typer.Option(help="Also measure peak memory, each party in its own process.")] = True,
+    _classes: UnusedClasses = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
@@ -54,8 +59,9 @@ def inference(
     suites: Suites = DEFAULT_SUITE,
     dim_a: DimA = 768,
     classes: Classes = 20,
-    queries: Annotated[int, typer.Option(min=1, help="Queries, sent one at a time.")] = 256,
+    queries: Annotated[int, typer.Option("--queries", "--samples", min=1, help="Queries, sent one at a time.")] = 256,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
+    _dim_b: UnusedDimB = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from securealign import matrices
 from securealign.errors import ErrorCode, InputError
-from securealign.matrices import Affine, Rows, as_matrix, require_finite
+from securealign.matrices import BLOCK_ROWS, Affine, Rows, as_matrix, require_finite
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
@@ -105,3 +107,34 @@ def test_memory_mapped_rows_are_read_as_float64_in_blocks(tmp_path):
     rows = Rows(np.load(path, mmap_mode="r"))
     assert rows.block(1, 3).dtype == np.float64
     np.testing.assert_array_equal(rows.block(1, 3), [[3, 4, 5], [6, 7, 8]])
+
+
+def resident_bytes(path) -> int:
+    """Bytes of the mapping of a file that are resident in this process."""
+    lines = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines())
+    found = 0
+    for line in lines:
+        if line.endswith(str(path)):
+            found += next(int(field.split()[1]) * 1024 for field in lines if field.startswith("Rss:"))
+    return found
+
+
+def test_a_pass_over_a_memory_mapped_matrix_leaves_it_on_disk(tmp_path):
+    path = tmp_path / "large.npy"
+    np.save(path, np.ones((8 * BLOCK_ROWS, 64), dtype=np.float32))
+    values = np.load(path, mmap_mode="r")
+    whole = values.nbytes
+    values.sum()
+    assert resident_bytes(path) > whole // 2
+    rows = Rows(values)
+    assert sum(block.sum() for block in rows.blocks()) == values.size
+    assert resident_bytes(path) < whole // 4
+
+
+def test_pages_that_were_written_are_kept(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.ones((4, 2)))
+    values = np.load(path, mmap_mode="c")
+    values[:] = 5.0
+    rows = Rows(values)
+    assert rows.block(0, 4).min() == rows.block(0, 4).max() == 5.0

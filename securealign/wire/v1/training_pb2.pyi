@@ -93,7 +93,9 @@ Global___TrainingAccept: _TypeAlias = TrainingAccept  # noqa: Y015
 
 @_typing.final
 class RowBatch(_message.Message):
-    """B sends public embeddings, encrypted under B's training key."""
+    """B sends public embeddings and a constant column, encrypted under B's training key. B may transform them linearly before
+    (it centres and whitens them, for precision): the inverse is B's business.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
