@@ -104,7 +104,8 @@ def factor_ridge(gram: FloatMatrix, ridge: Penalty) -> tuple[float, FloatMatrix]
     """
     penalty = resolve_penalty(ridge, gram)
     try:
-        factor: FloatMatrix = scipy.linalg.cholesky(gram + penalty * np.eye(len(gram)), lower=True)
+        # numpy's and not scipy's: each brings its own BLAS, whose idle threads would fight over the cores.
+        factor = np.linalg.cholesky(gram + penalty * np.eye(len(gram))).astype(np.float64, copy=False)
     except np.linalg.LinAlgError as error:
         raise ConfigurationError(
             f"A ridge penalty of {penalty:g} is too small for these embeddings.", hint="Use 'auto' or a larger one."

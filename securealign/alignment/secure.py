@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import Moments, Penalty, factor_ridge
@@ -28,7 +27,7 @@ class ClientProblem:
         gram, mean, columns = self._moments.gram, self._moments.mean, len(self._moments.mean)
         self._penalty, factor = factor_ridge(gram, ridge)
         # L^-T
-        self._precondition: FloatMatrix = scipy.linalg.solve_triangular(factor, np.eye(columns), lower=True).T
+        self._precondition: FloatMatrix = np.linalg.inv(factor).T
         whiten = np.hstack([self._precondition, np.zeros((columns, 1))])
         constant = np.append(np.zeros(columns), 1.0)
         # The diagonal of L^-1 G L^-T = I - lambda L^-1 L^-T; the floor is far above its rounding, and what it costs in

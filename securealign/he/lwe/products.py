@@ -63,15 +63,18 @@ class TernaryProduct:
 
     def __init__(self, rows: int, columns: int, log_q: int) -> None:
         self._sums = [np.zeros((rows, columns)) for _ in range(2)]
+        self._limb = np.empty((TILE_ROWS, columns))
+        self._partial = np.empty((rows, columns))
         self._log_q = log_q
 
     def add(self, ternary: npt.NDArray[np.int8], parts: Sequence[Planes]) -> None:
-        """Add the product of (m, t) `ternary` columns with a tile of t rows; at most 8,192 rows in all."""
-        limb = np.empty((len(parts[0][0]), self._sums[0].shape[1]))
+        """Add the product of `ternary`, (m, t), with a tile of t <= `TILE_ROWS` rows; at most 8,192 rows in all."""
+        limb = self._limb[: len(parts[0][0])]
         left = ternary.astype(np.float64)
         for index, total in enumerate(self._sums):
             _fill(wide_limb, parts, index, self._log_q, limb)
-            np.add(total, left @ limb, out=total)
+            np.matmul(left, limb, out=self._partial)
+            np.add(total, self._partial, out=total)
 
     def result(self) -> Residues:
         """Return the sum of all tiles modulo q."""
