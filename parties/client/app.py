@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Client:
         if self._settings.public.embeddings is not None:
             embeddings = load_paired(self._settings.path(self._settings.public.embeddings), texts)
         else:
-            embeddings = encode_cached(self._encoder(), texts, embedding)
+            embeddings = encode_cached(self._encoder, texts, embedding)
         meter = Meter(counted="client")
         with meter.timed("client", "solve"):
             problem = ClientProblem(embeddings, self._settings.alignment.ridge)
@@ -102,7 +103,7 @@ class Client:
 
     def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
-        encoder = self._encoder()
+        encoder = self._encoder
         return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
 
     def classify(self, embeddings: npt.NDArray[np.floating], batch: int, classifying: Report) -> Classification:
@@ -146,6 +147,7 @@ class Client:
             provider.address, self._bundle, method, client, meter, deadline_seconds=provider.deadline_seconds
         )
 
+    @cached_property
     def _encoder(self) -> Encoder:
         section = self._settings.encoder
         if section is None:
@@ -153,7 +155,7 @@ class Client:
         return open_encoder(self._settings.path_or_name(section.name), max_tokens=section.max_tokens)
 
     def _encoder_fingerprint(self) -> str:
-        return self._encoder().fingerprint if self._settings.encoder is not None else ""
+        return self._encoder.fingerprint if self._settings.encoder is not None else ""
 
     def _check_encoder(self, alignment: AlignmentMap) -> None:
         made_with, current = alignment.metadata.get("encoder", ""), self._encoder_fingerprint()

@@ -126,8 +126,6 @@ class ProviderServer:
                 ending.callback(self._slots.release)
                 ending.enter_context(watchdog)
                 yield from _serve(party, requests, meter, watchdog)
-                if party.error is not None:
-                    context.set_trailing_metadata(((ERROR_KEY, party.error.code.name),))
 
         return handle
 
