@@ -12,6 +12,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
 from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
+from securealign.protocol.client import ClientParty
 from securealign.protocol.inference.slots import SlotAllocator, SlotRange
 from securealign.protocol.messages import (
     Answer,
@@ -25,17 +26,15 @@ from securealign.protocol.messages import (
     Query,
     UploadAck,
 )
-from securealign.protocol.negotiation import check_accept, make_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.party import Codec, Observer, set_up
 from securealign.protocol.states import INFERENCE_CLIENT, State
-from securealign.protocol.streams import Assembler, Uploader, chunks
+from securealign.protocol.streams import Assembler, chunks
 
 
-class InferenceClient(Party):
+class InferenceClient(ClientParty):
     """The client of one inference session over queries of `features` dimensions, in pools of `slots`."""
 
     table = INFERENCE_CLIENT
-    is_client = True
     name = "inference"
 
     def __init__(
@@ -50,22 +49,15 @@ class InferenceClient(Party):
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, observer)
+        super().__init__(codec, suites, entropy, limits=limits, allow_unencrypted=allow_unencrypted, observer=observer)
         if slots < 1:
             raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
-        self._suites = suites
         self._features = features
-        self._entropy = entropy
         self._slots = slots
-        self._limits = limits or Limits()
-        self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
         #: What the provider accepted: classes, names, output mode, queries left.
         self.accepted: InferenceAccept | None = None
-        #: The parameter set that the provider chose.
-        self.suite_name = ""
         self._encryptor: HeadEncryptor | None = None
         self._sizes: HeadSizes | None = None
-        self._uploader: Uploader | None = None
         self._allocator = SlotAllocator(slots)
         self._pools_requested = 0
         self._pool: tuple[int, Assembler] | None = None
@@ -141,8 +133,7 @@ class InferenceClient(Party):
             case InferenceAccept():
                 yield from self._on_accept(message)
             case UploadAck():
-                set_up(self._uploader).acknowledge(message.received)
-                yield from set_up(self._uploader).ready()
+                yield from self._continue_upload(message)
             case PoolChunk():
                 self._on_pool(message)
             case Answer():
@@ -153,21 +144,17 @@ class InferenceClient(Party):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_accept(self, message: InferenceAccept) -> Iterator[Message]:
-        suite = check_accept(message.accept, self._suites)
-        self.suite_name = suite.info.parameter_set
+        suite, session = self._agree(message.accept)
         if message.classes > self._limits.max_classes:
             raise RemoteProtocolError(
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         shape = HeadShape(features=self._features, classes=message.classes, slots=self._slots)
-        session = session_id(self.name, self._hello.nonce, message.accept.nonce)
         self.accepted = message
         self._sizes = suite.head_sizes(shape)
         self._encryptor = suite.head_encryptor(shape, session, self._entropy)
-        window = min(message.window, self._limits.upload_window)
-        self._uploader = Uploader(self._uploads(self._encryptor), window)
-        yield from self._uploader.ready()
+        yield from self._upload(self._uploads(self._encryptor), message.window)
 
     def _uploads(self, encryptor: HeadEncryptor) -> Iterator[Message]:
         yield from chunks(KeyChunk, encryptor.key_material())

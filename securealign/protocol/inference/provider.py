@@ -21,20 +21,18 @@ from securealign.protocol.messages import (
     PoolChunk,
     Prepare,
     Query,
-    UploadAck,
 )
-from securealign.protocol.negotiation import answer_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.party import Codec, Observer, set_up
 from securealign.protocol.policy import Policy
+from securealign.protocol.provider import ProviderParty
 from securealign.protocol.states import INFERENCE_PROVIDER
-from securealign.protocol.streams import Intake, chunks
+from securealign.protocol.streams import chunks
 
 
-class InferenceProvider(Party):
+class InferenceProvider(ProviderParty):
     """The provider of one inference session; owns the head and sees ciphertexts only."""
 
     table = INFERENCE_PROVIDER
-    is_client = False
     name = "inference"
 
     def __init__(
@@ -48,14 +46,9 @@ class InferenceProvider(Party):
         limits: Limits | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, observer)
-        self._suites = suites
+        super().__init__(codec, suites, entropy, policy=policy, limits=limits, observer=observer)
         self._head = head
-        self._entropy = entropy
-        self._policy = policy or Policy()
-        self._limits = limits or Limits()
         self._evaluator: HeadEvaluator | None = None
-        self._intake: Intake | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
         self._queries_left = self._policy.max_queries
@@ -70,7 +63,7 @@ class InferenceProvider(Party):
             case InferenceHello():
                 yield self._on_hello(message)
             case KeyChunk():
-                yield self._on_key(message)
+                yield self._take_key(message, self._evaluator)
             case Prepare():
                 yield from self._on_prepare(message)
             case Query():
@@ -82,13 +75,7 @@ class InferenceProvider(Party):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_hello(self, message: InferenceHello) -> InferenceAccept:
-        accept, suite = answer_hello(
-            message.hello,
-            self._suites,
-            self._entropy,
-            allow_unencrypted=self._policy.allow_unencrypted,
-            require_function_private=self._policy.require_function_private,
-        )
+        accept, suite, session = self._greet(message.hello)
         features, classes = self._head.weight.shape
         if message.features != features:
             raise RemoteProtocolError(
@@ -99,8 +86,7 @@ class InferenceProvider(Party):
                 f"A pool of {message.slots} slots exceeds {self._limits.max_pool_slots}.", code=ErrorCode.LIMIT_EXCEEDED
             )
         shape = HeadShape(features=features, classes=classes, slots=message.slots)
-        session = session_id(self.name, message.hello.nonce, accept.nonce)
-        self._intake = Intake(min(suite.head_sizes(shape).key, self._limits.max_key_bytes))
+        self._expect_key(suite.head_sizes(shape).key)
         self._ledger = SlotLedger(message.slots, self._limits.max_live_pools)
         self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
         return InferenceAccept(
@@ -112,13 +98,6 @@ class InferenceProvider(Party):
             window=self._limits.upload_window,
             live_pools=self._limits.max_live_pools,
         )
-
-    def _on_key(self, message: KeyChunk) -> UploadAck:
-        intake = set_up(self._intake)
-        key = intake.add_key(message)
-        if key is not None:
-            set_up(self._evaluator).accept_key(key)
-        return intake.acknowledge()
 
     def _on_prepare(self, message: Prepare) -> Iterator[PoolChunk]:
         set_up(self._intake).require_key()

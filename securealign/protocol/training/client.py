@@ -9,6 +9,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceEncryptor, CovarianceShape, Suite
 from securealign.limits import MAX_CHUNK_BYTES, Limits
 from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.client import ClientParty
 from securealign.protocol.messages import (
     Confirm,
     Finish,
@@ -20,17 +21,15 @@ from securealign.protocol.messages import (
     TrainingHello,
     UploadAck,
 )
-from securealign.protocol.negotiation import check_accept, make_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.party import Codec, Observer, set_up
 from securealign.protocol.states import TRAINING_CLIENT
-from securealign.protocol.streams import Assembler, Uploader, chunks
+from securealign.protocol.streams import Assembler, chunks
 
 
-class TrainingClient(Party):
+class TrainingClient(ClientParty):
     """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias."""
 
     table = TRAINING_CLIENT
-    is_client = True
     name = "training"
 
     def __init__(
@@ -45,17 +44,10 @@ class TrainingClient(Party):
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, observer)
-        self._suites = suites
+        super().__init__(codec, suites, entropy, limits=limits, allow_unencrypted=allow_unencrypted, observer=observer)
         self._rows = rows
         self._digest = dataset_digest
-        self._entropy = entropy
-        self._limits = limits or Limits()
-        self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
-        #: The parameter set that the provider chose.
-        self.suite_name = ""
         self._encryptor: CovarianceEncryptor | None = None
-        self._uploader: Uploader | None = None
         self._result: Assembler | None = None
         self._ciphertext = b""
         self._rows_sent = 0
@@ -82,8 +74,7 @@ class TrainingClient(Party):
             case TrainingAccept():
                 yield from self._on_accept(message)
             case UploadAck():
-                set_up(self._uploader).acknowledge(message.received)
-                yield from set_up(self._uploader).ready()
+                yield from self._continue_upload(message)
             case ResultChunk():
                 yield from self._on_result(message)
             case Confirm():
@@ -92,8 +83,7 @@ class TrainingClient(Party):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_accept(self, message: TrainingAccept) -> Iterator[Message]:
-        suite = check_accept(message.accept, self._suites)
-        self.suite_name = suite.info.parameter_set
+        suite, session = self._agree(message.accept)
         if message.dataset_digest != self._digest:
             raise RemoteProtocolError("The provider holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         if message.dimension > self._limits.max_dimension:
@@ -103,12 +93,9 @@ class TrainingClient(Party):
             )
         rows, columns = self._rows.shape
         shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)
-        session = session_id(self.name, self._hello.nonce, message.accept.nonce)
         self._encryptor = suite.covariance_encryptor(shape, session, self._rows, self._entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
-        window = min(message.window, self._limits.upload_window)
-        self._uploader = Uploader(self._uploads(self._encryptor), window)
-        yield from self._uploader.ready()
+        yield from self._upload(self._uploads(self._encryptor), message.window)
 
     def _uploads(self, encryptor: CovarianceEncryptor) -> Iterator[Message]:
         yield from chunks(KeyChunk, encryptor.key_material())

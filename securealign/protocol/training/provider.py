@@ -20,18 +20,17 @@ from securealign.protocol.messages import (
     TrainingHello,
     UploadAck,
 )
-from securealign.protocol.negotiation import answer_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.party import Codec, Observer, set_up
 from securealign.protocol.policy import Policy
+from securealign.protocol.provider import ProviderParty
 from securealign.protocol.states import TRAINING_PROVIDER
-from securealign.protocol.streams import Intake, chunks
+from securealign.protocol.streams import chunks
 
 
-class TrainingProvider(Party):
+class TrainingProvider(ProviderParty):
     """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only."""
 
     table = TRAINING_PROVIDER
-    is_client = False
     name = "training"
 
     def __init__(
@@ -46,15 +45,10 @@ class TrainingProvider(Party):
         limits: Limits | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, observer)
-        self._suites = suites
+        super().__init__(codec, suites, entropy, policy=policy, limits=limits, observer=observer)
         self._rows = rows
         self._digest = dataset_digest
-        self._entropy = entropy
-        self._policy = policy or Policy()
-        self._limits = limits or Limits()
         self._evaluator: CovarianceEvaluator | None = None
-        self._intake: Intake | None = None
         self._rows_received = 0
 
     def _handle(self, message: Message) -> Iterator[Message]:
@@ -62,7 +56,7 @@ class TrainingProvider(Party):
             case TrainingHello():
                 yield self._on_hello(message)
             case KeyChunk():
-                yield self._on_key(message)
+                yield self._take_key(message, self._evaluator)
             case RowBatch():
                 yield self._on_rows(message)
             case Finish():
@@ -74,31 +68,17 @@ class TrainingProvider(Party):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_hello(self, message: TrainingHello) -> TrainingAccept:
-        accept, suite = answer_hello(
-            message.hello,
-            self._suites,
-            self._entropy,
-            allow_unencrypted=self._policy.allow_unencrypted,
-            require_function_private=self._policy.require_function_private,
-        )
+        accept, suite, session = self._greet(message.hello)
         rows, dimension = self._rows.shape
         if message.dataset_digest != self._digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         self._policy.check_training(message.rows, message.dimension, self._limits)
         shape = CovarianceShape(rows=rows, provider_dim=dimension, client_dim=message.dimension + 1)
-        session = session_id(self.name, message.hello.nonce, accept.nonce)
-        self._intake = Intake(min(suite.covariance_sizes(shape).key, self._limits.max_key_bytes))
+        self._expect_key(suite.covariance_sizes(shape).key)
         self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
         return TrainingAccept(
             accept=accept, dimension=dimension, dataset_digest=self._digest, window=self._limits.upload_window
         )
-
-    def _on_key(self, message: KeyChunk) -> UploadAck:
-        intake = set_up(self._intake)
-        key = intake.add_key(message)
-        if key is not None:
-            set_up(self._evaluator).accept_key(key)
-        return intake.acknowledge()
 
     def _on_rows(self, message: RowBatch) -> UploadAck:
         intake = set_up(self._intake)
