@@ -64,17 +64,17 @@ def align_in_process(
     the party that refuses.
     """
     _check_network(network)
-    provider_rows = Rows(z_a, name="Z_A")
-    if provider_rows.shape[0] != len(as_matrix(z_b, "Z_B")):
+    provider_rows, client_matrix = Rows(z_a, name="Z_A"), as_matrix(z_b, "Z_B")
+    if provider_rows.shape[0] != len(client_matrix):
         raise InputError(
-            f"Z_A has {provider_rows.shape[0]} rows and Z_B has {len(as_matrix(z_b, 'Z_B'))}.",
+            f"Z_A has {provider_rows.shape[0]} rows and Z_B has {len(client_matrix)}.",
             hint="Row i of both must embed the same text.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
     suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
     meter = Meter(counted="client")
     with meter.timed("client", "solve"):
-        problem = ClientProblem(z_b, ridge)
+        problem = ClientProblem(client_matrix, ridge)
     client = TrainingClient(
         TrainingCodec(),
         suites,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from securealign.data.digest import dataset_digest
 from securealign.errors import AssetError, ErrorCode, InputError
+from securealign.files import write_atomically
 from securealign.models.encoder import Encoder, Progress
 
 _BLOCK_ROWS = 512
@@ -109,10 +110,9 @@ def _open(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
 
 
 def _write(path: Path, block: NDArray[np.float32]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        np.save(file, block)
-    Path(temporary).replace(path)
+    buffer = io.BytesIO()
+    np.save(buffer, block)
+    write_atomically(path, buffer.getvalue(), mode=0o600)
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

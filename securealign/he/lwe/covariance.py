@@ -18,7 +18,7 @@ from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, Plan
-from securealign.he.lwe.products import TILE_ROWS, IntegerProduct
+from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, tiles
 from securealign.he.lwe.residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
 from securealign.he.lwe.scales import largest_exponents, received_exponents
 from securealign.matrices import FloatMatrix, Rows
@@ -63,8 +63,8 @@ class LweCovarianceEncryptor:
         width = self._plan.row_bytes
         piece = (max_bytes - HEADER_BYTES) // width
         scale = np.ldexp(1.0, self._exponents)
-        for start in range(0, self._plan.terms, TILE_ROWS):
-            block = self._rows.block(start, min(start + TILE_ROWS, self._plan.terms))
+        for start, rows in tiles(self._plan.terms):
+            block = self._rows.block(start, start + rows)
             # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps.
             # What it holds is noise, but it must not leave int64.
             scaled = np.clip(np.rint(block * scale), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)

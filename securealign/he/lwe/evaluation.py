@@ -13,7 +13,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.lwe import sampling
 from securealign.he.lwe.keys import PublicKey
 from securealign.he.lwe.planner import Plan
-from securealign.he.lwe.products import TernaryProduct
+from securealign.he.lwe.products import TernaryProduct, tiles
 from securealign.he.lwe.residues import Residues, reduce
 
 
@@ -22,7 +22,7 @@ def rerandomisation(plan: Plan, key: PublicKey, entropy: Entropy) -> Residues:
     n = plan.parameters.dimension
     left = sampling.ternary(entropy, (plan.left, n))
     product = TernaryProduct(plan.left, n + plan.width, plan.parameters.log_q)
-    for first, count in key.mask_tiles():
+    for first, count in tiles(n):
         product.add(left[:, first : first + count], key.mask_tile(first, count))
     low, high = product.result()
     low[:, :n] += sampling.gaussian(entropy, (plan.left, n))

@@ -19,7 +19,7 @@ from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, Plan
-from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, Planes
+from securealign.he.lwe.products import IntegerProduct, Planes, tiles
 from securealign.he.lwe.residues import (
     IntMatrix,
     Residues,
@@ -190,7 +190,7 @@ class LweHeadEvaluator:
 
     def _multiply(self, parts: list[Planes], columns: int) -> Residues:
         product = IntegerProduct(self._plan.left, columns, self._plan.parameters.log_q)
-        for first in range(0, self._plan.terms, TILE_ROWS):
-            tile = slice(first, first + TILE_ROWS)
+        for first, count in tiles(self._plan.terms):
+            tile = slice(first, first + count)
             product.add(self._operand[tile], [(words[tile], halves[tile]) for words, halves in parts])
         return product.result()

@@ -16,7 +16,7 @@ from securealign.he.lwe.blobs import Binding, Kind
 from securealign.he.lwe.expansion import PublicMatrix
 from securealign.he.lwe.parameters import RESIDUE_BYTES
 from securealign.he.lwe.planner import Plan
-from securealign.he.lwe.products import TILE_ROWS, Planes, public_times_ternary
+from securealign.he.lwe.products import Planes, public_times_ternary, tiles
 from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
 
 _SEED_BYTES = 32
@@ -36,7 +36,7 @@ class SecretKey:
         mask = PublicMatrix.derive("mask", session, mask_seed, parameters.dimension)
         zero = b"".join(
             pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64)))
-            for first, count in _tiles(parameters.dimension)
+            for first, count in tiles(parameters.dimension)
         )
         self.public = Binding(parameters, session).seal(
             kind, self._seed + mask_seed + zero, rows=parameters.dimension, columns=plan.width
@@ -55,16 +55,16 @@ class SecretKey:
         return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
 
     def encrypt(self, public: PublicMatrix, first: int, messages: IntMatrix) -> Residues:
-        """Return A S + E + M for rows `first`, ... of a public matrix; `messages` (rows, w) is below 2^63 in magnitude.
+        """Return A S + E + M for rows `first`, ... of a public matrix; `messages` (rows, w) is at most 2^62.9 in size.
 
         A row of a public matrix encrypts one message only: two under one row reveal their difference.
         """
         rows = planes(public.rows(first, len(messages)), public.columns)
         low, high = public_times_ternary(rows, self._secret, self._parameters.log_q)
         low += sampling.gaussian(self._entropy, messages.shape)
-        # Reduced before the message is added: their sum must stay within int64.
-        masked = reduce(low, high, self._parameters.log_q)
-        return reduce(masked.low + messages, masked.high, self._parameters.log_q)
+        # Sums of 8,192 terms below 2^40 leave the message room within int64.
+        low += messages
+        return reduce(low, high, self._parameters.log_q)
 
     def unmask(self, hint: IntMatrix, answer: IntMatrix) -> IntMatrix:
         """Return Y - H S modulo the answer modulus, centred: H (m, n), Y (m, w) in [0, 2^40)."""
@@ -97,10 +97,6 @@ class PublicKey:
         """Return the public matrix of a purpose under the client's seed."""
         return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
 
-    def mask_tiles(self) -> list[tuple[int, int]]:
-        """Return (first, count) of the tiles of A' and P."""
-        return _tiles(self._parameters.dimension)
-
     def mask_tile(self, first: int, count: int) -> list[Planes]:
         """Return rows of A' and of P, side by side."""
         words, halves = self._zeros
@@ -111,7 +107,3 @@ class PublicKey:
 def key_name(public: bytes) -> bytes:
     """Return the name of a key: the SHA-256 of its public part."""
     return hashlib.sha256(b"securealign/lwe/key" + public).digest()
-
-
-def _tiles(rows: int) -> list[tuple[int, int]]:
-    return [(first, min(TILE_ROWS, rows - first)) for first in range(0, rows, TILE_ROWS)]

@@ -37,6 +37,11 @@ Planes = tuple[Words, Halves]
 Limb = Callable[[Words, Halves, int, int, npt.NDArray[np.float64]], None]
 
 
+def tiles(rows: int) -> list[tuple[int, int]]:
+    """Return (first, count) of the tiles of a matrix of so many rows."""
+    return [(first, min(TILE_ROWS, rows - first)) for first in range(0, rows, TILE_ROWS)]
+
+
 def _fill(limb: Limb, parts: Sequence[Planes], index: int, log_q: int, out: npt.NDArray[np.float64]) -> None:
     """Write limb `index` of the matrices in `parts`, side by side, into `out`."""
     left = 0
