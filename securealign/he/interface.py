@@ -101,6 +101,10 @@ class CovarianceEncryptor(Protocol):
         """Return Z_A^T Z_B, shape (provider_dim, client_dim); raises `CiphertextError` for malformed bytes."""
         ...
 
+    def close(self) -> None:
+        """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
+        ...
+
 
 class CovarianceEvaluator(Protocol):
     """The provider's side of a covariance: owns its rows and sees ciphertexts only."""
@@ -115,6 +119,10 @@ class CovarianceEvaluator(Protocol):
 
     def finish(self) -> bytes:
         """Return the encrypted product of all rows, sanitised; call once."""
+        ...
+
+    def close(self) -> None:
+        """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
         ...
 
 
@@ -137,6 +145,10 @@ class HeadEncryptor(Protocol):
         """Return the logits of the queries in these slots, shape (count, classes)."""
         ...
 
+    def close(self) -> None:
+        """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
+        ...
+
 
 class HeadEvaluator(Protocol):
     """The provider's side of a head: owns weight and bias and sees ciphertexts only."""
@@ -155,6 +167,10 @@ class HeadEvaluator(Protocol):
 
     def retire(self, pool: int) -> None:
         """Forget a pool."""
+        ...
+
+    def close(self) -> None:
+        """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
         ...
 
 

@@ -53,6 +53,9 @@ class _CovarianceClient:
     def decrypt(self, result: bytes) -> FloatMatrix:
         return _decode(result, self._shape.provider_dim, self._shape.client_dim)
 
+    def close(self) -> None:
+        pass
+
 
 class _CovarianceProvider:
     def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
@@ -69,6 +72,9 @@ class _CovarianceProvider:
 
     def finish(self) -> bytes:
         return _encode(self._sum)
+
+    def close(self) -> None:
+        pass
 
 
 class _HeadClient:
@@ -89,6 +95,9 @@ class _HeadClient:
         count = len(answer) // (self._shape.classes * _ITEM_BYTES)
         return _decode(answer, count, self._shape.classes)
 
+    def close(self) -> None:
+        pass
+
 
 class _HeadProvider:
     def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
@@ -106,6 +115,9 @@ class _HeadProvider:
         return _encode(_decode(query, count, self._shape.features) @ self._weight + self._bias)
 
     def retire(self, pool: int) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 

@@ -93,12 +93,16 @@ class Party(ABC):
             fault = SecurealignError(f"{type(error).__name__} while handling a message.", code=ErrorCode.INTERNAL)
             fault.__cause__ = error
             return self._abort(fault)
+        finally:
+            if self._state in FINAL:
+                self._release()
 
     def abandon(self, error: SecurealignError) -> None:
         """End a session whose stream is gone, for a reason found outside the machine; nobody is left to be told."""
         if self._state not in FINAL:
             self._state = State.ABORTED
             self.error = error
+            self._release()
 
     def require_success(self) -> None:
         """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""
@@ -171,6 +175,10 @@ class Party(ABC):
     def _check_confirmation(self, message: Confirm) -> None:
         if message.transcript_digest != self._transcript.digest():
             raise RemoteProtocolError("The peer saw another transcript.", code=ErrorCode.TRANSCRIPT_MISMATCH)
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Close what the suite holds for this session; called when it is over, perhaps more than once."""
 
     @abstractmethod
     def _handle(self, message: Message) -> Iterator[Message]:

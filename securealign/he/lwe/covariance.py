@@ -99,6 +99,10 @@ class LweCovarianceEncryptor:
         product: FloatMatrix = np.ldexp(values.astype(np.float64), scale - left_exponents[:, None])
         return product
 
+    def close(self) -> None:
+        """Forget the secret key."""
+        self.__dict__.pop("_key", None)
+
 
 class LweCovarianceEvaluator:
     """The provider's side: accumulates U [A | C] and sanitises once."""
@@ -161,3 +165,8 @@ class LweCovarianceEvaluator:
         answer = switch_modulus(flooded(plan, masked.columns(slice(n, None)), self._entropy), log_q)
         body = self._exponents.astype("<i2").tobytes() + pack_answer(hint) + pack_answer(answer)
         return self._key.binding.seal(Kind.COVARIANCE_RESULT, body, rows=plan.left, columns=plan.width)
+
+    def close(self) -> None:
+        """Forget the key and what was accumulated."""
+        for name in ("_key", "_product", "_tile"):
+            self.__dict__.pop(name, None)

@@ -137,6 +137,11 @@ class LweHeadEncryptor:
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
         return logits
 
+    def close(self) -> None:
+        """Forget the secret key and its pools."""
+        self.__dict__.pop("_key", None)
+        self._pools.clear()
+
 
 class LweHeadEvaluator:
     """The provider's side: owns U and a mask per pool."""
@@ -187,6 +192,11 @@ class LweHeadEvaluator:
     def retire(self, pool: int) -> None:
         """Forget a pool's mask."""
         self._masks.pop(pool, None)
+
+    def close(self) -> None:
+        """Forget the key and all masks."""
+        self.__dict__.pop("_key", None)
+        self._masks.clear()
 
     def _multiply(self, parts: list[Planes], columns: int) -> Residues:
         product = IntegerProduct(self._plan.left, columns, self._plan.parameters.log_q)

@@ -106,6 +106,8 @@ class InferenceClient(ClientParty):
         matrix = np.asarray(as_matrix(queries, "The query matrix", columns=self._features), dtype=np.float64)
         require_finite(matrix, "The query matrix")
         sizes, encryptor = set_up(self._sizes), set_up(self._encryptor)
+        if self._state is not State.READY:
+            raise LocalProtocolError(f"Cannot send Query in state {self._state.value!r}.")
         messages = []
         offset = 0
         for slots in self._allocator.take(len(matrix), sizes.batch):
@@ -127,6 +129,10 @@ class InferenceClient(ClientParty):
         if self._outstanding or self._pool is not None:
             raise LocalProtocolError("Answers are outstanding.", hint="Wait for them, then finish.")
         return self._send_all([self._confirmation()])
+
+    def _release(self) -> None:
+        if self._encryptor is not None:
+            self._encryptor.close()
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:

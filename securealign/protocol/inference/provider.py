@@ -58,6 +58,10 @@ class InferenceProvider(ProviderParty):
         """Queries answered so far; a retry does not count again."""
         return self._policy.max_queries - self._queries_left
 
+    def _release(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
+
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
             case InferenceHello():

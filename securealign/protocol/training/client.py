@@ -22,7 +22,7 @@ from securealign.protocol.messages import (
     UploadAck,
 )
 from securealign.protocol.party import Codec, Observer, set_up
-from securealign.protocol.states import TRAINING_CLIENT
+from securealign.protocol.states import TRAINING_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
 
@@ -65,9 +65,18 @@ class TrainingClient(ClientParty):
         return self._rows_sent, self._rows.shape[0]
 
     def product(self) -> FloatMatrix:
-        """Decrypt Z_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done."""
+        """Decrypt Z_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done; call once, it ends the secret key."""
         self.require_success()
-        return set_up(self._encryptor).decrypt(self._ciphertext)
+        encryptor = set_up(self._encryptor)
+        try:
+            return encryptor.decrypt(self._ciphertext)
+        finally:
+            encryptor.close()
+
+    def _release(self) -> None:
+        # A session that is done still has its result to decrypt.
+        if self._encryptor is not None and self._state is State.ABORTED:
+            self._encryptor.close()
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:

@@ -51,6 +51,10 @@ class TrainingProvider(ProviderParty):
         self._evaluator: CovarianceEvaluator | None = None
         self._rows_received = 0
 
+    def _release(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
+
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
             case TrainingHello():
@@ -99,5 +103,7 @@ class TrainingProvider(ProviderParty):
                 f"The client finishes after {self._rows_received} of {self._rows.shape[0]} rows.",
                 code=ErrorCode.SEQUENCE_BROKEN,
             )
-        yield from chunks(ResultChunk, set_up(self._evaluator).finish())
-        self._evaluator = None
+        evaluator = set_up(self._evaluator)
+        result = evaluator.finish()
+        evaluator.close()
+        yield from chunks(ResultChunk, result)
