@@ -16,9 +16,9 @@ from support.lattice import small_solution
 from support.toy import TOY, ToySuite, ask
 
 from securealign.errors import LocalProtocolError
+from securealign.he.blobs import HEADER_BYTES
 from securealign.he.lwe import head as head_module
 from securealign.he.lwe import sampling
-from securealign.he.lwe.blobs import HEADER_BYTES
 from securealign.he.lwe.evaluation import rerandomisation
 from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator
 from securealign.he.lwe.keys import SecretKey

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.toy import TOY, TOY_76, ToySuite
 
 from securealign.errors import CiphertextError
+from securealign.he.blobs import HEADER_BYTES
 from securealign.he.interface import EncryptedRows
-from securealign.he.lwe.blobs import HEADER_BYTES
 from securealign.he.lwe.parameters import LweParameters
 
 LEFT, RIGHT = np.arange(12.0).reshape(4, 3) - 5, np.arange(8.0).reshape(4, 2) - 3

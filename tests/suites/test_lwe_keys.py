@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.toy import TOY, ToySuite
 
+from securealign.he.blobs import HEADER_BYTES
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import CovarianceShape, HeadShape
-from securealign.he.lwe.blobs import HEADER_BYTES
 from securealign.he.lwe.suite import LweSuite
 from securealign.matrices import Rows
 

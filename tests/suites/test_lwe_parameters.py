@@ -8,7 +8,7 @@ import pytest
 from support.toy import TOY
 
 from securealign.errors import ErrorCode, SuiteError
-from securealign.he.lwe.estimator import STANDARD_LOG_Q, estimate, standard_log_q_limit
+from securealign.he.estimator import STANDARD_LOG_Q, estimate, standard_log_q_limit
 from securealign.he.lwe.parameters import LWE_128, LWE_128Q, PARAMETER_SETS, SIGMA, LweParameters
 from securealign.he.lwe.suite import LweSuite
 

@@ -13,14 +13,14 @@ from support.entropy import SeededEntropy
 from support.toy import TOY, TOY_76, ToySuite, predicted_error
 
 from securealign.errors import ErrorCode, InputError, SuiteError
+from securealign.he.blobs import HEADER_BYTES
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.he.lwe import sampling
-from securealign.he.lwe.blobs import HEADER_BYTES
 from securealign.he.lwe.parameters import LWE_128, LWE_128Q, STATISTICAL_BITS
 from securealign.he.lwe.planner import MAX_RELATIVE_ERROR, MAX_TERMS, OPERAND_NORM, Plan
 from securealign.he.lwe.products import OPERAND_NORM_LIMIT
-from securealign.he.lwe.scales import largest_exponents
 from securealign.he.lwe.suite import LweSuite
+from securealign.he.scales import largest_exponents
 
 PLANS = [
     Plan(parameters, left=768, terms=terms, width=769)

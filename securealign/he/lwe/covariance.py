@@ -11,16 +11,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, EncryptedRows
-from securealign.he.lwe.blobs import HEADER_BYTES, Kind
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, Plan
 from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, tiles
 from securealign.he.lwe.residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
-from securealign.he.lwe.scales import largest_exponents, received_exponents
+from securealign.he.scales import largest_exponents, received_exponents
 from securealign.matrices import FloatMatrix, Rows
 
 _ROWS_PURPOSE = "rows"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadShape
-from securealign.he.lwe.blobs import HEADER_BYTES, Kind
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
@@ -33,7 +33,7 @@ from securealign.he.lwe.residues import (
     unpack,
     unpack_answer,
 )
-from securealign.he.lwe.scales import Exponents, largest_exponents, received_exponents
+from securealign.he.scales import Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 

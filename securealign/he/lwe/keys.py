@@ -10,11 +10,11 @@ import hashlib
 
 import numpy as np
 
+from securealign.he.blobs import Binding, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.lwe import sampling
-from securealign.he.lwe.blobs import Binding, Kind
 from securealign.he.lwe.expansion import PublicMatrix
-from securealign.he.lwe.parameters import RESIDUE_BYTES
+from securealign.he.lwe.parameters import RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import Plan
 from securealign.he.lwe.products import Planes, public_times_ternary, tiles
 from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
@@ -38,11 +38,11 @@ class SecretKey:
             pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64)))
             for first, count in tiles(parameters.dimension)
         )
-        self.public = Binding(parameters, session).seal(
+        self.public = binding(parameters, session).seal(
             kind, self._seed + mask_seed + zero, rows=parameters.dimension, columns=plan.width
         )
         #: Binds ciphertexts under this key.
-        self.binding = Binding(parameters, session, key_name(self.public))
+        self.binding = binding(parameters, session, key_name(self.public))
 
     def __repr__(self) -> str:
         return f"<SecretKey of {self._parameters.name}>"
@@ -81,7 +81,7 @@ class PublicKey:
     def __init__(self, plan: Plan, kind: Kind, session: bytes, data: bytes) -> None:
         parameters = plan.parameters
         n, width = parameters.dimension, plan.width
-        body = Binding(parameters, session).open(
+        body = binding(parameters, session).open(
             kind, data, 2 * _SEED_BYTES + n * width * RESIDUE_BYTES, rows=n, columns=width
         )
         self._parameters = parameters
@@ -91,7 +91,7 @@ class PublicKey:
         self._mask = PublicMatrix.derive("mask", session, mask_seed, n)
         zeros = np.frombuffer(body[2 * _SEED_BYTES :], dtype=np.uint8).reshape(n, width * RESIDUE_BYTES)
         self._zeros = unpack(zeros, width, parameters.log_q)
-        self.binding = Binding(parameters, session, key_name(data))
+        self.binding = binding(parameters, session, key_name(data))
 
     def matrix(self, purpose: str) -> PublicMatrix:
         """Return the public matrix of a purpose under the client's seed."""
@@ -102,6 +102,11 @@ class PublicKey:
         words, halves = self._zeros
         stop = first + count
         return [planes(self._mask.rows(first, count), self._mask.columns), (words[first:stop], halves[first:stop])]
+
+
+def binding(parameters: LweParameters, session: bytes, key: bytes = b"") -> Binding:
+    """Return what binds the blobs of the suite to a session and a key."""
+    return Binding(b"SLWE", parameters.digest, session, key)
 
 
 def key_name(public: bytes) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from securealign.errors import ErrorCode, SuiteError
-from securealign.he.lwe.estimator import SecurityEstimate, estimate, standard_log_q_limit
+from securealign.he.estimator import SecurityEstimate, estimate, standard_log_q_limit
 
 #: Bytes of one residue on the wire: a 64-bit and a 16-bit word.
 RESIDUE_BYTES = 10

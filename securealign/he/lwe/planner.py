@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, SuiteError
-from securealign.he.lwe.blobs import HEADER_BYTES
+from securealign.he.blobs import HEADER_BYTES
 from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES, SIGMA, STATISTICAL_BITS, LweParameters
 
 #: Norm to which the rows of U are scaled; balances the rounding of U against the flood, which grows with it.

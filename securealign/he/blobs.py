@@ -1,4 +1,4 @@
-"""The header that binds every byte string of the suite to its parameters, session, key and place.
+"""The header that binds every byte string of a suite to its parameters, session, key and place.
 
 A receiver knows the header it expects and compares all of it, and the exact length, before it touches the body.
 """
@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from securealign.errors import CiphertextError
-from securealign.he.lwe.parameters import LweParameters
 
 _LAYOUT = struct.Struct("<4sBB2x16s16s16sQII")
 HEADER_BYTES = _LAYOUT.size
-_MAGIC = b"SLWE"
 _FORMAT = 1
 #: Part of a digest kept in a header.
 _TAG_BYTES = 16
@@ -36,7 +34,10 @@ class Kind(IntEnum):
 class Binding:
     """What all blobs under one key have in common; the key's own blob carries an empty `key`."""
 
-    parameters: LweParameters
+    #: Four bytes that name the family of suites.
+    magic: bytes
+    #: Digest of all parameters.
+    parameters: bytes
     session: bytes
     key: bytes = b""
 
@@ -53,7 +54,5 @@ class Binding:
         return memoryview(data)[HEADER_BYTES:]
 
     def _header(self, kind: Kind, index: int, rows: int, columns: int) -> bytes:
-        tag = self.parameters.digest[:_TAG_BYTES]
-        return _LAYOUT.pack(
-            _MAGIC, _FORMAT, kind, tag, self.session[:_TAG_BYTES], self.key[:_TAG_BYTES], index, rows, columns
-        )
+        tags = (tag[:_TAG_BYTES] for tag in (self.parameters, self.session, self.key))
+        return _LAYOUT.pack(self.magic, _FORMAT, kind, *tags, index, rows, columns)
