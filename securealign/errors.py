@@ -95,6 +95,11 @@ class ErrorCode(Enum):
     ASSET_UNAVAILABLE = (33, "A model or data set could not be fetched.", ExitCode.UNAVAILABLE)
 
     NOT_SERVED = (34, "The provider does not serve this phase.", ExitCode.NETWORK)
+    RANK_BUDGET_EXHAUSTED = (
+        35,
+        "Policy lets a peer see only part of what these public texts show; agree on more or on new texts.",
+        ExitCode.REFUSED,
+    )
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
         self.number = number

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from parties.provider.config import ProviderSettings, PublicSection
 from securealign.alignment.head import LinearHead
@@ -18,7 +20,7 @@ from securealign.errors import ConfigurationError, ErrorCode
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
-from securealign.keys.certificates import Role, load_bundle
+from securealign.keys.certificates import Bundle, Role, load_bundle
 from securealign.matrices import Rows
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached, load_paired
@@ -26,6 +28,7 @@ from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.party import Observer
 from securealign.protocol.policy import Policy
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training.rank import RankLedger
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
     TRAINING_METHOD,
@@ -55,6 +58,8 @@ class Provider:
         self._settings = settings
         self._suites: list[Suite] = [get_suite(name) for name in settings.policy.suites]
         self._entropy = SystemEntropy()
+        # Sessions run in threads of their own.
+        self._ledger = RankLedger(lock=threading.Lock())
         self._public = self._load_public(settings.public, report) if settings.public else None
         self._head = LinearHead.from_pretrained(settings.path(settings.head.folder)) if settings.head else None
         self._check_dimensions()
@@ -62,10 +67,11 @@ class Provider:
     def serve(self) -> None:
         """Serve until the process is told to stop."""
         server = self._settings.server
+        bundle = load_bundle(self._settings.path(server.certificates), Role.PROVIDER)
         running = ProviderServer(
             server.address,
-            load_bundle(self._settings.path(server.certificates), Role.PROVIDER),
-            self._makers(),
+            bundle,
+            self._makers(_collaboration(bundle)),
             settings=ServerSettings(
                 max_sessions=server.max_sessions,
                 session_seconds=server.session_seconds,
@@ -118,13 +124,14 @@ class Provider:
         section = self._settings.policy
         return Policy(
             min_rows_per_dimension=section.min_rows_per_dimension,
+            max_rank_fraction=section.max_rank_fraction,
             max_queries=section.max_queries,
             publish_class_names=section.publish_class_names,
             require_function_private=section.require_function_private,
             allow_unencrypted=peer.loopback,
         )
 
-    def _makers(self) -> dict[str, MakeParty]:
+    def _makers(self, client: str) -> dict[str, MakeParty]:
         makers: dict[str, MakeParty] = {}
         public, head = self._public, self._head
         if public is not None:
@@ -137,6 +144,7 @@ class Provider:
                     public.digest,
                     self._entropy,
                     policy=self._policy(peer),
+                    account=self._ledger.account(client, public.digest),
                     observer=observer,
                 )
 
@@ -155,6 +163,14 @@ class Provider:
 
             makers[INFERENCE_METHOD] = make_inference
         return makers
+
+
+def _collaboration(bundle: Bundle) -> str:
+    """Return whom TLS lets in as client: an authority serves one collaboration, so its clients share one account.
+
+    An address names nobody, and a certificate that is renewed would begin anew.
+    """
+    return x509.load_pem_x509_certificate(bundle.authority).fingerprint(hashes.SHA256()).hex()
 
 
 def _report(session: SessionReport) -> None:

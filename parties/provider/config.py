@@ -46,6 +46,7 @@ class PolicySection(Section):
 
     suites: tuple[str, ...] = ("lwe",)
     min_rows_per_dimension: float = Field(default=1.0, ge=1)
+    max_rank_fraction: float = Field(default=0.5, gt=0, le=1)
     max_queries: int = Field(default=100_000, gt=0)
     publish_class_names: bool = True
     require_function_private: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, RemoteProtocolError
@@ -12,9 +13,13 @@ from securealign.limits import Limits
 class Policy:
     """A provider's rules for one session."""
 
-    #: Public rows for each dimension of the client's encoder. At N <= d_B the cross-covariance would reveal Z_A
-    #: exactly, so that much is refused whatever the ratio.
+    #: Public rows for each dimension of the client's encoder. At N <= d_B + 1, the columns of a session, the
+    #: cross-covariance would reveal Z_A exactly, so that much is refused whatever the ratio.
     min_rows_per_dimension: float = 1.0
+    #: Columns that all sessions of one peer may have over one public data set, as a fraction of N; the sum stays below
+    #: it. At 1 the peer could solve for Z_A but for one dimension. One half leaves at least as much unseen as is shown,
+    #: and room to align again: six sessions at N = 10,000 and d_B = 768.
+    max_rank_fraction: float = 0.5
     #: Queries answered in one session; d_A + 1 answers determine the head.
     max_queries: int = 100_000
     #: Whether clients learn the names of the classes.
@@ -31,9 +36,14 @@ class Policy:
                 f"{rows} rows of dimension {dimension} exceed {limits.max_rows} of {limits.max_dimension}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-        if rows <= dimension or rows < self.min_rows_per_dimension * dimension:
+        # The constant column counts: d_B + 1 independent columns of d_B + 1 rows can be solved for Z_A.
+        if rows <= dimension + 1 or rows < self.min_rows_per_dimension * dimension:
             raise RemoteProtocolError(
-                f"{rows} public rows are too few for dimension {dimension}; "
-                f"policy asks for more than {max(1.0, self.min_rows_per_dimension):g} per dimension.",
+                f"{rows} public rows are too few for dimension {dimension}; policy asks for more than "
+                f"{dimension + 1} and at least {self.min_rows_per_dimension:g} per dimension.",
                 code=ErrorCode.TOO_FEW_ROWS,
             )
+
+    def max_columns(self, rows: int) -> int:
+        """Return how many columns all sessions of a peer may have together over `rows` public rows."""
+        return math.ceil(self.max_rank_fraction * rows) - 1

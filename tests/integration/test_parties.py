@@ -119,6 +119,21 @@ def test_align_and_classify_between_two_processes(site):
     assert answered["stats"]["bytes_down"] > 0
 
 
+def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
+    # 17 columns a session of 120 rows: three stay below a half.
+    with provider(site) as (process, port):
+        for _ in range(3):
+            aligned = client(site, port, "align", "--quiet")
+            assert aligned.returncode == 0, aligned.stderr
+            assert json.loads(process.stdout.readline())["event"] == "session done"
+        refused = client(site, port, "align", "--json")
+        logged = json.loads(process.stdout.readline())
+    assert refused.returncode == ExitCode.REFUSED
+    assert json.loads(refused.stdout)["error"] == "RANK_BUDGET_EXHAUSTED"
+    assert (logged["event"], logged["code"]) == ("session refused", "RANK_BUDGET_EXHAUSTED")
+    assert "granted 51 before; max_rank_fraction allows 59" in logged["reason"]
+
+
 def test_classify_writes_one_label_and_score_a_line(site):
     AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
     with provider(site) as (_, port):

@@ -190,8 +190,8 @@ def test_another_number_of_public_rows_is_another_data_set(provider_rows):
 
 @pytest.mark.parametrize(
     ("rows", "client_dim", "ratio"),
-    [(4, 4, 1.0), (3, 4, 1.0), (4, 4, 0.0), (12, 4, 3.1)],
-    ids=["N = d_B", "N < d_B", "N = d_B under a lax policy", "below the policy's ratio"],
+    [(5, 4, 1.0), (3, 4, 1.0), (5, 4, 0.0), (12, 4, 3.1)],
+    ids=["N = d_B + 1", "N < d_B", "N = d_B + 1 under a lax policy", "below the policy's ratio"],
 )
 def test_too_few_public_rows_are_refused(rows, client_dim, ratio):
     policy = Policy(allow_unencrypted=True, min_rows_per_dimension=ratio)
@@ -199,7 +199,7 @@ def test_too_few_public_rows_are_refused(rows, client_dim, ratio):
     pair.assert_aborted(ErrorCode.TOO_FEW_ROWS, by="provider")
 
 
-@pytest.mark.parametrize(("rows", "ratio"), [(5, 1.0), (12, 3.0)])
+@pytest.mark.parametrize(("rows", "ratio"), [(6, 1.0), (12, 3.0)])
 def test_just_enough_public_rows_are_served(rows, ratio):
     policy = Policy(allow_unencrypted=True, min_rows_per_dimension=ratio)
     TrainingCase(rows=rows, policy=policy).finished().assert_done()

@@ -45,6 +45,8 @@ NUMBERS = {
     "SUITE_UNAVAILABLE": 31,
     "DEPENDENCY_MISSING": 32,
     "ASSET_UNAVAILABLE": 33,
+    "NOT_SERVED": 34,
+    "RANK_BUDGET_EXHAUSTED": 35,
 }
 EACH_CODE = pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SecurealignError)]

@@ -25,10 +25,14 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.provider import ProviderParty
 from securealign.protocol.states import TRAINING_PROVIDER
 from securealign.protocol.streams import chunks
+from securealign.protocol.training.rank import RankAccount
 
 
 class TrainingProvider(ProviderParty):
-    """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only."""
+    """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only.
+
+    `account` bounds what the peer's sessions show together; without it each session stands alone.
+    """
 
     table = TRAINING_PROVIDER
     name = "training"
@@ -43,15 +47,22 @@ class TrainingProvider(ProviderParty):
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        account: RankAccount | None = None,
         observer: Observer | None = None,
     ) -> None:
         super().__init__(codec, suites, entropy, policy=policy, limits=limits, observer=observer)
         self._rows = rows
         self._digest = dataset_digest
+        self._account = account
+        #: Columns charged to the account for which nothing has been computed yet.
+        self._charged = 0
         self._evaluator: CovarianceEvaluator | None = None
         self._rows_received = 0
 
     def _release(self) -> None:
+        if self._account is not None and self._charged:
+            self._account.refund(self._charged)
+            self._charged = 0
         if self._evaluator is not None:
             self._evaluator.close()
 
@@ -79,10 +90,16 @@ class TrainingProvider(ProviderParty):
         self._policy.check_training(message.rows, message.dimension, self._limits)
         shape = CovarianceShape(rows=rows, provider_dim=dimension, client_dim=message.dimension + 1)
         self._expect_key(suite.covariance_sizes(shape).key)
+        self._charge(shape)
         self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
         return TrainingAccept(
             accept=accept, dimension=dimension, dataset_digest=self._digest, window=self._limits.upload_window
         )
+
+    def _charge(self, shape: CovarianceShape) -> None:
+        if self._account is not None:
+            self._account.charge(shape.client_dim, self._policy.max_columns(shape.rows))
+            self._charged = shape.client_dim
 
     def _on_rows(self, message: RowBatch) -> UploadAck:
         intake = set_up(self._intake)
@@ -103,6 +120,8 @@ class TrainingProvider(ProviderParty):
                 f"The client finishes after {self._rows_received} of {self._rows.shape[0]} rows.",
                 code=ErrorCode.SEQUENCE_BROKEN,
             )
+        # From here on the peer may see the product, however the session ends.
+        self._charged = 0
         evaluator = set_up(self._evaluator)
         result = evaluator.finish()
         evaluator.close()

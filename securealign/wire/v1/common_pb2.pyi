@@ -57,6 +57,7 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_CANCELLED: _ErrorCode.ValueType  # 25
     ERROR_CODE_PLAN_INFEASIBLE: _ErrorCode.ValueType  # 30
     ERROR_CODE_SUITE_UNAVAILABLE: _ErrorCode.ValueType  # 31
+    ERROR_CODE_RANK_BUDGET_EXHAUSTED: _ErrorCode.ValueType  # 35
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a session ended. The public sentence of each is in securealign/errors.py."""
@@ -87,6 +88,7 @@ ERROR_CODE_SERVER_BUSY: ErrorCode.ValueType  # 24
 ERROR_CODE_CANCELLED: ErrorCode.ValueType  # 25
 ERROR_CODE_PLAN_INFEASIBLE: ErrorCode.ValueType  # 30
 ERROR_CODE_SUITE_UNAVAILABLE: ErrorCode.ValueType  # 31
+ERROR_CODE_RANK_BUDGET_EXHAUSTED: ErrorCode.ValueType  # 35
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
