@@ -1,58 +1,94 @@
-"""Encrypted queries one at a time: compute of both parties, and the round trip over gRPC on loopback."""
+"""Encrypted queries one at a time: compute of both parties, bytes, and the round trip over gRPC on loopback."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from securealign.api import classify_in_process
-from securealign.bench.figures import Spread, seconds
+from securealign.bench.environment import Environment, environment
+from securealign.bench.inference_figures import InferenceFigures, InferenceRun, inference_figures, inference_rows
 from securealign.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.bench.processes import inference_server
-from securealign.he.entropy import SystemEntropy
+from securealign.bench.interleave import affordable, interleave
+from securealign.bench.round_trips import Server, serving
+from securealign.bench.rows import Row
+from securealign.bench.selection import CLEAR
+from securealign.bench.separate import inference_memory
+from securealign.bench.spread import Spread, seconds
 from securealign.he.registry import get_suite
-from securealign.keys.certificates import Role, load_bundle
 from securealign.matrices import FloatMatrix
-from securealign.protocol.inference.client import InferenceClient
-from securealign.transport.grpc_client import GrpcLink
-from securealign.transport.grpc_server import INFERENCE_METHOD
-from securealign.transport.meter import Meter, RunStats
-from securealign.transport.sessions import InferenceSession
-from securealign.wire import InferenceCodec
-
-
-@dataclass(frozen=True)
-class InferenceFigures:
-    """What one suite costs for each query; milliseconds are compute unless they are round trips."""
-
-    suite: str
-    online_client_ms: float
-    online_provider_ms: float
-    offline_client_ms: float
-    offline_provider_ms: float
-    #: From a query in clear to its logits in clear, over gRPC on loopback to another process.
-    round_trip_ms: Spread
-    round_trip_ms_p95: float
-    key_bytes: int
-    online_bytes: float
-    offline_bytes: float
-    #: Largest error of a logit, relative to the largest logit.
-    logit_error: float
-    label_agreement: float
+from securealign.transport.meter import PhaseStats
 
 
 @dataclass(frozen=True)
 class InferenceReport:
-    """One run of the benchmark."""
+    """One comparison."""
 
     features: int
     classes: int
     queries: int
     pool_slots: int
+    budget_seconds: float
     clear_ms: float
     suites: list[InferenceFigures]
+    environment: Environment
+    figures: list[Row]
+    #: Every run that counts, by suite and repetition.
+    measurements: dict[str, dict[int, InferenceRun]]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The same head and queries for all suites."""
+
+    weight: FloatMatrix
+    bias: FloatMatrix
+    queries: FloatMatrix
+    pool_slots: int
+    clear: FloatMatrix = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clear", self.queries @ self.weight + self.bias)
+
+    def block(self, repetition: int, most: int) -> slice:
+        """Return at most `most` queries of a pool of their own; one for the warm-up."""
+        first = max(0, repetition - 1) * self.pool_slots
+        return slice(first, first + (most if repetition else 1))
+
+
+class _Contender:
+    """The runs of one suite; the warm-up finds how many queries a block may have."""
+
+    def __init__(self, problem: _Problem, server: Server, budget_seconds: float) -> None:
+        self._problem = problem
+        self._server = server
+        self._budget_seconds = budget_seconds
+        #: Queries of a run that fit in the budget.
+        self.block = 1
+
+    def __call__(self, repetition: int) -> InferenceRun:
+        """Measure one block: in process for compute and bytes, then over gRPC for round trips."""
+        problem, suite = self._problem, self._server.suite
+        block = problem.block(repetition, self.block)
+        queries, clear = problem.queries[block], problem.clear[block]
+        done = classify_in_process(
+            problem.weight, problem.bias, queries, suite=suite, pool_slots=problem.pool_slots, batch=1
+        )
+        run = InferenceRun(
+            queries=len(queries),
+            pool_slots=problem.pool_slots,
+            phases=dict(done.stats.phases),
+            round_trips_ms=self._server.round_trips(queries, problem.pool_slots),
+            logit_error=float(np.abs(done.logits - clear).max() / np.abs(problem.clear).max()),
+            label_agreement=float(np.mean(done.labels == clear.argmax(axis=1))),
+        )
+        if repetition == 0:
+            seconds_each = (run.compute("online") + run.round_trips_ms[0]) / 1000
+            self.block = affordable(self._budget_seconds, seconds_each, problem.pool_slots)
+        return run
 
 
 def bench_inference(
@@ -62,64 +98,53 @@ def bench_inference(
     classes: int,
     queries: int,
     pool_slots: int,
+    memory: bool = True,
+    budget_seconds: float = 60.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> InferenceReport:
-    """Measure suites on the same queries, in process for compute and over gRPC for round trips."""
+    """Measure suites and the head in clear in turn, a block of at most `pool_slots` queries each time.
+
+    A suite whose single query to warm up takes longer than the budget is measured by that query alone; blocks of the
+    others are cut to what fits in the budget.
+    """
     for suite in suites:  # before minutes of measuring are lost to a name that is wrong
         get_suite(suite)
-    weight, bias = synthetic_head(features, classes)
     mapped, _ = synthetic_embeddings(queries, features, 1)
-    clear = mapped @ weight + bias
-    clear_ms = min(seconds(lambda: mapped[:1] @ weight + bias) for _ in range(100)) * 1000
-    figures = []
-    for position, suite in enumerate(suites):
-        run = classify_in_process(weight, bias, mapped, suite=suite, pool_slots=pool_slots, batch=1)
-        trips = _round_trips(suite, mapped, classes, pool_slots)
-        figures.append(_figures(suite, run.logits, run.stats, clear, trips))
-        progress(position + 1, len(suites))
-    return InferenceReport(features, classes, queries, pool_slots, clear_ms, figures)
-
-
-def _round_trips(suite: str, mapped: FloatMatrix, classes: int, pool_slots: int) -> list[float]:
-    """Return the milliseconds of every query, one at a time; pools are prepared between them."""
-    trips = []
-    with inference_server(suite, mapped.shape[1], classes) as (address, folder):
-        meter = Meter(counted="client")
-        client = InferenceClient(
-            InferenceCodec(),
-            [get_suite(suite)],
-            mapped.shape[1],
-            SystemEntropy(),
-            slots=pool_slots,
-            allow_unencrypted=True,
-            observer=meter.observer("client"),
+    problem = _Problem(*synthetic_head(features, classes), mapped, pool_slots)
+    everything: dict[str, Callable[[int], InferenceRun]] = {CLEAR: lambda _: _clear(problem)}
+    with ExitStack() as servers:
+        contenders = {
+            suite: _Contender(problem, servers.enter_context(serving(suite, features, classes)), budget_seconds)
+            for suite in suites
+        }
+        runs = interleave(
+            everything | contenders,
+            repetitions=-(-queries // pool_slots),
+            budget_seconds=budget_seconds,
+            progress=progress,
         )
-        bundle = load_bundle(folder / "client", Role.CLIENT)
-        with GrpcLink(address, bundle, INFERENCE_METHOD, client, meter, deadline_seconds=600) as link:
-            session = InferenceSession(link, client, meter)
-            for index in range(len(mapped)):
-                session.await_slots()
-                trips.append(seconds(lambda row=index: session.logits(mapped[row : row + 1])) * 1000)  # type: ignore[misc]
-            session.close()
-    return trips
-
-
-def _figures(
-    suite: str, logits: FloatMatrix, stats: RunStats, clear: FloatMatrix, trips: list[float]
-) -> InferenceFigures:
-    online, offline = stats.phases["online"], stats.phases["offline"]
-    count = len(clear)
-    return InferenceFigures(
-        suite=suite,
-        online_client_ms=online.client_seconds * 1000 / count,
-        online_provider_ms=online.provider_seconds * 1000 / count,
-        offline_client_ms=offline.client_seconds * 1000 / count,
-        offline_provider_ms=offline.provider_seconds * 1000 / count,
-        round_trip_ms=Spread.of(trips),
-        round_trip_ms_p95=float(np.quantile(trips, 0.95)),
-        key_bytes=stats.phases["keys"].bytes_up,
-        online_bytes=(online.bytes_up + online.bytes_down) / count,
-        offline_bytes=(offline.bytes_up + offline.bytes_down) / count,
-        logit_error=float(np.abs(logits - clear).max() / np.abs(clear).max()),
-        label_agreement=float(np.mean(logits.argmax(axis=1) == clear.argmax(axis=1))),
+    peaks = {
+        suite: inference_memory(suite, mapped[: contender.block], classes, pool_slots) if memory else None
+        for suite, contender in contenders.items()
+    }
+    return InferenceReport(
+        features=features,
+        classes=classes,
+        queries=queries,
+        pool_slots=pool_slots,
+        budget_seconds=budget_seconds,
+        clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
+        suites=[inference_figures(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],
+        environment=environment(),
+        figures=inference_rows(runs, peaks),
+        measurements=runs,
     )
+
+
+def _clear(problem: _Problem) -> InferenceRun:
+    """Measure one query, and count it and its logits as float32."""
+    query = problem.queries[:1]
+    best = min(seconds(lambda: query @ problem.weight + problem.bias) for _ in range(100))
+    features, classes = problem.weight.shape
+    online = PhaseStats(bytes_up=features * 4, bytes_down=classes * 4, provider_seconds=best)
+    return InferenceRun(1, problem.pool_slots, {"online": online}, [], 0.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from securealign.alignment.head import LinearHead
 from securealign.matrices import FloatMatrix
 
 _FACTORS = 64
@@ -26,3 +27,8 @@ def synthetic_head(features: int, classes: int, *, seed: int = 1) -> tuple[Float
     """Return weight (features, classes) and bias (classes,)."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((features, classes)), rng.standard_normal(classes)
+
+
+def synthetic_linear_head(features: int, classes: int) -> LinearHead:
+    """Return the same weight and bias as a head whose classes are numbered."""
+    return LinearHead(*synthetic_head(features, classes), tuple(str(index) for index in range(classes)))

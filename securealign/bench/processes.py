@@ -1,132 +1,106 @@
-"""Each party in a process of its own, so that its memory can be measured and no interpreter lock is shared."""
+"""Work in a process of its own: its answers, and a clear error when it fails or dies."""
 
 from __future__ import annotations
 
 import multiprocessing
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, NamedTuple
 
-import numpy as np
+from securealign.errors import ErrorCode, PeerAborted, SecurealignError, SuiteError, TransportError
 
-from securealign.alignment.head import LinearHead
-from securealign.alignment.secure import ClientProblem
-from securealign.api import UNNAMED_DATASET
-from securealign.bench.figures import peak_memory
-from securealign.bench.inputs import synthetic_head
-from securealign.he.entropy import SystemEntropy
-from securealign.he.registry import get_suite
-from securealign.keys.certificates import Role, create_certificates, load_bundle
-from securealign.matrices import FloatMatrix, Rows
-from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer, Party
-from securealign.protocol.policy import Policy
-from securealign.protocol.states import State
-from securealign.protocol.training.client import TrainingClient
-from securealign.protocol.training.provider import TrainingProvider
-from securealign.transport.grpc_server import INFERENCE_METHOD, Peer, ProviderServer
-from securealign.wire import InferenceCodec, TrainingCodec
+#: How long a process whose connection broke may take to be gone.
+_DYING_SECONDS = 2.0
+
+#: Work gets its arguments and the end of a pipe for its answers.
+Work = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class PeakMemory:
-    """Largest resident size of both parties' processes in bytes, interpreter and libraries included."""
+class _Failure(NamedTuple):
+    """An error on its way to the parent: exceptions with keyword arguments cannot be pickled."""
 
-    client: int
-    provider: int
+    kind: type[SecurealignError]
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
 
-
-def training_memory(suite: str, z_a: FloatMatrix, z_b: FloatMatrix) -> PeakMemory:
-    """Train once with the parties in two processes that read memory-mapped float32 embeddings."""
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder) / "z_a.npy", Path(folder) / "z_b.npy"
-        for file, matrix in zip(files, (z_a, z_b), strict=True):
-            np.save(file, matrix.astype(np.float32))
-        client_end, provider_end = context.Pipe()
-        client_peak, client_report = context.Pipe(duplex=False)
-        provider_peak, provider_report = context.Pipe(duplex=False)
-        processes = [
-            context.Process(target=_train_client, args=(suite, files[1], client_end, client_report)),
-            context.Process(target=_train_provider, args=(suite, files[0], provider_end, provider_report)),
-        ]
-        for process in processes:
-            process.start()
-        # Only the children may hold these ends: a reader sees the end of a pipe when its last writer is gone.
-        for end in (client_end, provider_end, client_report, provider_report):
-            end.close()
-        peaks = PeakMemory(client_peak.recv(), provider_peak.recv())
-        for process in processes:
-            process.join()
-        return peaks
+    def error(self) -> SecurealignError:
+        error = self.kind.__new__(self.kind, *self.arguments)
+        error.__dict__.update(self.state)
+        return error
 
 
-def _train_client(suite: str, file: Path, link: Connection, report: Connection) -> None:
-    problem = ClientProblem(np.load(file, mmap_mode="r"), "auto")
-    suites = [get_suite(suite)]
-    client = TrainingClient(
-        TrainingCodec(), suites, problem.rows, UNNAMED_DATASET, SystemEntropy(), allow_unencrypted=True
-    )
-    _converse(client, link, client.start())
-    problem.solve(client.product())
-    report.send(peak_memory())
+class Worker:
+    """A new process that does `work(*arguments, answers)`; use as a context manager, which waits for its end."""
 
+    def __init__(self, name: str, work: Work, *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._name = name
+        self._channel, end = context.Pipe()
+        self._process = context.Process(target=_run, args=(work, arguments, end), name=name)
+        self._process.start()
+        # Only the child may hold this end: a reader sees the end of a pipe when its last writer is gone.
+        end.close()
 
-def _train_provider(suite: str, file: Path, link: Connection, report: Connection) -> None:
-    rows = Rows(np.load(file, mmap_mode="r"))
-    policy = Policy(allow_unencrypted=True)
-    provider = TrainingProvider(
-        TrainingCodec(), [get_suite(suite)], rows, UNNAMED_DATASET, SystemEntropy(), policy=policy
-    )
-    _converse(provider, link, [])
-    provider.require_success()
-    report.send(peak_memory())
-
-
-def _converse(party: Party, link: Connection, frames: list[bytes]) -> None:
-    """Exchange frames over a pipe until the session is over."""
-    while True:
-        for frame in frames:
-            link.send_bytes(frame)
-        if party.state in {State.DONE, State.ABORTED}:
-            return
-        frames = party.receive(link.recv_bytes())
-
-
-@contextmanager
-def inference_server(suite: str, features: int, classes: int) -> Iterator[tuple[str, Path]]:
-    """Serve a synthetic head over gRPC on loopback in another process; yields its address and the certificates."""
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "certificates"
-        create_certificates(folder, days=1)
-        parent, child = context.Pipe()
-        process = context.Process(target=_serve_head, args=(suite, features, classes, folder, child), daemon=True)
-        process.start()
-        child.close()
+    def answer(self) -> Any:  # noqa: ANN401 - whatever the work sends
+        """Return the next answer; raises the error of work that failed, `SuiteError` for a process that died."""
+        wait([self._channel, self._process.sentinel])
         try:
-            yield f"127.0.0.1:{parent.recv()}", folder
-        finally:
-            parent.close()
-            process.join()
+            answer = self._channel.recv() if self._channel.poll() else None
+        except (EOFError, ConnectionResetError):
+            answer = None
+        if answer is None:
+            self._process.join()
+            raise died(self._name, self._process.exitcode)
+        if isinstance(answer, _Failure):
+            raise answer.error()
+        return answer
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._channel.close()
+        if isinstance(error, TransportError):
+            self._process.join(_DYING_SECONDS)
+            if self._process.exitcode:
+                raise died(self._name, self._process.exitcode) from error
+        if kind is not None:
+            self._process.terminate()
+        self._process.join()
 
 
-def _serve_head(suite: str, features: int, classes: int, folder: Path, control: Connection) -> None:
-    weight, bias = synthetic_head(features, classes)
-    head = LinearHead(weight, bias, tuple(str(index) for index in range(classes)))
-    suites, policy = [get_suite(suite)], Policy(allow_unencrypted=True)
+def answers(*workers: Worker) -> list[Any]:
+    """Return one answer of each; of several errors, raises the one that led to the others."""
+    received = [_answer_or_error(worker) for worker in workers]
+    errors = [answer for answer in received if isinstance(answer, SecurealignError)]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, (PeerAborted, TransportError)))
+    return received
 
-    def make(_peer: Peer, observer: Observer) -> InferenceProvider:
-        return InferenceProvider(InferenceCodec(), suites, head, SystemEntropy(), policy=policy, observer=observer)
 
-    server = ProviderServer("127.0.0.1:0", load_bundle(folder / "provider", Role.PROVIDER), {INFERENCE_METHOD: make})
-    server.start()
-    control.send(server.port)
-    # The parent closes its end when it is done, or when it dies.
+def _answer_or_error(worker: Worker) -> Any:  # noqa: ANN401
     try:
-        control.recv()
-    except EOFError:
-        server.stop(0)
+        return worker.answer()
+    except SecurealignError as error:
+        return error
+
+
+def died(name: str, exit_code: int | None) -> SuiteError:
+    """Return the error for a process that ended before it had answered."""
+    how = f"with exit code {exit_code}"
+    if exit_code is not None and exit_code < 0:
+        how = f"by signal {signal.Signals(-exit_code).name}"
+    return SuiteError(
+        f"The process of the {name} ended {how} before its work was done.",
+        hint="Free memory or measure a smaller problem; what it printed may say more.",
+        code=ErrorCode.SUITE_UNAVAILABLE,
+    )
+
+
+def _run(work: Work, arguments: tuple[object, ...], channel: Connection) -> None:
+    try:
+        work(*arguments, channel)
+    except SecurealignError as error:
+        channel.send(_Failure(type(error), error.args, vars(error)))

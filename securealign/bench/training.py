@@ -1,4 +1,4 @@
-"""Secure training against the same product in clear."""
+"""Secure training: suites against each other and against the same product in clear."""
 
 from __future__ import annotations
 
@@ -8,12 +8,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from securealign.alignment.aligner import LinearAligner
-from securealign.api import AlignmentRun, align_in_process
-from securealign.bench.figures import Spread, seconds
+from securealign.api import align_in_process
+from securealign.bench.environment import Environment, environment
 from securealign.bench.inputs import synthetic_embeddings
-from securealign.bench.processes import PeakMemory, training_memory
+from securealign.bench.interleave import interleave
+from securealign.bench.memory import PeakMemory
+from securealign.bench.rows import RATIO, Comparison, Quantity, Row, memory_rows, quantity_rows, ratio_rows
+from securealign.bench.selection import CLEAR
+from securealign.bench.separate import training_memory
+from securealign.bench.spread import Spread, ratio, seconds
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
+from securealign.transport.meter import PhaseStats, RunStats
+
+PHASE = "training"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run of a suite, or of the product in clear."""
+
+    phases: dict[str, PhaseStats]
+    #: Relative Frobenius error of the weight against the fit in clear.
+    weight_error: float
+
+    @property
+    def stats(self) -> RunStats:
+        """The sums over all phases."""
+        return RunStats(self.phases)
+
+    @property
+    def total_bytes(self) -> int:
+        """Payload bytes in both directions."""
+        return self.stats.bytes_up + self.stats.bytes_down
 
 
 @dataclass(frozen=True)
@@ -21,17 +48,17 @@ class TrainingFigures:
     """What one suite costs; seconds are compute, bytes are payloads."""
 
     suite: str
+    runs: int
     client_seconds: Spread
     provider_seconds: Spread
     total_seconds: Spread
-    #: Compute of both parties over that of Z_A^T Z_B in float64, paired within each repetition.
+    #: Compute of both parties over that of Z_A^T Z_B in float64, paired where repetitions are shared.
     times_clear: Spread
     key_bytes: int
     bytes_up: int
     bytes_down: int
     #: Upload, key included, over the embeddings in float32.
     upload_times_float32: float
-    #: Relative Frobenius error of the weight against the fit in clear.
     weight_error: float
     #: Seconds of both parties in each phase, of the last repetition.
     phase_seconds: dict[str, float]
@@ -40,14 +67,45 @@ class TrainingFigures:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """One run of the benchmark."""
+    """One comparison."""
 
     samples: int
     dim_a: int
     dim_b: int
     repetitions: int
+    budget_seconds: float
     clear_seconds: Spread
     suites: list[TrainingFigures]
+    environment: Environment
+    figures: list[Row]
+    #: Every run that counts, by suite and repetition.
+    measurements: dict[str, dict[int, TrainingRun]]
+
+
+def _bytes_of(phase: str) -> list[Quantity[TrainingRun]]:
+    def stats(run: TrainingRun) -> PhaseStats:
+        return run.phases.get(phase, PhaseStats())
+
+    return [
+        Quantity(f"{phase} to provider", "MB", lambda run: stats(run).bytes_up / 1e6),
+        Quantity(f"{phase} to client", "MB", lambda run: stats(run).bytes_down / 1e6),
+    ]
+
+
+QUANTITIES: Sequence[Quantity[TrainingRun]] = (
+    Quantity("client compute", "s", lambda run: run.stats.client_seconds),
+    Quantity("provider compute", "s", lambda run: run.stats.provider_seconds),
+    Quantity("compute of both", "s", lambda run: run.stats.total_seconds),
+    *_bytes_of("keys"),
+    *_bytes_of("upload"),
+    *_bytes_of("result"),
+    Quantity("all bytes", "MB", lambda run: run.total_bytes / 1e6),
+    Quantity("error of W", RATIO, lambda run: run.weight_error),
+)
+COMPARISONS: Sequence[Comparison[TrainingRun]] = (
+    Comparison("compute", "faster", lambda run: run.stats.total_seconds),
+    Comparison("bytes", "fewer bytes", lambda run: run.total_bytes),
+)
 
 
 def bench_training(
@@ -58,50 +116,78 @@ def bench_training(
     dim_b: int,
     repetitions: int,
     memory: bool,
+    budget_seconds: float = 60.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingReport:
-    """Measure suites and the clear product in turn, `repetitions` times, after one run of each to warm up."""
+    """Measure suites and the product in clear in turn, up to `repetitions` times, after one run of each to warm up.
+
+    A suite whose first run takes longer than the budget is measured by that run alone.
+    """
     for suite in suites:  # before minutes of measuring are lost to a name that is wrong
         get_suite(suite)
     z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
     reference = LinearAligner(ridge="auto").fit(z_b, z_a).map_.weight
-    clear: list[float] = []
-    runs: dict[str, list[AlignmentRun]] = {suite: [] for suite in suites}
-    ratios: dict[str, list[float]] = {suite: [] for suite in suites}
-    for repetition in range(repetitions + 1):
-        for position, suite in enumerate(suites):
-            base = _clear_seconds(z_a, z_b)
-            run = align_in_process(z_a, z_b, suite=suite, ridge="auto")
-            progress(repetition * len(suites) + position + 1, (repetitions + 1) * len(suites))
-            if repetition:
-                clear.append(base)
-                runs[suite].append(run)
-                ratios[suite].append(run.stats.total_seconds / base)
+
+    def contender(suite: str) -> Callable[[int], TrainingRun]:
+        return lambda _: _run(suite, z_a, z_b, reference)
+
+    contenders = {CLEAR: lambda _: _clear(z_a, z_b), **{suite: contender(suite) for suite in suites}}
+    runs = interleave(contenders, repetitions=repetitions, budget_seconds=budget_seconds, progress=progress)
     peaks = {suite: training_memory(suite, z_a, z_b) if memory else None for suite in suites}
-    figures = [
-        TrainingFigures(
-            suite=suite,
-            client_seconds=Spread.of([run.stats.client_seconds for run in done]),
-            provider_seconds=Spread.of([run.stats.provider_seconds for run in done]),
-            total_seconds=Spread.of([run.stats.total_seconds for run in done]),
-            times_clear=Spread.of(ratios[suite]),
-            key_bytes=done[-1].stats.phases["keys"].bytes_up,
-            bytes_up=done[-1].stats.bytes_up,
-            bytes_down=done[-1].stats.bytes_down,
-            upload_times_float32=done[-1].stats.bytes_up / (samples * dim_b * 4),
-            weight_error=_relative_error(done[-1].alignment.weight, reference),
-            phase_seconds={name: phase.total_seconds for name, phase in done[-1].stats.phases.items()},
-            peak_memory=peaks[suite],
-        )
-        for suite, done in runs.items()
-    ]
-    return TrainingReport(samples, dim_a, dim_b, repetitions, Spread.of(clear), figures)
+    return TrainingReport(
+        samples=samples,
+        dim_a=dim_a,
+        dim_b=dim_b,
+        repetitions=repetitions,
+        budget_seconds=budget_seconds,
+        clear_seconds=Spread.of(run.stats.total_seconds for run in runs[CLEAR].values()),
+        suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
+        environment=environment(),
+        figures=[
+            *quantity_rows(PHASE, runs, QUANTITIES),
+            *memory_rows(PHASE, peaks),
+            *ratio_rows(PHASE, runs, COMPARISONS),
+        ],
+        measurements=runs,
+    )
 
 
-def _clear_seconds(z_a: FloatMatrix, z_b: FloatMatrix) -> float:
-    """Return the faster of two products: the first may pay for waking the cores."""
-    return min(seconds(lambda: z_a.T @ z_b) for _ in range(2))
+def _run(suite: str, z_a: FloatMatrix, z_b: FloatMatrix, reference: FloatMatrix) -> TrainingRun:
+    done = align_in_process(z_a, z_b, suite=suite, ridge="auto")
+    error = np.linalg.norm(done.alignment.weight - reference) / np.linalg.norm(reference)
+    return TrainingRun(dict(done.stats.phases), float(error))
 
 
-def _relative_error(matrix: FloatMatrix, reference: FloatMatrix) -> float:
-    return float(np.linalg.norm(matrix - reference) / np.linalg.norm(reference))
+def _clear(z_a: FloatMatrix, z_b: FloatMatrix) -> TrainingRun:
+    """Measure the provider's product, and count embeddings and product as float32."""
+    # The faster of two: the first may pay for waking the cores.
+    product_seconds = min(seconds(lambda: z_a.T @ z_b) for _ in range(2))
+    upload = PhaseStats(bytes_up=z_b.size * 4, provider_seconds=product_seconds)
+    return TrainingRun({"upload": upload, "result": PhaseStats(bytes_down=z_a.shape[1] * z_b.shape[1] * 4)}, 0.0)
+
+
+def _figures(
+    suite: str,
+    runs: dict[int, TrainingRun],
+    clear: dict[int, TrainingRun],
+    float32_bytes: int,
+    peak_memory: PeakMemory | None,
+) -> TrainingFigures:
+    stats = [run.stats for run in runs.values()]
+    last = stats[-1]
+    totals, clear_totals = ({key: run.stats.total_seconds for key, run in done.items()} for done in (runs, clear))
+    return TrainingFigures(
+        suite=suite,
+        runs=len(runs),
+        client_seconds=Spread.of(run.client_seconds for run in stats),
+        provider_seconds=Spread.of(run.provider_seconds for run in stats),
+        total_seconds=Spread.of(totals.values()),
+        times_clear=ratio(totals, clear_totals),
+        key_bytes=last.phases["keys"].bytes_up,
+        bytes_up=last.bytes_up,
+        bytes_down=last.bytes_down,
+        upload_times_float32=last.bytes_up / float32_bytes,
+        weight_error=max(run.weight_error for run in runs.values()),
+        phase_seconds={name: phase.total_seconds for name, phase in last.phases.items()},
+        peak_memory=peak_memory,
+    )

@@ -1,29 +1,34 @@
-"""securealign bench: measure suites."""
+"""securealign bench: compare suites."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.bench.figures import Spread
+from securealign.bench.drawing import draw, require_drawable
 from securealign.bench.inference import InferenceReport, bench_inference
+from securealign.bench.rows import COUNT, RATIO, Row, as_csv
+from securealign.bench.selection import selected
+from securealign.bench.spread import Spread, shown
 from securealign.bench.training import TrainingReport, bench_training
-from securealign.cli.options import AsJson, Classes, DimA, DimB, Samples
+from securealign.cli.options import AsJson, Budget, Classes, CsvFile, DimA, DimB, FigureFile, Memory, Samples, Suites
 from securealign.commands import failures, progress
+from securealign.files import write_atomically
 from securealign.he.registry import DEFAULT_SUITE
 
-app = typer.Typer(no_args_is_help=True, help="Measure suites against the same computation in clear, in one run.")
+app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and with the computation in clear.")
 
 _UNUSED = "Has no effect here: one set of flags fits both phases."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
-
-Suites = Annotated[str, typer.Option(help="Suites to measure, separated by commas.")]
 
 
 @app.command()
@@ -32,26 +37,31 @@ def training(
     samples: Samples = 10_000,
     dim_a: DimA = 768,
     dim_b: DimB = 768,
-    repetitions: Annotated[int, typer.Option(min=1, help="Measured runs of each suite.")] = 3,
-    memory: Annotated[bool, typer.Option(help="Also measure peak memory, each party in its own process.")] = True,
+    repetitions: Annotated[int, typer.Option(min=1, help="Measured runs of each suite, at most.")] = 3,
+    budget: Budget = 60.0,
+    memory: Memory = True,
     _classes: UnusedClasses = 0,
+    csv: CsvFile = None,
+    figure: FigureFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
-    with failures(as_json=as_json), progress(enabled=True) as bar:
-        report = bench_training(
-            [name.strip() for name in suites.split(",")],
-            samples=samples,
-            dim_a=dim_a,
-            dim_b=dim_b,
-            repetitions=repetitions,
-            memory=memory,
-            progress=bar("training"),
-        )
-    if as_json:
-        typer.echo(json.dumps(asdict(report)))
-    else:
-        _print_training(report)
+    with failures(as_json=as_json):
+        names = selected(suites)
+        _check_files(csv, figure)
+        with progress(enabled=True) as bar:
+            report = bench_training(
+                names,
+                samples=samples,
+                dim_a=dim_a,
+                dim_b=dim_b,
+                repetitions=repetitions,
+                budget_seconds=budget,
+                memory=memory,
+                progress=bar("training"),
+            )
+        _write_files(report.figures, _training_title(report), csv, figure)
+        _show(report, _training_title(report), as_json=as_json)
 
 
 @app.command()
@@ -61,82 +71,93 @@ def inference(
     classes: Classes = 20,
     queries: Annotated[int, typer.Option("--queries", "--samples", min=1, help="Queries, sent one at a time.")] = 256,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
+    budget: Budget = 60.0,
+    memory: Memory = True,
     _dim_b: UnusedDimB = 0,
+    csv: CsvFile = None,
+    figure: FigureFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
-    with failures(as_json=as_json), progress(enabled=True) as bar:
-        report = bench_inference(
-            [name.strip() for name in suites.split(",")],
-            features=dim_a,
-            classes=classes,
-            queries=queries,
-            pool_slots=pool_slots,
-            progress=bar("inference"),
-        )
+    with failures(as_json=as_json):
+        names = selected(suites)
+        _check_files(csv, figure)
+        with progress(enabled=True) as bar:
+            report = bench_inference(
+                names,
+                features=dim_a,
+                classes=classes,
+                queries=queries,
+                pool_slots=pool_slots,
+                budget_seconds=budget,
+                memory=memory,
+                progress=bar("inference"),
+            )
+        _write_files(report.figures, _inference_title(report), csv, figure)
+        _show(report, _inference_title(report), as_json=as_json)
+
+
+def _check_files(csv: Path | None, figure: Path | None) -> None:
+    """Raise now what would lose the measurements later."""
+    if figure is not None:
+        require_drawable(figure)
+    for file in (csv, figure):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
+
+
+def _write_files(rows: Sequence[Row], title: str, csv: Path | None, figure: Path | None) -> None:
+    if csv is not None:
+        write_atomically(csv, as_csv(rows))
+    if figure is not None:
+        write_atomically(figure, draw(rows, title, figure))
+
+
+def _show(report: TrainingReport | InferenceReport, title: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(report)))
-    else:
-        _print_inference(report)
+        return
+    console, facts = Console(), report.environment
+    console.print(_table(title, report.figures, {name: len(done) for name, done in report.measurements.items()}))
+    console.print(
+        f"medians (extremes); {facts.cpus} CPUs, Python {facts.python}, numpy {facts.numpy}, {facts.blas}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
-def _spread(value: Spread, digits: int = 2) -> str:
-    return f"{value.median:.{digits}f} ({value.minimum:.{digits}f}-{value.maximum:.{digits}f})"
+def _training_title(report: TrainingReport) -> str:
+    return f"Training: {report.samples:,} rows, {report.dim_b} to {report.dim_a} dimensions"
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """Return a table with one column for each suite, so that it stays narrow."""
+def _inference_title(report: InferenceReport) -> str:
+    return (
+        f"Inference: {report.features} dimensions, {report.classes} classes, pools of {report.pool_slots}; "
+        "figures for each query"
+    )
+
+
+def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
+    """Return a table with one column for each suite, so that it stays narrow, without figures that are 0 for all."""
+    suites = list(runs)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
-    for column in columns:
-        table.add_column(column, justify="right")
+    table.add_column("", no_wrap=True)
+    for suite in suites:
+        table.add_column(suite, justify="right", overflow="fold")
+    cells: dict[str, dict[str, Spread]] = {}
     for row in rows:
-        table.add_row(*row)
+        label = row.figure if row.unit in {COUNT, RATIO} else f"{row.figure}, {row.unit}"
+        cells.setdefault(label, {})[row.suite] = row.value
+    table.add_row("runs", *(str(runs[suite]) for suite in suites))
+    for label, values in cells.items():
+        if any(value.maximum for value in values.values()):
+            table.add_row(label, *(_cell(values.get(suite)) for suite in suites))
     return table
 
 
-def _print_training(report: TrainingReport) -> None:
-    figures = report.suites
-    rows = [
-        ["client, s", *(_spread(item.client_seconds) for item in figures)],
-        ["provider, s", *(_spread(item.provider_seconds) for item in figures)],
-        ["both, s", *(_spread(item.total_seconds) for item in figures)],
-        ["both / clear product", *(_spread(item.times_clear, 1) for item in figures)],
-        ["key, MB", *(f"{item.key_bytes / 1e6:.1f}" for item in figures)],
-        ["upload with key, MB", *(f"{item.bytes_up / 1e6:.1f}" for item in figures)],
-        ["upload / float32", *(f"{item.upload_times_float32:.2f}" for item in figures)],
-        ["download, MB", *(f"{item.bytes_down / 1e6:.1f}" for item in figures)],
-        ["error of W", *(f"{item.weight_error:.1e}" for item in figures)],
-    ]
-    if all(item.peak_memory for item in figures):
-        for side in ("client", "provider"):
-            cells = (f"{getattr(item.peak_memory, side) / 2**20:.0f}" for item in figures)
-            rows.append([f"peak memory of {side}, MiB", *cells])
-    title = f"{report.samples} rows, {report.dim_b} -> {report.dim_a} dimensions, {report.repetitions} repetitions"
-    console = Console()
-    console.print(_table(title, [item.suite for item in figures], rows))
-    console.print(f"clear product: {_spread(report.clear_seconds, 4)} s")
-
-
-def _print_inference(report: InferenceReport) -> None:
-    figures = report.suites
-    rows = [
-        ["round trip over gRPC, ms", *(_spread(item.round_trip_ms) for item in figures)],
-        ["its 95th percentile, ms", *(f"{item.round_trip_ms_p95:.2f}" for item in figures)],
-        ["online, client, ms", *(f"{item.online_client_ms:.2f}" for item in figures)],
-        ["online, provider, ms", *(f"{item.online_provider_ms:.2f}" for item in figures)],
-        ["offline, client, ms", *(f"{item.offline_client_ms:.2f}" for item in figures)],
-        ["offline, provider, ms", *(f"{item.offline_provider_ms:.2f}" for item in figures)],
-        ["online, KB", *(f"{item.online_bytes / 1e3:.2f}" for item in figures)],
-        ["offline, KB", *(f"{item.offline_bytes / 1e3:.2f}" for item in figures)],
-        ["key, once, KB", *(f"{item.key_bytes / 1e3:.0f}" for item in figures)],
-        ["error of logits", *(f"{item.logit_error:.1e}" for item in figures)],
-        ["equal labels", *(f"{item.label_agreement:.1%}" for item in figures)],
-    ]
-    title = (
-        f"{report.queries} queries of {report.features} dimensions, {report.classes} classes, pools of "
-        f"{report.pool_slots}; figures for each query"
-    )
-    console = Console()
-    console.print(_table(title, [item.suite for item in figures], rows))
-    console.print(f"one query in clear: {report.clear_ms:.4f} ms")
+def _cell(value: Spread | None) -> str:
+    if value is None:
+        return ""
+    low, middle, high = map(shown, (value.minimum, value.median, value.maximum))
+    return middle if low == high else f"{middle} ({low}..{high})"

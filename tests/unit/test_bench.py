@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from securealign.bench import inference, training
-from securealign.bench.figures import Spread, peak_memory, seconds
 from securealign.bench.inference import bench_inference
 from securealign.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.bench.round_trips import Server
+from securealign.bench.spread import Spread, ratio, seconds, shown
 from securealign.bench.training import bench_training
 from securealign.errors import SuiteError
 
@@ -20,22 +21,30 @@ def test_a_spread_is_median_minimum_and_maximum():
     assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0)
 
 
+def test_the_spread_of_a_sum_is_the_sum_of_spreads():
+    assert Spread(2.0, 1.0, 5.0) + Spread(1.0, 0.5, 2.0) == Spread(3.0, 1.5, 7.0)
+
+
+def test_a_ratio_is_paired_within_the_repetitions_that_both_have():
+    assert ratio({1: 2.0, 2: 40.0, 3: 9.0}, {1: 1.0, 2: 20.0}) == Spread(2.0, 2.0, 2.0)
+
+
+def test_a_ratio_without_shared_repetitions_spans_the_extremes():
+    assert ratio({0: 60.0}, {1: 1.0, 2: 2.0, 3: 3.0}) == Spread(30.0, 20.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1.5, "1.5"), (0.01234, "0.0123"), (0.00012345, "1.2e-4"), (99.4, "99.4"), (12345.6, "12,346")],
+)
+def test_numbers_are_shown_with_few_digits(value, text):
+    assert shown(value) == text
+
+
 def test_seconds_are_those_of_the_call():
     done = []
     assert 0 <= seconds(lambda: done.append(1)) < 1
     assert done == [1]
-
-
-def test_peak_memory_is_in_bytes_and_does_not_fall():
-    before = peak_memory()
-    assert 1 << 20 < before < 1 << 40
-    assert peak_memory() >= before
-
-
-def test_a_system_that_does_not_say_its_peak_memory_is_an_error(monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "Name: python\n")
-    with pytest.raises(OSError, match="VmHWM"):
-        peak_memory()
 
 
 def test_synthetic_embeddings_are_unit_rows_that_share_their_factors():
@@ -69,7 +78,8 @@ def test_training_figures_add_up():
     )
     (figures,) = report.suites
     assert (report.samples, report.dim_a, report.dim_b, report.repetitions) == (60, 6, 4, 2)
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(number, 6) for number in range(1, 7)]
+    assert figures.runs == 2
     assert figures.peak_memory is None
     assert figures.key_bytes > 0
     assert figures.bytes_up > 60 * 4 * 8
@@ -81,19 +91,83 @@ def test_training_figures_add_up():
     assert report.clear_seconds.minimum > 0
 
 
-def test_inference_figures_add_up(monkeypatch):
-    """The round trips are made up here; the command line's own test measures them between processes."""
-    trips = [float(number) for number in range(1, 101)]
-    monkeypatch.setattr(inference, "_round_trips", lambda *arguments: trips)
-    report = bench_inference(["plaintext"], features=6, classes=3, queries=5, pool_slots=2)
-    (figures,) = report.suites
-    assert figures.round_trip_ms == Spread(50.5, 1.0, 100.0)
-    assert 94 < figures.round_trip_ms_p95 < 97
-    assert figures.label_agreement == 1
-    assert figures.logit_error < 1e-12
-    assert figures.online_bytes > (6 + 3) * 8
-    assert 0 < figures.offline_bytes < figures.online_bytes
-    assert report.clear_ms > 0
+def test_a_suite_slower_than_the_budget_is_measured_once():
+    report = bench_training(["plaintext"], samples=60, dim_a=6, dim_b=4, repetitions=3, budget_seconds=0, memory=False)
+    assert report.suites[0].runs == 1
+    assert {name: list(runs) for name, runs in report.measurements.items()} == {"clear": [0], "plaintext": [0]}
+
+
+def test_the_rows_of_training_hold_every_figure_of_every_suite_and_of_the_product_in_clear():
+    report = bench_training(["plaintext", "lwe"], samples=60, dim_a=6, dim_b=4, repetitions=1, memory=False)
+    rows = {(row.suite, row.figure): row for row in report.figures}
+    assert rows["clear", "client compute"].value.maximum == 0
+    assert rows["clear", "provider compute"].value == report.clear_seconds
+    assert rows["clear", "upload to provider"].value.median == 60 * 4 * 4 / 1e6
+    assert rows["clear", "result to client"].value.median == 6 * 4 * 4 / 1e6
+    assert rows["clear", "error of W"].value.median == 0
+    assert ("clear", "compute / clear") not in rows
+    assert rows["lwe", "compute / clear"].value == report.suites[1].times_clear
+    figures = report.suites[0]
+    assert rows["plaintext", "bytes / clear"].value.median == (figures.bytes_up + figures.bytes_down) / (
+        60 * 4 * 4 + 6 * 4 * 4
+    )
+
+
+@pytest.fixture
+def made_up_trips(monkeypatch):
+    """Round trips of a provider that is not there; the command line's own test measures them between processes."""
+
+    class Instant(Server):
+        def round_trips(self, queries, pool_slots):
+            assert 0 < len(queries) <= pool_slots
+            return [float(number) for number in range(1, len(queries) + 1)]
+
+    @contextmanager
+    def serving(suite, features, classes):
+        yield Instant(suite, "", None)
+
+    monkeypatch.setattr(inference, "serving", serving)
+
+
+SIZES = {"features": 6, "classes": 3, "pool_slots": 2, "memory": False}
+
+
+@pytest.mark.usefixtures("made_up_trips")
+class TestInference:
+    def test_figures_add_up(self):
+        report = bench_inference(["plaintext"], queries=5, **SIZES)
+        (figures,) = report.suites
+        assert (figures.runs, figures.queries) == (3, 5)
+        assert figures.round_trip_ms == Spread(1.0, 1.0, 2.0)
+        assert figures.round_trip_ms_p95 == 2
+        assert figures.label_agreement == 1
+        assert figures.logit_error < 1e-12
+        assert figures.online_bytes > (6 + 3) * 8
+        assert 0 < figures.offline_bytes < figures.online_bytes
+        assert figures.peak_memory is None
+        assert report.clear_ms > 0
+
+    def test_a_pool_is_shared_by_all_its_slots_even_when_few_are_used(self):
+        """The cost of a query must not depend on where the benchmark happens to stop."""
+        one, two = (bench_inference(["lwe"], queries=queries, **SIZES).suites[0].offline_bytes for queries in (1, 2))
+        assert one == pytest.approx(two, rel=0.01)
+
+    def test_a_suite_slower_than_the_budget_is_measured_by_one_query(self):
+        report = bench_inference(["plaintext"], queries=6, budget_seconds=0, **SIZES)
+        assert (report.suites[0].runs, report.suites[0].queries) == (1, 1)
+
+    def test_the_rows_hold_the_head_in_clear(self):
+        report = bench_inference(["plaintext"], queries=4, **SIZES)
+        rows = {(row.suite, row.figure): row for row in report.figures}
+        assert rows["clear", "online to provider"].value.median == 6 * 4 / 1e3
+        assert rows["clear", "online to client"].value.median == 3 * 4 / 1e3
+        assert rows["clear", "equal labels"].value.median == 100
+        assert ("clear", "round trip over gRPC") not in rows
+        assert rows["plaintext", "queries"].value.median == 4
+        assert (
+            rows["plaintext", "compute / clear"].value.median
+            >= rows["plaintext", "online compute / clear"].value.minimum
+        )
 
 
 def unreachable(*_arguments, **_options):

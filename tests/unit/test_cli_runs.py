@@ -160,7 +160,13 @@ SPREAD = {"median", "minimum", "maximum"}
 class TestBenchTraining:
     def test_json_of_several_suites(self):
         report = run_json("bench", "training", "--suites", "plaintext, lwe", *TINY, "--repetitions", 1, "--no-memory")
-        assert set(report) == {"samples", "dim_a", "dim_b", "repetitions", "clear_seconds", "suites"}
+        assert set(report) == {
+            *("samples", "dim_a", "dim_b", "repetitions", "budget_seconds", "clear_seconds", "suites"),
+            *("environment", "figures", "measurements"),
+        }
+        assert set(report["measurements"]) == {"clear", "plaintext", "lwe"}
+        assert report["environment"]["cpus"] > 0
+        assert set(report["figures"][0]) == {"phase", "suite", "figure", "unit", "value", "runs"}
         assert [report[name] for name in ("samples", "dim_a", "dim_b", "repetitions")] == [40, 6, 4, 1]
         assert set(report["clear_seconds"]) == SPREAD
         assert [figures["suite"] for figures in report["suites"]] == ["plaintext", "lwe"]
@@ -168,6 +174,7 @@ class TestBenchTraining:
             assert set(figures) == {
                 *("suite", "client_seconds", "provider_seconds", "total_seconds", "times_clear", "key_bytes"),
                 *("bytes_up", "bytes_down", "upload_times_float32", "weight_error", "phase_seconds", "peak_memory"),
+                "runs",
             }
             assert figures["peak_memory"] is None
             assert set(figures["times_clear"]) == SPREAD
@@ -182,15 +189,44 @@ class TestBenchTraining:
     @pytest.mark.parametrize(("flag", "shown"), [("--memory", True), ("--no-memory", False)])
     def test_the_table_names_the_figures(self, monkeypatch, flag, shown):
         from securealign.bench import training
-        from securealign.bench.processes import PeakMemory
+        from securealign.bench.memory import PeakMemory
 
         monkeypatch.setattr(training, "training_memory", lambda *_: PeakMemory(client=50 << 20, provider=60 << 20))
         done = run("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1, flag)
         assert done.exit_code == ExitCode.OK
-        assert "40 rows, 4 -> 6 dimensions, 1 repetitions" in " ".join(done.stdout.split())
-        for row in ("upload with key, MB", "error of W", "clear product"):
-            assert row in done.stdout
-        assert ("peak memory of provider, MiB" in done.stdout) is shown
+        lines = {line[:24].strip(): line for line in done.stdout.splitlines()}
+        assert "Training: 40 rows, 4 to 6 dimensions" in done.stdout
+        assert "clear" in done.stdout
+        for row in ("client compute, s", "upload to provider, MB", "error of W", "compute / clear", "bytes / clear"):
+            assert row in lines
+        assert lines["runs"].split() == ["runs", "1", "1"]
+        assert "keys to client, MB" not in lines
+        assert ("provider peak memory, MiB" in done.stdout) is shown
+
+    def test_figures_are_also_written_to_files(self, tmp_path):
+        files = tmp_path / "new" / "figures.csv", tmp_path / "new" / "figures.svg"
+        sizes = (*TINY, "--repetitions", 1, "--no-memory")
+        run_json("bench", "training", "--suites", "plaintext", *sizes, "--csv", files[0], "--figure", files[1])
+        header, *lines = files[0].read_text().splitlines()
+        assert header == "phase,suite,figure,unit,value,min,max,runs"
+        assert any(line.startswith("training,plaintext,compute / clear,ratio,") for line in lines)
+        assert "<svg" in files[1].read_text()
+
+    def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(self, monkeypatch):
+        monkeypatch.setattr("securealign.cli.bench.bench_training", None)
+        code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--figure", "figure.bmp")
+        assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
+
+    def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("securealign.cli.bench.bench_training", None)
+        (tmp_path / "file").touch()
+        code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--csv", tmp_path / "file" / "x")
+        assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
+
+    def test_a_suite_that_is_slower_than_the_budget_is_measured_once(self):
+        budget = ("--repetitions", 2, "--budget", 0, "--no-memory")
+        report = run_json("bench", "training", "--suites", "plaintext", *TINY, *budget)
+        assert report["suites"][0]["runs"] == 1
 
     def test_an_unknown_suite_is_refused(self):
         code, error = error_of("bench", "training", "--suites", "plaintext,rot13", *TINY)
@@ -207,29 +243,37 @@ class TestBenchInference:
 
     def test_json_of_several_suites_with_round_trips_between_processes(self):
         report = run_json(*self.ARGUMENTS, "--suites", "plaintext,lwe")
-        assert set(report) == {"features", "classes", "queries", "pool_slots", "clear_ms", "suites"}
+        assert set(report) == {
+            *("features", "classes", "queries", "pool_slots", "budget_seconds", "clear_ms", "suites"),
+            *("environment", "figures", "measurements"),
+        }
         assert [report[name] for name in ("features", "classes", "queries", "pool_slots")] == [6, 3, 5, 2]
         for figures in report["suites"]:
             assert set(figures) == {
                 *("suite", "online_client_ms", "online_provider_ms", "offline_client_ms", "offline_provider_ms"),
                 *("round_trip_ms", "round_trip_ms_p95", "key_bytes", "online_bytes", "offline_bytes"),
-                *("logit_error", "label_agreement"),
+                *("logit_error", "label_agreement", "runs", "queries", "peak_memory"),
             }
             assert set(figures["round_trip_ms"]) == SPREAD
             assert 0 < figures["round_trip_ms"]["minimum"] <= figures["round_trip_ms_p95"]
             assert figures["label_agreement"] == 1
+            assert figures["queries"] == 5
+            assert all(10 << 20 < peak < 10 << 30 for peak in figures["peak_memory"].values())
         plaintext, lwe = report["suites"]
         assert lwe["offline_bytes"] > plaintext["offline_bytes"]
 
     def test_the_table_names_the_figures(self, monkeypatch):
-        from securealign.bench import inference
+        from securealign.bench.round_trips import Server
 
-        monkeypatch.setattr(inference, "_round_trips", lambda *_: [1.0, 2.0])
-        done = run(*self.ARGUMENTS, "--suites", "plaintext")
+        monkeypatch.setattr(Server, "round_trips", lambda _self, queries, _slots: [1.0, 2.0][: len(queries)])
+        done = run(*self.ARGUMENTS, "--suites", "plaintext", "--no-memory")
         assert done.exit_code == ExitCode.OK
-        assert "5 queries of 6 dimensions, 3 classes, pools of 2" in " ".join(done.stdout.split())
-        assert "1.50 (1.00-2.00)" in done.stdout
-        assert "equal labels" in done.stdout
+        assert "Inference: 6 dimensions, 3 classes, pools of 2; figures for each query" in done.stdout
+        lines = {line[:24].strip(): line for line in done.stdout.splitlines()}
+        assert lines["queries"].split() == ["queries", "5"]
+        assert "1 (1..2)" in lines["round trip over gRPC, ms"]
+        for row in ("client online, ms", "offline to client, KB", "equal labels, %", "online compute / clear"):
+            assert row in lines
 
     def test_an_unknown_suite_is_refused(self):
         code, error = error_of(*self.ARGUMENTS, "--suites", "rot13")
