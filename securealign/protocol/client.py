@@ -10,6 +10,7 @@ from securealign.limits import Limits
 from securealign.protocol.messages import Accept, Message, UploadAck
 from securealign.protocol.negotiation import check_accept, make_hello, session_id
 from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.randomness import SessionEntropy
 from securealign.protocol.streams import Uploader
 
 
@@ -30,7 +31,7 @@ class ClientParty(Party):
     ) -> None:
         super().__init__(codec, observer)
         self._suites = suites
-        self._entropy = entropy
+        self._entropy = entropy  # bound to the session once it is agreed on
         self._limits = limits or Limits()
         self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
         #: The parameter set that the provider chose.
@@ -41,7 +42,9 @@ class ClientParty(Party):
         """Return the suite that the provider chose and the session id; raises when it was not offered."""
         suite = check_accept(accept, self._suites)
         self.suite_name = suite.info.parameter_set
-        return suite, session_id(self.name, self._hello.nonce, accept.nonce)
+        session = session_id(self.name, self._hello.nonce, accept.nonce)
+        self._entropy = SessionEntropy(self._entropy, session)
+        return suite, session
 
     def _upload(self, messages: Iterator[Message], window: int) -> Iterator[Message]:
         """Begin an upload and yield what its window has room for."""

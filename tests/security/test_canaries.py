@@ -19,6 +19,7 @@ import pytest
 import structlog
 from support import peers
 from support.entropy import SeededEntropy
+from support.lwe_attacks import HEADER_BYTES
 from support.toy import TOY
 
 from parties.client.config import ClientSettings
@@ -37,6 +38,7 @@ from securealign.matrices import Rows, as_matrix
 from securealign.models import load_embeddings
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.party import Party
+from securealign.protocol.randomness import SessionEntropy
 from securealign.protocol.training.client import TrainingClient
 from securealign.settings import load_settings
 from securealign.transport.grpc_client import GrpcLink
@@ -115,6 +117,8 @@ class Recorder:
     reports: list[SessionReport] = field(default_factory=list)
     entropies: list[RecordingEntropy] = field(default_factory=list)
     secrets: list[SecretKey] = field(default_factory=list)
+    #: What clients derived from their sources for one session.
+    derived: list[bytes] = field(default_factory=list)
     #: Replaces the frames that a provider receives.
     alter: object = staticmethod(lambda frame: frame)
 
@@ -153,6 +157,7 @@ def recorder(monkeypatch):
     """Record every frame that a party receives, every key that is made, and all randomness."""
     record = Recorder()
     receive, make_secret, make_public = Party.receive, SecretKey.__init__, PublicKey.__init__
+    derive = SessionEntropy.octets
 
     def recording_receive(party, data):
         record.frames.append(data)
@@ -168,6 +173,12 @@ def recorder(monkeypatch):
         make_public(key, *arguments)
         record.objects.append(key)
 
+    def recording_derive(source, count):
+        octets = derive(source, count)
+        record.derived.append(octets.tobytes())
+        return octets
+
+    monkeypatch.setattr(SessionEntropy, "octets", recording_derive)
     monkeypatch.setattr(Party, "receive", recording_receive)
     monkeypatch.setattr(SecretKey, "__init__", recording_secret)
     monkeypatch.setattr(PublicKey, "__init__", recording_public)
@@ -334,6 +345,12 @@ def windows(octets, size=24):
     return {octets[first : first + size] for first in range(0, len(octets) - size + 1, max(size, len(octets) // 16))}
 
 
+def seeds(recorder):
+    """Return what clients drew for their public matrices: the beginning of every public key."""
+    bodies = [key.public[HEADER_BYTES:] for key in recorder.secrets]
+    return {body[first : first + 32] for body in bodies for first in (0, 32)} & set(recorder.derived)
+
+
 def test_no_secret_key_and_no_noise_leaves_a_party_or_is_printed(sessions, recorder, provider, z_b, capsys):
     run_all(sessions("toy"), z_b, provider)
     assert len(recorder.secrets) == 2
@@ -343,12 +360,16 @@ def test_no_secret_key_and_no_noise_leaves_a_party_or_is_printed(sessions, recor
         for kind in ("<f8", "<f4", "i1", "<i8"):
             pieces = windows(values.astype(kind).tobytes(), 64)
             secrets[f"key {number} as {kind}"] = set().union(*map(octet_forms, pieces))
-    for number, entropy in enumerate(recorder.entropies):
-        for call, drawn in enumerate(entropy.drawn):
-            # Nonces and seeds have 32 octets and are public.
-            if len(drawn) > 32:
-                secrets[f"source {number}, draw {call}"] = set().union(*map(octet_forms, windows(drawn)))
-    assert len(secrets) > 8
+    drawn = {
+        f"source {number}, draw {call}": octets
+        for number, entropy in enumerate(recorder.entropies)
+        for call, octets in enumerate(entropy.drawn)
+        if call  # What a party draws first is its nonce.
+    }
+    public = seeds(recorder)
+    drawn |= {f"derived {call}": octets for call, octets in enumerate(recorder.derived) if octets not in public}
+    secrets |= {name: set().union(*map(octet_forms, windows(octets))) for name, octets in drawn.items()}
+    assert len(secrets) > 20
     assert found(secrets, recorder.frames) == set()
     assert found(secrets, recorder.printed()) == set()
     assert found(secrets, logged(recorder, capsys)) == set()
@@ -356,15 +377,12 @@ def test_no_secret_key_and_no_noise_leaves_a_party_or_is_printed(sessions, recor
 
 def test_the_search_for_randomness_finds_what_is_public_of_it(sessions, recorder, provider, z_b):
     run_all(sessions("toy"), z_b, provider)
-    public = {
-        f"source {number}, draw {call}": octet_forms(drawn)
-        for number, entropy in enumerate(recorder.entropies)
-        for call, drawn in enumerate(entropy.drawn)
-        if len(drawn) == 32
+    nonces = {
+        f"nonce of source {number}": octet_forms(entropy.drawn[0]) for number, entropy in enumerate(recorder.entropies)
     }
-    # What a party draws first is its nonce.
-    assert len(recorder.entropies) == 4
-    assert {f"source {number}, draw 0" for number in range(4)} < found(public, recorder.frames)
+    public = {f"seed {number}": octet_forms(octets) for number, octets in enumerate(seeds(recorder))}
+    assert (len(nonces), len(public)) == (4, 4)
+    assert found(nonces | public, recorder.frames) == set(nonces | public)
 
 
 def caught(recorder, code, action):
