@@ -26,6 +26,8 @@ from securealign.he.registry import DEFAULT_SUITE
 
 app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and with the computation in clear.")
 
+#: Characters, for all labels but those of ratios to a baseline, which wrap.
+_LABEL_WIDTH = 26
 _UNUSED = "Has no effect here: one set of flags fits both phases."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
@@ -141,8 +143,9 @@ def _inference_title(report: InferenceReport) -> str:
 def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
     """Return a table with one column for each suite, so that it stays narrow, without figures that are 0 for all."""
     suites = list(runs)
+    separator = " " if len(suites) <= 2 else "\n"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", width=_LABEL_WIDTH)
     for suite in suites:
         table.add_column(suite, justify="right", overflow="fold")
     cells: dict[str, dict[str, Spread]] = {}
@@ -152,12 +155,12 @@ def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
     table.add_row("runs", *(str(runs[suite]) for suite in suites))
     for label, values in cells.items():
         if any(value.maximum for value in values.values()):
-            table.add_row(label, *(_cell(values.get(suite)) for suite in suites))
+            table.add_row(label, *(_cell(values.get(suite), separator) for suite in suites))
     return table
 
 
-def _cell(value: Spread | None) -> str:
+def _cell(value: Spread | None, separator: str) -> str:
     if value is None:
         return ""
     low, middle, high = map(shown, (value.minimum, value.median, value.maximum))
-    return middle if low == high else f"{middle} ({low}..{high})"
+    return middle if low == high else f"{middle}{separator}({low}..{high})"
