@@ -40,6 +40,8 @@ class Limits:
     max_result_bytes: int = 512 * MEBIBYTE
     #: Offline material of one pool: 4,096 classes, 4,096 five-byte coefficients, and slack for other suites.
     max_pool_bytes: int = 128 * MEBIBYTE
+    #: The answer to the queries of one message: a ciphertext for each of 1,024 classes in suites that need one.
+    max_answer_bytes: int = 144 * MEBIBYTE
     #: Suites offered in one handshake.
     max_offered_suites: int = 16
     #: Length of a class name, suite name or sentence, in characters.

@@ -75,6 +75,8 @@ class HeadSizes:
     key: int
     pool: int
     batch: int
+    #: The answer to `batch` queries.
+    answer: int
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class PlaintextSuite:
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the size of the constant key; pools are empty."""
         batch = MAX_CHUNK_BYTES // (max(shape.features, shape.classes) * _ITEM_BYTES)
-        return HeadSizes(key=len(_KEY), pool=0, batch=batch)
+        return HeadSizes(key=len(_KEY), pool=0, batch=batch, answer=batch * shape.classes * _ITEM_BYTES)
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

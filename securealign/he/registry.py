@@ -11,7 +11,10 @@ from securealign.errors import ErrorCode, SuiteError
 from securealign.he.interface import Suite
 from securealign.he.lwe.parameters import PARAMETER_SETS
 from securealign.he.lwe.suite import LweSuite
+from securealign.he.native.suite import NativeSuite, why_unavailable
+from securealign.he.openfhe_ckks.profile import PROFILE as OPENFHE_CKKS
 from securealign.he.plaintext import PlaintextSuite
+from securealign.he.tenseal_ckks.profile import PROFILE as TENSEAL_CKKS
 
 #: The suite used when none is named.
 DEFAULT_SUITE = "lwe"
@@ -27,12 +30,33 @@ class Entry:
     unavailable: Callable[[], str] = lambda: ""
 
 
+_NATIVE = (
+    (
+        OPENFHE_CKKS,
+        "CKKS on OpenFHE, the established library",
+        "on Python 3.10, whose wheels hold it, run: pip install 'securealign[openfhe]'",
+    ),
+    (
+        TENSEAL_CKKS,
+        "CKKS on TenSEAL, the paper's stack, to compare with",
+        "run: pip install 'securealign[tenseal]'",
+    ),
+)
+
 REGISTRY: Mapping[str, Entry] = MappingProxyType(
     {
         "lwe": Entry(LweSuite, "linear algebra under plain LWE; the default"),
         **{
             name: Entry(partial(LweSuite, parameters), f"lwe with the parameter set {name}")
             for name, parameters in PARAMETER_SETS.items()
+        },
+        **{
+            profile.name: Entry(
+                partial(NativeSuite, profile),
+                summary,
+                partial(why_unavailable, profile.name, profile.package, advice),
+            )
+            for profile, summary, advice in _NATIVE
         },
         "plaintext": Entry(PlaintextSuite, "for tests, on loopback and in simulation only"),
     }

@@ -222,7 +222,10 @@ class PoolChunk(Chunk):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Slots:
+class Query:
+    """Encrypted queries in consecutive slots of a pool; a slot is used once."""
+
+    phase: ClassVar[str] = "online"
     pool: int
     first_slot: int
     count: int
@@ -234,17 +237,17 @@ class _Slots:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Query(_Slots):
-    """Encrypted queries in consecutive slots of a pool; a slot is used once."""
+class Answer(Chunk):
+    """A piece of the encrypted logits of the queries in the same slots."""
 
     phase: ClassVar[str] = "online"
+    pool: int
+    first_slot: int
+    count: int
 
-
-@dataclass(frozen=True, kw_only=True)
-class Answer(_Slots):
-    """Encrypted logits of the queries in the same slots."""
-
-    phase: ClassVar[str] = "online"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.pool >= 0 and self.first_slot >= 0 and self.count > 0, "a slot range is not empty")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,11 +73,16 @@ class InferenceSession:
             self._request_pool()
 
     def close(self) -> None:
-        """End the session in agreement: both parties confirm the transcript."""
+        """End the session in agreement: both parties confirm the transcript.
+
+        Raises `CiphertextError` when an answer did not decrypt; its logits were NaN, and the provider is not told.
+        """
         self._link.drive((), lambda: not self._client.preparing)
         with self._meter.timed("client"):
             frames = self._client.finish()
         self._link.drive(frames, lambda: self._client.state is State.DONE)
+        if self._client.undecrypted is not None:
+            raise self._client.undecrypted
 
     def await_slots(self) -> None:
         """Return once at least one slot is free, asking for a pool if none is under way."""

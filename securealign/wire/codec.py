@@ -123,7 +123,6 @@ class _PhaseCodec:
 
 
 _CHUNK = ("total", "offset", "data")
-_SLOTS = ("pool", "first_slot", "count", "data")
 
 
 class TrainingCodec(_PhaseCodec):
@@ -159,8 +158,8 @@ class InferenceCodec(_PhaseCodec):
                 "ack": (m.UploadAck, _flat(m.UploadAck, ("received",))),
                 "prepare": (m.Prepare, _flat(m.Prepare, ("pool",))),
                 "pool": (m.PoolChunk, _flat(m.PoolChunk, ("pool", *_CHUNK))),
-                "query": (m.Query, _flat(m.Query, _SLOTS)),
-                "answer": (m.Answer, _flat(m.Answer, _SLOTS)),
+                "query": (m.Query, _flat(m.Query, ("pool", "first_slot", "count", "data"))),
+                "answer": (m.Answer, _flat(m.Answer, ("pool", "first_slot", "count", *_CHUNK))),
                 "confirm": (m.Confirm, _flat(m.Confirm, ("transcript_digest",))),
                 "abort": (m.Abort, _abort),
             },

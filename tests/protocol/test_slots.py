@@ -274,12 +274,19 @@ def test_nothing_is_sent_before_or_after_the_session():
 
 
 ANSWER = np.ones((1, 2)).tobytes()
+
+
+def answer(data, *, pool=0, first_slot=0, count=2, total=None, offset=0):
+    total = len(data) if total is None else total
+    return m.Answer(pool=pool, first_slot=first_slot, count=count, total=total, offset=offset, data=data)
+
+
 BAD_ANSWERS = {
-    "nobody asked": (m.Answer(pool=0, first_slot=3, count=1, data=ANSWER), ErrorCode.SEQUENCE_BROKEN),
-    "another count": (m.Answer(pool=0, first_slot=0, count=1, data=ANSWER), ErrorCode.SEQUENCE_BROKEN),
-    "another pool": (m.Answer(pool=1, first_slot=0, count=2, data=ANSWER * 2), ErrorCode.SEQUENCE_BROKEN),
-    "too few logits": (m.Answer(pool=0, first_slot=0, count=2, data=ANSWER), ErrorCode.SHAPE_MISMATCH),
-    "no ciphertext": (m.Answer(pool=0, first_slot=0, count=2, data=b"answer"), ErrorCode.CIPHERTEXT_MALFORMED),
+    "nobody asked": (answer(ANSWER, first_slot=3, count=1), ErrorCode.SEQUENCE_BROKEN),
+    "another count": (answer(ANSWER, count=1), ErrorCode.SEQUENCE_BROKEN),
+    "another pool": (answer(ANSWER * 2, pool=1), ErrorCode.SEQUENCE_BROKEN),
+    "larger than due": (answer(ANSWER, total=1 << 20), ErrorCode.LIMIT_EXCEEDED),
+    "begins in the middle": (answer(ANSWER, total=32, offset=16), ErrorCode.SEQUENCE_BROKEN),
     "a pool nobody asked for": (m.PoolChunk(pool=1, total=0, offset=0, data=b""), ErrorCode.SEQUENCE_BROKEN),
 }
 
@@ -290,6 +297,33 @@ def test_answers_that_do_not_fit_the_questions_are_refused(message, code):
     pair.client.submit(CASE.queries(2))
     pair.to_provider(*pair.to_client(message))
     pair.assert_aborted(code, by="client")
+
+
+@pytest.mark.parametrize("data", [ANSWER, b"answer", b""], ids=["too few logits", "no ciphertext", "nothing"])
+def test_an_answer_that_does_not_decrypt_is_nothing_the_provider_learns_of(data):
+    pair = CASE.opened()
+    pair.client.submit(CASE.queries(2))
+    assert pair.to_client(answer(data)) == []
+    ((number, logits),) = pair.client.take_answers()
+    assert number == 0
+    assert np.isnan(logits).all()
+    assert logits.shape == (2, 2)
+    assert pair.client.undecrypted.code is ErrorCode.CIPHERTEXT_MALFORMED
+    assert pair.client.state is State.READY
+
+
+def test_an_answer_may_come_in_pieces():
+    pair = CASE.opened()
+    queries = CASE.queries(2)
+    (whole,) = pair.to_provider(pair.codec.decode(pair.client.submit(queries)[0]))
+    for offset in range(0, whole.total, 5):
+        assert pair.client.outstanding == 2
+        piece = whole.data[offset : offset + 5]
+        assert pair.to_client(answer(piece, total=whole.total, offset=offset)) == []
+    assert pair.client.outstanding == 0
+    ((_, logits),) = pair.client.take_answers()
+    assert logits.shape == (2, 2)
+    assert np.isfinite(logits).all()
 
 
 def test_an_answer_is_taken_once():

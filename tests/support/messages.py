@@ -34,7 +34,7 @@ INFERENCE: tuple[m.Message, ...] = (
     m.Prepare(pool=0),
     m.PoolChunk(pool=0, total=4, offset=0, data=b"pool"),
     m.Query(pool=0, first_slot=0, count=1, data=b"query"),
-    m.Answer(pool=0, first_slot=0, count=1, data=b"answer"),
+    m.Answer(pool=0, first_slot=0, count=1, total=6, offset=0, data=b"answer"),
     *_SHARED,
 )
 
@@ -96,6 +96,6 @@ inference_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.Prepare, pool=_u32),
     _chunks(m.PoolChunk, pool=_u32),
     st.builds(m.Query, pool=_u32, first_slot=_u32, count=_positive, data=_payloads),
-    st.builds(m.Answer, pool=_u32, first_slot=_u32, count=_positive, data=_payloads),
+    _chunks(m.Answer, pool=_u32, first_slot=_u32, count=_positive),
     *_shared_messages,
 )

@@ -12,5 +12,6 @@
 All matrices are over Z_q with q = 2^80, S and R ternary, E, E', E1 rounded Gaussian of width 3.19. The assumption is
 LWE without structure. Prior art: Regev (STOC 2005); Lindner, Peikert (CT-RSA 2011); FrodoKEM; SimplePIR (USENIX
 Security 2023), which gives the server no privacy; Bae et al., linear algebra on BLAS (arXiv 2503.16080). The proof
-sketch of function privacy is in `evaluation`, the bit budget in `planner`, the security estimate in `securealign.he.estimator`.
+sketch of function privacy is in `evaluation`, the bit budget in `planner`, the security estimate in
+`securealign.he.estimator`.
 """

@@ -56,6 +56,11 @@ def query_batch(plan: Plan) -> int:
     return (MAX_CHUNK_BYTES - HEADER_BYTES) // largest
 
 
+def answer_bytes(plan: Plan, count: int) -> int:
+    """Return the size of the answer to `count` queries."""
+    return HEADER_BYTES + plan.left * count * ANSWER_BYTES
+
+
 def _purpose(pool: int) -> str:
     return f"pool {pool}"
 

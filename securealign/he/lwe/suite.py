@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
-from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator, head_plan, pool_bytes, query_batch
+from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator, answer_bytes, head_plan, pool_bytes, query_batch
 from securealign.he.lwe.parameters import LWE_128, LweParameters
 from securealign.matrices import FloatMatrix, Rows
 
@@ -40,7 +40,12 @@ class LweSuite:
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the exact sizes of key and pool."""
         plan = head_plan(self.parameters, shape)
-        return HeadSizes(key=plan.key_bytes, pool=pool_bytes(plan), batch=query_batch(plan))
+        return HeadSizes(
+            key=plan.key_bytes,
+            pool=pool_bytes(plan),
+            batch=query_batch(plan),
+            answer=answer_bytes(plan, query_batch(plan)),
+        )
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

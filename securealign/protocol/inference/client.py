@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.errors import CiphertextError, ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
 from securealign.limits import Limits
@@ -62,8 +62,10 @@ class InferenceClient(ClientParty):
         self._pools_requested = 0
         self._pool: tuple[int, Assembler] | None = None
         self._submitted = 0
-        self._outstanding: dict[SlotRange, int] = {}
+        self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
+        #: Why an answer did not decrypt, if one did not; for the local user, and only once the session is over.
+        self.undecrypted: CiphertextError | None = None
 
     @property
     def free_slots(self) -> int:
@@ -113,7 +115,8 @@ class InferenceClient(ClientParty):
         for slots in self._allocator.take(len(matrix), sizes.batch):
             block = matrix[offset : offset + slots.count]
             data = encryptor.encrypt(slots.pool, slots.first, block)
-            self._outstanding[slots] = self._submitted + offset
+            answer = Assembler(min(sizes.answer, self._limits.max_answer_bytes))
+            self._outstanding[slots] = self._submitted + offset, answer
             offset += slots.count
             messages.append(Query(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data))
         self._submitted += len(matrix)
@@ -185,12 +188,29 @@ class InferenceClient(ClientParty):
 
     def _on_answer(self, message: Answer) -> None:
         slots = SlotRange(message.pool, message.first_slot, message.count)
-        number = self._outstanding.pop(slots, None)
-        if number is None:
+        if slots not in self._outstanding:
             raise RemoteProtocolError(
                 "An answer arrives to a query that was not asked.", code=ErrorCode.SEQUENCE_BROKEN
             )
-        logits = set_up(self._encryptor).decrypt(slots.pool, slots.first, message.data)
-        if logits.shape != (slots.count, set_up(self.accepted).classes):
-            raise RemoteProtocolError(f"An answer has shape {logits.shape}.", code=ErrorCode.SHAPE_MISMATCH)
-        self._answers.append((number, logits))
+        number, answer = self._outstanding[slots]
+        answer.add(message)
+        if answer.complete:
+            del self._outstanding[slots]
+            self._answers.append((number, self._decrypt(slots, answer.take())))
+
+    def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:
+        """Return the logits of a query, or NaN for an answer that does not decrypt.
+
+        The session goes on as if nothing had happened: a client that aborts, or asks again, would tell the provider
+        what came of a ciphertext of its choice, and with enough of that a secret key is lost.
+        """
+        shape = (slots.count, set_up(self.accepted).classes)
+        try:
+            logits = set_up(self._encryptor).decrypt(slots.pool, slots.first, answer)
+        except CiphertextError as error:
+            self.undecrypted = self.undecrypted or error
+            return np.full(shape, np.nan)
+        if logits.shape != shape:
+            self.undecrypted = CiphertextError(f"An answer has shape {logits.shape}, expected {shape}.")
+            return np.full(shape, np.nan)
+        return logits

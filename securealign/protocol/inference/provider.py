@@ -71,7 +71,7 @@ class InferenceProvider(ProviderParty):
             case Prepare():
                 yield from self._on_prepare(message)
             case Query():
-                yield self._on_query(message)
+                yield from self._on_query(message)
             case Confirm():
                 self._check_confirmation(message)
                 yield self._confirmation()
@@ -115,7 +115,7 @@ class InferenceProvider(ProviderParty):
             evaluator.retire(retired)
         yield from chunks(PoolChunk, evaluator.prepare(message.pool), pool=message.pool)
 
-    def _on_query(self, message: Query) -> Answer:
+    def _on_query(self, message: Query) -> Iterator[Answer]:
         ledger = set_up(self._ledger)
         slots = SlotRange(message.pool, message.first_slot, message.count)
         data = ledger.replay(slots, message.data)
@@ -126,4 +126,4 @@ class InferenceProvider(ProviderParty):
             self._queries_left -= message.count
             data = set_up(self._evaluator).evaluate(slots.pool, slots.first, slots.count, message.data)
             ledger.record(slots, message.data, data)
-        return Answer(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data)
+        yield from chunks(Answer, data, pool=slots.pool, first_slot=slots.first, count=slots.count)

@@ -214,31 +214,41 @@ Global___Query: _TypeAlias = Query  # noqa: Y015
 
 @_typing.final
 class Answer(_message.Message):
-    """A sends the logits of a query message, sanitised and encrypted under B's inference key."""
+    """A sends a piece of the logits of a query message, encrypted under B's inference key. One piece is the rule; suites
+    with a ciphertext for every class need more.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_FIELD_NUMBER: _builtins.int
     FIRST_SLOT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     pool: _builtins.int
     """The slots of the query."""
     first_slot: _builtins.int
     count: _builtins.int
+    total: _builtins.int
+    """Length of the whole ciphertext in bytes; at most what the suite's parameters and the agreed dimensions give."""
+    offset: _builtins.int
+    """Where this piece starts, in bytes; pieces arrive in order."""
     data: _builtins.bytes
-    """The ciphertext; at most 1 MiB less 1 KiB."""
+    """The piece; at most 1 MiB less 1 KiB."""
     def __init__(
         self,
         *,
         pool: _builtins.int = ...,
         first_slot: _builtins.int = ...,
         count: _builtins.int = ...,
+        total: _builtins.int = ...,
+        offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "data", b"data", "first_slot", b"first_slot", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "data", b"data", "first_slot", b"first_slot", "offset", b"offset", "pool", b"pool", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

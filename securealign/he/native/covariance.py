@@ -1,0 +1,158 @@
+"""Training on a native library: each row is encrypted, multiplied by the provider's numbers, and summed.
+
+This is the formula of the paper, sum over k of Z_A[k, :]^T Enc(Z_B[k, :]). Scales are powers of two: those of Z_B stay
+with the client, those of Z_A travel with the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
+from securealign.he.blobs import HEADER_BYTES, Binding, Kind
+from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows
+from securealign.he.native.envelope import seal, sealed_bytes, unseal
+from securealign.he.native.profile import Profile
+from securealign.he.native.worker import Worker
+from securealign.he.scales import largest_exponents, received_exponents
+from securealign.limits import MAX_CHUNK_BYTES
+from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
+
+_EXPONENT_BYTES = 2
+
+
+class CovariancePlan:
+    """The sizes of one covariance under a profile; raises `SuiteError` when a row does not fit a message."""
+
+    def __init__(self, profile: Profile, shape: CovarianceShape) -> None:
+        job = profile.covariance
+        self.profile = profile
+        self.job = job
+        self.shape = shape
+        #: Ciphertexts of one row.
+        self.parts = job.ciphertexts(shape.client_dim)
+        self.row_bytes = sealed_bytes(self.parts, job.fresh_bytes)
+        self.key_bytes = sealed_bytes(1, profile.covariance_key_bytes)
+        if HEADER_BYTES + self.row_bytes > MAX_CHUNK_BYTES:
+            raise SuiteError(
+                f"A row of {shape.client_dim} numbers takes {self.row_bytes} bytes under {profile.name!r}, more than a "
+                "message holds.",
+                hint="Use the suite lwe.",
+                code=ErrorCode.PLAN_INFEASIBLE,
+            )
+        self.result_bytes = shape.provider_dim * (_EXPONENT_BYTES + sealed_bytes(self.parts, job.evaluated_bytes))
+
+    @property
+    def sizes(self) -> CovarianceSizes:
+        """Exact sizes of key and result."""
+        return CovarianceSizes(key=HEADER_BYTES + self.key_bytes, result=HEADER_BYTES + self.result_bytes)
+
+    def binding(self, session: bytes, key: bytes = b"") -> Binding:
+        """Return what binds blobs to the session, and to a key once there is one."""
+        return Binding(b"SNTV", self.profile.digest, session, hashlib.sha256(key).digest() if key else b"")
+
+    def place(self, kind: Kind, first: int = 0) -> dict[str, int]:
+        """Return the fields of a header."""
+        rows = self.shape.provider_dim if kind is Kind.COVARIANCE_RESULT else self.shape.rows
+        return {"index": first, "rows": rows, "columns": self.shape.client_dim}
+
+
+class NativeCovarianceEncryptor:
+    """The client's side: the secret key stays in the worker."""
+
+    def __init__(self, plan: CovariancePlan, session: bytes, rows: Rows) -> None:
+        self._plan = plan
+        self._rows = rows
+        self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
+        self._worker = Worker(plan.profile.name, "CovarianceClient", plan.shape.client_dim)
+        key = self._worker.call(bytes, "key")
+        self._key = plan.binding(session).seal(
+            Kind.COVARIANCE_KEY, seal([key], plan.profile.covariance_key_bytes), **plan.place(Kind.COVARIANCE_KEY)
+        )
+        self._binding = plan.binding(session, self._key)
+        self._encrypted = False
+
+    def key_material(self) -> bytes:
+        """Return the public key."""
+        return self._key
+
+    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+        """Yield all rows in pieces, once."""
+        if self._encrypted:
+            raise LocalProtocolError("Rows cannot be encrypted twice under one key.", hint="Start another session.")
+        self._encrypted = True
+        plan, total = self._plan, self._plan.shape.rows
+        piece = min(BLOCK_ROWS, (max_bytes - HEADER_BYTES) // plan.row_bytes)
+        for first in range(0, total, piece):
+            block = np.ldexp(self._rows.block(first, min(first + piece, total)), self._exponents)
+            ciphertexts: list[bytes] = self._worker.call(
+                list, "encrypt", np.clip(block, -plan.job.message_norm, plan.job.message_norm)
+            )
+            body = seal(ciphertexts, plan.job.fresh_bytes)
+            data = self._binding.seal(Kind.COVARIANCE_ROWS, body, **plan.place(Kind.COVARIANCE_ROWS, first))
+            yield EncryptedRows(first, len(block), data)
+
+    def decrypt(self, result: bytes) -> FloatMatrix:
+        """Return Z_A^T Z_B, shape (provider_dim, client_dim)."""
+        plan = self._plan
+        place = plan.place(Kind.COVARIANCE_RESULT)
+        body = self._binding.open(Kind.COVARIANCE_RESULT, result, plan.result_bytes, **place)
+        end = plan.shape.provider_dim * _EXPONENT_BYTES
+        left = received_exponents(body[:end])
+        values = self._worker.read(np.ndarray, "decrypt", unseal(body[end:], plan.job.evaluated_bytes))
+        if values.shape != (plan.shape.provider_dim, plan.shape.client_dim):
+            raise CiphertextError("A result decrypts to another shape.")
+        product: FloatMatrix = np.ldexp(values, -self._exponents - left[:, None])
+        return product
+
+    def close(self) -> None:
+        """End the worker, and the secret key with it."""
+        self._worker.close()
+
+
+class NativeCovarianceEvaluator:
+    """The provider's side: its worker holds the client's public key and the sums."""
+
+    def __init__(self, plan: CovariancePlan, session: bytes, rows: Rows) -> None:
+        self._plan = plan
+        self._session = session
+        self._rows = rows
+        self._exponents = largest_exponents(rows.column_norms(), plan.job.operand_norm)
+        shape = plan.shape
+        self._worker = Worker(plan.profile.name, "CovarianceProvider", shape.provider_dim, shape.client_dim)
+        self._absorbed = 0
+
+    def accept_key(self, key: bytes) -> None:
+        """Check and take the client's public key."""
+        plan = self._plan
+        place = plan.place(Kind.COVARIANCE_KEY)
+        body = plan.binding(self._session).open(Kind.COVARIANCE_KEY, key, plan.key_bytes, **place)
+        self._worker.read(int, "accept_key", *unseal(body, plan.profile.covariance_key_bytes))
+        self._binding = plan.binding(self._session, key)
+
+    def absorb(self, rows: EncryptedRows) -> None:
+        """Check the next rows, multiply and add them."""
+        plan = self._plan
+        if rows.first != self._absorbed or not 0 < rows.count <= plan.shape.rows - rows.first:
+            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
+        place = plan.place(Kind.COVARIANCE_ROWS, rows.first)
+        body = self._binding.open(Kind.COVARIANCE_ROWS, rows.data, rows.count * plan.row_bytes, **place)
+        operand = np.ldexp(self._rows.block(rows.first, rows.first + rows.count), self._exponents)
+        self._worker.read(int, "absorb", unseal(body, plan.job.fresh_bytes), operand)
+        self._absorbed += rows.count
+
+    def finish(self) -> bytes:
+        """Return the scales of Z_A and the encrypted sums."""
+        plan = self._plan
+        if self._absorbed != plan.shape.rows:
+            raise CiphertextError(f"{self._absorbed} of {plan.shape.rows} rows have arrived.")
+        ciphertexts: list[bytes] = self._worker.read(list, "finish")
+        body = self._exponents.astype("<i2").tobytes() + seal(ciphertexts, plan.job.evaluated_bytes)
+        return self._binding.seal(Kind.COVARIANCE_RESULT, body, **plan.place(Kind.COVARIANCE_RESULT))
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()

@@ -1,0 +1,40 @@
+"""Ciphertexts of varying length in blobs of one length.
+
+Libraries compress what they serialise, so the length of a ciphertext differs by some bytes each time. Padded to a
+length that the profile names, the size of a message depends on nothing but its shape.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from securealign.errors import CiphertextError, SuiteError
+
+_LENGTH = struct.Struct("<I")
+
+
+def sealed_bytes(count: int, room: int) -> int:
+    """Return the size of `count` objects of at most `room` bytes each."""
+    return count * (_LENGTH.size + room)
+
+
+def seal(objects: Sequence[bytes], room: int) -> bytes:
+    """Return objects of at most `room` bytes, each behind its length and padded with zeros."""
+    largest = max(map(len, objects), default=0)
+    if largest > room:
+        raise SuiteError(f"A library serialised {largest} bytes where its profile allows {room}.")
+    return b"".join(_LENGTH.pack(len(data)) + data.ljust(room, b"\0") for data in objects)
+
+
+def unseal(data: memoryview, room: int) -> list[bytes]:
+    """Return the objects in `data`, a whole number; raises `CiphertextError` for a length or padding not ours."""
+    step = sealed_bytes(1, room)
+    objects = []
+    for start in range(0, len(data), step):
+        (length,) = _LENGTH.unpack_from(data, start)
+        body = bytes(data[start + _LENGTH.size : start + step])
+        if not 0 < length <= room or body[length:].strip(b"\0"):
+            raise CiphertextError("A ciphertext has no length or padding of this suite.")
+        objects.append(body[:length])
+    return objects

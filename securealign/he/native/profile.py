@@ -1,0 +1,91 @@
+"""What a native library's suite promises, and the sizes of what it sends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from securealign.errors import ErrorCode, SuiteError
+from securealign.he.estimator import estimate, standard_log_q_limit
+from securealign.he.interface import HeadShape
+
+#: Width of the error that all libraries here use.
+_SIGMA = 3.19
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ring:
+    """A ring Z_q[X] / (X^n + 1) with a ternary secret; raises `SuiteError` when it is below 128 bits of security."""
+
+    #: n, a power of two.
+    dimension: int
+    #: log2 of the largest modulus under which the secret is used, special primes included.
+    log_q: int
+
+    def __post_init__(self) -> None:
+        if self.classical_bits < 128 or self.log_q > standard_log_q_limit(self.dimension):
+            raise SuiteError(
+                f"A ring of dimension {self.dimension} with a modulus of {self.log_q} bits is below 128 bits of "
+                "security.",
+                code=ErrorCode.PARAMETERS_MISMATCH,
+            )
+
+    @property
+    def slots(self) -> int:
+        """Numbers that one CKKS ciphertext holds."""
+        return self.dimension // 2
+
+    @property
+    def classical_bits(self) -> int:
+        """Estimated bits against a classical primal attack; the ring structure is not known to help."""
+        return int(estimate(self.dimension, self.log_q, _SIGMA).classical_bits)
+
+    @property
+    def quantum_bits(self) -> int:
+        """Estimated bits against a quantum primal attack."""
+        return int(estimate(self.dimension, self.log_q, _SIGMA).quantum_bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job's ring and scales, and the room that its serialised objects need, in bytes."""
+
+    ring: Ring
+    #: Largest norm of a column of the client's numbers, and of the provider's; their product fits the modulus.
+    message_norm: float
+    operand_norm: float
+    #: Room for a fresh ciphertext and for one that was evaluated.
+    fresh_bytes: int
+    evaluated_bytes: int
+
+    def ciphertexts(self, numbers: int) -> int:
+        """Return how many ciphertexts hold this many numbers."""
+        return -(-numbers // self.ring.slots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A suite on a native library: what it is called, its jobs, and how to find its engine."""
+
+    name: str
+    parameter_set: str
+    #: The package to import, and the extra that installs it.
+    package: str
+    #: Everything that both parties must agree on beyond the jobs below, such as the chain of moduli.
+    parameters: tuple[str, ...]
+    covariance: Job
+    head: Job
+    #: Room for the key material of a covariance, and of a head by its shape.
+    covariance_key_bytes: int
+    head_key_bytes: Callable[[HeadShape], int]
+    #: Ciphertexts of an answer to one query.
+    answer_ciphertexts: Callable[[HeadShape], int]
+    largest_classes: int
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over all parameters, 32 bytes."""
+        fields = [self.name, self.parameter_set, self.parameters, asdict(self.covariance), asdict(self.head)]
+        return hashlib.sha256(b"securealign/native/parameters" + json.dumps(fields).encode()).digest()

@@ -1,0 +1,79 @@
+"""The worker's end: serves calls to one engine object until the stream ends."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, ModuleType
+
+from securealign.he.native.frames import FrameError, Value, receive, send
+
+#: Where the engines live; a party names one of these.
+ENGINES: Mapping[str, str] = MappingProxyType(
+    {
+        "openfhe-ckks": "securealign.he.openfhe_ckks.engine",
+        "tenseal-ckks": "securealign.he.tenseal_ckks.engine",
+    }
+)
+
+#: How long a call may take: native code that reads hostile bytes may loop for ever, honest calls take seconds.
+CALL_SECONDS = 600.0
+#: A deserialiser that is told of huge objects fails here and not in the party's memory.
+_MEMORY_BYTES = 16 << 30
+
+
+def main() -> None:
+    """Serve the engine and role named on the command line, on the socket with the given descriptor."""
+    descriptor, engine, role = sys.argv[1:]
+    _confine()
+    with socket.socket(fileno=int(descriptor)) as stream:
+        serve(stream, importlib.import_module, ENGINES[engine], role)
+
+
+def serve(stream: socket.socket, load: Callable[[str], ModuleType], module: str, role: str) -> None:
+    """Answer calls on a stream: "open" makes the object of a role, every other name is one of its methods."""
+    subject: object = None
+    while True:
+        try:
+            name, values = receive(stream)
+        except (FrameError, OSError):
+            return
+        # A native loop that never ends outlives a party that died; the alarm ends the process in any state.
+        signal.setitimer(signal.ITIMER_REAL, CALL_SECONDS)
+        try:
+            if name == "open":
+                subject = getattr(load(module), role)(*values)
+                result: Value | None = None
+            elif name.startswith("_"):
+                raise AttributeError(name)
+            else:
+                result = getattr(subject, name)(*values)
+        except Exception as error:  # whatever a native library raises is for the party to judge
+            send(stream, "failed", [f"{type(error).__name__}: {_last_line(error)}"])
+        else:
+            send(stream, "done", [0 if result is None else result])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an exception says, without the path of the source file that native libraries put first."""
+    return str(error).strip().rpartition("\n")[2].rpartition("/")[2]
+
+
+def _confine() -> None:
+    """Bound what the process may use."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(_MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    # An interrupt of the terminal is for the party to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A native library's suite behind the interface of all suites."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+
+from securealign.errors import SecurealignError
+from securealign.he.entropy import Entropy
+from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
+from securealign.he.native.covariance import CovariancePlan, NativeCovarianceEncryptor, NativeCovarianceEvaluator
+from securealign.he.native.head import HeadPlan, NativeHeadEncryptor, NativeHeadEvaluator
+from securealign.he.native.profile import Profile
+from securealign.he.native.worker import Worker
+from securealign.matrices import FloatMatrix, Rows
+
+
+@cache
+def why_unavailable(name: str, package: str, advice: str) -> str:
+    """Return why a library cannot be used here and what to do about it, or nothing; imports it in a worker only."""
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed; {advice}"
+    try:
+        Worker(name, "Probe").close()
+    except SecurealignError as error:
+        return f"{package} is installed but does not work ({error.message}); {advice}"
+    return ""
+
+
+@dataclass(frozen=True)
+class NativeSuite:
+    """Both jobs on one library; its own generators make all keys and errors, so injected randomness has no effect."""
+
+    profile: Profile
+
+    @property
+    def info(self) -> SuiteInfo:
+        """What the suite offers."""
+        profile = self.profile
+        rings = (profile.covariance.ring, profile.head.ring)
+        return SuiteInfo(
+            name=profile.name,
+            parameter_set=profile.parameter_set,
+            parameter_digest=profile.digest,
+            classical_bits=min(ring.classical_bits for ring in rings),
+            quantum_bits=min(ring.quantum_bits for ring in rings),
+            exact=False,
+            function_private=False,
+            offline_phase=False,
+        )
+
+    def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
+        """Return the exact sizes of key and result."""
+        return CovariancePlan(self.profile, shape).sizes
+
+    def head_sizes(self, shape: HeadShape) -> HeadSizes:
+        """Return the exact sizes of key and answers; pools are empty."""
+        return HeadPlan(self.profile, shape).sizes
+
+    def covariance_encryptor(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> NativeCovarianceEncryptor:
+        """Make the client's side of a covariance."""
+        return NativeCovarianceEncryptor(CovariancePlan(self.profile, shape), session, rows)
+
+    def covariance_evaluator(
+        self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
+    ) -> NativeCovarianceEvaluator:
+        """Make the provider's side of a covariance."""
+        return NativeCovarianceEvaluator(CovariancePlan(self.profile, shape), session, rows)
+
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> NativeHeadEncryptor:
+        """Make the client's side of a head."""
+        return NativeHeadEncryptor(HeadPlan(self.profile, shape), session)
+
+    def head_evaluator(
+        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+    ) -> NativeHeadEvaluator:
+        """Make the provider's side of a head."""
+        return NativeHeadEvaluator(HeadPlan(self.profile, shape), session, weight, bias)
