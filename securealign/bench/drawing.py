@@ -78,6 +78,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
     height = _FRAME_HEIGHT + (most * _BAR_HEIGHT + _GROUP_GAP) * len(suites)
     figure = _matplotlib().Figure(figsize=(_WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
+    figure.get_layout_engine().set(wspace=0.06)  # the last number below a panel must not meet the first of the next
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, panel, rows, suites, 0.8 / most)
