@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from securealign.errors import ErrorCode, SuiteError
-from securealign.he.estimator import estimate, standard_log_q_limit
+from securealign.he.estimator import SecurityEstimate, estimate, standard_log_q_limit
 from securealign.he.interface import HeadShape
 
 #: Width of the error that all libraries here use.
 _SIGMA = 3.19
+#: What every ring claims at least against classical attacks, and some against quantum ones.
+CLAIMED_BITS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Ring:
     log_q: int
 
     def __post_init__(self) -> None:
-        if self.classical_bits < 128 or self.log_q > standard_log_q_limit(self.dimension):
+        if self.security.classical_bits < CLAIMED_BITS or self.log_q > standard_log_q_limit(self.dimension):
             raise SuiteError(
                 f"A ring of dimension {self.dimension} with a modulus of {self.log_q} bits is below 128 bits of "
                 "security.",
@@ -38,14 +40,9 @@ class Ring:
         return self.dimension // 2
 
     @property
-    def classical_bits(self) -> int:
-        """Estimated bits against a classical primal attack; the ring structure is not known to help."""
-        return int(estimate(self.dimension, self.log_q, _SIGMA).classical_bits)
-
-    @property
-    def quantum_bits(self) -> int:
-        """Estimated bits against a quantum primal attack."""
-        return int(estimate(self.dimension, self.log_q, _SIGMA).quantum_bits)
+    def security(self) -> SecurityEstimate:
+        """The estimated cost of the best modelled attack; the ring structure is not known to help."""
+        return estimate(self.dimension, self.log_q, _SIGMA)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from securealign.he.native.covariance import CovariancePlan, NativeCovarianceEncryptor, NativeCovarianceEvaluator
 from securealign.he.native.head import HeadPlan, NativeHeadEncryptor, NativeHeadEvaluator
-from securealign.he.native.profile import Profile
+from securealign.he.native.profile import CLAIMED_BITS, Profile
 from securealign.he.native.worker import Worker
 from securealign.matrices import FloatMatrix, Rows
 
@@ -43,8 +43,8 @@ class NativeSuite:
             name=profile.name,
             parameter_set=profile.parameter_set,
             parameter_digest=profile.digest,
-            classical_bits=min(ring.classical_bits for ring in rings),
-            quantum_bits=min(ring.quantum_bits for ring in rings),
+            classical_bits=CLAIMED_BITS,
+            quantum_bits=CLAIMED_BITS * all(ring.security.quantum_bits >= CLAIMED_BITS for ring in rings),
             exact=False,
             function_private=False,
             offline_phase=False,
