@@ -31,16 +31,8 @@ class Entry:
 
 
 _NATIVE = (
-    (
-        OPENFHE_CKKS,
-        "CKKS on OpenFHE, the established library",
-        "on Python 3.10, whose wheels hold it, run: pip install 'securealign[openfhe]'",
-    ),
-    (
-        TENSEAL_CKKS,
-        "CKKS on TenSEAL, the paper's stack, to compare with",
-        "run: pip install 'securealign[tenseal]'",
-    ),
+    (OPENFHE_CKKS, "CKKS on OpenFHE, the established library"),
+    (TENSEAL_CKKS, "CKKS on TenSEAL, the paper's stack, to compare with"),
 )
 
 REGISTRY: Mapping[str, Entry] = MappingProxyType(
@@ -51,12 +43,8 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
             for name, parameters in PARAMETER_SETS.items()
         },
         **{
-            profile.name: Entry(
-                partial(NativeSuite, profile),
-                summary,
-                partial(why_unavailable, profile.name, profile.package, advice),
-            )
-            for profile, summary, advice in _NATIVE
+            profile.name: Entry(partial(NativeSuite, profile), summary, partial(why_unavailable, profile))
+            for profile, summary in _NATIVE
         },
         "plaintext": Entry(PlaintextSuite, "for tests, on loopback and in simulation only"),
     }

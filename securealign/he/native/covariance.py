@@ -67,7 +67,7 @@ class NativeCovarianceEncryptor:
         self._plan = plan
         self._rows = rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
-        self._worker = Worker(plan.profile.name, "CovarianceClient", plan.shape.client_dim)
+        self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.client_dim)
         key = self._worker.call(bytes, "key")
         self._key = plan.binding(session).seal(
             Kind.COVARIANCE_KEY, seal([key], plan.profile.covariance_key_bytes), **plan.place(Kind.COVARIANCE_KEY)
@@ -122,7 +122,7 @@ class NativeCovarianceEvaluator:
         self._rows = rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.operand_norm)
         shape = plan.shape
-        self._worker = Worker(plan.profile.name, "CovarianceProvider", shape.provider_dim, shape.client_dim)
+        self._worker = Worker(plan.profile, "CovarianceProvider", shape.provider_dim, shape.client_dim)
         self._absorbed = 0
 
     def accept_key(self, key: bytes) -> None:

@@ -67,7 +67,7 @@ class NativeHeadEncryptor:
 
     def __init__(self, plan: HeadPlan, session: bytes) -> None:
         self._plan = plan
-        self._worker = Worker(plan.profile.name, "HeadClient", plan.shape.features, plan.shape.classes)
+        self._worker = Worker(plan.profile, "HeadClient", plan.shape.features, plan.shape.classes)
         key = self._worker.call(bytes, "key")
         self._key = plan.binding(session).seal(Kind.HEAD_KEY, seal([key], plan.key_room), **plan.key_place())
         self._binding = plan.binding(session, self._key)
@@ -122,7 +122,7 @@ class NativeHeadEvaluator:
         # One scale for all classes: their norms stay between the provider and its head.
         norms = np.linalg.norm(terms, axis=0).max(keepdims=True)
         self._exponent = largest_exponents(norms, plan.job.operand_norm)
-        self._worker = Worker(plan.profile.name, "HeadProvider", np.ldexp(terms, self._exponent))
+        self._worker = Worker(plan.profile, "HeadProvider", np.ldexp(terms, self._exponent))
 
     def accept_key(self, key: bytes) -> None:
         """Check and take the client's public and evaluation keys."""

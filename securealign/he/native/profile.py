@@ -68,8 +68,11 @@ class Profile:
 
     name: str
     parameter_set: str
-    #: The package to import, and the extra that installs it.
+    #: The package to import, and what to do where it cannot be.
     package: str
+    advice: str
+    #: The module that imports it, in workers only; it has a class for every role, and `Probe`.
+    engine: str
     #: Everything that both parties must agree on beyond the jobs below, such as the chain of moduli.
     parameters: tuple[str, ...]
     covariance: Job

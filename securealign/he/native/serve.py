@@ -7,18 +7,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from types import MappingProxyType, ModuleType
 
 from securealign.he.native.frames import FrameError, Value, receive, send
-
-#: Where the engines live; a party names one of these.
-ENGINES: Mapping[str, str] = MappingProxyType(
-    {
-        "openfhe-ckks": "securealign.he.openfhe_ckks.engine",
-        "tenseal-ckks": "securealign.he.tenseal_ckks.engine",
-    }
-)
 
 #: How long a call may take: native code that reads hostile bytes may loop for ever, honest calls take seconds.
 CALL_SECONDS = 600.0
@@ -27,14 +17,14 @@ _MEMORY_BYTES = 16 << 30
 
 
 def main() -> None:
-    """Serve the engine and role named on the command line, on the socket with the given descriptor."""
+    """Serve the engine module and role named on the command line, on the socket with the given descriptor."""
     descriptor, engine, role = sys.argv[1:]
     _confine()
     with socket.socket(fileno=int(descriptor)) as stream:
-        serve(stream, importlib.import_module, ENGINES[engine], role)
+        serve(stream, engine, role)
 
 
-def serve(stream: socket.socket, load: Callable[[str], ModuleType], module: str, role: str) -> None:
+def serve(stream: socket.socket, engine: str, role: str) -> None:
     """Answer calls on a stream: "open" makes the object of a role, every other name is one of its methods."""
     subject: object = None
     while True:
@@ -46,7 +36,7 @@ def serve(stream: socket.socket, load: Callable[[str], ModuleType], module: str,
         signal.setitimer(signal.ITIMER_REAL, CALL_SECONDS)
         try:
             if name == "open":
-                subject = getattr(load(module), role)(*values)
+                subject = getattr(importlib.import_module(engine), role)(*values)
                 result: Value | None = None
             elif name.startswith("_"):
                 raise AttributeError(name)

@@ -17,14 +17,14 @@ from securealign.matrices import FloatMatrix, Rows
 
 
 @cache
-def why_unavailable(name: str, package: str, advice: str) -> str:
+def why_unavailable(profile: Profile) -> str:
     """Return why a library cannot be used here and what to do about it, or nothing; imports it in a worker only."""
-    if importlib.util.find_spec(package) is None:
-        return f"{package} is not installed; {advice}"
+    if importlib.util.find_spec(profile.package) is None:
+        return f"{profile.package} is not installed; {profile.advice}"
     try:
-        Worker(name, "Probe").close()
+        Worker(profile, "Probe").close()
     except SecurealignError as error:
-        return f"{package} is installed but does not work ({error.message}); {advice}"
+        return f"{profile.package} is installed but does not work ({error.message}); {profile.advice}"
     return ""
 
 

@@ -12,20 +12,21 @@ from typing import TypeVar
 
 from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.native.frames import FrameError, Value, receive, send
+from securealign.he.native.profile import Profile
 from securealign.he.native.serve import CALL_SECONDS
 
 T = TypeVar("T")
 
 
 class Worker:
-    """The party's end: calls methods of one engine object in another process."""
+    """The party's end: calls methods of the object that an engine module has for a role, in another process."""
 
-    def __init__(self, engine: str, role: str, *values: Value) -> None:
-        self._engine = engine
+    def __init__(self, profile: Profile, role: str, *values: Value) -> None:
+        self._suite = profile.name
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "securealign.he.native.serve", str(theirs.fileno()), engine, role],
+                [sys.executable, "-m", "securealign.he.native.serve", str(theirs.fileno()), profile.engine, role],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -50,7 +51,7 @@ class Worker:
             return self._exchange(kind, method, values)
         except _EngineFault as fault:
             raise SuiteError(
-                f"The suite {self._engine!r} failed in {method!r}: {fault}.",
+                f"The suite {self._suite!r} failed in {method!r}: {fault}.",
                 hint="Run `securealign suites` to see whether it works here.",
                 code=ErrorCode.SUITE_UNAVAILABLE,
             ) from fault
@@ -60,7 +61,7 @@ class Worker:
         try:
             return self._exchange(kind, method, values)
         except _EngineFault as fault:
-            raise CiphertextError(f"The suite {self._engine!r} could not use the peer's bytes: {fault}.") from fault
+            raise CiphertextError(f"The suite {self._suite!r} could not use the peer's bytes: {fault}.") from fault
 
     def close(self) -> None:
         """End the process; idempotent."""

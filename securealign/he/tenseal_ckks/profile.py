@@ -34,6 +34,8 @@ PROFILE = Profile(
     name="tenseal-ckks",
     parameter_set="tenseal-ckks-128",
     package="tenseal",
+    advice="run: pip install 'securealign[tenseal]'",
+    engine="securealign.he.tenseal_ckks.engine",
     parameters=(f"moduli {MODULUS_BITS}", f"scale {SCALE}"),
     # Summed before it is rescaled, which the library does after every product or not at all.
     covariance=Job(
