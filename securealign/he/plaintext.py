@@ -12,7 +12,7 @@ from securealign.errors import CiphertextError, ErrorCode
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows, HeadShape, HeadSizes, SuiteInfo
 from securealign.limits import MAX_CHUNK_BYTES
-from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
+from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows, require_finite
 
 _KEY = b"plaintext"
 _ITEM_BYTES = 8
@@ -62,15 +62,23 @@ class _CovarianceProvider:
         self._shape = shape
         self._rows = rows
         self._sum = np.zeros((shape.provider_dim, shape.client_dim))
+        self._absorbed = 0
 
     def accept_key(self, key: bytes) -> None:
         _check_key(key)
 
     def absorb(self, rows: EncryptedRows) -> None:
+        if rows.first != self._absorbed or not 0 < rows.count <= self._shape.rows - rows.first:
+            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
         block = _decode(rows.data, rows.count, self._shape.client_dim)
-        self._sum += self._rows.block(rows.first, rows.first + rows.count).T @ block
+        # What a peer's numbers make overflow is refused by the client.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._sum += self._rows.block(rows.first, rows.first + rows.count).T @ block
+        self._absorbed += rows.count
 
     def finish(self) -> bytes:
+        if self._absorbed != self._shape.rows:
+            raise CiphertextError(f"{self._absorbed} of {self._shape.rows} rows have arrived.")
         return _encode(self._sum)
 
     def close(self) -> None:
@@ -80,6 +88,8 @@ class _CovarianceProvider:
 class _HeadClient:
     def __init__(self, shape: HeadShape) -> None:
         self._shape = shape
+        #: By pool and first slot: the number of queries that were asked together.
+        self._asked: dict[tuple[int, int], int] = {}
 
     def key_material(self) -> bytes:
         return _KEY
@@ -89,11 +99,12 @@ class _HeadClient:
             raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
+        require_finite(queries, "The query matrix")
+        self._asked[pool, first_slot] = len(queries)
         return _encode(queries)
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
-        count = len(answer) // (self._shape.classes * _ITEM_BYTES)
-        return _decode(answer, count, self._shape.classes)
+        return _decode(answer, self._asked[pool, first_slot], self._shape.classes)
 
     def close(self) -> None:
         pass
@@ -101,6 +112,7 @@ class _HeadClient:
 
 class _HeadProvider:
     def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
+        require_finite(np.vstack([weight, bias]), "The head")
         self._shape = shape
         self._weight = weight
         self._bias = bias
@@ -112,7 +124,9 @@ class _HeadProvider:
         return b""
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
-        return _encode(_decode(query, count, self._shape.features) @ self._weight + self._bias)
+        queries = _decode(query, count, self._shape.features)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _encode(queries @ self._weight + self._bias)
 
     def retire(self, pool: int) -> None:
         pass
