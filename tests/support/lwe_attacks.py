@@ -94,7 +94,15 @@ class Residuals:
     The switch of the modulus already drops most of this noise, but it is deterministic and no claim rests on it.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, weight: FloatMatrix, bias: FloatMatrix, *, slots: int) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        *,
+        slots: int,
+        parameters: LweParameters = TOY,
+    ) -> None:
         seen: list[Residues] = []
         switch = head_module.switch_modulus
 
@@ -103,7 +111,7 @@ class Residuals:
             return switch(residues, log_q)
 
         monkeypatch.setattr(head_module, "switch_modulus", spy)
-        encryptor, evaluator = head_pair(weight, bias, slots)
+        encryptor, evaluator = head_pair(weight, bias, slots, parameters=parameters)
         encryptor.load_pool(0, evaluator.prepare(0))
         queries = np.random.default_rng(5).normal(size=(slots, len(weight)))
         columns = np.hstack([queries, np.ones((slots, 1))]).T
