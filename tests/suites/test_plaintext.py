@@ -62,47 +62,12 @@ def test_a_covariance_in_pieces_is_the_plain_product(covariance, max_bytes):
     assert np.allclose(encryptor.decrypt(result), product)
 
 
-def test_a_head_gives_the_plain_logits(head):
-    encryptor, evaluator, (weight, bias) = head
-    evaluator.accept_key(encryptor.key_material())
-    encryptor.load_pool(0, evaluator.prepare(0))
-    queries = np.arange(6.0).reshape(2, 3)
-    answer = evaluator.evaluate(0, 1, 2, encryptor.encrypt(0, 1, queries))
-    assert np.allclose(encryptor.decrypt(0, 1, answer), queries @ weight + bias)
-    evaluator.retire(0)
-
-
 @pytest.mark.parametrize("key", [b"", b"plaintex", b"plaintext\0", b"PLAINTEXT"])
 def test_another_key_is_refused(covariance, head, key):
     for evaluator in (covariance[1], head[1]):
         with pytest.raises(CiphertextError, match="constant of the plaintext suite") as caught:
             evaluator.accept_key(key)
         assert caught.value.code is ErrorCode.CIPHERTEXT_MALFORMED
-
-
-@pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
-def test_rows_of_another_size_are_refused(covariance, size):
-    with pytest.raises(CiphertextError, match="expected 32") as caught:
-        covariance[1].absorb(EncryptedRows(0, 2, bytes(size)))
-    assert caught.value.code is ErrorCode.CIPHERTEXT_MALFORMED
-
-
-@pytest.mark.parametrize("size", [0, 8, 47, 49])
-def test_a_result_of_another_size_is_refused(covariance, size):
-    with pytest.raises(CiphertextError, match="expected 48"):
-        covariance[0].decrypt(bytes(size))
-
-
-@pytest.mark.parametrize("size", [0, 23, 25, 48])
-def test_a_query_of_another_size_is_refused(head, size):
-    with pytest.raises(CiphertextError, match="expected 24"):
-        head[1].evaluate(0, 0, 1, bytes(size))
-
-
-@pytest.mark.parametrize("size", [1, 15, 17])
-def test_an_answer_that_is_no_whole_number_of_queries_is_refused(head, size):
-    with pytest.raises(CiphertextError, match="expected"):
-        head[0].decrypt(0, 0, bytes(size))
 
 
 def test_a_pool_with_content_is_refused(head):
@@ -112,6 +77,7 @@ def test_a_pool_with_content_is_refused(head):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_out_of_range(covariance, head, value):
+    head[0].encrypt(0, 0, np.zeros((1, 3)))
     for read in (
         lambda: covariance[1].absorb(EncryptedRows(0, 1, floats(1, value))),
         lambda: covariance[0].decrypt(floats(1, 2, 3, 4, value, 6)),
