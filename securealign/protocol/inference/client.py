@@ -204,13 +204,8 @@ class InferenceClient(ClientParty):
         The session goes on as if nothing had happened: a client that aborts, or asks again, would tell the provider
         what came of a ciphertext of its choice, and with enough of that a secret key is lost.
         """
-        shape = (slots.count, set_up(self.accepted).classes)
         try:
-            logits = set_up(self._encryptor).decrypt(slots.pool, slots.first, answer)
+            return set_up(self._encryptor).decrypt(slots.pool, slots.first, answer)
         except CiphertextError as error:
             self.undecrypted = self.undecrypted or error
-            return np.full(shape, np.nan)
-        if logits.shape != shape:
-            self.undecrypted = CiphertextError(f"An answer has shape {logits.shape}, expected {shape}.")
-            return np.full(shape, np.nan)
-        return logits
+            return np.full((slots.count, set_up(self.accepted).classes), np.nan)
