@@ -20,8 +20,8 @@ from securealign.matrices import FloatMatrix, Rows
 SESSION = bytes(range(32))
 OTHER_SESSION = bytes(range(1, 33))
 
-#: Largest error of an entry, relative to the norms of the two vectors that made it. The plan of lwe promises a standard
-#: deviation of 1.4e-5 in the worst case, of which this is seven; CKKS with 40-bit scales is an order better.
+#: Largest error of an entry, relative to the norms of the two vectors that made it: nine times the standard deviation
+#: of 1.06e-5 that a plan of lwe promises for the worst data; the other suites stay well below.
 TOLERANCE = 1e-4
 #: What counts as zero where a vector of zeros makes the norms zero.
 NOTHING = 1e-80
