@@ -32,7 +32,7 @@ class Assembler:
         return self._total == len(self._data)
 
     def add(self, chunk: Chunk) -> None:
-        """Add the next chunk; raises `RemoteProtocolError` for a wrong total, offset or size."""
+        """Add the next chunk; raises `RemoteProtocolError` for a wrong total, offset or size, and for one cut short."""
         if chunk.total > self._limit:
             raise RemoteProtocolError(
                 f"The peer announces {chunk.total} bytes where at most {self._limit} are due.",
@@ -40,9 +40,12 @@ class Assembler:
             )
         self._total = chunk.total if self._total is None else self._total
         out_of_place = chunk.total != self._total or chunk.offset != len(self._data)
-        if out_of_place or (not chunk.data and chunk.total):
+        # Every piece but the last is full: who waits for the rest knows that there is one.
+        cut_short = len(chunk.data) != min(MAX_CHUNK_BYTES, chunk.total - chunk.offset)
+        if out_of_place or cut_short:
             raise RemoteProtocolError(
-                f"A chunk at {chunk.offset} follows {len(self._data)} bytes.", code=ErrorCode.SEQUENCE_BROKEN
+                f"A chunk of {len(chunk.data)} bytes at {chunk.offset} of {chunk.total} follows {len(self._data)}.",
+                code=ErrorCode.SEQUENCE_BROKEN,
             )
         self._data += chunk.data
 

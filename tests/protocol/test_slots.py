@@ -11,6 +11,7 @@ from support.pair import OPEN_POLICY, SUITES, InferenceCase, Pair
 from securealign.errors import ErrorCode, InputError, LocalProtocolError, RemoteProtocolError
 from securealign.limits import Limits
 from securealign.protocol import messages as m
+from securealign.protocol import streams
 from securealign.protocol.inference.slots import SlotAllocator, SlotLedger, SlotRange
 from securealign.protocol.policy import Policy
 from securealign.protocol.states import State
@@ -312,14 +313,15 @@ def test_an_answer_that_does_not_decrypt_is_nothing_the_provider_learns_of(data)
     assert pair.client.state is State.READY
 
 
-def test_an_answer_may_come_in_pieces():
+def test_an_answer_may_come_in_pieces(monkeypatch):
     pair = CASE.opened()
+    monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 5)
     queries = CASE.queries(2)
-    (whole,) = pair.to_provider(pair.codec.decode(pair.client.submit(queries)[0]))
-    for offset in range(0, whole.total, 5):
+    pieces = pair.to_provider(pair.codec.decode(pair.client.submit(queries)[0]))
+    assert len(pieces) == -(-pieces[0].total // 5)
+    for piece in pieces:
         assert pair.client.outstanding == 2
-        piece = whole.data[offset : offset + 5]
-        assert pair.to_client(answer(piece, total=whole.total, offset=offset)) == []
+        assert pair.to_client(piece) == []
     assert pair.client.outstanding == 0
     ((_, logits),) = pair.client.take_answers()
     assert logits.shape == (2, 2)

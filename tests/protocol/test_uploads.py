@@ -256,13 +256,20 @@ def test_chunks_join_to_what_was_cut(data, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MAX_CHUNK_BYTES", size)
         pieces = list(chunks(m.PoolChunk, data, pool=7))
-    assert len(pieces) == max(1, -(-len(data) // size))
-    assembler = Assembler(len(data))
-    for piece in pieces:
-        assert not assembler.complete
-        assembler.add(piece)
-    assert assembler.complete
-    assert assembler.take() == data
+        assert len(pieces) == max(1, -(-len(data) // size))
+        assembler = Assembler(len(data))
+        for piece in pieces:
+            assert not assembler.complete
+            assembler.add(piece)
+        assert assembler.complete
+        assert assembler.take() == data
+
+
+def test_a_piece_cut_short_is_refused_since_its_rest_might_never_come():
+    assembler = Assembler(100)
+    with pytest.raises(RemoteProtocolError) as caught:
+        assembler.add(m.PoolChunk(pool=0, total=17, offset=0, data=bytes(16)))
+    assert caught.value.code is ErrorCode.SEQUENCE_BROKEN
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.binary(max_size=16)), max_size=12))

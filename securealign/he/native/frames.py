@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,13 +20,22 @@ Value = int | str | bytes | list[bytes] | FloatMatrix
 
 _LENGTHS = struct.Struct("<II")
 _BLOB = struct.Struct("<Q")
-_MAX_HEADER = 1 << 24
-#: Largest frame: an encrypted product of two 8,192-dimensional spaces stays below it.
-_MAX_FRAME = 1 << 32
+#: Largest header: names and shapes of a few values, and a sentence.
+_MAX_HEADER = 1 << 16
+#: Most byte strings in a frame: the ciphertexts of a product of two 8,192-dimensional spaces in slots of 1,024.
+_MAX_BLOBS = 1 << 17
+#: Largest frame in bytes: twice the largest result that a session allows by default.
+MAX_FRAME = 1 << 30
+#: Memory grows by no more than this before its bytes have arrived.
+_PIECE = 1 << 20
 
 
 class FrameError(Exception):
-    """Bytes that are not a frame, or the end of the stream within one."""
+    """Bytes that are not a frame."""
+
+
+class StreamEnded(FrameError):
+    """The end of a stream where a frame or the rest of one was due."""
 
 
 def send(stream: socket.socket, name: str, values: Sequence[Value]) -> None:
@@ -37,24 +47,35 @@ def send(stream: socket.socket, name: str, values: Sequence[Value]) -> None:
     stream.sendall(b"".join([_LENGTHS.pack(len(header), len(blobs)), header, lengths, *blobs]))
 
 
-def receive(stream: socket.socket) -> tuple[str, list[Value]]:
-    """Return the next name and values; raises `FrameError` for anything else, `TimeoutError` when the socket does."""
-    size, count = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
-    if size > _MAX_HEADER or count > _MAX_HEADER:
+def receive(stream: socket.socket, seconds: float | None = None) -> tuple[str, list[Value]]:
+    """Return the next name and values; raises `FrameError` for anything else, and `TimeoutError` when it is late.
+
+    The time is that of the whole frame: bytes that trickle in gain none.
+    """
+    reader = _Reader(stream, None if seconds is None else time.monotonic() + seconds)
+    size, count = _LENGTHS.unpack(reader.read(_LENGTHS.size))
+    if size > _MAX_HEADER or count > _MAX_BLOBS:
         raise FrameError("a header is too large")
-    header = bytes(_read(stream, size))
-    lengths = [length for (length,) in _BLOB.iter_unpack(_read(stream, count * _BLOB.size))]
-    if sum(lengths) > _MAX_FRAME:
+    header = reader.read(size)
+    lengths = [length for (length,) in _BLOB.iter_unpack(reader.read(count * _BLOB.size))]
+    if sum(lengths) > MAX_FRAME:
         raise FrameError("a frame is too large")
-    blobs = [_read(stream, length) for length in lengths]
+    blobs = [reader.read(length) for length in lengths]
     try:
-        name, described = json.loads(header)
-        rest = iter(blobs)
-        values = [_restore(kind, fields, rest) for kind, *fields in described]
-    except (ValueError, TypeError, KeyError, StopIteration, RecursionError) as error:
+        return _parse(header, iter(blobs))
+    except (ValueError, TypeError, OverflowError, StopIteration, RecursionError) as error:
         raise FrameError("a header does not describe its values") from error
-    if not isinstance(name, str):
-        raise FrameError("a frame has no name")
+
+
+def _parse(header: bytes, blobs: Iterator[bytes]) -> tuple[str, list[Value]]:
+    """Return name and values; whatever is not as `send` writes it raises one of the errors that `receive` expects."""
+    match json.loads(header):
+        case [str(name), [*described]]:
+            values = [_restore(kind, fields, blobs) for kind, *fields in described]
+        case _:
+            raise ValueError("no name or no values")
+    if next(blobs, None) is not None:
+        raise ValueError("bytes that belong to no value")
     return name, values
 
 
@@ -76,28 +97,43 @@ def _describe(value: Value, blobs: list[bytes]) -> list[str | int]:
             return ["matrix", *matrix.shape]
 
 
-def _restore(kind: str, fields: list[int | str], blobs: Iterator[bytearray]) -> Value:
-    """Return a value from its description; whatever does not fit raises one of the errors that `receive` expects."""
+def _restore(kind: str, fields: list[int | str], blobs: Iterator[bytes]) -> Value:
     match kind, fields:
-        case "int", [int(number)]:
+        case "int", [int(number)] if not isinstance(number, bool):
             return number
         case "str", [str(text)]:
             return text
         case "bytes", []:
-            return bytes(next(blobs))
+            return next(blobs)
         case "list", [int(count)] if count >= 0:
-            return [bytes(next(blobs)) for _ in range(count)]
-        case "matrix", [int(rows), int(columns)]:
+            return [next(blobs) for _ in range(count)]
+        case "matrix", [int(rows), int(columns)] if rows >= 0 and columns >= 0:
             return np.frombuffer(next(blobs), dtype="<f8").reshape(rows, columns)
     raise ValueError(kind)
 
 
-def _read(stream: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        count = stream.recv_into(view)
-        if not count:
-            raise FrameError("the stream ended")
-        view = view[count:]
-    return data
+class _Reader:
+    """Reads a stream until a deadline on the clock of `time.monotonic`, if there is one."""
+
+    def __init__(self, stream: socket.socket, deadline: float | None) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
+        pieces = []
+        while size:
+            piece = self._receive(min(size, _PIECE))
+            if not piece:
+                raise StreamEnded("the stream ended")
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _receive(self, most: int) -> bytes:
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._stream.settimeout(left)
+        return self._stream.recv(most)

@@ -14,6 +14,8 @@ from securealign.he.native.frames import FrameError, Value, receive, send
 CALL_SECONDS = 600.0
 #: A deserialiser that is told of huge objects fails here and not in the party's memory.
 _MEMORY_BYTES = 16 << 30
+#: Characters of an exception that the party is told.
+_LONGEST_REASON = 200
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def serve(stream: socket.socket, engine: str, role: str) -> None:
 
 def _last_line(error: Exception) -> str:
     """Return what an exception says, without the path of the source file that native libraries put first."""
-    return str(error).strip().rpartition("\n")[2].rpartition("/")[2]
+    return str(error).strip().rpartition("\n")[2].rpartition("/")[2][:_LONGEST_REASON]
 
 
 def _confine() -> None:

@@ -10,8 +10,17 @@ import tenseal
 from securealign.he.tenseal_ckks.profile import MODULUS_BITS, RING, SCALE
 from securealign.matrices import FloatMatrix
 
-#: Next to zero: 2^-28 of the product of the norms, but not zero when encoded.
+#: Next to zero: 2^-28 of a provider's norm, but not zero when encoded.
 _SMALLEST = 2.0**-20
+
+
+def _without_zeros(numbers: FloatMatrix) -> FloatMatrix:
+    """Return numbers of which none is encoded as zero.
+
+    The library answers a product with zeros by a fresh encryption at another scale: nothing could be added to it, and
+    its size would show it.
+    """
+    return np.where(np.abs(numbers) < _SMALLEST, _SMALLEST, numbers)
 
 
 class Probe:
@@ -98,7 +107,7 @@ class CovarianceProvider(_Provider):
     def absorb(self, ciphertexts: list[bytes], operand: FloatMatrix) -> None:
         """Multiply rows with the operand (count, features) and add the products."""
         loaded = [self._load(data) for data in ciphertexts]
-        for row, numbers in enumerate(operand.tolist()):
+        for row, numbers in enumerate(_without_zeros(operand).tolist()):
             parts = loaded[row * self._parts : (row + 1) * self._parts]
             for sums, factor in zip(self._sums, numbers, strict=True):
                 for part, ciphertext in enumerate(parts):
@@ -137,8 +146,8 @@ class HeadProvider(_Provider):
         self._parts = -(-len(weight) // RING.slots)
         padded = np.zeros((self._parts * RING.slots, weight.shape[1]))
         padded[: len(weight)] = weight
-        # The library answers a product with zeros by an encryption of another size, which would show it.
-        padded[0, ~padded.any(axis=0)] = _SMALLEST
+        empty = ~padded.any(axis=0)
+        padded[0, empty] = _without_zeros(padded[0, empty])
         #: For each class, its numbers by part.
         self._columns = padded.T.reshape(weight.shape[1], self._parts, RING.slots).tolist()
 

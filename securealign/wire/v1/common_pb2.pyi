@@ -199,7 +199,7 @@ class KeyChunk(_message.Message):
     total: _builtins.int
     """Length of the whole key in bytes; at most what the suite's parameters and the agreed dimensions give."""
     offset: _builtins.int
-    """Where this piece starts, in bytes; pieces arrive in order."""
+    """Where this piece starts, in bytes; pieces arrive in order, and all but the last are as large as they may be."""
     data: _builtins.bytes
     """The piece; at most 1 MiB less 1 KiB."""
     def __init__(

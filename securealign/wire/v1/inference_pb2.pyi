@@ -160,7 +160,7 @@ class PoolChunk(_message.Message):
     total: _builtins.int
     """Length of the whole material in bytes; at most what the suite's parameters and the agreed dimensions give."""
     offset: _builtins.int
-    """Where this piece starts, in bytes; pieces arrive in order."""
+    """Where this piece starts, in bytes; pieces arrive in order, and all but the last are as large as they may be."""
     data: _builtins.bytes
     """The piece; at most 1 MiB less 1 KiB."""
     def __init__(
@@ -233,7 +233,7 @@ class Answer(_message.Message):
     total: _builtins.int
     """Length of the whole ciphertext in bytes; at most what the suite's parameters and the agreed dimensions give."""
     offset: _builtins.int
-    """Where this piece starts, in bytes; pieces arrive in order."""
+    """Where this piece starts, in bytes; pieces arrive in order, and all but the last are as large as they may be."""
     data: _builtins.bytes
     """The piece; at most 1 MiB less 1 KiB."""
     def __init__(
