@@ -5,6 +5,7 @@
     serve       the worker's end: one half of one job of one session, then nothing
     profile     what a library's suite promises, and the sizes of what it sends
     envelope    ciphertexts of varying length in blobs of one length
+    results     numbers that a worker decrypted, without their scales
     covariance, head, suite
                 the interface of all suites, made of calls to a worker
 

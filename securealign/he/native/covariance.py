@@ -15,7 +15,9 @@ from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, S
 from securealign.he.blobs import HEADER_BYTES, Binding, Kind
 from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
+from securealign.he.native.frames import MAX_FRAME
 from securealign.he.native.profile import Profile
+from securealign.he.native.results import unscale
 from securealign.he.native.worker import Worker
 from securealign.he.scales import largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
@@ -44,6 +46,13 @@ class CovariancePlan:
                 code=ErrorCode.PLAN_INFEASIBLE,
             )
         self.result_bytes = shape.provider_dim * (_EXPONENT_BYTES + sealed_bytes(self.parts, job.evaluated_bytes))
+        if self.result_bytes > MAX_FRAME:
+            raise SuiteError(
+                f"A product of {shape.provider_dim} by {shape.client_dim} numbers takes {self.result_bytes} bytes "
+                f"under {profile.name!r}, more than a worker returns.",
+                hint="Use the suite lwe.",
+                code=ErrorCode.PLAN_INFEASIBLE,
+            )
 
     @property
     def sizes(self) -> CovarianceSizes:
@@ -68,10 +77,8 @@ class NativeCovarianceEncryptor:
         self._rows = rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
         self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.client_dim)
-        key = self._worker.call(bytes, "key")
-        self._key = plan.binding(session).seal(
-            Kind.COVARIANCE_KEY, seal([key], plan.profile.covariance_key_bytes), **plan.place(Kind.COVARIANCE_KEY)
-        )
+        key = seal([self._worker.call(bytes, "key")], 1, plan.profile.covariance_key_bytes)
+        self._key = plan.binding(session).seal(Kind.COVARIANCE_KEY, key, **plan.place(Kind.COVARIANCE_KEY))
         self._binding = plan.binding(session, self._key)
         self._encrypted = False
 
@@ -91,7 +98,7 @@ class NativeCovarianceEncryptor:
             ciphertexts: list[bytes] = self._worker.call(
                 list, "encrypt", np.clip(block, -plan.job.message_norm, plan.job.message_norm)
             )
-            body = seal(ciphertexts, plan.job.fresh_bytes)
+            body = seal(ciphertexts, len(block) * plan.parts, plan.job.fresh_bytes)
             data = self._binding.seal(Kind.COVARIANCE_ROWS, body, **plan.place(Kind.COVARIANCE_ROWS, first))
             yield EncryptedRows(first, len(block), data)
 
@@ -103,10 +110,7 @@ class NativeCovarianceEncryptor:
         end = plan.shape.provider_dim * _EXPONENT_BYTES
         left = received_exponents(body[:end])
         values = self._worker.read(np.ndarray, "decrypt", unseal(body[end:], plan.job.evaluated_bytes))
-        if values.shape != (plan.shape.provider_dim, plan.shape.client_dim):
-            raise CiphertextError("A result decrypts to another shape.")
-        product: FloatMatrix = np.ldexp(values, -self._exponents - left[:, None])
-        return product
+        return unscale(values, (plan.shape.provider_dim, plan.shape.client_dim), self._exponents + left[:, None])
 
     def close(self) -> None:
         """End the worker, and the secret key with it."""
@@ -150,7 +154,9 @@ class NativeCovarianceEvaluator:
         if self._absorbed != plan.shape.rows:
             raise CiphertextError(f"{self._absorbed} of {plan.shape.rows} rows have arrived.")
         ciphertexts: list[bytes] = self._worker.read(list, "finish")
-        body = self._exponents.astype("<i2").tobytes() + seal(ciphertexts, plan.job.evaluated_bytes)
+        count = plan.shape.provider_dim * plan.parts
+        sums = seal(ciphertexts, count, plan.job.evaluated_bytes, fault=CiphertextError)
+        body = self._exponents.astype("<i2").tobytes() + sums
         return self._binding.seal(Kind.COVARIANCE_RESULT, body, **plan.place(Kind.COVARIANCE_RESULT))
 
     def close(self) -> None:

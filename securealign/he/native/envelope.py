@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from securealign.errors import CiphertextError, SuiteError
+from securealign.errors import CiphertextError, ErrorCode, SuiteError
 
 _LENGTH = struct.Struct("<I")
 
@@ -19,17 +19,27 @@ def sealed_bytes(count: int, room: int) -> int:
     return count * (_LENGTH.size + room)
 
 
-def seal(objects: Sequence[bytes], room: int) -> bytes:
-    """Return objects of at most `room` bytes, each behind its length and padded with zeros."""
+def seal(
+    objects: Sequence[bytes], count: int, room: int, *, fault: type[SuiteError | CiphertextError] = SuiteError
+) -> bytes:
+    """Return `count` objects of at most `room` bytes, each behind its length and padded with zeros.
+
+    Raises `fault` for other objects: `CiphertextError` where a peer's bytes went into them.
+    """
     largest = max(map(len, objects), default=0)
-    if largest > room:
-        raise SuiteError(f"A library serialised {largest} bytes where its profile allows {room}.")
+    if len(objects) != count or not all(objects) or largest > room:
+        raise fault(
+            f"A worker returned {len(objects)} objects of up to {largest} bytes where {count} of 1 to {room} are due.",
+            code=ErrorCode.CIPHERTEXT_MALFORMED,
+        )
     return b"".join(_LENGTH.pack(len(data)) + data.ljust(room, b"\0") for data in objects)
 
 
 def unseal(data: memoryview, room: int) -> list[bytes]:
-    """Return the objects in `data`, a whole number; raises `CiphertextError` for a length or padding not ours."""
+    """Return the objects in `data`; raises `CiphertextError` for a length or padding not ours."""
     step = sealed_bytes(1, room)
+    if len(data) % step:
+        raise CiphertextError(f"{len(data)} bytes are no whole number of ciphertexts of {step}.")
     objects = []
     for start in range(0, len(data), step):
         (length,) = _LENGTH.unpack_from(data, start)

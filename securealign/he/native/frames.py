@@ -38,13 +38,14 @@ class StreamEnded(FrameError):
     """The end of a stream where a frame or the rest of one was due."""
 
 
-def send(stream: socket.socket, name: str, values: Sequence[Value]) -> None:
-    """Send a name and values."""
+def encode(name: str, values: Sequence[Value]) -> bytes:
+    """Return the frame of a name and values; raises `TypeError` for what is no value, `FrameError` for too much."""
     blobs: list[bytes] = []
     described = [_describe(value, blobs) for value in values]
     header = json.dumps([name, described]).encode()
+    _require_fit(len(header), len(blobs), sum(map(len, blobs)))
     lengths = b"".join(_BLOB.pack(len(blob)) for blob in blobs)
-    stream.sendall(b"".join([_LENGTHS.pack(len(header), len(blobs)), header, lengths, *blobs]))
+    return b"".join([_LENGTHS.pack(len(header), len(blobs)), header, lengths, *blobs])
 
 
 def receive(stream: socket.socket, seconds: float | None = None) -> tuple[str, list[Value]]:
@@ -54,12 +55,10 @@ def receive(stream: socket.socket, seconds: float | None = None) -> tuple[str, l
     """
     reader = _Reader(stream, None if seconds is None else time.monotonic() + seconds)
     size, count = _LENGTHS.unpack(reader.read(_LENGTHS.size))
-    if size > _MAX_HEADER or count > _MAX_BLOBS:
-        raise FrameError("a header is too large")
+    _require_fit(size, count, 0)
     header = reader.read(size)
     lengths = [length for (length,) in _BLOB.iter_unpack(reader.read(count * _BLOB.size))]
-    if sum(lengths) > MAX_FRAME:
-        raise FrameError("a frame is too large")
+    _require_fit(size, count, sum(lengths))
     blobs = [reader.read(length) for length in lengths]
     try:
         return _parse(header, iter(blobs))
@@ -67,8 +66,13 @@ def receive(stream: socket.socket, seconds: float | None = None) -> tuple[str, l
         raise FrameError("a header does not describe its values") from error
 
 
+def _require_fit(header: int, count: int, total: int) -> None:
+    if header > _MAX_HEADER or count > _MAX_BLOBS or total > MAX_FRAME:
+        raise FrameError(f"a header of {header} bytes or {count} byte strings of {total} are too large")
+
+
 def _parse(header: bytes, blobs: Iterator[bytes]) -> tuple[str, list[Value]]:
-    """Return name and values; whatever is not as `send` writes it raises one of the errors that `receive` expects."""
+    """Return name and values; whatever is not as `encode` writes it raises one of the errors that `receive` expects."""
     match json.loads(header):
         case [str(name), [*described]]:
             values = [_restore(kind, fields, blobs) for kind, *fields in described]
@@ -91,10 +95,12 @@ def _describe(value: Value, blobs: list[bytes]) -> list[str | int]:
         case list():
             blobs.extend(value)
             return ["list", len(value)]
-        case np.ndarray():
+        case np.ndarray(ndim=2):
             matrix = np.ascontiguousarray(value, dtype="<f8")
             blobs.append(matrix.tobytes())
             return ["matrix", *matrix.shape]
+        case _:
+            raise TypeError(f"{type(value).__name__} is no value of a frame")
 
 
 def _restore(kind: str, fields: list[int | str], blobs: Iterator[bytes]) -> Value:

@@ -14,6 +14,7 @@ from securealign.he.blobs import HEADER_BYTES, Binding, Kind
 from securealign.he.interface import HeadShape, HeadSizes
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.profile import Profile
+from securealign.he.native.results import unscale
 from securealign.he.native.worker import Worker
 from securealign.he.scales import Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
@@ -37,8 +38,11 @@ class HeadPlan:
         self.job = job
         self.shape = shape
         self.terms = shape.features + 1
-        self.query_bytes = sealed_bytes(job.ciphertexts(self.terms), job.fresh_bytes)
-        self.answer_bytes = sealed_bytes(profile.answer_ciphertexts(shape), job.evaluated_bytes)
+        #: Ciphertexts of a query, and of its answer.
+        self.parts = job.ciphertexts(self.terms)
+        self.results = profile.answer_ciphertexts(shape)
+        self.query_bytes = sealed_bytes(self.parts, job.fresh_bytes)
+        self.answer_bytes = sealed_bytes(self.results, job.evaluated_bytes)
         self.key_room = profile.head_key_bytes(shape)
         self.key_bytes = sealed_bytes(1, self.key_room)
 
@@ -68,8 +72,8 @@ class NativeHeadEncryptor:
     def __init__(self, plan: HeadPlan, session: bytes) -> None:
         self._plan = plan
         self._worker = Worker(plan.profile, "HeadClient", plan.shape.features, plan.shape.classes)
-        key = self._worker.call(bytes, "key")
-        self._key = plan.binding(session).seal(Kind.HEAD_KEY, seal([key], plan.key_room), **plan.key_place())
+        key = seal([self._worker.call(bytes, "key")], 1, plan.key_room)
+        self._key = plan.binding(session).seal(Kind.HEAD_KEY, key, **plan.key_place())
         self._binding = plan.binding(session, self._key)
         self._exponents: dict[tuple[int, int], Exponents] = {}
 
@@ -91,7 +95,7 @@ class NativeHeadEncryptor:
             raise LocalProtocolError("A slot cannot hold a second query.", hint="Use the next slots.")
         self._exponents[pool, first_slot] = exponents
         ciphertexts: list[bytes] = self._worker.call(list, "encrypt", np.ldexp(terms, exponents[:, None]))
-        body = seal(ciphertexts, plan.job.fresh_bytes)
+        body = seal(ciphertexts, len(queries) * plan.parts, plan.job.fresh_bytes)
         return self._binding.seal(Kind.HEAD_QUERY, body, **plan.place(pool, first_slot, len(queries)))
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
@@ -102,10 +106,7 @@ class NativeHeadEncryptor:
         body = self._binding.open(Kind.HEAD_ANSWER, answer, length, **place)
         scale = received_exponents(body[:_EXPONENT_BYTES])
         logits = self._worker.read(np.ndarray, "decrypt", unseal(body[_EXPONENT_BYTES:], plan.job.evaluated_bytes))
-        if logits.shape != (len(exponents), plan.shape.classes):
-            raise CiphertextError("An answer decrypts to another shape.")
-        scaled: FloatMatrix = np.ldexp(logits, -exponents[:, None] - scale)
-        return scaled
+        return unscale(logits, (len(exponents), plan.shape.classes), exponents[:, None] + scale)
 
     def close(self) -> None:
         """End the worker, and the secret key with it."""
@@ -141,8 +142,8 @@ class NativeHeadEvaluator:
         place = plan.place(pool, first_slot, count)
         body = self._binding.open(Kind.HEAD_QUERY, query, count * plan.query_bytes, **place)
         ciphertexts: list[bytes] = self._worker.read(list, "evaluate", unseal(body, plan.job.fresh_bytes))
-        answer = self._exponent.astype("<i2").tobytes() + seal(ciphertexts, plan.job.evaluated_bytes)
-        return self._binding.seal(Kind.HEAD_ANSWER, answer, **place)
+        results = seal(ciphertexts, count * plan.results, plan.job.evaluated_bytes, fault=CiphertextError)
+        return self._binding.seal(Kind.HEAD_ANSWER, self._exponent.astype("<i2").tobytes() + results, **place)
 
     def retire(self, pool: int) -> None:
         """Nothing belongs to a pool."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from securealign.he.native.frames import FrameError, Value, receive, send
+from securealign.he.native.frames import FrameError, Value, encode, receive
 
 #: How long a call may take: native code that reads hostile bytes may loop for ever, honest calls take seconds.
 CALL_SECONDS = 600.0
@@ -44,12 +44,14 @@ def serve(stream: socket.socket, engine: str, role: str) -> None:
                 raise AttributeError(name)
             else:
                 result = getattr(subject, name)(*values)
+            reply = encode("done", [0 if result is None else result])
         except Exception as error:  # whatever a native library raises is for the party to judge
-            send(stream, "failed", [f"{type(error).__name__}: {_last_line(error)}"])
-        else:
-            send(stream, "done", [0 if result is None else result])
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            reply = encode("failed", [f"{type(error).__name__}: {_last_line(error)}"])
+        try:
+            stream.sendall(reply)
+        except OSError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _last_line(error: Exception) -> str:

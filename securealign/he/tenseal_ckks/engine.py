@@ -30,14 +30,25 @@ class Probe:
         CovarianceClient(1).close()
 
 
+def _new_context() -> Any:  # noqa: ANN401 - the library has no types
+    """Return a context under the parameters of the profile, with keys of its own."""
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS, RING.dimension, coeff_mod_bit_sizes=list(MODULUS_BITS), n_threads=1
+    )
+    context.global_scale = 2.0**SCALE
+    return context
+
+
+def _parameters(context: Any) -> Any:  # noqa: ANN401
+    """Return the library's digest of scheme, ring and moduli."""
+    return context.seal_context().data.key_parms_id()
+
+
 class _Client:
     """Holds a context with its secret key."""
 
     def __init__(self, columns: int) -> None:
-        self._context = tenseal.context(
-            tenseal.SCHEME_TYPE.CKKS, RING.dimension, coeff_mod_bit_sizes=list(MODULUS_BITS), n_threads=1
-        )
-        self._context.global_scale = 2.0**SCALE
+        self._context = _new_context()
         self._columns = columns
         self._parts = -(-columns // RING.slots)
 
@@ -72,11 +83,17 @@ class _Provider:
 
     def accept_key(self, key: bytes) -> None:
         """Take the context with the public keys."""
-        self._context = tenseal.context_from(key)
-        if self._context.is_private():
+        context = tenseal.context_from(key, n_threads=1)
+        # In a larger ring, zeros would not fill all slots, and those left would hold partial sums.
+        if _parameters(context) != _parameters(_new_context()):
+            raise ValueError("a context has other parameters")
+        if context.is_private():
             raise ValueError("a context holds a secret key")
+        context.global_scale = 2.0**SCALE
+        context.auto_relin = context.auto_rescale = context.auto_mod_switch = True
+        self._context = context
 
-    def _load(self, data: bytes) -> Any:  # noqa: ANN401 - the library has no types
+    def _load(self, data: bytes) -> Any:  # noqa: ANN401
         vector = tenseal.ckks_vector_from(self._context, data)
         if vector.size() != RING.slots or len(vector.ciphertext()) != 1:
             raise ValueError("a ciphertext has another size")
