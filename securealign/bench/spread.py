@@ -43,11 +43,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def shown(value: float) -> str:
-    """Return a number with the digits a measurement deserves: three, all before the point, or two of a tiny one."""
+def shown(value: float, *, digits: int = 3) -> str:
+    """Return a number with few digits: all before the point and at most `digits`, or two of a tiny one."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if value and abs(value) < 0.001:
-        digits, _, power = f"{value:.1e}".partition("e")
-        return f"{digits}e{int(power)}"
-    return f"{value:.3g}"
+        leading, _, power = f"{value:.1e}".partition("e")
+        return f"{leading}e{int(power)}"
+    return f"{value:.{digits}g}"

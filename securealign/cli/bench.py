@@ -28,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and
 
 #: Characters, for all labels but those of ratios to a baseline, which wrap.
 _LABEL_WIDTH = 26
+#: Columns of a table that is not printed on a terminal.
+_FILE_WIDTH = 120
 _UNUSED = "Has no effect here: one set of flags fits both phases."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
@@ -121,6 +123,8 @@ def _show(report: TrainingReport | InferenceReport, title: str, *, as_json: bool
         typer.echo(json.dumps(asdict(report)))
         return
     console, facts = Console(), report.environment
+    if not console.is_terminal:  # a file or a pipe has no edge to fit
+        console.width = _FILE_WIDTH
     console.print(_table(title, report.figures, {name: len(done) for name, done in report.measurements.items()}))
     console.print(
         f"medians (extremes); {facts.cpus} CPUs, Python {facts.python}, numpy {facts.numpy}, {facts.blas}",
@@ -147,7 +151,7 @@ def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", width=_LABEL_WIDTH)
     for suite in suites:
-        table.add_column(suite, justify="right", overflow="fold")
+        table.add_column(suite, justify="right", overflow="fold", min_width=len(suite))
     cells: dict[str, dict[str, Spread]] = {}
     for row in rows:
         label = row.figure if row.unit in {COUNT, RATIO} else f"{row.figure}, {row.unit}"
@@ -162,5 +166,5 @@ def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
 def _cell(value: Spread | None, separator: str) -> str:
     if value is None:
         return ""
-    low, middle, high = map(shown, (value.minimum, value.median, value.maximum))
-    return middle if low == high else f"{middle}{separator}({low}..{high})"
+    low, middle, high = shown(value.minimum, digits=2), shown(value.median), shown(value.maximum, digits=2)
+    return middle if value.minimum == value.maximum else f"{middle}{separator}({low}..{high})"

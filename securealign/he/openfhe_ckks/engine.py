@@ -62,8 +62,14 @@ class _Session:
         openfhe.ReleaseAllContexts()
 
     def encode(self, numbers: FloatMatrix) -> Any:  # noqa: ANN401 - the library has no types
-        """Return a plaintext of the numbers, rounded to integers."""
-        return self.context.MakeCKKSPackedPlaintext(numbers / self.scale)
+        """Return a plaintext of the numbers, whose coefficients are rounded to integers."""
+        try:
+            return self.context.MakeCKKSPackedPlaintext(numbers / self.scale)
+        except RuntimeError:
+            # The library refuses numbers of which every coefficient rounds to zero, and encodes zeros.
+            if np.abs(numbers).max() > 2 * self.slots:
+                raise
+            return self.context.MakeCKKSPackedPlaintext(np.zeros(self.slots))
 
     def load(self, data: bytes) -> Any:  # noqa: ANN401
         """Return the ciphertext in a peer's bytes, once it is one of this context with two elements."""
