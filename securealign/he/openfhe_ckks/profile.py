@@ -2,7 +2,8 @@
 
 Training multiplies rows by integers only and needs no key switching, so dimension 2,048 with a modulus of 53 bits does.
 A message has norm 2^30, an operand norm 2^21; by Cauchy and Schwarz their product stays below half the modulus. The
-fresh error is about 2^8 in each slot, so a product is off by 2^-22 of the norms from either side.
+fresh error is about 2^8 in each slot; a product is off by up to 2^-17 of the norms, most of it noise that the library
+adds on decryption, and a head's by up to 2^-18.
 
 Inference also rotates. Keys are switched digit by digit (BV), without special primes, after the multiplication, when
 the numbers are large beside the error that this adds.
