@@ -6,13 +6,12 @@ with the client, those of Z_A travel with the result.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
-from securealign.he.blobs import HEADER_BYTES, Binding, Kind
+from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.frames import MAX_FRAME
@@ -59,10 +58,6 @@ class CovariancePlan:
         """Exact sizes of key and result."""
         return CovarianceSizes(key=HEADER_BYTES + self.key_bytes, result=HEADER_BYTES + self.result_bytes)
 
-    def binding(self, session: bytes, key: bytes = b"") -> Binding:
-        """Return what binds blobs to the session, and to a key once there is one."""
-        return Binding(b"SNTV", self.profile.digest, session, hashlib.sha256(key).digest() if key else b"")
-
     def place(self, kind: Kind, first: int = 0) -> dict[str, int]:
         """Return the fields of a header."""
         rows = self.shape.provider_dim if kind is Kind.COVARIANCE_RESULT else self.shape.rows
@@ -78,8 +73,8 @@ class NativeCovarianceEncryptor:
         self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
         self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.client_dim)
         key = seal([self._worker.call(bytes, "key")], 1, plan.profile.covariance_key_bytes)
-        self._key = plan.binding(session).seal(Kind.COVARIANCE_KEY, key, **plan.place(Kind.COVARIANCE_KEY))
-        self._binding = plan.binding(session, self._key)
+        self._key = plan.profile.binding(session).seal(Kind.COVARIANCE_KEY, key, **plan.place(Kind.COVARIANCE_KEY))
+        self._binding = plan.profile.binding(session, self._key)
         self._encrypted = False
 
     def key_material(self) -> bytes:
@@ -133,9 +128,9 @@ class NativeCovarianceEvaluator:
         """Check and take the client's public key."""
         plan = self._plan
         place = plan.place(Kind.COVARIANCE_KEY)
-        body = plan.binding(self._session).open(Kind.COVARIANCE_KEY, key, plan.key_bytes, **place)
+        body = plan.profile.binding(self._session).open(Kind.COVARIANCE_KEY, key, plan.key_bytes, **place)
         self._worker.read(int, "accept_key", *unseal(body, plan.profile.covariance_key_bytes))
-        self._binding = plan.binding(self._session, key)
+        self._binding = plan.profile.binding(self._session, key)
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Check the next rows, multiply and add them."""

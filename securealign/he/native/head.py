@@ -5,12 +5,10 @@ A query is [z; 1] at its own scale, which stays with the client; weight and bias
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
-from securealign.he.blobs import HEADER_BYTES, Binding, Kind
+from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.interface import HeadShape, HeadSizes
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.profile import Profile
@@ -53,10 +51,6 @@ class HeadPlan:
         answer = HEADER_BYTES + _EXPONENT_BYTES + batch * self.answer_bytes
         return HeadSizes(key=HEADER_BYTES + self.key_bytes, pool=0, batch=batch, answer=answer)
 
-    def binding(self, session: bytes, key: bytes = b"") -> Binding:
-        """Return what binds blobs to the session, and to a key once there is one."""
-        return Binding(b"SNTV", self.profile.digest, session, hashlib.sha256(key).digest() if key else b"")
-
     def key_place(self) -> dict[str, int]:
         """Return the fields of a key's header."""
         return {"rows": self.shape.classes, "columns": self.shape.features}
@@ -73,8 +67,8 @@ class NativeHeadEncryptor:
         self._plan = plan
         self._worker = Worker(plan.profile, "HeadClient", plan.shape.features, plan.shape.classes)
         key = seal([self._worker.call(bytes, "key")], 1, plan.key_room)
-        self._key = plan.binding(session).seal(Kind.HEAD_KEY, key, **plan.key_place())
-        self._binding = plan.binding(session, self._key)
+        self._key = plan.profile.binding(session).seal(Kind.HEAD_KEY, key, **plan.key_place())
+        self._binding = plan.profile.binding(session, self._key)
         self._exponents: dict[tuple[int, int], Exponents] = {}
 
     def key_material(self) -> bytes:
@@ -128,9 +122,9 @@ class NativeHeadEvaluator:
     def accept_key(self, key: bytes) -> None:
         """Check and take the client's public and evaluation keys."""
         plan = self._plan
-        body = plan.binding(self._session).open(Kind.HEAD_KEY, key, plan.key_bytes, **plan.key_place())
+        body = plan.profile.binding(self._session).open(Kind.HEAD_KEY, key, plan.key_bytes, **plan.key_place())
         self._worker.read(int, "accept_key", *unseal(body, plan.key_room))
-        self._binding = plan.binding(self._session, key)
+        self._binding = plan.profile.binding(self._session, key)
 
     def prepare(self, pool: int) -> bytes:
         """Return nothing: the suite has no offline phase."""

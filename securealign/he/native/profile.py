@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from securealign.errors import ErrorCode, SuiteError
+from securealign.he.blobs import Binding
 from securealign.he.estimator import SecurityEstimate, estimate, standard_log_q_limit
 from securealign.he.interface import HeadShape
 
@@ -89,3 +90,7 @@ class Profile:
         """SHA-256 over all parameters, 32 bytes."""
         fields = [self.name, self.parameter_set, self.parameters, asdict(self.covariance), asdict(self.head)]
         return hashlib.sha256(b"securealign/native/parameters" + json.dumps(fields).encode()).digest()
+
+    def binding(self, session: bytes, key: bytes = b"") -> Binding:
+        """Return what binds blobs to a session, and to a key once there is one."""
+        return Binding(b"SNTV", self.digest, session, hashlib.sha256(key).digest() if key else b"")
