@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from securealign.errors import ErrorCode, SuiteError
 from securealign.he.blobs import Binding
-from securealign.he.estimator import SecurityEstimate, estimate, standard_log_q_limit
+from securealign.he.estimator import STANDARD_LOG_Q, SecurityEstimate, estimate
 from securealign.he.interface import HeadShape
 
 #: Width of the error that all libraries here use.
@@ -22,13 +22,13 @@ CLAIMED_BITS = 128
 class Ring:
     """A ring Z_q[X] / (X^n + 1) with a ternary secret; raises `SuiteError` when it is below 128 bits of security."""
 
-    #: n, a power of two.
+    #: n, a power of two with a row in the table.
     dimension: int
     #: log2 of the largest modulus under which the secret is used, special primes included.
     log_q: int
 
     def __post_init__(self) -> None:
-        if self.security.classical_bits < CLAIMED_BITS or self.log_q > standard_log_q_limit(self.dimension):
+        if self.log_q > STANDARD_LOG_Q.get(self.dimension, 0) or self.security.classical_bits < CLAIMED_BITS:
             raise SuiteError(
                 f"A ring of dimension {self.dimension} with a modulus of {self.log_q} bits is below 128 bits of "
                 "security.",
