@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from securealign.he.openfhe_ckks.layout import Layout
 
-LAYOUTS = st.builds(
-    Layout,
-    features=st.integers(1, 700),
-    classes=st.integers(1, 64),
-    slots=st.sampled_from([64, 128, 256]),
+LAYOUTS = st.sampled_from([64, 128, 256, 512, 1024, 2048]).flatmap(
+    lambda slots: st.builds(
+        Layout,
+        features=st.one_of(st.integers(1, 40), st.integers(1, 5000)),
+        classes=st.integers(1, min(300, slots)),
+        slots=st.just(slots),
+    )
 )
 
 
