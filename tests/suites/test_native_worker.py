@@ -8,8 +8,10 @@ import os
 import pickle
 import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from support.engines import PROFILE, Temptation
 
 from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.native import worker as worker_module
+from securealign.he.native.frames import encode, receive
+from securealign.he.native.serve import serve
 from securealign.he.native.suite import NativeSuite, why_unavailable
 from securealign.he.native.worker import Worker
 from securealign.he.openfhe_ckks.profile import PROFILE as OPENFHE
@@ -292,6 +296,34 @@ def test_a_call_that_never_ends_is_ended_by_an_alarm_even_when_no_party_is_left(
     assert status("0.1", "wait") == -signal.SIGALRM
     # The control: a call that ends is not ended, nor is what comes after it.
     assert status("600", "fail") == 0
+
+
+def test_a_worker_answers_every_call_until_its_stream_ends():
+    ours, theirs = socket.socketpair()
+    server = threading.Thread(target=serve, args=(theirs, "support.engines", "Probe"))
+    server.start()
+    with theirs, ours:
+        answers = []
+        for name, values in (("open", []), ("echo", [b"bytes"]), ("do", ["fail"]), ("_private", []), ("echo", [1])):
+            ours.sendall(encode(name, values))
+            answers.append(receive(ours, 60))
+        ours.shutdown(socket.SHUT_WR)
+        server.join()
+    failed = [text for outcome, [text] in answers if outcome == "failed"]
+    assert [outcome for outcome, _ in answers] == ["done", "done", "failed", "failed", "done"]
+    assert [values for outcome, values in answers if outcome == "done"] == [[0], [b"bytes"], [1]]
+    assert failed[0].startswith("ValueError: ")
+    assert failed[1] == "AttributeError: _private"
+
+
+def test_a_worker_whose_answer_nobody_takes_ends():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.sendall(encode("open", []))
+        ours.close()
+        serve(theirs, "support.engines", "Probe")
+    # Its process would end here, and the alarm with it.
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 # What a worker may use
