@@ -1,16 +1,19 @@
-"""Ciphertexts of varying length in blobs of one length: one way to write them, and no other way is read."""
+"""What a worker returns, in blobs of one length that are read in one way only, and its numbers without their scale."""
 
 from __future__ import annotations
 
 import struct
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from securealign.errors import CiphertextError, SuiteError
+from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
+from securealign.he.native.results import unscale
 
 ROOM = 12
 OBJECTS = st.lists(st.binary(min_size=1, max_size=ROOM), max_size=6)
@@ -75,3 +78,35 @@ def test_objects_that_a_receiver_would_refuse_are_not_sent(objects):
         seal(objects, 2, ROOM)
     with pytest.raises(CiphertextError):
         seal(objects, 2, ROOM, fault=CiphertextError)
+
+
+# Numbers that a worker decrypted
+
+SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(arrays.arrays(np.float64, SHAPES, elements=st.floats(-1e6, 1e6)), st.integers(-500, 500))
+def test_numbers_come_back_from_their_scale(numbers, exponent):
+    assert (unscale(numbers, numbers.shape, np.array([exponent])) == np.ldexp(numbers, -exponent)).all()
+
+
+@given(arrays.arrays(np.float64, SHAPES), st.integers(-2000, 2000))
+def test_numbers_are_refused_when_one_of_them_is_not_finite(numbers, exponent):
+    exponents = np.array([exponent])
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(np.ldexp(numbers, -exponent)).all()
+    if finite:
+        assert np.isfinite(unscale(numbers, numbers.shape, exponents)).all()
+        return
+    with pytest.raises(CiphertextError) as refusal:
+        unscale(numbers, numbers.shape, exponents)
+    assert refusal.value.code is ErrorCode.COEFFICIENT_OUT_OF_RANGE
+
+
+@given(SHAPES, SHAPES)
+def test_numbers_of_another_shape_are_refused(shape, due):
+    if shape == due:
+        assert unscale(np.zeros(shape), due, np.array([0])).shape == due
+        return
+    with pytest.raises(CiphertextError, match="of shape"):
+        unscale(np.zeros(shape), due, np.array([0]))

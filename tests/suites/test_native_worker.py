@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,8 @@ from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.native import worker as worker_module
 from securealign.he.native.frames import encode, receive
 from securealign.he.native.serve import serve
-from securealign.he.native.suite import NativeSuite, why_unavailable
+from securealign.he.native.suite import why_unavailable
 from securealign.he.native.worker import Worker
-from securealign.he.openfhe_ckks.profile import PROFILE as OPENFHE
 
 #: What a worker can be told to do, and what its party says of it; "its worker" is what they have in common.
 ENDS = {
@@ -192,15 +192,25 @@ def test_a_worker_that_cannot_be_started_is_an_error_that_says_what_to_do(monkey
     assert open_files() == before
 
 
-def test_a_library_that_is_installed_but_does_not_work_says_why(monkeypatch):
-    missing = {"missing module": "no.such.module", "missing role": "json"}
-    for engine in missing.values():
-        profile = OPENFHE.__class__(**{**vars(PROFILE), "engine": engine})
-        assert "does not work" in why_unavailable(profile)
+def test_a_library_that_is_missing_or_does_not_work_is_unavailable_for_a_reason():
     assert why_unavailable(PROFILE) == ""
-    absent = OPENFHE.__class__(**{**vars(PROFILE), "package": "no_such_package"})
+    absent = replace(PROFILE, package="no_such_package")
     assert why_unavailable(absent) == "no_such_package is not installed; install it"
-    assert NativeSuite(PROFILE).info.name == "fake"
+    for engine, cause in {"no.such.module": "ModuleNotFoundError", "json": "AttributeError"}.items():
+        reason = why_unavailable(replace(PROFILE, engine=engine))
+        assert reason.startswith("numpy is installed but does not work (")
+        assert cause in reason
+        assert reason.endswith("; install it")
+
+
+def test_a_library_is_imported_by_its_worker_and_never_by_the_party(tmp_path, monkeypatch):
+    imported = tmp_path / "imported"
+    (tmp_path / "a_library.py").write_text(f"open({str(imported)!r}, 'w').close()\n")
+    (tmp_path / "an_engine.py").write_text("import a_library\nclass Probe: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert why_unavailable(replace(PROFILE, package="a_library", engine="an_engine")) == ""
+    assert imported.exists()
+    assert not {"a_library", "an_engine"} & sys.modules.keys()
 
 
 # The end
