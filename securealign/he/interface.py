@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from securealign.errors import CiphertextError
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix, Rows
 
@@ -86,6 +87,11 @@ class EncryptedRows:
     first: int
     count: int
     data: bytes
+
+    def require_next(self, absorbed: int, total: int) -> None:
+        """Raise `CiphertextError` unless these rows follow the first `absorbed` of `total`."""
+        if self.first != absorbed or not 0 < self.count <= total - self.first:
+            raise CiphertextError(f"Rows {self.first} to {self.first + self.count} are not the next ones.")
 
 
 class CovarianceEncryptor(Protocol):

@@ -68,8 +68,7 @@ class _CovarianceProvider:
         _check_key(key)
 
     def absorb(self, rows: EncryptedRows) -> None:
-        if rows.first != self._absorbed or not 0 < rows.count <= self._shape.rows - rows.first:
-            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
+        rows.require_next(self._absorbed, self._shape.rows)
         block = _decode(rows.data, rows.count, self._shape.client_dim)
         # What a peer's numbers make overflow is refused by the client.
         with np.errstate(over="ignore", invalid="ignore"):

@@ -126,8 +126,7 @@ class LweCovarianceEvaluator:
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Check the next rows and multiply them once a tile is full."""
-        if rows.first != self._absorbed or not 0 < rows.count <= self._plan.terms - rows.first:
-            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
+        rows.require_next(self._absorbed, self._plan.terms)
         body = self._key.binding.open(
             Kind.COVARIANCE_ROWS,
             rows.data,

@@ -135,8 +135,7 @@ class NativeCovarianceEvaluator:
     def absorb(self, rows: EncryptedRows) -> None:
         """Check the next rows, multiply and add them."""
         plan = self._plan
-        if rows.first != self._absorbed or not 0 < rows.count <= plan.shape.rows - rows.first:
-            raise CiphertextError(f"Rows {rows.first} to {rows.first + rows.count} are not the next ones.")
+        rows.require_next(self._absorbed, plan.shape.rows)
         place = plan.place(Kind.COVARIANCE_ROWS, rows.first)
         body = self._binding.open(Kind.COVARIANCE_ROWS, rows.data, rows.count * plan.row_bytes, **place)
         operand = np.ldexp(self._rows.block(rows.first, rows.first + rows.count), self._exponents)

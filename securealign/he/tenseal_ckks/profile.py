@@ -6,7 +6,8 @@ that counts as 2^40 and is a little less.
 
 from __future__ import annotations
 
-from securealign.he.interface import HeadShape
+from dataclasses import replace
+
 from securealign.he.native.profile import Job, Profile, Ring
 
 #: Bits of the primes: two that hold the numbers, and one for switching keys.
@@ -30,10 +31,6 @@ _JOB = Job(
 )
 
 
-def _answer_ciphertexts(shape: HeadShape) -> int:
-    return shape.classes
-
-
 PROFILE = Profile(
     name="tenseal-ckks",
     parameter_set="tenseal-ckks-128",
@@ -42,16 +39,10 @@ PROFILE = Profile(
     engine="securealign.he.tenseal_ckks.engine",
     parameters=(f"moduli {MODULUS_BITS}", f"scale {SCALE}"),
     # Summed before it is rescaled, which the library does after every product or not at all.
-    covariance=Job(
-        ring=RING,
-        message_norm=_JOB.message_norm,
-        operand_norm=_JOB.operand_norm,
-        fresh_bytes=_FRESH_BYTES,
-        evaluated_bytes=_FRESH_BYTES,
-    ),
+    covariance=replace(_JOB, evaluated_bytes=_FRESH_BYTES),
     head=_JOB,
     covariance_key_bytes=_PUBLIC_BYTES,
     head_key_bytes=lambda _shape: _EVALUATION_BYTES,
-    answer_ciphertexts=_answer_ciphertexts,
+    answer_ciphertexts=lambda shape: shape.classes,
     largest_classes=1024,
 )
