@@ -68,7 +68,7 @@ class ErrorCode(Enum):
         "A query slot was used a second time for another query; the second query is refused.",
         ExitCode.REFUSED,
     )
-    QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this session is used up.", ExitCode.REFUSED)
+    QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this party is used up.", ExitCode.REFUSED)
     TRANSCRIPT_MISMATCH = (18, "The transcripts of the parties differ; do not use the result.", ExitCode.REFUSED)
     WRONG_ROLE = (
         19,
@@ -100,6 +100,28 @@ class ErrorCode(Enum):
         "Policy lets a peer see only part of what these public texts show; agree on more or on new texts.",
         ExitCode.REFUSED,
     )
+
+    SESSION_UNKNOWN = (36, "The provider does not keep that session; start a new one.", ExitCode.NETWORK)
+    SESSION_ROLLED_BACK = (
+        37,
+        "A party's record of the session is older than what it has already said; the session cannot go on.",
+        ExitCode.REFUSED,
+    )
+    RATE_LIMITED = (38, "This party asks too often for the provider's policy; try again later.", ExitCode.REFUSED)
+    MEMORY_EXHAUSTED = (39, "The provider has no memory left for this session; try again later.", ExitCode.NETWORK)
+    CERTIFICATE_REVOKED = (40, "A party's certificate was revoked; its operator needs a new one.", ExitCode.NETWORK)
+    KEY_UNUSABLE = (41, "A key is missing, expired, used up or destroyed.", ExitCode.INPUT)
+    PASSPHRASE_WRONG = (42, "The passphrase does not open the key store.", ExitCode.INPUT)
+    STORE_DAMAGED = (43, "A store of keys or sessions was truncated or altered.", ExitCode.INPUT)
+    STORE_LOCKED = (44, "Another process uses this store.", ExitCode.INPUT)
+    AUDIT_BROKEN = (45, "The audit log was altered, cut or reordered.", ExitCode.INPUT)
+    PRIVACY_BUDGET_EXHAUSTED = (
+        46,
+        "The privacy budget of these public texts is used up for this party; agree on new texts.",
+        ExitCode.REFUSED,
+    )
+    PRIVACY_REFUSED = (47, "The parties do not agree on differential privacy for this training.", ExitCode.REFUSED)
+    OUTPUT_REFUSED = (48, "The provider's policy does not offer that output.", ExitCode.REFUSED)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
         self.number = number
@@ -171,6 +193,12 @@ class TransportError(SecurealignError):
     """The connection failed: unreachable, untrusted, lost, late or busy."""
 
     default_code = ErrorCode.CONNECTION_LOST
+
+
+class KeyStoreError(SecurealignError):
+    """A key or a store of keys or sessions that cannot be used: wrong passphrase, damaged, expired, locked."""
+
+    default_code = ErrorCode.STORE_DAMAGED
 
 
 class DependencyError(SecurealignError):

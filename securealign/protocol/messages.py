@@ -251,6 +251,34 @@ class Answer(Chunk):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resume:
+    """The client goes on with the session of this nonce, and has processed `received` of the provider's messages."""
+
+    phase: ClassVar[str] = "handshake"
+    nonce: bytes
+    received: int
+
+    def __post_init__(self) -> None:
+        _require_digest(self.nonce, "a nonce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """The provider goes on with a session, and has processed `received` of the client's messages."""
+
+    phase: ClassVar[str] = "handshake"
+    received: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """The sender has durably processed `count` messages and never asks for them again."""
+
+    phase: ClassVar[str] = "upload"
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Confirm:
     """The sender's digest of the transcript up to here, without this message and its reply."""
 
@@ -285,4 +313,7 @@ Message = (
     | Answer
     | Confirm
     | Abort
+    | Resume
+    | Resumed
+    | Received
 )

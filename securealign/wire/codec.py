@@ -123,6 +123,14 @@ class _PhaseCodec:
 
 
 _CHUNK = ("total", "offset", "data")
+#: Messages about the stream rather than of a phase.
+_STREAM: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "resume": (m.Resume, _flat(m.Resume, ("nonce", "received"))),
+    "resumed": (m.Resumed, _flat(m.Resumed, ("received",))),
+    "received": (m.Received, _flat(m.Received, ("count",))),
+    "confirm": (m.Confirm, _flat(m.Confirm, ("transcript_digest",))),
+    "abort": (m.Abort, _abort),
+}
 
 
 class TrainingCodec(_PhaseCodec):
@@ -139,8 +147,7 @@ class TrainingCodec(_PhaseCodec):
                 "ack": (m.UploadAck, _flat(m.UploadAck, ("received",))),
                 "finish": (m.Finish, _flat(m.Finish, ())),
                 "result": (m.ResultChunk, _flat(m.ResultChunk, _CHUNK)),
-                "confirm": (m.Confirm, _flat(m.Confirm, ("transcript_digest",))),
-                "abort": (m.Abort, _abort),
+                **_STREAM,
             },
         )
 
@@ -160,7 +167,6 @@ class InferenceCodec(_PhaseCodec):
                 "pool": (m.PoolChunk, _flat(m.PoolChunk, ("pool", *_CHUNK))),
                 "query": (m.Query, _flat(m.Query, ("pool", "first_slot", "count", "data"))),
                 "answer": (m.Answer, _flat(m.Answer, ("pool", "first_slot", "count", *_CHUNK))),
-                "confirm": (m.Confirm, _flat(m.Confirm, ("transcript_digest",))),
-                "abort": (m.Abort, _abort),
+                **_STREAM,
             },
         )

@@ -17,6 +17,9 @@ _SHARED = (
     m.UploadAck(received=1),
     m.Confirm(transcript_digest=DIGEST),
     m.Abort(code=ErrorCode.CANCELLED),
+    m.Resume(nonce=DIGEST, received=3),
+    m.Resumed(received=3),
+    m.Received(count=3),
 )
 TRAINING: tuple[m.Message, ...] = (
     m.TrainingHello(hello=_HELLO, dimension=4, rows=12, dataset_digest=DIGEST),
@@ -81,6 +84,9 @@ _shared_messages = (
     st.builds(m.UploadAck, received=st.integers(0, 2**64 - 1)),
     st.builds(m.Confirm, transcript_digest=_digests),
     st.builds(m.Abort, code=st.sampled_from(ErrorCode)),
+    st.builds(m.Resume, nonce=_digests, received=st.integers(0, 2**64 - 1)),
+    st.builds(m.Resumed, received=st.integers(0, 2**64 - 1)),
+    st.builds(m.Received, count=st.integers(0, 2**64 - 1)),
 )
 training_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.TrainingHello, hello=_hellos, dimension=_positive, rows=_positive, dataset_digest=_digests),

@@ -47,6 +47,19 @@ NUMBERS = {
     "ASSET_UNAVAILABLE": 33,
     "NOT_SERVED": 34,
     "RANK_BUDGET_EXHAUSTED": 35,
+    "SESSION_UNKNOWN": 36,
+    "SESSION_ROLLED_BACK": 37,
+    "RATE_LIMITED": 38,
+    "MEMORY_EXHAUSTED": 39,
+    "CERTIFICATE_REVOKED": 40,
+    "KEY_UNUSABLE": 41,
+    "PASSPHRASE_WRONG": 42,
+    "STORE_DAMAGED": 43,
+    "STORE_LOCKED": 44,
+    "AUDIT_BROKEN": 45,
+    "PRIVACY_BUDGET_EXHAUSTED": 46,
+    "PRIVACY_REFUSED": 47,
+    "OUTPUT_REFUSED": 48,
 }
 EACH_CODE = pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SecurealignError)]

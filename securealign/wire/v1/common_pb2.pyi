@@ -58,6 +58,14 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_PLAN_INFEASIBLE: _ErrorCode.ValueType  # 30
     ERROR_CODE_SUITE_UNAVAILABLE: _ErrorCode.ValueType  # 31
     ERROR_CODE_RANK_BUDGET_EXHAUSTED: _ErrorCode.ValueType  # 35
+    ERROR_CODE_SESSION_UNKNOWN: _ErrorCode.ValueType  # 36
+    ERROR_CODE_SESSION_ROLLED_BACK: _ErrorCode.ValueType  # 37
+    ERROR_CODE_RATE_LIMITED: _ErrorCode.ValueType  # 38
+    ERROR_CODE_MEMORY_EXHAUSTED: _ErrorCode.ValueType  # 39
+    ERROR_CODE_CERTIFICATE_REVOKED: _ErrorCode.ValueType  # 40
+    ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED: _ErrorCode.ValueType  # 46
+    ERROR_CODE_PRIVACY_REFUSED: _ErrorCode.ValueType  # 47
+    ERROR_CODE_OUTPUT_REFUSED: _ErrorCode.ValueType  # 48
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a session ended. The public sentence of each is in securealign/errors.py."""
@@ -89,6 +97,14 @@ ERROR_CODE_CANCELLED: ErrorCode.ValueType  # 25
 ERROR_CODE_PLAN_INFEASIBLE: ErrorCode.ValueType  # 30
 ERROR_CODE_SUITE_UNAVAILABLE: ErrorCode.ValueType  # 31
 ERROR_CODE_RANK_BUDGET_EXHAUSTED: ErrorCode.ValueType  # 35
+ERROR_CODE_SESSION_UNKNOWN: ErrorCode.ValueType  # 36
+ERROR_CODE_SESSION_ROLLED_BACK: ErrorCode.ValueType  # 37
+ERROR_CODE_RATE_LIMITED: ErrorCode.ValueType  # 38
+ERROR_CODE_MEMORY_EXHAUSTED: ErrorCode.ValueType  # 39
+ERROR_CODE_CERTIFICATE_REVOKED: ErrorCode.ValueType  # 40
+ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED: ErrorCode.ValueType  # 46
+ERROR_CODE_PRIVACY_REFUSED: ErrorCode.ValueType  # 47
+ERROR_CODE_OUTPUT_REFUSED: ErrorCode.ValueType  # 48
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
@@ -238,6 +254,79 @@ class UploadAck(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadAck: _TypeAlias = UploadAck  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """B goes on with a session whose connection was lost; the first message of a new stream, instead of a hello. Both count
+    the messages of the session that they have received or made; this message, its reply and Received are not counted and
+    not part of the transcript.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    """B's nonce in the hello of the session; 32 bytes."""
+    received: _builtins.int
+    """Messages of A that B has processed; A sends those that follow again, byte for byte."""
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.bytes = ...,
+        received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class Resumed(_message.Message):
+    """A has the session and goes on with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    received: _builtins.int
+    """Messages of B that A has processed; B sends those that follow again, byte for byte."""
+    def __init__(
+        self,
+        *,
+        received: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resumed: _TypeAlias = Resumed  # noqa: Y015
+
+@_typing.final
+class Received(_message.Message):
+    """The sender has processed this many messages and recorded it where it outlives a crash; it never asks for them again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Messages processed since the beginning of the session; those below are never asked for again."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Received: _TypeAlias = Received  # noqa: Y015
 
 @_typing.final
 class Confirm(_message.Message):

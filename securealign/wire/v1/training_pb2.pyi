@@ -185,6 +185,9 @@ class TrainingMessage(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     CONFIRM_FIELD_NUMBER: _builtins.int
     ABORT_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___TrainingHello: ...
     @_builtins.property
@@ -203,6 +206,12 @@ class TrainingMessage(_message.Message):
     def confirm(self) -> _common_pb2.Confirm: ...
     @_builtins.property
     def abort(self) -> _common_pb2.Abort: ...
+    @_builtins.property
+    def resume(self) -> _common_pb2.Resume: ...
+    @_builtins.property
+    def resumed(self) -> _common_pb2.Resumed: ...
+    @_builtins.property
+    def received(self) -> _common_pb2.Received: ...
     def __init__(
         self,
         *,
@@ -215,12 +224,15 @@ class TrainingMessage(_message.Message):
         result: Global___ResultChunk | None = ...,
         confirm: _common_pb2.Confirm | None = ...,
         abort: _common_pb2.Abort | None = ...,
+        resume: _common_pb2.Resume | None = ...,
+        resumed: _common_pb2.Resumed | None = ...,
+        received: _common_pb2.Received | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "confirm", b"confirm", "finish", b"finish", "hello", b"hello", "key", b"key", "message", b"message", "result", b"result", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "confirm", b"confirm", "finish", b"finish", "hello", b"hello", "key", b"key", "message", b"message", "received", b"received", "result", b"result", "resume", b"resume", "resumed", b"resumed", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "confirm", b"confirm", "finish", b"finish", "hello", b"hello", "key", b"key", "message", b"message", "result", b"result", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "confirm", b"confirm", "finish", b"finish", "hello", b"hello", "key", b"key", "message", b"message", "received", b"received", "result", b"result", "resume", b"resume", "resumed", b"resumed", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "accept", "key", "rows", "ack", "finish", "result", "confirm", "abort"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "accept", "key", "rows", "ack", "finish", "result", "confirm", "abort", "resume", "resumed", "received"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -1,0 +1,1 @@
+"""Naming what keeps two parties from working together."""

@@ -1,0 +1,1 @@
+"""What outlives the process: sessions, ledgers and blobs, in one folder."""
