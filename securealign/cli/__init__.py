@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import bench, certs, data, head, simulate, suites
+from securealign.cli import audit, bench, certs, data, head, simulate, suites
 
 app = typer.Typer(
     name="securealign",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("suites")(suites.show)
 app.command("simulate")(simulate.simulate)
+app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 app.add_typer(certs.app, name="certs")
 app.add_typer(head.app, name="head")
