@@ -34,6 +34,11 @@ class Limits:
     max_live_pools: int = 2
     #: Unacknowledged upload messages a client may have in flight; bounds both parties' buffers to 8 MiB.
     upload_window: int = 8
+    #: Rows after which a provider records its sums: what a crash costs at most, against what a record costs, 90 MB for
+    #: 768 dimensions and a few per cent of the work on these rows.
+    rows_between_records: int = 8192
+    #: Messages after which a party tells its peer that it need not keep them any more.
+    messages_between_receipts: int = 32
     #: Key material: 8,192 columns of 4,096 ten-byte coefficients.
     max_key_bytes: int = 352 * MEBIBYTE
     #: An encrypted cross-covariance between two 8,192-dimensional spaces.

@@ -23,6 +23,10 @@ class Entropy(Protocol):
         """Return `count` fresh random bytes, shape (count,)."""
         ...
 
+    def fork(self, purpose: str) -> Entropy:
+        """Return a source for one purpose; one that can be made again gives the same bytes for the same purpose."""
+        ...
+
 
 def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint8]:
     """Return bytes `offset` to `offset + count` of the AES-256-CTR stream under `key`; offset is a multiple of 16."""
@@ -43,3 +47,7 @@ class SystemEntropy:
         if count <= _DIRECT_BYTES:
             return np.frombuffer(secrets.token_bytes(count), dtype=np.uint8)
         return keystream(secrets.token_bytes(32), count)
+
+    def fork(self, purpose: str) -> Entropy:
+        """Return this source: its bytes are fresh whatever they are for."""
+        return self

@@ -8,7 +8,7 @@ suite checks what a peer sent before it uses it and raises `CiphertextError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +34,8 @@ class SuiteInfo:
     exact: bool
     #: Whether an answer hides everything about the provider's operand except the product itself.
     function_private: bool
+    #: Whether a client's side can be made again from the same entropy, after its process has died.
+    restorable: bool
     #: Whether work before the query is known makes the online phase cheaper.
     offline_phase: bool
 
@@ -101,8 +103,11 @@ class CovarianceEncryptor(Protocol):
         """Return the public part of the key."""
         ...
 
-    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
-        """Yield all rows in order, encrypted, in pieces of at most `max_bytes`."""
+    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
+        """Yield the rows from `first_row` on in order, encrypted, in pieces of at most `max_bytes`.
+
+        Beyond row 0 it goes on where an encryptor of the same session and entropy ended; a restorable suite can.
+        """
         ...
 
     def decrypt(self, result: bytes) -> FloatMatrix:
@@ -129,6 +134,14 @@ class CovarianceEvaluator(Protocol):
         """Return the encrypted product of all rows, sanitised; call once."""
         ...
 
+    def checkpoint(self) -> bytes | None:
+        """Return what was absorbed, for `restore`; None if the suite cannot say. Secret: it shows the rows."""
+        ...
+
+    def restore(self, state: bytes, absorbed: int) -> None:
+        """Go on after `absorbed` rows from a checkpoint, with the same key; raises `KeyStoreError` for another one."""
+        ...
+
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
         ...
@@ -153,6 +166,14 @@ class HeadEncryptor(Protocol):
         """Return the logits of the queries in these slots, shape (count, classes)."""
         ...
 
+    def receipt(self, pool: int, first_slot: int) -> bytes:
+        """Return what `decrypt` needs for the queries in these slots beyond the key and the pool."""
+        ...
+
+    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+        """Take a pool again for answers that are outstanding, by first slot; all its slots count as used."""
+        ...
+
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
         ...
@@ -175,6 +196,14 @@ class HeadEvaluator(Protocol):
 
     def retire(self, pool: int) -> None:
         """Forget a pool."""
+        ...
+
+    def checkpoint(self, pool: int) -> bytes:
+        """Return what `evaluate` needs of a pool, for `restore_pool`. Secret: it unmasks answers."""
+        ...
+
+    def restore_pool(self, pool: int, state: bytes) -> None:
+        """Take a pool again, with the same key; raises `KeyStoreError` for bytes that are none of it."""
         ...
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +44,9 @@ class _CovarianceClient:
     def key_material(self) -> bytes:
         return _KEY
 
-    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         piece = min(BLOCK_ROWS, max_bytes // (self._shape.client_dim * _ITEM_BYTES))
-        for first in range(0, self._shape.rows, piece):
+        for first in range(first_row, self._shape.rows, piece):
             block = self._rows.block(first, min(first + piece, self._shape.rows))
             yield EncryptedRows(first, len(block), _encode(block))
 
@@ -80,6 +80,13 @@ class _CovarianceProvider:
             raise CiphertextError(f"{self._absorbed} of {self._shape.rows} rows have arrived.")
         return _encode(self._sum)
 
+    def checkpoint(self) -> bytes:
+        return _encode(self._sum)
+
+    def restore(self, state: bytes, absorbed: int) -> None:
+        self._sum = _decode(state, self._shape.provider_dim, self._shape.client_dim).copy()
+        self._absorbed = absorbed
+
     def close(self) -> None:
         pass
 
@@ -104,6 +111,13 @@ class _HeadClient:
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         return _decode(answer, self._asked[pool, first_slot], self._shape.classes)
+
+    def receipt(self, pool: int, first_slot: int) -> bytes:
+        return self._asked[pool, first_slot].to_bytes(4, "little")
+
+    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+        self.load_pool(pool, data)
+        self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in receipts.items()})
 
     def close(self) -> None:
         pass
@@ -130,6 +144,12 @@ class _HeadProvider:
     def retire(self, pool: int) -> None:
         pass
 
+    def checkpoint(self, pool: int) -> bytes:
+        return b""
+
+    def restore_pool(self, pool: int, state: bytes) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -149,6 +169,7 @@ class PlaintextSuite:
             quantum_bits=0,
             exact=True,
             function_private=False,
+            restorable=True,
             offline_phase=False,
         )
 

@@ -10,7 +10,7 @@ from securealign.limits import Limits
 from securealign.protocol.messages import Accept, Message, UploadAck
 from securealign.protocol.negotiation import check_accept, make_hello, session_id
 from securealign.protocol.party import Codec, Observer, Party, set_up
-from securealign.protocol.randomness import SessionEntropy
+from securealign.protocol.randomness import FreshRoot, Root, SessionEntropy
 from securealign.protocol.streams import Uploader
 
 
@@ -28,28 +28,38 @@ class ClientParty(Party):
         limits: Limits | None = None,
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
+        root: Root | None = None,
     ) -> None:
         super().__init__(codec, observer)
         self._suites = suites
-        self._entropy = entropy  # bound to the session once it is agreed on
+        self._root = root or FreshRoot(entropy)
         self._limits = limits or Limits()
         self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
         #: The parameter set that the provider chose.
         self.suite_name = ""
+        #: Whether the client's side can be made again after its process has died.
+        self.restorable = False
+        #: Names the session before the provider has answered, 32 bytes.
+        self.nonce = self._hello.nonce
         self._uploader: Uploader | None = None
 
-    def _agree(self, accept: Accept) -> tuple[Suite, bytes]:
-        """Return the suite that the provider chose and the session id; raises when it was not offered."""
+    def _agree(self, accept: Accept) -> tuple[Suite, bytes, SessionEntropy]:
+        """Return the provider's choice of suite, the session id and its randomness; raises for one not offered."""
         suite = check_accept(accept, self._suites)
         self.suite_name = suite.info.parameter_set
-        session = session_id(self.name, self._hello.nonce, accept.nonce)
-        self._entropy = SessionEntropy(self._entropy, session)
-        return suite, session
+        self.restorable = suite.info.restorable
+        session = session_id(self.name, self.nonce, accept.nonce)
+        return suite, session, SessionEntropy.of(self._root, session)
 
-    def _upload(self, messages: Iterator[Message], window: int) -> Iterator[Message]:
-        """Begin an upload and yield what its window has room for."""
-        self._uploader = Uploader(messages, min(window, self._limits.upload_window))
-        yield from self._uploader.ready()
+    def _upload(self, messages: Iterator[Message], window: int, *, sent: int = 0, acknowledged: int = 0) -> Uploader:
+        """Begin an upload, or go on with one, under the smaller of both parties' windows."""
+        window = min(window, self._limits.upload_window)
+        self._uploader = Uploader(messages, window, sent=sent, acknowledged=acknowledged)
+        return self._uploader
+
+    def _save_upload(self) -> dict[str, int]:
+        uploader = set_up(self._uploader)
+        return {"uploaded": uploader.sent, "acknowledged": uploader.acknowledged}
 
     def _continue_upload(self, message: UploadAck) -> Iterator[Message]:
         uploader = set_up(self._uploader)

@@ -3,17 +3,19 @@
 1. A machine turns the bytes of one message into the bytes of its replies; it reads no clock, socket or environment.
 2. A message that the table of states does not allow ends the session; so does a malformed one, or a fault of our own.
 3. Both parties compare every byte that led to DONE; what follows it can only be a farewell. ABORTED absorbs everything.
+4. A snapshot and the messages that follow it, byte for byte, lead to the same state as if nothing had happened.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from securealign.errors import (
     CiphertextError,
     ErrorCode,
+    KeyStoreError,
     LocalProtocolError,
     PeerAborted,
     RemoteProtocolError,
@@ -21,10 +23,13 @@ from securealign.errors import (
     SuiteError,
 )
 from securealign.limits import MAX_FRAME_BYTES
-from securealign.protocol.messages import Abort, Confirm, Message
+from securealign.protocol.messages import Abort, Confirm, Message, Received, UploadAck
+from securealign.protocol.snapshot import Blobs, Snapshot
 from securealign.protocol.states import FINAL, Direction, State, Table
 from securealign.protocol.transcript import Transcript
 
+#: Names under which the first two messages of a session are kept.
+_OPENING = ("hello", "accept")
 #: Errors whose code a peer may see; any other reaches it as an internal fault.
 _PUBLIC_ERRORS = (RemoteProtocolError, CiphertextError, SuiteError)
 
@@ -75,6 +80,16 @@ class Party(ABC):
         self.phase = "handshake"
         #: Why the session was aborted, if it was.
         self.error: SecurealignError | None = None
+        #: Messages received and sent, as both parties count them.
+        self.received = 0
+        self.sent = 0
+        #: Messages sent that the peer has recorded and will not ask for again.
+        self.peer_recorded = 0
+        #: Whether snapshots will be taken; what only they need is not kept otherwise.
+        self.recorded = False
+        #: Whether something happened that has to be recorded before anything leaves.
+        self.record_due = False
+        self._blobs = Blobs()
 
     @property
     def state(self) -> State:
@@ -104,6 +119,48 @@ class Party(ABC):
             self.error = error
             self._release()
 
+    def fail(self, error: SecurealignError) -> list[bytes]:
+        """End the session for a reason found outside the machine, and return what tells the peer."""
+        try:
+            return self._abort(error)
+        finally:
+            self._release()
+
+    def suspend(self) -> None:
+        """Give back what the suite holds while the session waits, as a snapshot, for its peer to return."""
+        self._close()
+
+    def snapshot(self) -> Snapshot | None:
+        """Return what `restore` needs to go on from here; None while the suite has what cannot be kept."""
+        fields = self._save()
+        if fields is None:
+            return None
+        self.record_due = False
+        own = {
+            "state": self._state.name,
+            "received": self.received,
+            "sent": self.sent,
+            "peer_recorded": self.peer_recorded,
+            "transcript": self._transcript.save(),
+        }
+        return Snapshot(own | fields, self._blobs.take())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot; the machine was made with the same arguments and has not begun.
+
+        Raises `KeyStoreError` for one that does not fit, `SuiteError` when its suite is no longer offered.
+        """
+        fields = snapshot.fields
+        self._state = State[fields["state"]]
+        self.received, self.sent, self.peer_recorded = fields["received"], fields["sent"], fields["peer_recorded"]
+        self._transcript.load(fields["transcript"])
+        self._blobs = Blobs(snapshot.blobs)
+        self._load(fields, snapshot.blobs)
+
+    def tell_recorded(self) -> bytes:
+        """Return the message that tells the peer what it need not keep any more."""
+        return self._codec.encode(Received(count=self.received))
+
     def require_success(self) -> None:
         """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""
         if self.error is not None:
@@ -120,6 +177,9 @@ class Party(ABC):
         if isinstance(message, Abort):
             self._state = State.ABORTED
             self.error = PeerAborted(message.code)
+            return []
+        if isinstance(message, Received) and self.recorded:
+            self._on_recorded(message)
             return []
         if isinstance(message, Confirm) and data != self._codec.encode(message):
             # Confirmations are not in the transcript, so their own bytes have to be the only possible ones.
@@ -152,7 +212,22 @@ class Party(ABC):
         if self._observer is not None:
             self._observer(event)
 
+    def _on_recorded(self, message: Received) -> None:
+        if not self.peer_recorded <= message.count <= self.sent:
+            raise RemoteProtocolError(
+                f"The peer has recorded {message.count} of {self.sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        self.peer_recorded = message.count
+
     def _record(self, message: Message, data: bytes, *, from_client: bool) -> None:
+        if self.recorded and self.received + self.sent < len(_OPENING):
+            self._blobs.keep(_OPENING[self.received + self.sent], data)
+        if from_client is self.is_client:
+            self.sent += 1
+            # Acknowledgements can be made again; all else is random, or stands for something that was spent.
+            self.record_due |= not isinstance(message, UploadAck)
+        else:
+            self.received += 1
         if isinstance(message, Confirm):
             return
         if from_client:
@@ -176,13 +251,46 @@ class Party(ABC):
         if message.transcript_digest != self._transcript.digest():
             raise RemoteProtocolError("The peer saw another transcript.", code=ErrorCode.TRANSCRIPT_MISMATCH)
 
+    def _keep(self, name: str, content: bytes) -> None:
+        """Have a blob recorded with the next snapshot, if there will be one."""
+        if self.recorded:
+            self._blobs.keep(name, content)
+
     @abstractmethod
+    def _save(self) -> dict[str, Any] | None:
+        """Return what a snapshot holds besides its blobs, as JSON can hold it; None for not now."""
+
+    @abstractmethod
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+        """Take up what `_save` returned, and the blobs that were kept."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close what the suite holds for this session; may be called more than once."""
+
     def _release(self) -> None:
-        """Close what the suite holds for this session; called when it is over, perhaps more than once."""
+        """Settle a session that is over; may be called more than once."""
+        self._close()
 
     @abstractmethod
     def _handle(self, message: Message) -> Iterator[Message]:
         """Yield the replies to a message that the table allows."""
+
+
+def kept(blobs: Mapping[str, bytes | None], name: str) -> bytes:
+    """Return a blob of a snapshot; raises `KeyStoreError` when the record lacks it."""
+    content = blobs.get(name)
+    if content is None:
+        raise KeyStoreError(f"The record of a session lacks its part {name!r}.", hint="Start a new session.")
+    return content
+
+
+def decoded(codec: Codec, blobs: Mapping[str, bytes | None], name: str, kind: type[M]) -> M:
+    """Return a message that was kept as it travelled."""
+    message = codec.decode(kept(blobs, name))
+    if not isinstance(message, kind):
+        raise KeyStoreError(f"The record of a session holds another message as its {name!r}.")
+    return message
 
 
 def set_up(value: M | None) -> M:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.limits import Limits
 from securealign.protocol.messages import Accept, Hello, KeyChunk, UploadAck
-from securealign.protocol.negotiation import answer_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
+from securealign.protocol.negotiation import answer_hello, check_accept, session_id
+from securealign.protocol.party import Codec, Observer, Party, kept, set_up
 from securealign.protocol.policy import Policy
 from securealign.protocol.streams import Intake
 
@@ -65,4 +65,21 @@ class ProviderParty(Party):
         key = intake.add_key(chunk)
         if key is not None:
             set_up(holder).accept_key(key)
+            self._keep("key", key)
+            self.record_due = True
         return intake.acknowledge()
+
+    def _save_intake(self) -> dict[str, Any] | None:
+        """Return what `_load_intake` needs; None while part of a key has arrived, which is then sent again."""
+        intake = set_up(self._intake)
+        return None if intake.has_part_of_key else {"uploads": intake.received, "has_key": intake.has_key}
+
+    def _load_intake(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None], holder: KeyHolder) -> None:
+        """Go on with an upload, and hand the key to its holder again."""
+        set_up(self._intake).restore(fields["uploads"], has_key=fields["has_key"])
+        if fields["has_key"]:
+            holder.accept_key(kept(blobs, "key"))
+
+    def _agreed(self, accept: Accept, hello: Hello) -> tuple[Suite, bytes]:
+        """Return the suite and the session id that an earlier answer to a greeting settled on."""
+        return check_accept(accept, self._suites), session_id(self.name, hello.nonce, accept.nonce)

@@ -1,13 +1,16 @@
-"""Randomness that belongs to one session, even where the source of it repeats itself.
+"""Randomness that belongs to one session, made from a secret that can be taken up again after a crash.
 
-A client restored from a snapshot of its memory may draw the same bytes again. Two sessions with the same S and E show
-P - P* = (A' - A'*) S, without any error: the provider would solve for the key. The session id holds a fresh nonce of
-the provider, so draws that hash it are unrelated as long as the provider does not repeat itself as well.
+All draws of a client in a session derive from 32 bytes that hash a secret and the session id. Whoever holds the secret
+can make them again: the keys of an interrupted session are not stored, only the secret is, under a passphrase. The
+session id holds a fresh nonce of the provider. So a client restored from a snapshot, whose secret repeats itself, draws
+unrelated bytes in its next session: two sessions with the same S and E would show P - P* = (A' - A'*) S, without any
+error.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +21,43 @@ _DOMAIN = b"securealign/randomness/"
 _SEED_BYTES = 32
 
 
-class SessionEntropy:
-    """Stretches 32 fresh bytes of a source for each draw by AES-256-CTR, under a key that hashes the session id too."""
+class Root(Protocol):
+    """A secret from which the randomness of sessions derives, such as a stored key."""
 
-    def __init__(self, source: Entropy, session: bytes) -> None:
+    def derive(self, context: bytes) -> bytes:
+        """Return 32 secret bytes for a context."""
+        ...
+
+
+class FreshRoot:
+    """A secret that is kept nowhere: what was derived from it cannot be made again."""
+
+    def __init__(self, source: Entropy) -> None:
         self._source = source
-        self._session = session
+
+    def derive(self, context: bytes) -> bytes:
+        """Return 32 fresh bytes, whatever the context."""
+        return self._source.octets(_SEED_BYTES).tobytes()
+
+
+class SessionEntropy:
+    """AES-256-CTR streams, one for each draw, under keys that hash a seed and the number of the draw."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._draws = 0
+
+    @classmethod
+    def of(cls, root: Root, session: bytes) -> SessionEntropy:
+        """Return the randomness of a session under a root."""
+        return cls(hashlib.sha256(_DOMAIN + session + root.derive(session)).digest())
 
     def octets(self, count: int) -> npt.NDArray[np.uint8]:
-        """Return `count` fresh random bytes, shape (count,)."""
-        fresh = self._source.octets(_SEED_BYTES).tobytes()
-        return keystream(hashlib.sha256(_DOMAIN + self._session + fresh).digest(), count)
+        """Return `count` random bytes, shape (count,), unrelated to those of any other draw."""
+        key = hashlib.sha256(_DOMAIN + b"draw" + self._seed + self._draws.to_bytes(8, "big")).digest()
+        self._draws += 1
+        return keystream(key, count)
+
+    def fork(self, purpose: str) -> SessionEntropy:
+        """Return the source of a purpose, whose draws do not depend on how often this one was asked."""
+        return SessionEntropy(hashlib.sha256(_DOMAIN + b"fork" + self._seed + purpose.encode()).digest())

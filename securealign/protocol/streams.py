@@ -49,6 +49,20 @@ class Assembler:
             )
         self._data += chunk.data
 
+    @property
+    def pending(self) -> bytes:
+        """What has arrived so far."""
+        return bytes(self._data)
+
+    def restore(self, total: int, data: bytes) -> None:
+        """Go on after `data` of `total` bytes."""
+        self._total, self._data = total, bytearray(data)
+
+    @property
+    def total(self) -> int:
+        """Announced size in bytes, 0 before the first chunk."""
+        return self._total or 0
+
     def take(self) -> bytes:
         """Return the assembled bytes and forget them."""
         data = bytes(self._data)
@@ -59,28 +73,29 @@ class Assembler:
 class Uploader:
     """Sends messages while fewer than `window` of them are unacknowledged, and makes them no sooner."""
 
-    def __init__(self, messages: Iterator[Message], window: int) -> None:
+    def __init__(self, messages: Iterator[Message], window: int, *, sent: int = 0, acknowledged: int = 0) -> None:
         self._messages = messages
         self._window = window
-        self._sent = 0
-        self._acknowledged = 0
+        #: Messages sent so far, also before an interruption.
+        self.sent = sent
+        self.acknowledged = acknowledged
 
     def ready(self) -> Iterator[Message]:
         """Yield the messages that the window has room for."""
-        while self._sent - self._acknowledged < self._window:
+        while self.sent - self.acknowledged < self._window:
             message = next(self._messages, None)
             if message is None:
                 return
-            self._sent += 1
+            self.sent += 1
             yield message
 
     def acknowledge(self, received: int) -> None:
         """Take a cumulative acknowledgement; raises `RemoteProtocolError` when it goes back or beyond what was sent."""
-        if not self._acknowledged <= received <= self._sent:
+        if not self.acknowledged <= received <= self.sent:
             raise RemoteProtocolError(
-                f"The peer acknowledges {received} of {self._sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
+                f"The peer acknowledges {received} of {self.sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
             )
-        self._acknowledged = received
+        self.acknowledged = received
 
 
 class Intake:
@@ -88,9 +103,19 @@ class Intake:
 
     def __init__(self, key_limit: int) -> None:
         self._key = Assembler(key_limit)
-        self._received = 0
+        #: Messages acknowledged so far.
+        self.received = 0
         #: Whether the whole key has arrived.
         self.has_key = False
+
+    @property
+    def has_part_of_key(self) -> bool:
+        """Whether the key has begun to arrive and is not complete."""
+        return bool(self.received) and not self.has_key
+
+    def restore(self, received: int, *, has_key: bool) -> None:
+        """Go on after so many messages."""
+        self.received, self.has_key = received, has_key
 
     def add_key(self, chunk: KeyChunk) -> bytes | None:
         """Add a piece of the key and return the key once it is whole."""
@@ -107,5 +132,5 @@ class Intake:
 
     def acknowledge(self) -> UploadAck:
         """Count one message and return its acknowledgement."""
-        self._received += 1
-        return UploadAck(received=self._received)
+        self.received += 1
+        return UploadAck(received=self.received)

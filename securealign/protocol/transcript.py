@@ -26,6 +26,14 @@ class Transcript:
         """Add the bytes of a message from the provider."""
         self._to_client = hashlib.sha256(self._to_client + hashlib.sha256(data).digest()).digest()
 
+    def save(self) -> list[str]:
+        """Return both chains, for `load`."""
+        return [self._to_provider.hex(), self._to_client.hex()]
+
+    def load(self, chains: list[str]) -> None:
+        """Go on from chains that were saved."""
+        self._to_provider, self._to_client = map(bytes.fromhex, chains)
+
     def digest(self) -> bytes:
         """Return the digest of everything so far, 32 bytes."""
         return hashlib.sha256(_DOMAIN + b"end/" + self._phase + self._to_provider + self._to_client).digest()

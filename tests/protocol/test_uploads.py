@@ -105,7 +105,7 @@ def test_messages_are_made_no_sooner_than_they_are_sent():
     for received in range(4):
         uploader.acknowledge(received)
         for _ in uploader.ready():
-            assert len(made) == uploader._sent
+            assert len(made) == uploader.sent
     assert made == [0, 1, 2, 3, 4]
 
 

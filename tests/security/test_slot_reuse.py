@@ -166,7 +166,7 @@ def solve_for_key(first: PublicPart, second: PublicPart) -> np.ndarray:
 
 def unbound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let clients use their source of randomness as it is, whatever the session."""
-    monkeypatch.setattr(client_module, "SessionEntropy", lambda source, session: source)
+    monkeypatch.setattr(client_module.SessionEntropy, "of", lambda root, session: root._source)
 
 
 def unbound_matrices(monkeypatch: pytest.MonkeyPatch) -> None:

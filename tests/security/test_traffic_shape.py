@@ -170,8 +170,8 @@ class Compressing(PlaintextSuite):
     def covariance_encryptor(self, shape, session, rows, entropy):
         party = super().covariance_encryptor(shape, session, rows, entropy)
         encrypt = party.encrypt
-        party.encrypt = lambda size: (
-            EncryptedRows(rows.first, rows.count, zlib.compress(rows.data)) for rows in encrypt(size)
+        party.encrypt = lambda size, first: (
+            EncryptedRows(rows.first, rows.count, zlib.compress(rows.data)) for rows in encrypt(size, first)
         )
         return party
 

@@ -22,6 +22,9 @@ class SeededEntropy:
         self._calls += 1
         return keystream(key, count)
 
+    def fork(self, purpose: str) -> SeededEntropy:
+        return self
+
 
 class ScriptedEntropy:
     """Returns the given byte strings, one per call, and fails on a call that asks for another number of bytes."""
@@ -33,3 +36,6 @@ class ScriptedEntropy:
         octets = self._octets.pop(0)
         assert len(octets) == count
         return np.frombuffer(octets, dtype=np.uint8)
+
+    def fork(self, purpose: str) -> ScriptedEntropy:
+        return self

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.errors import CiphertextError, KeyStoreError, LocalProtocolError
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, EncryptedRows
@@ -45,6 +45,7 @@ class LweCovarianceEncryptor:
     def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
         self._plan = plan
         self._rows = rows
+        self._entropy = entropy
         norms = rows.column_norms()
         self._exponents = largest_exponents(norms, plan.message_norm)
         self._key = SecretKey(plan, Kind.COVARIANCE_KEY, session, entropy)
@@ -55,7 +56,7 @@ class LweCovarianceEncryptor:
         """Return seeds and P."""
         return self._key.public
 
-    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         """Yield A S + E + M in pieces, once: a row of A may mask one message only."""
         if self._encrypted:
             raise LocalProtocolError("Rows cannot be encrypted twice under one key.", hint="Start another session.")
@@ -64,13 +65,17 @@ class LweCovarianceEncryptor:
         piece = (max_bytes - HEADER_BYTES) // width
         scale = np.ldexp(1.0, self._exponents)
         for start, rows in tiles(self._plan.terms):
+            if start + rows <= first_row:
+                continue
             block = self._rows.block(start, start + rows)
             # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps.
             # What it holds is noise, but it must not leave int64.
             scaled = np.clip(np.rint(block * scale), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)
             messages = scaled.astype(np.int64)
-            tile = pack(self._key.encrypt(self._matrix, start, messages))
-            for offset in range(0, len(block), piece):
+            # A tile that was cut off is encrypted again with the errors that it had; what was sent of it stays.
+            errors = self._entropy.fork(f"rows {start}")
+            tile = pack(self._key.encrypt(self._matrix, start, messages, errors))
+            for offset in range(max(0, first_row - start), len(block), piece):
                 count = min(piece, len(block) - offset)
                 body = tile[offset * width : (offset + count) * width]
                 first = start + offset
@@ -145,6 +150,11 @@ class LweCovarianceEvaluator:
             if start + taken == TILE_ROWS or self._absorbed == self._plan.terms:
                 self._multiply(start + taken)
 
+    @property
+    def _pending(self) -> int:
+        """Rows of a tile that is not full; the last tile is multiplied as soon as it is complete."""
+        return 0 if self._absorbed == self._plan.terms else self._absorbed % TILE_ROWS
+
     def _multiply(self, count: int) -> None:
         first = self._absorbed - count
         ciphertext = unpack(self._tile[:count], self._plan.width, self._plan.parameters.log_q)
@@ -164,6 +174,18 @@ class LweCovarianceEvaluator:
         answer = switch_modulus(flooded(plan, masked.columns(slice(n, None)), self._entropy), log_q)
         body = self._exponents.astype("<i2").tobytes() + pack_answer(hint) + pack_answer(answer)
         return self._key.binding.seal(Kind.COVARIANCE_RESULT, body, rows=plan.left, columns=plan.width)
+
+    def checkpoint(self) -> bytes:
+        """Return the sums, and the rows of a tile that is not full."""
+        return self._product.checkpoint() + self._tile[: self._pending].tobytes()
+
+    def restore(self, state: bytes, absorbed: int) -> None:
+        """Go on after `absorbed` rows."""
+        self._absorbed = absorbed
+        rest, pending = self._product.restore(state), self._pending
+        if len(rest) != pending * self._plan.row_bytes:
+            raise KeyStoreError("A checkpoint of a training session has a wrong length.", hint="Start a new session.")
+        self._tile[:pending] = np.frombuffer(rest, dtype=np.uint8).reshape(pending, self._plan.row_bytes)
 
     def close(self) -> None:
         """Forget the key and what was accumulated."""

@@ -7,11 +7,12 @@ addition each way. A slot masks one query: the protocol machines of both parties
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from securealign.errors import CiphertextError, LocalProtocolError
+from securealign.errors import CiphertextError, KeyStoreError, LocalProtocolError
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadShape
@@ -84,6 +85,7 @@ class LweHeadEncryptor:
 
     def __init__(self, plan: Plan, session: bytes, entropy: Entropy) -> None:
         self._plan = plan
+        self._entropy = entropy
         self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
         self._pools: dict[int, _ClientPool] = {}
 
@@ -104,7 +106,8 @@ class LweHeadEncryptor:
         exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
         hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
         zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
-        masks = self._key.encrypt(self._key.matrix(_purpose(pool)), 0, zeros)
+        purpose = _purpose(pool)
+        masks = self._key.encrypt(self._key.matrix(purpose), 0, zeros, self._entropy.fork(purpose))
         self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {}, set())
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
@@ -141,6 +144,18 @@ class LweHeadEncryptor:
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - exponents - state.exponent
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
         return logits
+
+    def receipt(self, pool: int, first_slot: int) -> bytes:
+        """Return the scales of the queries that begin at `first_slot`."""
+        return self._pools[pool].query_exponents[first_slot].astype("<i2").tobytes()
+
+    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+        """Take a pool again for the answers to come; none of its slots masks a query any more."""
+        self.load_pool(pool, data)
+        state = self._pools[pool]
+        state.used.update(range(self._plan.width))
+        for first_slot, receipt in receipts.items():
+            state.query_exponents[first_slot] = np.frombuffer(receipt, dtype="<i2").astype(np.int64)
 
     def close(self) -> None:
         """Forget the secret key and its pools."""
@@ -197,6 +212,18 @@ class LweHeadEvaluator:
     def retire(self, pool: int) -> None:
         """Forget a pool's mask."""
         self._masks.pop(pool, None)
+
+    def checkpoint(self, pool: int) -> bytes:
+        """Return R P of a pool."""
+        return self._masks[pool].low.astype("<i8").tobytes() + self._masks[pool].high.astype("<i8").tobytes()
+
+    def restore_pool(self, pool: int, state: bytes) -> None:
+        """Take R P of a pool."""
+        shape = (2, self._plan.left, self._plan.width)
+        if len(state) != 8 * int(np.prod(shape)):
+            raise KeyStoreError(f"The record of pool {pool} has a wrong length.", hint="Start a new session.")
+        low, high = np.frombuffer(state, dtype="<i8").reshape(shape)
+        self._masks[pool] = Residues(low, high)
 
     def close(self) -> None:
         """Forget the key and all masks."""

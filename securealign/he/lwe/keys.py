@@ -28,14 +28,14 @@ class SecretKey:
     def __init__(self, plan: Plan, kind: Kind, session: bytes, entropy: Entropy) -> None:
         parameters = plan.parameters
         self._parameters = parameters
-        self._entropy = entropy
         self._session = session
+        entropy = entropy.fork("key")
         self._secret = sampling.ternary(entropy, (parameters.dimension, plan.width)).astype(np.float64)
         self._seed = entropy.octets(_SEED_BYTES).tobytes()
         mask_seed = entropy.octets(_SEED_BYTES).tobytes()
         mask = PublicMatrix.derive("mask", session, mask_seed, parameters.dimension)
         zero = b"".join(
-            pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64)))
+            pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64), entropy))
             for first, count in tiles(parameters.dimension)
         )
         self.public = binding(parameters, session).seal(
@@ -54,14 +54,14 @@ class SecretKey:
         """Return the public matrix of a purpose under this key's seed."""
         return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
 
-    def encrypt(self, public: PublicMatrix, first: int, messages: IntMatrix) -> Residues:
+    def encrypt(self, public: PublicMatrix, first: int, messages: IntMatrix, entropy: Entropy) -> Residues:
         """Return A S + E + M for rows `first`, ... of a public matrix; `messages` (rows, w) is at most 2^62.9 in size.
 
         A row of a public matrix encrypts one message only: two under one row reveal their difference.
         """
         rows = planes(public.rows(first, len(messages)), public.columns)
         low, high = public_times_ternary(rows, self._secret, self._parameters.log_q)
-        low += sampling.gaussian(self._entropy, messages.shape)
+        low += sampling.gaussian(entropy, messages.shape)
         # Sums of 8,192 terms below 2^40 leave the message room within int64.
         low += messages
         return reduce(low, high, self._parameters.log_q)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from securealign.errors import KeyStoreError
 from securealign.he.lwe.residues import (
     LIMB_BITS,
     NARROW_BITS,
@@ -113,6 +114,19 @@ class IntegerProduct:
         for first in range(0, len(total), _CONVERT_ROWS):
             rows = slice(first, first + _CONVERT_ROWS)
             np.add(total[rows], self._partial[rows].astype(np.int64), out=total[rows])
+
+    def checkpoint(self) -> bytes:
+        """Return the sums as they are, for `restore`."""
+        return b"".join(total.astype("<i8", copy=False).tobytes() for total in self._sums)
+
+    def restore(self, state: bytes) -> bytes:
+        """Take the sums of a checkpoint at the beginning of `state`, and return what follows them."""
+        size = self._sums[0].nbytes
+        if len(state) < size * len(self._sums):
+            raise KeyStoreError("A checkpoint of sums is too short.", hint="Start a new session.")
+        for index, total in enumerate(self._sums):
+            total[:] = np.frombuffer(state, dtype="<i8", count=total.size, offset=index * size).reshape(total.shape)
+        return state[size * len(self._sums) :]
 
     def result(self) -> Residues:
         """Return the sum of all tiles modulo q."""

@@ -29,6 +29,7 @@ class LweSuite:
             quantum_bits=self.parameters.quantum_bits,
             exact=True,
             function_private=True,
+            restorable=True,
             offline_phase=True,
         )
 

@@ -81,9 +81,9 @@ class NativeCovarianceEncryptor:
         """Return the public key."""
         return self._key
 
-    def encrypt(self, max_bytes: int) -> Iterator[EncryptedRows]:
+    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         """Yield all rows in pieces, once."""
-        if self._encrypted:
+        if self._encrypted or first_row:
             raise LocalProtocolError("Rows cannot be encrypted twice under one key.", hint="Start another session.")
         self._encrypted = True
         plan, total = self._plan, self._plan.shape.rows
@@ -152,6 +152,13 @@ class NativeCovarianceEvaluator:
         sums = seal(ciphertexts, count, plan.job.evaluated_bytes, fault=CiphertextError)
         body = self._exponents.astype("<i2").tobytes() + sums
         return self._binding.seal(Kind.COVARIANCE_RESULT, body, **plan.place(Kind.COVARIANCE_RESULT))
+
+    def checkpoint(self) -> None:
+        """Return None: the sums stay in the worker."""
+
+    def restore(self, state: bytes, absorbed: int) -> None:
+        """Raise `LocalProtocolError`: there are no checkpoints."""
+        raise LocalProtocolError(f"{self._plan.profile.name} keeps no checkpoints.", hint="Send all rows again.")
 
     def close(self) -> None:
         """End the worker."""

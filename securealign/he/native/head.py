@@ -5,6 +5,8 @@ A query is [z; 1] at its own scale, which stays with the client; weight and bias
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
@@ -102,6 +104,14 @@ class NativeHeadEncryptor:
         logits = self._worker.read(np.ndarray, "decrypt", unseal(body[_EXPONENT_BYTES:], plan.job.evaluated_bytes))
         return unscale(logits, (len(exponents), plan.shape.classes), exponents[:, None] + scale)
 
+    def receipt(self, pool: int, first_slot: int) -> bytes:
+        """Return nothing: without its worker this side cannot go on."""
+        return b""
+
+    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+        """Raise `LocalProtocolError`: the secret key has gone with its worker."""
+        raise LocalProtocolError(f"{self._plan.profile.name} cannot be restored.", hint="Start another session.")
+
     def close(self) -> None:
         """End the worker, and the secret key with it."""
         self._worker.close()
@@ -140,6 +150,13 @@ class NativeHeadEvaluator:
         return self._binding.seal(Kind.HEAD_ANSWER, self._exponent.astype("<i2").tobytes() + results, **place)
 
     def retire(self, pool: int) -> None:
+        """Nothing belongs to a pool."""
+
+    def checkpoint(self, pool: int) -> bytes:
+        """Return nothing: nothing belongs to a pool."""
+        return b""
+
+    def restore_pool(self, pool: int, state: bytes) -> None:
         """Nothing belongs to a pool."""
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ class NativeSuite:
             quantum_bits=CLAIMED_BITS * all(ring.security.quantum_bits >= CLAIMED_BITS for ring in rings),
             exact=False,
             function_private=False,
+            restorable=False,
             offline_phase=False,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,8 @@ from securealign.protocol.messages import (
     Query,
     UploadAck,
 )
-from securealign.protocol.party import Codec, Observer, set_up
+from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
+from securealign.protocol.randomness import Root
 from securealign.protocol.states import INFERENCE_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
@@ -48,8 +51,17 @@ class InferenceClient(ClientParty):
         limits: Limits | None = None,
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
+        root: Root | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, limits=limits, allow_unencrypted=allow_unencrypted, observer=observer)
+        super().__init__(
+            codec,
+            suites,
+            entropy,
+            limits=limits,
+            allow_unencrypted=allow_unencrypted,
+            observer=observer,
+            root=root,
+        )
         if slots < 1:
             raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
         self._features = features
@@ -84,6 +96,11 @@ class InferenceClient(ClientParty):
         return room and not self.preparing and self._state is State.READY
 
     @property
+    def submitted(self) -> int:
+        """Queries submitted so far, also before an interruption."""
+        return self._submitted
+
+    @property
     def outstanding(self) -> int:
         """Queries submitted and not yet answered."""
         return sum(slots.count for slots in self._outstanding)
@@ -115,8 +132,7 @@ class InferenceClient(ClientParty):
         for slots in self._allocator.take(len(matrix), sizes.batch):
             block = matrix[offset : offset + slots.count]
             data = encryptor.encrypt(slots.pool, slots.first, block)
-            answer = Assembler(min(sizes.answer, self._limits.max_answer_bytes))
-            self._outstanding[slots] = self._submitted + offset, answer
+            self._expect_answer(slots, self._submitted + offset)
             offset += slots.count
             messages.append(Query(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data))
         self._submitted += len(matrix)
@@ -133,9 +149,75 @@ class InferenceClient(ClientParty):
             raise LocalProtocolError("Answers are outstanding.", hint="Wait for them, then finish.")
         return self._send_all([self._confirmation()])
 
-    def _release(self) -> None:
+    def _close(self) -> None:
         if self._encryptor is not None:
             self._encryptor.close()
+
+    def _save(self) -> dict[str, Any] | None:
+        undecrypted = self.undecrypted.message if self.undecrypted is not None else None
+        fields = {"submitted": self._submitted, "pools": self._pools_requested, "undecrypted": undecrypted}
+        if self._state not in {State.KEY, State.READY}:
+            return fields
+        encryptor = set_up(self._encryptor)
+        if not self.restorable or any(answer.pending for _, answer in self._outstanding.values()):
+            return None
+        outstanding = [
+            [slots.pool, slots.first, slots.count, number, encryptor.receipt(slots.pool, slots.first).hex()]
+            for slots, (number, _) in self._outstanding.items()
+        ]
+        return {**fields, **self._save_upload(), "outstanding": outstanding, "under_way": self._save_pool()}
+
+    def _save_pool(self) -> list[int] | None:
+        """Keep what has arrived of a pool; returns its number, size, and how much that is."""
+        self._blobs.drop("part/")
+        if self._pool is None:
+            return None
+        number, assembler = self._pool
+        self._keep(f"part/{number}/{len(assembler.pending)}", assembler.pending)
+        return [number, assembler.total, len(assembler.pending)]
+
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+        self.nonce = decoded(self._codec, blobs, "hello", InferenceHello).hello.nonce
+        self._submitted, self._pools_requested = fields["submitted"], fields["pools"]
+        self._load_answers(blobs)
+        if fields["undecrypted"] is not None:
+            self.undecrypted = CiphertextError(fields["undecrypted"])
+        if self._state is State.GREETED:
+            return
+        message = decoded(self._codec, blobs, "accept", InferenceAccept)
+        encryptor = self._begin(message)
+        if self._state not in {State.KEY, State.READY}:
+            return
+        rest = self._uploads(encryptor, fields["uploaded"])
+        self._upload(rest, message.window, sent=fields["uploaded"], acknowledged=fields["acknowledged"])
+        self._load_outstanding(encryptor, fields["outstanding"], blobs)
+        if fields["under_way"] is not None:
+            number, total, size = fields["under_way"]
+            assembler = self._pool_assembler()
+            if size:
+                assembler.restore(total, kept(blobs, f"part/{number}/{size}"))
+            self._pool = (number, assembler)
+
+    def _load_answers(self, blobs: Mapping[str, bytes | None]) -> None:
+        """Take up the answers decrypted so far: names hold number and count of their queries."""
+        for name in blobs:
+            kind, *place = name.split("/")
+            if kind == "answer":
+                number, count = map(int, place)
+                logits = np.frombuffer(kept(blobs, name), dtype="<f8").reshape(count, -1)
+                self._answers.append((number, logits))
+
+    def _load_outstanding(
+        self, encryptor: HeadEncryptor, outstanding: Sequence[Sequence[Any]], blobs: Mapping[str, bytes | None]
+    ) -> None:
+        """Expect the answers that are due. Slots that were not used are given up: only so can none be used twice."""
+        self._allocator.spent.update(int(name.removeprefix("pool/")) for name in blobs if name.startswith("pool/"))
+        receipts: dict[int, dict[int, bytes]] = {}
+        for pool, first, count, number, receipt in outstanding:
+            receipts.setdefault(pool, {})[first] = bytes.fromhex(receipt)
+            self._expect_answer(SlotRange(pool, first, count), number)
+        for pool, by_slot in receipts.items():
+            encryptor.restore_pool(pool, kept(blobs, f"pool/{pool}"), by_slot)
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
@@ -153,7 +235,12 @@ class InferenceClient(ClientParty):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_accept(self, message: InferenceAccept) -> Iterator[Message]:
-        suite, session = self._agree(message.accept)
+        encryptor = self._begin(message)
+        yield from self._upload(self._uploads(encryptor), message.window).ready()
+
+    def _begin(self, message: InferenceAccept) -> HeadEncryptor:
+        """Check what the provider accepted and make this side of the suite."""
+        suite, session, entropy = self._agree(message.accept)
         if message.classes > self._limits.max_classes:
             raise RemoteProtocolError(
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
@@ -162,19 +249,27 @@ class InferenceClient(ClientParty):
         shape = HeadShape(features=self._features, classes=message.classes, slots=self._slots)
         self.accepted = message
         self._sizes = suite.head_sizes(shape)
-        self._encryptor = suite.head_encryptor(shape, session, self._entropy)
-        yield from self._upload(self._uploads(self._encryptor), message.window)
+        self._encryptor = suite.head_encryptor(shape, session, entropy)
+        return self._encryptor
 
-    def _uploads(self, encryptor: HeadEncryptor) -> Iterator[Message]:
-        yield from chunks(KeyChunk, encryptor.key_material())
-        yield self._next_pool()
+    def _uploads(self, encryptor: HeadEncryptor, sent: int = 0) -> Iterator[Message]:
+        """Yield what has to be uploaded after the first `sent` messages: the key, and a request for the first pool."""
+        yield from islice(chunks(KeyChunk, encryptor.key_material()), sent, None)
+        if not self._pools_requested:
+            yield self._next_pool()
 
     def _next_pool(self) -> Prepare:
         number = self._pools_requested
-        limit = min(set_up(self._sizes).pool, self._limits.max_pool_bytes)
         self._pools_requested += 1
-        self._pool = (number, Assembler(limit))
+        self._pool = (number, self._pool_assembler())
         return Prepare(pool=number)
+
+    def _pool_assembler(self) -> Assembler:
+        return Assembler(min(set_up(self._sizes).pool, self._limits.max_pool_bytes))
+
+    def _expect_answer(self, slots: SlotRange, number: int) -> None:
+        answer = Assembler(min(set_up(self._sizes).answer, self._limits.max_answer_bytes))
+        self._outstanding[slots] = number, answer
 
     def _on_pool(self, message: PoolChunk) -> None:
         number, assembler = self._pool or (None, None)
@@ -182,7 +277,9 @@ class InferenceClient(ClientParty):
             raise RemoteProtocolError(f"Pool {message.pool} was not asked for.", code=ErrorCode.SEQUENCE_BROKEN)
         assembler.add(message)
         if assembler.complete:
-            set_up(self._encryptor).load_pool(message.pool, assembler.take())
+            material = assembler.take()
+            set_up(self._encryptor).load_pool(message.pool, material)
+            self._keep(f"pool/{message.pool}", material)
             self._allocator.add_pool(message.pool)
             self._pool = None
 
@@ -196,7 +293,16 @@ class InferenceClient(ClientParty):
         answer.add(message)
         if answer.complete:
             del self._outstanding[slots]
-            self._answers.append((number, self._decrypt(slots, answer.take())))
+            logits = self._decrypt(slots, answer.take())
+            self._answers.append((number, logits))
+            self._keep(f"answer/{number}/{len(logits)}", logits.astype("<f8").tobytes())
+            self._forget_pools()
+
+    def _forget_pools(self) -> None:
+        """Drop the material of pools that are used up and answered."""
+        finished = self._allocator.spent - {slots.pool for slots in self._outstanding}
+        self._blobs.drop(*(f"pool/{pool}" for pool in finished))
+        self._allocator.spent -= finished
 
     def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:
         """Return the logits of a query, or NaN for an answer that does not decrypt.

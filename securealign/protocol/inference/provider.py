@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -22,10 +23,10 @@ from securealign.protocol.messages import (
     Prepare,
     Query,
 )
-from securealign.protocol.party import Codec, Observer, set_up
+from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
 from securealign.protocol.policy import Policy
 from securealign.protocol.provider import ProviderParty
-from securealign.protocol.states import INFERENCE_PROVIDER
+from securealign.protocol.states import INFERENCE_PROVIDER, State
 from securealign.protocol.streams import chunks
 
 
@@ -58,9 +59,29 @@ class InferenceProvider(ProviderParty):
         """Queries answered so far; a retry does not count again."""
         return self._policy.max_queries - self._queries_left
 
-    def _release(self) -> None:
+    def _close(self) -> None:
         if self._evaluator is not None:
             self._evaluator.close()
+
+    def _save(self) -> dict[str, Any] | None:
+        fields: dict[str, Any] = {"pools": self._pools, "queries_left": self._queries_left}
+        if self._state not in {State.KEY, State.READY}:
+            self._blobs.drop("key", "pool/")
+            return fields
+        intake = self._save_intake()
+        return None if intake is None else fields | intake | {"used": set_up(self._ledger).save()}
+
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+        self._pools, self._queries_left = fields["pools"], fields["queries_left"]
+        if self._state not in {State.KEY, State.READY}:
+            return
+        hello = decoded(self._codec, blobs, "hello", InferenceHello)
+        accept = decoded(self._codec, blobs, "accept", InferenceAccept)
+        suite, session = self._agreed(accept.accept, hello.hello)
+        evaluator = self._begin(hello, suite, session)
+        self._load_intake(fields, blobs, evaluator)
+        for pool in set_up(self._ledger).load(fields["used"]):
+            evaluator.restore_pool(pool, kept(blobs, f"pool/{pool}"))
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
@@ -89,10 +110,7 @@ class InferenceProvider(ProviderParty):
             raise RemoteProtocolError(
                 f"A pool of {message.slots} slots exceeds {self._limits.max_pool_slots}.", code=ErrorCode.LIMIT_EXCEEDED
             )
-        shape = HeadShape(features=features, classes=classes, slots=message.slots)
-        self._expect_key(suite.head_sizes(shape).key)
-        self._ledger = SlotLedger(message.slots, self._limits.max_live_pools)
-        self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
+        self._begin(message, suite, session)
         return InferenceAccept(
             accept=accept,
             classes=classes,
@@ -102,6 +120,15 @@ class InferenceProvider(ProviderParty):
             window=self._limits.upload_window,
             live_pools=self._limits.max_live_pools,
         )
+
+    def _begin(self, hello: InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:
+        """Make this side of the suite and expect the key."""
+        features, classes = self._head.weight.shape
+        shape = HeadShape(features=features, classes=classes, slots=hello.slots)
+        self._expect_key(suite.head_sizes(shape).key)
+        self._ledger = SlotLedger(hello.slots, self._limits.max_live_pools)
+        self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
+        return self._evaluator
 
     def _on_prepare(self, message: Prepare) -> Iterator[PoolChunk]:
         set_up(self._intake).require_key()
@@ -113,7 +140,11 @@ class InferenceProvider(ProviderParty):
         self._pools += 1
         for retired in set_up(self._ledger).open_pool(message.pool):
             evaluator.retire(retired)
-        yield from chunks(PoolChunk, evaluator.prepare(message.pool), pool=message.pool)
+            self._blobs.drop(f"pool/{retired}")
+        material = evaluator.prepare(message.pool)
+        if self.recorded:
+            self._keep(f"pool/{message.pool}", evaluator.checkpoint(message.pool))
+        yield from chunks(PoolChunk, material, pool=message.pool)
 
     def _on_query(self, message: Query) -> Iterator[Answer]:
         ledger = set_up(self._ledger)

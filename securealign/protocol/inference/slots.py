@@ -8,6 +8,7 @@ sent before, since a fresh answer would let the client average the flood away.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -21,6 +22,11 @@ class SlotRange:
     first: int
     count: int
 
+    @property
+    def bits(self) -> int:
+        """One bit for each of the slots, by its number in the pool."""
+        return ((1 << self.count) - 1) << self.first
+
 
 class SlotAllocator:
     """The client's side: hands out each slot of the pools it has once."""
@@ -29,6 +35,8 @@ class SlotAllocator:
         self._slots = slots
         self._ready: list[int] = []
         self._next = 0
+        #: Pools without slots left, for which answers may be outstanding.
+        self.spent: set[int] = set()
 
     @property
     def free(self) -> int:
@@ -57,7 +65,7 @@ class SlotAllocator:
             self._next += size
             count -= size
             if self._next == self._slots:
-                self._ready.pop(0)
+                self.spent.add(self._ready.pop(0))
                 self._next = 0
         return ranges
 
@@ -69,14 +77,27 @@ class SlotLedger:
         self._slots = slots
         self._live_pools = live_pools
         self._answers: dict[int, dict[SlotRange, tuple[bytes, bytes]]] = {}
+        #: By live pool: one bit for each slot that was used.
+        self._used: dict[int, int] = {}
 
     def open_pool(self, pool: int) -> list[int]:
         """Open a pool and return those that are retired by it, the oldest first."""
         self._answers[pool] = {}
+        self._used[pool] = 0
         retired = sorted(self._answers)[: -self._live_pools]
         for old in retired:
-            del self._answers[old]
+            del self._answers[old], self._used[old]
         return retired
+
+    def save(self) -> dict[str, str]:
+        """Return which slots of which pools were used, for `load`."""
+        return {str(pool): f"{used:x}" for pool, used in self._used.items()}
+
+    def load(self, used: Mapping[str, str]) -> list[int]:
+        """Take up what was used, and return the live pools; a retry within them is no longer answered but refused."""
+        self._used = {int(pool): int(bits, 16) for pool, bits in used.items()}
+        self._answers = {pool: {} for pool in self._used}
+        return sorted(self._used)
 
     def replay(self, slots: SlotRange, query: bytes) -> bytes | None:
         """Return the stored answer to a byte-identical retry, or None for unused slots.
@@ -91,14 +112,14 @@ class SlotLedger:
             )
         if slots in pool and pool[slots][0] == hashlib.sha256(query).digest():
             return pool[slots][1]
-        for used in pool:
-            if slots.first < used.first + used.count and used.first < slots.first + slots.count:
-                raise RemoteProtocolError(
-                    f"Slots {slots.first} to {slots.first + slots.count} of pool {slots.pool} were used before.",
-                    code=ErrorCode.SLOT_REUSED,
-                )
+        if self._used[slots.pool] & slots.bits:
+            raise RemoteProtocolError(
+                f"Slots {slots.first} to {slots.first + slots.count} of pool {slots.pool} were used before.",
+                code=ErrorCode.SLOT_REUSED,
+            )
         return None
 
     def record(self, slots: SlotRange, query: bytes, answer: bytes) -> None:
         """Keep an answer for retries of its query."""
         self._answers[slots.pool][slots] = (hashlib.sha256(query).digest(), answer)
+        self._used[slots.pool] |= slots.bits

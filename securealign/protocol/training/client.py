@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.entropy import Entropy
@@ -21,7 +23,8 @@ from securealign.protocol.messages import (
     TrainingHello,
     UploadAck,
 )
-from securealign.protocol.party import Codec, Observer, set_up
+from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
+from securealign.protocol.randomness import Root
 from securealign.protocol.states import TRAINING_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
@@ -43,8 +46,17 @@ class TrainingClient(ClientParty):
         limits: Limits | None = None,
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
+        root: Root | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, limits=limits, allow_unencrypted=allow_unencrypted, observer=observer)
+        super().__init__(
+            codec,
+            suites,
+            entropy,
+            limits=limits,
+            allow_unencrypted=allow_unencrypted,
+            observer=observer,
+            root=root,
+        )
         self._rows = rows
         self._digest = dataset_digest
         self._encryptor: CovarianceEncryptor | None = None
@@ -73,10 +85,34 @@ class TrainingClient(ClientParty):
         finally:
             encryptor.close()
 
+    def _close(self) -> None:
+        if self._encryptor is not None:
+            self._encryptor.close()
+
     def _release(self) -> None:
         # A session that is done still has its result to decrypt.
-        if self._encryptor is not None and self._state is State.ABORTED:
-            self._encryptor.close()
+        if self._state is State.ABORTED:
+            self._close()
+
+    def _save(self) -> dict[str, Any] | None:
+        if self._state is State.GREETED:
+            return {}
+        if not self.restorable:
+            return None
+        return {"rows": self._rows_sent, **self._save_upload()}
+
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+        self.nonce = decoded(self._codec, blobs, "hello", TrainingHello).hello.nonce
+        if self._state is State.GREETED:
+            return
+        message = decoded(self._codec, blobs, "accept", TrainingAccept)
+        encryptor = self._begin(message)
+        self._rows_sent = fields["rows"]
+        if self._state in {State.KEY, State.ROWS, State.RESULT}:
+            rest = self._uploads(encryptor, fields["uploaded"])
+            self._upload(rest, message.window, sent=fields["uploaded"], acknowledged=fields["acknowledged"])
+        else:
+            self._ciphertext = kept(blobs, "result")
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
@@ -92,7 +128,12 @@ class TrainingClient(ClientParty):
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
 
     def _on_accept(self, message: TrainingAccept) -> Iterator[Message]:
-        suite, session = self._agree(message.accept)
+        encryptor = self._begin(message)
+        yield from self._upload(self._uploads(encryptor), message.window).ready()
+
+    def _begin(self, message: TrainingAccept) -> CovarianceEncryptor:
+        """Check what the provider accepted and make this side of the suite."""
+        suite, session, entropy = self._agree(message.accept)
         if message.dataset_digest != self._digest:
             raise RemoteProtocolError("The provider holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         if message.dimension > self._limits.max_dimension:
@@ -102,13 +143,16 @@ class TrainingClient(ClientParty):
             )
         rows, columns = self._rows.shape
         shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)
-        self._encryptor = suite.covariance_encryptor(shape, session, self._rows, self._entropy)
+        self._encryptor = suite.covariance_encryptor(shape, session, self._rows, entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
-        yield from self._upload(self._uploads(self._encryptor), message.window)
+        return self._encryptor
 
-    def _uploads(self, encryptor: CovarianceEncryptor) -> Iterator[Message]:
-        yield from chunks(KeyChunk, encryptor.key_material())
-        for rows in encryptor.encrypt(MAX_CHUNK_BYTES):
+    def _uploads(self, encryptor: CovarianceEncryptor, sent: int = 0) -> Iterator[Message]:
+        """Yield what has to be uploaded after the first `sent` messages, with which `_rows_sent` rows have gone."""
+        if self._state is State.RESULT:
+            return
+        yield from islice(chunks(KeyChunk, encryptor.key_material()), sent, None)
+        for rows in encryptor.encrypt(MAX_CHUNK_BYTES, self._rows_sent):
             self._rows_sent = rows.first + rows.count
             yield RowBatch(first=rows.first, count=rows.count, data=rows.data)
         yield Finish()
@@ -118,4 +162,5 @@ class TrainingClient(ClientParty):
         result.add(message)
         if result.complete:
             self._ciphertext = result.take()
+            self._keep("result", self._ciphertext)
             yield self._confirmation()

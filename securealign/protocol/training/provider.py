@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.entropy import Entropy
@@ -20,10 +21,10 @@ from securealign.protocol.messages import (
     TrainingHello,
     UploadAck,
 )
-from securealign.protocol.party import Codec, Observer, set_up
+from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
 from securealign.protocol.policy import Policy
 from securealign.protocol.provider import ProviderParty
-from securealign.protocol.states import TRAINING_PROVIDER
+from securealign.protocol.states import TRAINING_PROVIDER, State
 from securealign.protocol.streams import chunks
 from securealign.protocol.training.rank import RankAccount
 
@@ -58,13 +59,52 @@ class TrainingProvider(ProviderParty):
         self._charged = 0
         self._evaluator: CovarianceEvaluator | None = None
         self._rows_received = 0
+        self._rows_recorded = 0
+
+    def _close(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
 
     def _release(self) -> None:
         if self._account is not None and self._charged:
             self._account.refund(self._charged)
             self._charged = 0
-        if self._evaluator is not None:
-            self._evaluator.close()
+        self._close()
+
+    def _save(self) -> dict[str, Any] | None:
+        fields = {"rows": self._rows_received, "charged": self._charged}
+        if self._state not in {State.KEY, State.ROWS}:
+            self._blobs.drop("key", "sums/")
+            return fields
+        intake = self._save_intake()
+        if intake is None or not self._save_sums():
+            return None
+        return fields | intake
+
+    def _save_sums(self) -> bool:
+        """Keep what the rows so far add up to; returns whether the suite can say."""
+        if self._rows_received == self._rows_recorded:
+            return True
+        sums = set_up(self._evaluator).checkpoint()
+        if sums is None:
+            return False
+        self._blobs.drop("sums/")
+        self._keep(f"sums/{self._rows_received}", sums)
+        self._rows_recorded = self._rows_received
+        return True
+
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+        self._rows_received = self._rows_recorded = fields["rows"]
+        self._charged = fields["charged"]
+        if self._state not in {State.KEY, State.ROWS}:
+            return
+        hello = decoded(self._codec, blobs, "hello", TrainingHello)
+        accept = decoded(self._codec, blobs, "accept", TrainingAccept)
+        suite, session = self._agreed(accept.accept, hello.hello)
+        evaluator = self._begin(hello, suite, session)
+        self._load_intake(fields, blobs, evaluator)
+        if self._rows_received:
+            evaluator.restore(kept(blobs, f"sums/{self._rows_received}"), self._rows_received)
 
     def _handle(self, message: Message) -> Iterator[Message]:
         match message:
@@ -88,13 +128,22 @@ class TrainingProvider(ProviderParty):
         if message.dataset_digest != self._digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         self._policy.check_training(message.rows, message.dimension, self._limits)
-        shape = CovarianceShape(rows=rows, provider_dim=dimension, client_dim=message.dimension + 1)
-        self._expect_key(suite.covariance_sizes(shape).key)
-        self._charge(shape)
-        self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
+        self._charge(self._shape(message))
+        self._begin(message, suite, session)
         return TrainingAccept(
             accept=accept, dimension=dimension, dataset_digest=self._digest, window=self._limits.upload_window
         )
+
+    def _shape(self, hello: TrainingHello) -> CovarianceShape:
+        rows, dimension = self._rows.shape
+        return CovarianceShape(rows=rows, provider_dim=dimension, client_dim=hello.dimension + 1)
+
+    def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
+        """Make this side of the suite and expect the key."""
+        shape = self._shape(hello)
+        self._expect_key(suite.covariance_sizes(shape).key)
+        self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
+        return self._evaluator
 
     def _charge(self, shape: CovarianceShape) -> None:
         if self._account is not None:
@@ -112,6 +161,7 @@ class TrainingProvider(ProviderParty):
             raise RemoteProtocolError("More rows arrive than the handshake named.", code=ErrorCode.SHAPE_MISMATCH)
         set_up(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
         self._rows_received += message.count
+        self.record_due |= self._rows_received - self._rows_recorded >= self._limits.rows_between_records
         return intake.acknowledge()
 
     def _on_finish(self) -> Iterator[ResultChunk]:
