@@ -1,1 +1,8 @@
 """What an operator sees of a running provider: health, metrics, and the shape of the service."""
+
+from securealign.observability.endpoint import MetricsEndpoint
+from securealign.observability.health import SERVICES, HealthSwitch, add_health
+from securealign.observability.metrics import Metrics
+from securealign.observability.reflection import add_reflection
+
+__all__ = ["SERVICES", "HealthSwitch", "Metrics", "MetricsEndpoint", "add_health", "add_reflection"]

@@ -1,0 +1,172 @@
+"""The numbers of a provider, as Prometheus reads them: counts, bytes, seconds and what is left, never contents.
+
+Labels are few on purpose: phases, directions and error codes are fixed sets, and identities are bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
+from securealign.protocol.party import Event, Observer
+from securealign.protocol.states import Direction
+from securealign.transport.grpc_server import SessionReport
+
+#: Identities shown at a time; the one that was heard of longest ago makes room for a new one.
+MAX_IDENTITIES = 100
+
+#: Seconds: from one small answer to an upload over a slow line.
+_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
+
+
+class Metrics:
+    """Counters, gauges and histograms in a registry of their own; every method may be called from any thread."""
+
+    def __init__(self, *, max_identities: int = MAX_IDENTITIES) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._max_identities = max_identities
+        self._identities: OrderedDict[str, None] = OrderedDict()
+        self._pools: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+        self._opened = Counter("securealign_sessions_opened", "Sessions begun.", ["phase"], registry=registry)
+        self._resumed = Counter(
+            "securealign_sessions_resumed", "Sessions that went on over a new connection.", ["phase"], registry=registry
+        )
+        self._ended = Counter(
+            "securealign_sessions_ended",
+            "Sessions over: done, refused by this side, left by the peer, lost, or failed by a fault of this side.",
+            ["phase", "outcome"],
+            registry=registry,
+        )
+        self._active = Gauge("securealign_sessions_active", "Sessions connected now.", ["phase"], registry=registry)
+        self._suspended = Gauge(
+            "securealign_sessions_suspended", "Sessions kept for a peer to come back.", ["phase"], registry=registry
+        )
+        self._refusals = Counter(
+            "securealign_refusals", "Sessions and streams refused, by rule.", ["rule"], registry=registry
+        )
+        self._bytes = Counter(
+            "securealign_payload_bytes", "Payload bytes, as they pass.", ["direction", "phase"], registry=registry
+        )
+        self._seconds = Histogram(
+            "securealign_phase_seconds",
+            "Compute of this side for one phase of one session.",
+            ["phase"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._queries = Counter("securealign_queries", "Queries debited.", registry=registry)
+        self._pool = Gauge(
+            "securealign_pool_slots", "Query slots prepared and not used, all sessions.", registry=registry
+        )
+        self._by_identity = {
+            "queries": Gauge("securealign_queries_left", "Queries left.", ["identity"], registry=registry),
+            "bits": Gauge("securealign_answer_bits_left", "Bits of answers left.", ["identity"], registry=registry),
+            "rank": Gauge(
+                "securealign_rank_left", "Columns of public embeddings left to show.", ["identity"], registry=registry
+            ),
+        }
+        self._expires = Gauge(
+            "securealign_certificate_expiry_timestamp_seconds",
+            "When a certificate or revocation list of this party expires, Unix time.",
+            ["certificate"],
+            registry=registry,
+        )
+
+    def render(self) -> bytes:
+        """Return all numbers in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def watching(self, observer: Observer) -> Observer:
+        """Return an observer for a machine that counts bytes as they pass and tells `observer` of each event too."""
+
+        def observe(event: Event) -> None:
+            direction = "sent" if event.direction is Direction.SEND else "received"
+            self._bytes.labels(direction, event.phase).inc(event.size)
+            observer(event)
+
+        return observe
+
+    def session_opened(self, phase: str) -> None:
+        """Count a session that begins, "training" or "inference"."""
+        self._opened.labels(phase).inc()
+        self._active.labels(phase).inc()
+
+    def session_suspended(self, phase: str) -> None:
+        """Count a session whose connection was lost and that is kept for its peer."""
+        self._active.labels(phase).dec()
+        self._suspended.labels(phase).inc()
+
+    def session_resumed(self, phase: str) -> None:
+        """Count a session that goes on over a new connection."""
+        self._resumed.labels(phase).inc()
+        self._suspended.labels(phase).dec()
+        self._active.labels(phase).inc()
+
+    def session_ended(self, report: SessionReport, *, suspended: bool = False) -> None:
+        """Count a session that is over, with outcome and seconds; `suspended` if it expired without a connection."""
+        (self._suspended if suspended else self._active).labels(report.phase).dec()
+        outcome = _outcome(report.error)
+        self._ended.labels(report.phase, outcome).inc()
+        if outcome == "refused" and report.error is not None:
+            self.refused(report.error.code)
+        for phase, stats in report.stats.phases.items():
+            self._seconds.labels(phase).observe(stats.provider_seconds)
+
+    def refused(self, code: ErrorCode) -> None:
+        """Count a refusal; `session_ended` does so for sessions, this is for streams that never became one."""
+        self._refusals.labels(code.name).inc()
+
+    def queries_debited(self, count: int) -> None:
+        """Count queries charged to some identity."""
+        self._queries.inc(count)
+
+    def pool_slots(self, session: str, slots: int) -> None:
+        """Set the free query slots of a session; 0 forgets it."""
+        with self._lock:
+            self._pools[session] = slots
+            if not slots:
+                del self._pools[session]
+            self._pool.set(sum(self._pools.values()))
+
+    def budget_left(self, identity: str, *, queries: float | None = None, bits: float | None = None) -> None:
+        """Set what an identity may still ask for, as far as its policy limits it."""
+        self._show(identity, queries=queries, bits=bits)
+
+    def rank_left(self, identity: str, columns: float) -> None:
+        """Set how many more columns of the public embeddings an identity may be shown."""
+        self._show(identity, rank=columns)
+
+    def certificate_expires(self, certificate: str, when: datetime) -> None:
+        """Set when a certificate of this party expires: "own", "authority" or "revocation list"."""
+        self._expires.labels(certificate).set(when.timestamp())
+
+    def _show(self, identity: str, **left: float | None) -> None:
+        with self._lock:
+            self._identities[identity] = None
+            self._identities.move_to_end(identity)
+            if len(self._identities) > self._max_identities:
+                forgotten, _ = self._identities.popitem(last=False)
+                for gauge in self._by_identity.values():
+                    with suppress(KeyError):  # an identity may be shown in some only
+                        gauge.remove(forgotten)
+            for name, value in left.items():
+                if value is not None:
+                    self._by_identity[name].labels(identity).set(value)
+
+
+def _outcome(error: SecurealignError | None) -> str:
+    if error is None:
+        return "done"
+    if isinstance(error, PeerAborted):
+        return "left"
+    if isinstance(error, TransportError):
+        return "lost"
+    return "failed" if error.code is ErrorCode.INTERNAL else "refused"

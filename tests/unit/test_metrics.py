@@ -1,0 +1,220 @@
+"""Metrics count what happened, bound what a peer can make of them, and hold no contents."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+
+from securealign.errors import (
+    CiphertextError,
+    ConfigurationError,
+    ErrorCode,
+    PeerAborted,
+    RemoteProtocolError,
+    SecurealignError,
+    TransportError,
+)
+from securealign.observability import Metrics, MetricsEndpoint
+from securealign.protocol import messages as m
+from securealign.protocol.party import Event
+from securealign.protocol.states import Direction
+from securealign.transport.meter import PhaseStats, RunStats
+
+
+@pytest.fixture
+def metrics():
+    return Metrics(max_identities=3)
+
+
+def report(phase="training", error=None, **seconds):
+    stats = RunStats({name: PhaseStats(provider_seconds=value) for name, value in seconds.items()})
+    return SimpleNamespace(phase=phase, error=error, stats=stats)
+
+
+def value(metrics, name, **labels):
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def identities(metrics, name="securealign_queries_left"):
+    return {
+        sample.labels["identity"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_a_session_is_followed_through_its_life(metrics):
+    def now():
+        return [
+            value(metrics, f"securealign_sessions_{name}", phase="inference")
+            for name in ("active", "suspended", "opened_total", "resumed_total")
+        ]
+
+    metrics.session_opened("inference")
+    assert now()[:1] == [1]
+    metrics.session_suspended("inference")
+    assert now()[:2] == [0, 1]
+    metrics.session_resumed("inference")
+    assert now() == [1, 0, 1, 1]
+    metrics.session_ended(report("inference", handshake=0.001, online=3.0))
+    assert now() == [0, 0, 1, 1]
+    assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="done") == 1
+    assert value(metrics, "securealign_phase_seconds_count", phase="online") == 1
+    assert value(metrics, "securealign_phase_seconds_sum", phase="online") == 3.0
+    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="2.0") == 0
+    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="10.0") == 1
+
+
+def test_a_session_that_nobody_came_back_to_is_no_longer_suspended(metrics):
+    metrics.session_opened("training")
+    metrics.session_suspended("training")
+    metrics.session_ended(report(error=TransportError("gone")), suspended=True)
+    assert value(metrics, "securealign_sessions_active", phase="training") == 0
+    assert value(metrics, "securealign_sessions_suspended", phase="training") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "rule"),
+    [
+        (None, "done", None),
+        (PeerAborted(ErrorCode.CANCELLED), "left", None),
+        (TransportError("lost"), "lost", None),
+        (SecurealignError("fault"), "failed", None),
+        (RemoteProtocolError("no"), "refused", "UNEXPECTED_MESSAGE"),
+        (CiphertextError("no"), "refused", "CIPHERTEXT_MALFORMED"),
+        (SecurealignError("no", code=ErrorCode.RATE_LIMITED), "refused", "RATE_LIMITED"),
+        (SecurealignError("no", code=ErrorCode.QUERY_BUDGET_EXHAUSTED), "refused", "QUERY_BUDGET_EXHAUSTED"),
+    ],
+)
+def test_ends_are_counted_by_outcome_and_refusals_by_rule(metrics, error, outcome, rule):
+    metrics.session_opened("training")
+    metrics.session_ended(report(error=error))
+    assert value(metrics, "securealign_sessions_ended_total", phase="training", outcome=outcome) == 1
+    rules = {sample.labels["rule"] for sample in metrics._refusals.collect()[0].samples if "rule" in sample.labels}
+    assert rules == ({rule} if rule else set())
+
+
+def test_a_stream_that_never_became_a_session_is_a_refusal_too(metrics):
+    metrics.refused(ErrorCode.SERVER_BUSY)
+    assert value(metrics, "securealign_refusals_total", rule="SERVER_BUSY") == 1
+
+
+def test_bytes_are_counted_as_they_pass_and_events_passed_on(metrics):
+    seen = []
+    observe = metrics.watching(seen.append)
+    events = [Event(Direction.RECEIVE, m.RowBatch, 500), Event(Direction.SEND, m.UploadAck, 7)]
+    for event in (*events, events[0]):
+        observe(event)
+    assert seen == [*events, events[0]]
+    phase = events[0].phase
+    assert value(metrics, "securealign_payload_bytes_total", direction="received", phase=phase) == 1000
+    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=events[1].phase) == 7
+
+
+def test_what_is_left_to_an_identity_is_shown(metrics):
+    metrics.budget_left("acme", queries=50, bits=1234.5)
+    metrics.rank_left("acme", 4000)
+    metrics.budget_left("other", bits=1.0)
+    assert value(metrics, "securealign_queries_left", identity="acme") == 50
+    assert value(metrics, "securealign_answer_bits_left", identity="acme") == 1234.5
+    assert value(metrics, "securealign_rank_left", identity="acme") == 4000
+    assert value(metrics, "securealign_queries_left", identity="other") is None
+    metrics.budget_left("acme", queries=0)
+    assert value(metrics, "securealign_queries_left", identity="acme") == 0
+
+
+def test_identities_are_bounded_and_the_quietest_gives_way(metrics):
+    for name in ("a", "b", "c"):
+        metrics.budget_left(name, queries=1)
+    metrics.rank_left("a", 1)
+    metrics.budget_left("d", bits=1)
+    metrics.budget_left("e", queries=1)
+    assert identities(metrics) == {"a", "e"}
+    assert identities(metrics, "securealign_rank_left") == {"a"}
+    for number in range(50):
+        metrics.rank_left(f"peer {number}", 1)
+    assert len(identities(metrics, "securealign_rank_left")) == 3
+    assert identities(metrics) == set()
+
+
+def test_a_name_chosen_by_a_peer_forges_no_line(metrics):
+    metrics.budget_left('x"} 1\nsecurealign_queries_left{identity="y', queries=5)
+    lines = [line for line in metrics.render().decode().splitlines() if line.startswith("securealign_queries_left{")]
+    assert len(lines) == 1
+
+
+def test_pool_depth_is_the_sum_over_sessions(metrics):
+    metrics.pool_slots("one", 64)
+    metrics.pool_slots("two", 32)
+    metrics.pool_slots("one", 60)
+    assert value(metrics, "securealign_pool_slots") == 92
+    metrics.pool_slots("two", 0)
+    metrics.pool_slots("three", 0)
+    assert value(metrics, "securealign_pool_slots") == 60
+    assert set(metrics._pools) == {"one"}
+
+
+def test_queries_and_expiry_of_certificates(metrics):
+    metrics.queries_debited(3)
+    metrics.queries_debited(4)
+    assert value(metrics, "securealign_queries_total") == 7
+    metrics.certificate_expires("own", datetime(2030, 1, 1, tzinfo=timezone.utc))
+    assert value(metrics, "securealign_certificate_expiry_timestamp_seconds", certificate="own") == 1893456000
+
+
+def test_two_providers_in_a_process_do_not_share_numbers(metrics):
+    metrics.session_opened("training")
+    assert value(Metrics(), "securealign_sessions_active", phase="training") is None
+
+
+def test_threads_lose_no_count(metrics):
+    observe = metrics.watching(lambda event: None)
+    event = Event(Direction.SEND, m.UploadAck, 1)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: (observe(event), metrics.rank_left(f"peer {number % 7}", 1)), range(2000)))
+    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=event.phase) == 2000
+    assert len(identities(metrics, "securealign_rank_left")) == 3
+
+
+def scrape(port, host="127.0.0.1"):
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def test_prometheus_scrapes_what_was_counted(metrics):
+    metrics.session_opened("training")
+    with MetricsEndpoint(metrics, "127.0.0.1:0") as endpoint:
+        text = scrape(endpoint.port)
+        metrics.session_opened("training")
+        assert 'securealign_sessions_active{phase="training"} 2.0' in scrape(endpoint.port)
+    assert 'securealign_sessions_active{phase="training"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+    with pytest.raises(urllib.error.URLError):
+        scrape(endpoint.port)
+
+
+def test_the_endpoint_listens_on_the_named_address_alone(metrics):
+    with MetricsEndpoint(metrics, "127.0.0.2:0") as endpoint, socket.socket() as other:
+        assert "securealign" in scrape(endpoint.port, "127.0.0.2")
+        assert other.connect_ex(("127.0.0.1", endpoint.port)) != 0
+
+
+def test_an_address_in_use_is_a_configuration_error(metrics):
+    with (
+        MetricsEndpoint(metrics, "127.0.0.1:0") as endpoint,
+        pytest.raises(ConfigurationError, match="Cannot serve metrics"),
+    ):
+        MetricsEndpoint(metrics, f"127.0.0.1:{endpoint.port}")
+
+
+@pytest.mark.parametrize("address", ["", "9464", ":9464", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "[::1:5"])
+def test_what_is_no_address_is_a_configuration_error(metrics, address):
+    with pytest.raises(ConfigurationError, match="no address"):
+        MetricsEndpoint(metrics, address)
