@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import audit, bench, certs, data, head, simulate, suites
+from securealign.cli import audit, bench, certs, data, head, keys, simulate, suites
 
 app = typer.Typer(
     name="securealign",
@@ -21,6 +21,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(certs.app, name="certs")
 app.add_typer(head.app, name="head")
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:
