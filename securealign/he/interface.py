@@ -16,6 +16,9 @@ from securealign.errors import CiphertextError
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix, Rows
 
+#: What a float64 holds; the most that a logit does in a suite that has no smaller bound.
+NUMBER_BITS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteInfo:
@@ -69,6 +72,8 @@ class CovarianceSizes:
 
     key: int
     result: int
+    #: What the provider's side holds at most while the session runs.
+    memory: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,11 @@ class HeadSizes:
     batch: int
     #: The answer to `batch` queries.
     answer: int
+    #: Bits that the logits of one query can hold together, whatever the query is. What an answer of a suite that is
+    #: not function private shows beside its logits is not counted.
+    answer_bits: int
+    #: What the provider's side holds at most while the session runs.
+    memory: int
 
 
 @dataclass(frozen=True)

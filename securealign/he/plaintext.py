@@ -10,8 +10,16 @@ import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode
 from securealign.he.entropy import Entropy
-from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows, HeadShape, HeadSizes, SuiteInfo
-from securealign.limits import MAX_CHUNK_BYTES
+from securealign.he.interface import (
+    NUMBER_BITS,
+    CovarianceShape,
+    CovarianceSizes,
+    EncryptedRows,
+    HeadShape,
+    HeadSizes,
+    SuiteInfo,
+)
+from securealign.limits import MAX_CHUNK_BYTES, MEBIBYTE
 from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows, require_finite
 
 _KEY = b"plaintext"
@@ -175,12 +183,23 @@ class PlaintextSuite:
 
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the sizes of the constant key and of a float64 matrix."""
-        return CovarianceSizes(key=len(_KEY), result=shape.provider_dim * shape.client_dim * _ITEM_BYTES)
+        result = shape.provider_dim * shape.client_dim * _ITEM_BYTES
+        blocks = BLOCK_ROWS * (shape.provider_dim + shape.client_dim) * _ITEM_BYTES
+        return CovarianceSizes(key=len(_KEY), result=result, memory=4 * (result + blocks) + MEBIBYTE)
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the size of the constant key; pools are empty."""
         batch = MAX_CHUNK_BYTES // (max(shape.features, shape.classes) * _ITEM_BYTES)
-        return HeadSizes(key=len(_KEY), pool=0, batch=batch, answer=batch * shape.classes * _ITEM_BYTES)
+        answer = batch * shape.classes * _ITEM_BYTES
+        kept = 4 * shape.slots * (shape.classes * _ITEM_BYTES + 512)
+        return HeadSizes(
+            key=len(_KEY),
+            pool=0,
+            batch=batch,
+            answer=answer,
+            answer_bits=shape.classes * NUMBER_BITS,
+            memory=4 * (MAX_CHUNK_BYTES + answer) + kept + MEBIBYTE,
+        )
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

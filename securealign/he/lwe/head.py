@@ -62,6 +62,15 @@ def answer_bytes(plan: Plan, count: int) -> int:
     return HEADER_BYTES + plan.left * count * ANSWER_BYTES
 
 
+def answer_bits(plan: Plan) -> int:
+    """Return the bits that the logits of one query can hold: log2 of the modulus over the width of the flood, for each.
+
+    Modulo q, the uniform flood leaves that much of any message (the capacity of a modulo-additive channel), however
+    large the query is.
+    """
+    return plan.left * min(LOG_ANSWER_MODULUS, plan.parameters.log_q - plan.flood_bits - 1)
+
+
 def _purpose(pool: int) -> str:
     return f"pool {pool}"
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
-from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator, answer_bytes, head_plan, pool_bytes, query_batch
+from securealign.he.lwe.head import (
+    LweHeadEncryptor,
+    LweHeadEvaluator,
+    answer_bits,
+    answer_bytes,
+    head_plan,
+    pool_bytes,
+    query_batch,
+)
+from securealign.he.lwe.memory import covariance_memory, head_memory
 from securealign.he.lwe.parameters import LWE_128, LweParameters
 from securealign.matrices import FloatMatrix, Rows
 
@@ -36,7 +45,7 @@ class LweSuite:
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the exact sizes of key and result."""
         plan = covariance_plan(self.parameters, shape)
-        return CovarianceSizes(key=plan.key_bytes, result=result_bytes(plan))
+        return CovarianceSizes(key=plan.key_bytes, result=result_bytes(plan), memory=covariance_memory(plan))
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the exact sizes of key and pool."""
@@ -46,6 +55,8 @@ class LweSuite:
             pool=pool_bytes(plan),
             batch=query_batch(plan),
             answer=answer_bytes(plan, query_batch(plan)),
+            answer_bits=answer_bits(plan),
+            memory=head_memory(plan),
         )
 
     def covariance_encryptor(

@@ -56,7 +56,11 @@ class CovariancePlan:
     @property
     def sizes(self) -> CovarianceSizes:
         """Exact sizes of key and result."""
-        return CovarianceSizes(key=HEADER_BYTES + self.key_bytes, result=HEADER_BYTES + self.result_bytes)
+        return CovarianceSizes(
+            key=HEADER_BYTES + self.key_bytes,
+            result=HEADER_BYTES + self.result_bytes,
+            memory=self.profile.memory(self.key_bytes, self.result_bytes, MAX_CHUNK_BYTES),
+        )
 
     def place(self, kind: Kind, first: int = 0) -> dict[str, int]:
         """Return the fields of a header."""

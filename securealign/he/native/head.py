@@ -11,7 +11,7 @@ import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
-from securealign.he.interface import HeadShape, HeadSizes
+from securealign.he.interface import NUMBER_BITS, HeadShape, HeadSizes
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.profile import Profile
 from securealign.he.native.results import unscale
@@ -51,7 +51,16 @@ class HeadPlan:
         """Exact sizes of key and answer."""
         batch = max(1, (MAX_CHUNK_BYTES - HEADER_BYTES) // self.query_bytes)
         answer = HEADER_BYTES + _EXPONENT_BYTES + batch * self.answer_bytes
-        return HeadSizes(key=HEADER_BYTES + self.key_bytes, pool=0, batch=batch, answer=answer)
+        return HeadSizes(
+            key=HEADER_BYTES + self.key_bytes,
+            pool=0,
+            batch=batch,
+            answer=answer,
+            # The library decodes a logit to a float64.
+            answer_bits=self.shape.classes * NUMBER_BITS,
+            # The provider keeps the answers of live pools for retries.
+            memory=self.profile.memory(self.key_bytes, answer) + 2 * self.shape.slots * self.answer_bytes,
+        )
 
     def key_place(self) -> dict[str, int]:
         """Return the fields of a key's header."""

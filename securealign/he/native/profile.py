@@ -14,6 +14,8 @@ from securealign.he.interface import HeadShape
 
 #: Width of the error that all libraries here use.
 _SIGMA = 3.19
+#: A worker without keys and sums: the interpreter and the library.
+_WORKER_BYTES = 160 << 20
 #: What every ring claims at least against classical attacks, and some against quantum ones.
 CLAIMED_BITS = 128
 
@@ -90,6 +92,13 @@ class Profile:
         """SHA-256 over all parameters, 32 bytes."""
         fields = [self.name, self.parameter_set, self.parameters, asdict(self.covariance), asdict(self.head)]
         return hashlib.sha256(b"securealign/native/parameters" + json.dumps(fields).encode()).digest()
+
+    def memory(self, *objects: int) -> int:
+        """Return the bytes that a worker and its party hold at most for serialised objects of these sizes together.
+
+        Each is copied on its way through the frames, and larger in the library than serialised.
+        """
+        return _WORKER_BYTES + 8 * sum(objects)
 
     def binding(self, session: bytes, key: bytes = b"") -> Binding:
         """Return what binds blobs to a session, and to a key once there is one."""
