@@ -21,9 +21,9 @@ from securealign.errors import ErrorCode, RemoteProtocolError
 
 @dataclass(frozen=True, kw_only=True)
 class QueryLimits:
-    """What one peer may be given over all its sessions; None is no limit."""
+    """What one peer may be given over all its sessions; bits without a limit are counted all the same."""
 
-    queries: int | None = None
+    queries: int
     bits: int | None = None
 
 
@@ -45,15 +45,13 @@ class QueryAccount:
         """Bits that the answers held at most."""
         return self.store.get(f"{self.name}/bits", 0)
 
-    def left(self, answer_bits: int, limits: QueryLimits) -> int | None:
-        """Return how many more queries of `answer_bits` each are answered, None for any number."""
+    def left(self, answer_bits: int, limits: QueryLimits) -> int:
+        """Return how many more queries of `answer_bits` each are answered."""
         with self.lock:
-            rooms = []
-            if limits.queries is not None:
-                rooms.append(limits.queries - self.queries)
+            left = limits.queries - self.queries
             if limits.bits is not None:
-                rooms.append((limits.bits - self.bits) // answer_bits)
-            return max(0, min(rooms)) if rooms else None
+                left = min(left, (limits.bits - self.bits) // answer_bits)
+            return max(0, left)
 
     def charge(self, queries: int, answer_bits: int, limits: QueryLimits) -> None:
         """Count queries before they are answered; raises `RemoteProtocolError`, and counts nothing, beyond a limit."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.limits import Limits
+from securealign.protocol.budget import QueryLimits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A provider's rules for one session."""
+    """A provider's rules for sessions of one peer."""
 
     #: Public rows for each dimension of the client's encoder. At N <= d_B + 1, the columns of a session, the
     #: cross-covariance would reveal Z_A exactly, so that much is refused whatever the ratio.
@@ -20,8 +21,12 @@ class Policy:
     #: it. At 1 the peer could solve for Z_A but for one dimension. One half leaves at least as much unseen as is shown,
     #: and room to align again: six sessions at N = 10,000 and d_B = 768.
     max_rank_fraction: float = 0.5
-    #: Queries answered in one session; d_A + 1 answers determine the head.
+    #: Public rows at least, whatever the client's dimension.
+    min_rows: int = 1
+    #: Queries answered in all sessions of one peer; d_A + 1 answers determine the head.
     max_queries: int = 100_000
+    #: Bits that the answers to one peer may hold in all sessions; the head has about K (d_A + 1) times its precision.
+    max_answer_bits: int | None = None
     #: Whether clients learn the names of the classes.
     publish_class_names: bool = True
     #: Whether a suite must hide the provider's operand.
@@ -37,12 +42,19 @@ class Policy:
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         # The constant column counts: d_B + 1 independent columns of d_B + 1 rows can be solved for Z_A.
-        if rows <= dimension + 1 or rows < self.min_rows_per_dimension * dimension:
+        if rows <= dimension + 1 or rows < max(self.min_rows, self.min_rows_per_dimension * dimension):
             raise RemoteProtocolError(
                 f"{rows} public rows are too few for dimension {dimension}; policy asks for more than "
-                f"{dimension + 1} and at least {self.min_rows_per_dimension:g} per dimension.",
+                f"{dimension + 1}, for min_rows_per_dimension = {self.min_rows_per_dimension:g} and for min_rows = "
+                f"{self.min_rows}.",
+                hint="Agree on more public texts.",
                 code=ErrorCode.TOO_FEW_ROWS,
             )
+
+    @property
+    def query_limits(self) -> QueryLimits:
+        """What the policy lets one peer know of the head."""
+        return QueryLimits(queries=self.max_queries, bits=self.max_answer_bits)
 
     def max_columns(self, rows: int) -> int:
         """Return how many columns all sessions of a peer may have together over `rows` public rows."""

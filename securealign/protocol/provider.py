@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from securealign.he.entropy import Entropy
@@ -23,8 +23,15 @@ class KeyHolder(Protocol):
         ...
 
 
+#: Called with an amount before it is spent; raises the reason to refuse.
+Grant = Callable[[int], None]
+
+
 class ProviderParty(Party):
-    """Party A: answers the greeting under its policy and takes the client's key."""
+    """Party A: answers the greeting under its policy and takes the client's key.
+
+    `reserve` is asked for the bytes that the session takes at most, before they are allocated.
+    """
 
     is_client = False
 
@@ -36,6 +43,7 @@ class ProviderParty(Party):
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        reserve: Grant | None = None,
         observer: Observer | None = None,
     ) -> None:
         super().__init__(codec, observer)
@@ -43,6 +51,7 @@ class ProviderParty(Party):
         self._entropy = entropy
         self._policy = policy or Policy()
         self._limits = limits or Limits()
+        self._reserve = reserve
         self._intake: Intake | None = None
 
     def _greet(self, hello: Hello) -> tuple[Accept, Suite, bytes]:
@@ -56,7 +65,10 @@ class ProviderParty(Party):
         )
         return accept, suite, session_id(self.name, hello.nonce, accept.nonce)
 
-    def _expect_key(self, size: int) -> None:
+    def _expect_key(self, size: int, memory: int) -> None:
+        """Make room for a session that takes up to `memory` bytes, and expect its key."""
+        if self._reserve is not None:
+            self._reserve(memory)
         self._intake = Intake(min(size, self._limits.max_key_bytes))
 
     def _take_key(self, chunk: KeyChunk, holder: KeyHolder | None) -> UploadAck:

@@ -28,6 +28,16 @@ class Rate:
             raise ConfigurationError(f"{self.rule} = {self.count} allows nothing.", hint="Use 1 or more.")
 
 
+def sessions_per_hour(count: int) -> Rate:
+    """Return the rate of the setting `max_sessions_per_hour`."""
+    return Rate(count, 3600.0, "sessions", "max_sessions_per_hour")
+
+
+def queries_per_minute(count: int) -> Rate:
+    """Return the rate of the setting `max_queries_per_minute`."""
+    return Rate(count, 60.0, "queries", "max_queries_per_minute")
+
+
 class _Bucket(NamedTuple):
     tokens: float
     filled: float

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
-from securealign.protocol.rates import Rate, RateLimiter
+from securealign.protocol.rates import Rate, RateLimiter, queries_per_minute, sessions_per_hour
 
-MINUTE = Rate(6, 60.0, "queries", "max_queries_per_minute")
+MINUTE = queries_per_minute(6)
 
 
 def taken(limiter, peer, now, amount=1):
@@ -85,6 +85,13 @@ def test_full_buckets_are_forgotten():
     assert limiter.peers == 50
     limiter.take("another", 60.0)
     assert limiter.peers == 1
+
+
+def test_sessions_are_counted_by_the_hour():
+    limiter = RateLimiter(sessions_per_hour(2))
+    assert [taken(limiter, "peer", 0.0) for _ in range(3)] == [True, True, False]
+    assert not taken(limiter, "peer", 1799.0)
+    assert taken(limiter, "peer", 1801.0)
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(0, 60.0), (-1, 60.0), (1, 0.0), (1, math.nan)])

@@ -10,6 +10,7 @@ from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolErro
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadEvaluator, HeadShape, Suite
 from securealign.limits import Limits
+from securealign.protocol.budget import BudgetLedger, QueryAccount
 from securealign.protocol.inference.slots import SlotLedger, SlotRange
 from securealign.protocol.messages import (
     Answer,
@@ -25,13 +26,17 @@ from securealign.protocol.messages import (
 )
 from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
 from securealign.protocol.policy import Policy
-from securealign.protocol.provider import ProviderParty
+from securealign.protocol.provider import Grant, ProviderParty
 from securealign.protocol.states import INFERENCE_PROVIDER, State
 from securealign.protocol.streams import chunks
 
 
 class InferenceProvider(ProviderParty):
-    """The provider of one inference session; owns the head and sees ciphertexts only."""
+    """The provider of one inference session; owns the head and sees ciphertexts only.
+
+    `account` bounds what the peer's sessions are given together; without it each session stands alone. `throttle` is
+    asked for the number of queries of a message before they are charged.
+    """
 
     table = INFERENCE_PROVIDER
     name = "inference"
@@ -45,26 +50,33 @@ class InferenceProvider(ProviderParty):
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        account: QueryAccount | None = None,
+        throttle: Grant | None = None,
+        reserve: Grant | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, policy=policy, limits=limits, observer=observer)
+        super().__init__(codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, observer=observer)
         self._head = head
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
-        self._queries_left = self._policy.max_queries
+        self._shared_account = account
+        self._account = account or BudgetLedger().account("session")
+        self._throttle = throttle
+        self._answer_bits = 0
+        self._answered = 0
 
     @property
     def queries_answered(self) -> int:
         """Queries answered so far; a retry does not count again."""
-        return self._policy.max_queries - self._queries_left
+        return self._answered
 
     def _close(self) -> None:
         if self._evaluator is not None:
             self._evaluator.close()
 
     def _save(self) -> dict[str, Any] | None:
-        fields: dict[str, Any] = {"pools": self._pools, "queries_left": self._queries_left}
+        fields: dict[str, Any] = {"pools": self._pools, "answered": self._answered}
         if self._state not in {State.KEY, State.READY}:
             self._blobs.drop("key", "pool/")
             return fields
@@ -72,13 +84,15 @@ class InferenceProvider(ProviderParty):
         return None if intake is None else fields | intake | {"used": set_up(self._ledger).save()}
 
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
-        self._pools, self._queries_left = fields["pools"], fields["queries_left"]
+        self._pools, self._answered = fields["pools"], fields["answered"]
         if self._state not in {State.KEY, State.READY}:
             return
         hello = decoded(self._codec, blobs, "hello", InferenceHello)
         accept = decoded(self._codec, blobs, "accept", InferenceAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
         evaluator = self._begin(hello, suite, session)
+        if self._shared_account is None:
+            self._account.charge(self._answered, self._answer_bits, self._policy.query_limits)
         self._load_intake(fields, blobs, evaluator)
         for pool in set_up(self._ledger).load(fields["used"]):
             evaluator.restore_pool(pool, kept(blobs, f"pool/{pool}"))
@@ -116,7 +130,7 @@ class InferenceProvider(ProviderParty):
             classes=classes,
             class_names=self._head.class_names if self._policy.publish_class_names else (),
             output=OutputMode.LOGITS,
-            queries_left=self._queries_left,
+            queries_left=self._account.left(self._answer_bits, self._policy.query_limits),
             window=self._limits.upload_window,
             live_pools=self._limits.max_live_pools,
         )
@@ -125,7 +139,9 @@ class InferenceProvider(ProviderParty):
         """Make this side of the suite and expect the key."""
         features, classes = self._head.weight.shape
         shape = HeadShape(features=features, classes=classes, slots=hello.slots)
-        self._expect_key(suite.head_sizes(shape).key)
+        sizes = suite.head_sizes(shape)
+        self._answer_bits = sizes.answer_bits
+        self._expect_key(sizes.key, sizes.memory)
         self._ledger = SlotLedger(hello.slots, self._limits.max_live_pools)
         self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
         return self._evaluator
@@ -151,10 +167,11 @@ class InferenceProvider(ProviderParty):
         slots = SlotRange(message.pool, message.first_slot, message.count)
         data = ledger.replay(slots, message.data)
         if data is None:
-            if message.count > self._queries_left:
-                raise RemoteProtocolError("The session's queries are used up.", code=ErrorCode.QUERY_BUDGET_EXHAUSTED)
+            if self._throttle is not None:
+                self._throttle(message.count)
             # Debited before anything leaves, so that a failure costs the client a query and never the provider one.
-            self._queries_left -= message.count
+            self._account.charge(message.count, self._answer_bits, self._policy.query_limits)
+            self._answered += message.count
             data = set_up(self._evaluator).evaluate(slots.pool, slots.first, slots.count, message.data)
             ledger.record(slots, message.data, data)
         yield from chunks(Answer, data, pool=slots.pool, first_slot=slots.first, count=slots.count)

@@ -23,7 +23,7 @@ from securealign.protocol.messages import (
 )
 from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
 from securealign.protocol.policy import Policy
-from securealign.protocol.provider import ProviderParty
+from securealign.protocol.provider import Grant, ProviderParty
 from securealign.protocol.states import TRAINING_PROVIDER, State
 from securealign.protocol.streams import chunks
 from securealign.protocol.training.rank import RankAccount
@@ -49,9 +49,10 @@ class TrainingProvider(ProviderParty):
         policy: Policy | None = None,
         limits: Limits | None = None,
         account: RankAccount | None = None,
+        reserve: Grant | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, policy=policy, limits=limits, observer=observer)
+        super().__init__(codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, observer=observer)
         self._rows = rows
         self._digest = dataset_digest
         self._account = account
@@ -141,7 +142,8 @@ class TrainingProvider(ProviderParty):
     def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
         shape = self._shape(hello)
-        self._expect_key(suite.covariance_sizes(shape).key)
+        sizes = suite.covariance_sizes(shape)
+        self._expect_key(sizes.key, sizes.memory)
         self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
         return self._evaluator
 
