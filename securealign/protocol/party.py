@@ -85,6 +85,8 @@ class Party(ABC):
         self.sent = 0
         #: Messages sent that the peer has recorded and will not ask for again.
         self.peer_recorded = 0
+        #: Messages sent up to the last one that could not be made again from what was received.
+        self.unrepeatable = 0
         #: Whether snapshots will be taken; what only they need is not kept otherwise.
         self.recorded = False
         #: Whether something happened that has to be recorded before anything leaves.
@@ -225,7 +227,9 @@ class Party(ABC):
         if from_client is self.is_client:
             self.sent += 1
             # Acknowledgements can be made again; all else is random, or stands for something that was spent.
-            self.record_due |= not isinstance(message, UploadAck)
+            if not isinstance(message, UploadAck):
+                self.unrepeatable = self.sent
+                self.record_due = True
         else:
             self.received += 1
         if isinstance(message, Confirm):
@@ -250,6 +254,8 @@ class Party(ABC):
     def _check_confirmation(self, message: Confirm) -> None:
         if message.transcript_digest != self._transcript.digest():
             raise RemoteProtocolError("The peer saw another transcript.", code=ErrorCode.TRANSCRIPT_MISMATCH)
+        # It has confirmed all that was sent so far, and recorded it before.
+        self.peer_recorded = self.sent
 
     def _keep(self, name: str, content: bytes) -> None:
         """Have a blob recorded with the next snapshot, if there will be one."""

@@ -29,6 +29,10 @@ from securealign.protocol.states import TRAINING_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
 
+#: States in which acknowledgements may arrive.
+_UPLOADING = frozenset({State.KEY, State.ROWS, State.RESULT})
+
+
 class TrainingClient(ClientParty):
     """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias."""
 
@@ -95,11 +99,12 @@ class TrainingClient(ClientParty):
             self._close()
 
     def _save(self) -> dict[str, Any] | None:
+        fields: dict[str, Any] = {"rows": self._rows_sent}
         if self._state is State.GREETED:
-            return {}
+            return fields
         if not self.restorable:
             return None
-        return {"rows": self._rows_sent, **self._save_upload()}
+        return fields | self._save_upload() if self._state in _UPLOADING else fields
 
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
         self.nonce = decoded(self._codec, blobs, "hello", TrainingHello).hello.nonce
@@ -108,7 +113,7 @@ class TrainingClient(ClientParty):
         message = decoded(self._codec, blobs, "accept", TrainingAccept)
         encryptor = self._begin(message)
         self._rows_sent = fields["rows"]
-        if self._state in {State.KEY, State.ROWS, State.RESULT}:
+        if self._state in _UPLOADING:
             rest = self._uploads(encryptor, fields["uploaded"])
             self._upload(rest, message.window, sent=fields["uploaded"], acknowledged=fields["acknowledged"])
         else:

@@ -1,0 +1,86 @@
+"""A state folder: its database, its files, its locks, and the key that seals them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from securealign.errors import ErrorCode, KeyStoreError
+from securealign.storage.blobs import BlobFolder
+from securealign.storage.database import Database
+from securealign.storage.sealing import Sealer
+
+#: Parts below this size live in the database, larger ones in files of their own.
+_INLINE_BYTES = 1 << 16
+#: Seconds after which a file that nothing names is what a crash has left.
+_ORPHAN_SECONDS = 86_400.0
+
+Clock = Callable[[], float]
+
+
+class Part(NamedTuple):
+    """A sealed part: its bytes, or the address of the file that holds them."""
+
+    content: bytes | None
+    address: str | None
+
+
+class StateFolder:
+    """What a party keeps on disk between connections and processes; `clock` gives Unix seconds."""
+
+    def __init__(self, folder: Path, sealer: Sealer, *, clock: Clock = time.time) -> None:
+        self._folder = folder
+        self._sealer = sealer
+        self.clock = clock
+        self.database = Database(folder / "sessions.db")
+        self.blobs = BlobFolder(folder / "blobs")
+        with self.database.reading() as connection:
+            named = {row[0] for row in connection.execute("SELECT address FROM part WHERE address IS NOT NULL")}
+        self.blobs.sweep(named, clock() - _ORPHAN_SECONDS)
+
+    def seal(self, content: bytes, place: str) -> bytes:
+        """Return a content sealed and bound to its place."""
+        return self._sealer.seal(content, place)
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """Return a sealed content; raises `KeyStoreError` for another place or altered bytes."""
+        return self._sealer.open(sealed, place)
+
+    def store(self, content: bytes, place: str) -> Part:
+        """Seal a part, and write it to a file of its own if it is large."""
+        sealed = self.seal(content, place)
+        return Part(sealed, None) if len(sealed) < _INLINE_BYTES else Part(None, self.blobs.write(sealed))
+
+    def load(self, part: Part, place: str) -> bytes:
+        """Return the content of a part."""
+        return self.open(part.content if part.content is not None else self.blobs.read(part.address or ""), place)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a lock that ends with the process; raises `KeyStoreError` when another process holds it."""
+        folder = self._folder / "locks"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise KeyStoreError(
+                    f"Another process works on this in {self._folder}.",
+                    hint="Wait until it has ended, or stop it.",
+                    code=ErrorCode.STORE_LOCKED,
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()

@@ -1,0 +1,119 @@
+"""Sessions that lose connections and processes at any point end as if nothing had happened."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from support.durable import DurableInference, DurableTraining, FixedRoot
+from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
+
+from securealign.protocol import streams
+from securealign.protocol.journal import MemoryJournal
+from securealign.protocol.states import State
+from securealign.storage.folder import StateFolder
+from securealign.storage.records import SessionRecords
+from securealign.storage.sealing import Sealer
+
+SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
+
+
+@pytest.fixture(params=SUITES)
+def suites(request):
+    return (SUITES[request.param],)
+
+
+@pytest.fixture(autouse=True)
+def many_messages(monkeypatch):
+    """Cut rows into pieces, so that a short session has many messages."""
+    from securealign.protocol.training import client
+
+    monkeypatch.setattr(client, "MAX_CHUNK_BYTES", 600)
+    monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 2000)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def journals(request, tmp_path):
+    """Make journals in memory, or in one state folder."""
+    if request.param == "memory":
+        yield MemoryJournal
+        return
+    folder = StateFolder(tmp_path, Sealer(FixedRoot()))
+    records = SessionRecords(folder)
+    numbers = itertools.count()
+    yield lambda: records.create(f"session {next(numbers)}", "any")
+    folder.close()
+
+
+def training(suites, journals=MemoryJournal):
+    return DurableTraining(case=TrainingCase(suites=suites, rows=12), make_journal=journals)
+
+
+def inference(suites, journals=MemoryJournal):
+    return DurableInference(case=InferenceCase(suites=suites), make_journal=journals)
+
+
+def finish(session):
+    session.carry()
+    assert session.client.party.state is State.DONE
+    assert session.provider is None or session.provider.party.state is State.DONE
+
+
+def lose_connection(session):
+    session.disconnect()
+    session.connect()
+
+
+def kill_provider(session):
+    session.crash_provider()
+    session.connect()
+
+
+def kill_client(session):
+    session.crash_client()
+    session.start_client()
+
+
+def kill_both(session):
+    session.crash_client()
+    session.crash_provider()
+    session.start_client()
+
+
+ACCIDENTS = [lose_connection, kill_provider, kill_client, kill_both]
+
+
+def steps(session):
+    session.start_client()
+    finish(session)
+    return session.steps
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS)
+def test_training_goes_on_after_an_accident_at_any_step(suites, accident, journals):
+    whole = training(suites)
+    count = steps(whole)
+    expected = whole.product()
+    for step in range(1, count):
+        session = training(suites, journals)
+        session.start_client()
+        session.carry(until=step)
+        accident(session)
+        finish(session)
+        assert (session.product() == expected).all(), step
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS)
+def test_inference_goes_on_after_an_accident_at_any_step(suites, accident, journals):
+    whole = inference(suites)
+    count = steps(whole)
+    expected = whole.logits()
+    for step in range(1, count):
+        session = inference(suites, journals)
+        session.start_client()
+        session.carry(until=step)
+        accident(session)
+        finish(session)
+        # Slots that were given up change the noise, and nothing else.
+        assert np.allclose(session.logits(), expected, atol=1e-3), step
