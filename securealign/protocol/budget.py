@@ -31,19 +31,19 @@ class QueryLimits:
 class QueryAccount:
     """The answers given to one peer."""
 
-    store: MutableMapping[str, int]
+    store: MutableMapping[str, float]
     name: str
     lock: AbstractContextManager[object]
 
     @property
     def queries(self) -> int:
         """Queries answered in all sessions; a retry of the same bytes does not count again."""
-        return self.store.get(f"{self.name}/queries", 0)
+        return int(self.store.get(f"{self.name}/queries", 0))
 
     @property
     def bits(self) -> int:
         """Bits that the answers held at most."""
-        return self.store.get(f"{self.name}/bits", 0)
+        return int(self.store.get(f"{self.name}/bits", 0))
 
     def left(self, answer_bits: int, limits: QueryLimits) -> int:
         """Return how many more queries of `answer_bits` each are answered."""
@@ -69,7 +69,7 @@ class BudgetLedger:
     """The accounts of all peers, in a mapping that may outlive the process; threads need a lock."""
 
     def __init__(
-        self, store: MutableMapping[str, int] | None = None, lock: AbstractContextManager[object] | None = None
+        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
     ) -> None:
         self._store = {} if store is None else store
         self._lock = lock or nullcontext()

@@ -23,14 +23,14 @@ from securealign.errors import ErrorCode, RemoteProtocolError
 class RankAccount:
     """The columns granted to one peer over one public data set."""
 
-    store: MutableMapping[str, int]
+    store: MutableMapping[str, float]
     name: str
     lock: AbstractContextManager[object]
 
     def charge(self, columns: int, limit: int) -> None:
         """Count the columns of a session; raises `RemoteProtocolError`, and counts nothing, beyond `limit` in all."""
         with self.lock:
-            granted = self.store.get(self.name, 0)
+            granted = int(self.store.get(self.name, 0))
             if granted + columns > limit:
                 raise RemoteProtocolError(
                     f"The session asks for {columns} columns of the cross-covariance, and its peer was granted "
@@ -53,7 +53,7 @@ class RankLedger:
     """
 
     def __init__(
-        self, store: MutableMapping[str, int] | None = None, lock: AbstractContextManager[object] | None = None
+        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
     ) -> None:
         self._store = {} if store is None else store
         self._lock = lock or nullcontext()

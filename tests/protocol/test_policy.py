@@ -1,0 +1,196 @@
+"""Every rule of a provider's policy refuses with a code of its own, and tells its operator which setting it was."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.entropy import SeededEntropy
+from support.pair import DATASET, PLAINTEXT, InferenceCase, Pair, TrainingCase
+
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.he.interface import CovarianceShape, HeadShape
+from securealign.limits import Limits
+from securealign.matrices import Rows
+from securealign.protocol.admission import Admission
+from securealign.protocol.budget import BudgetLedger
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.policy import Policy
+from securealign.protocol.rates import RateLimiter, queries_per_minute
+from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training.rank import RankLedger
+from securealign.wire import InferenceCodec, TrainingCodec
+
+TRAINING, INFERENCE = TrainingCase(), InferenceCase()
+ANSWER_BITS = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).answer_bits
+
+
+def training(**options) -> Pair:
+    """Run a training session of twelve rows and four dimensions as far as it gets."""
+    policy = {name: options.pop(name) for name in set(options) & set(Policy.__dataclass_fields__)}
+    pair = TRAINING.pair()
+    pair.provider = TrainingProvider(
+        TrainingCodec(),
+        [PLAINTEXT],
+        Rows(TRAINING.z_a),
+        DATASET,
+        SeededEntropy(b"provider"),
+        policy=Policy(allow_unencrypted=True, **policy),
+        **options,
+    )
+    pair.start()
+    pair.carry()
+    return pair
+
+
+def inference_provider(**options) -> InferenceProvider:
+    """Return the provider of three features, two classes and four slots."""
+    policy = {name: options.pop(name) for name in set(options) & set(Policy.__dataclass_fields__)}
+    return InferenceProvider(
+        InferenceCodec(),
+        [PLAINTEXT],
+        INFERENCE.head,
+        SeededEntropy(b"provider"),
+        policy=Policy(allow_unencrypted=True, **policy),
+        **options,
+    )
+
+
+def inference(*, recorded: bool = False, **options) -> Pair:
+    """Open an inference session."""
+    pair = INFERENCE.pair()
+    pair.provider = inference_provider(**options)
+    pair.provider.recorded = recorded
+    pair.start()
+    pair.carry()
+    return pair
+
+
+def ask(pair: Pair, count: int) -> None:
+    pair.up.extend(pair.client.submit(INFERENCE.queries(count)))
+    pair.carry()
+
+
+@pytest.mark.parametrize(
+    ("policy", "refused"),
+    [
+        ({"min_rows": 12}, False),
+        ({"min_rows": 13}, True),
+        ({"min_rows_per_dimension": 3.0}, False),
+        ({"min_rows_per_dimension": 3.01}, True),
+        ({"min_rows": 13, "min_rows_per_dimension": 1.0}, True),
+        ({"min_rows": 1, "min_rows_per_dimension": 3.01}, True),
+    ],
+)
+def test_public_rows_are_counted_in_all_and_by_dimension(policy, refused):
+    pair = training(**policy)
+    if not refused:
+        pair.assert_done()
+        return
+    pair.assert_aborted(ErrorCode.TOO_FEW_ROWS, by="provider")
+    for name, value in policy.items():
+        assert f"{name} = {value:g}" in pair.provider.error.message
+
+
+@pytest.mark.parametrize("rows", [5, 4, 1])
+def test_no_policy_allows_as_many_columns_as_rows(rows):
+    with pytest.raises(RemoteProtocolError) as caught:
+        Policy(min_rows_per_dimension=0, min_rows=0).check_training(rows, 4, Limits())
+    assert caught.value.code is ErrorCode.TOO_FEW_ROWS
+
+
+def seat(size: int):
+    """Return a seat of a provider with so much memory left."""
+    return Admission(max_memory_bytes=size).enter("peer")
+
+
+def test_a_training_session_reserves_its_estimate_before_anything_is_charged_for_good():
+    shape = CovarianceShape(rows=12, provider_dim=3, client_dim=5)
+    needed = PLAINTEXT.covariance_sizes(shape).memory
+    account = RankLedger().account("peer", DATASET)
+    pair = training(reserve=seat(needed - 1).reserve, account=account)
+    pair.assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
+    assert "max_memory_bytes" in pair.provider.error.message
+    assert account.store == {account.name: 0}
+    training(reserve=seat(needed).reserve).assert_done()
+
+
+def test_an_inference_session_reserves_its_estimate():
+    needed = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).memory
+    inference(reserve=seat(needed - 1).reserve).assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
+    assert inference(reserve=seat(needed).reserve).provider.error is None
+
+
+def test_queries_are_throttled_before_they_are_charged():
+    limiter, account = RateLimiter(queries_per_minute(3)), BudgetLedger().account("peer")
+    pair = inference(throttle=lambda count: limiter.take("peer", 0.0, count), account=account)
+    ask(pair, 2)
+    ask(pair, 2)
+    pair.assert_aborted(ErrorCode.RATE_LIMITED, by="provider")
+    assert "max_queries_per_minute" in pair.provider.error.message
+    assert account.queries == 2
+
+
+def test_a_retry_is_neither_throttled_nor_charged():
+    asked, account = [], BudgetLedger().account("peer")
+    pair = inference(throttle=asked.append, account=account)
+    (frame,) = pair.client.submit(INFERENCE.queries(2))
+    assert pair.provider.receive(frame) == pair.provider.receive(frame)
+    assert (asked, account.queries, account.bits) == ([2], 2, 2 * ANSWER_BITS)
+
+
+@pytest.mark.parametrize(
+    ("policy", "left", "rule"),
+    [
+        ({"max_queries": 5}, 5, "max_queries"),
+        ({"max_answer_bits": 3 * ANSWER_BITS}, 3, "max_answer_bits"),
+        ({"max_queries": 2, "max_answer_bits": 3 * ANSWER_BITS}, 2, "max_queries"),
+        ({"max_queries": 5, "max_answer_bits": 3 * ANSWER_BITS}, 3, "max_answer_bits"),
+    ],
+)
+def test_sessions_of_a_peer_share_one_budget_and_are_told_what_is_left(policy, left, rule):
+    ledger = BudgetLedger()
+    first = inference(account=ledger.account("peer"), **policy)
+    assert first.client.accepted.queries_left == left
+    ask(first, 1)
+    second = inference(account=ledger.account("peer"), **policy)
+    assert second.client.accepted.queries_left == left - 1
+    ask(second, left - 1)
+    ask(first, 1)
+    first.assert_aborted(ErrorCode.QUERY_BUDGET_EXHAUSTED, by="provider")
+    assert f"{rule} allows" in first.provider.error.message
+    assert inference(account=ledger.account("peer"), **policy).client.accepted.queries_left == 0
+    assert inference(account=ledger.account("other"), **policy).client.accepted.queries_left == left
+
+
+def test_a_query_is_charged_before_it_is_evaluated():
+    account = BudgetLedger().account("peer")
+    pair = inference(account=account)
+    pair.provider._evaluator.evaluate = None
+    ask(pair, 2)
+    pair.assert_aborted(ErrorCode.INTERNAL, by="provider")
+    assert account.queries == 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_session_that_was_restored_has_the_budget_that_it_had(shared):
+    account = BudgetLedger().account("peer")
+    options = {"account": account if shared else None, "max_queries": 3}
+    pair = inference(recorded=True, **options)
+    ask(pair, 2)
+    before = account.queries
+    restored = inference_provider(**options)
+    restored.restore(pair.provider.snapshot())
+    assert (restored.queries_answered, account.queries) == (2, before)
+    pair.provider = restored
+    ask(pair, 2)
+    assert restored.error.code is ErrorCode.QUERY_BUDGET_EXHAUSTED
+
+
+def test_every_refusal_says_what_to_do():
+    errors = [
+        training(min_rows=13).provider.error,
+        training(reserve=seat(1).reserve).provider.error,
+        training(account=RankLedger().account("peer", DATASET), max_rank_fraction=0.1).provider.error,
+    ]
+    assert all(re.search(r"[Aa]gree on|[Rr]aise|[Tt]ry", error.hint) for error in errors)
