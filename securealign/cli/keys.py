@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -233,11 +234,9 @@ def _passphrase(
 def _confirm(entry: KeyEntry) -> None:
     typer.echo(f"Key {entry.name[:_SHOWN]} for {entry.purpose.value}, used {entry.uses} times.", err=True)
     typer.echo(f"{_LOST[entry.purpose]} This cannot be undone.", err=True)
-    try:
-        confirmed = typer.confirm("Destroy it?", err=True)
-    except typer.Abort:
-        confirmed = False
-    if not confirmed:
+    # click.confirm prints a blank on standard output, which is for JSON.
+    typer.echo("Destroy it? [y/N] ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise ConfigurationError("Nothing was destroyed: there was no confirmation.", hint="Answer y, or pass --yes.")
 
 

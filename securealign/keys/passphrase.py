@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib
 import os
@@ -167,18 +168,18 @@ class GeneratedPassphrase:
         draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
             write_atomically(draft, secrets.token_hex(_GENERATED_BYTES).encode() + b"\n", mode=0o600)
-            # Unlike a rename, a link never replaces what another process made in between.
-            os.link(draft, self.path)
-        except FileExistsError:
-            pass
+            try:
+                # Unlike a rename, a link never replaces what another process made in between.
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, self.path)
+            finally:
+                draft.unlink()
         except OSError as error:
             raise InputError(
                 f"The passphrase file {self.path} cannot be made: {error.strerror or type(error).__name__}.",
                 hint="Name a file in a folder that this user can write.",
                 code=ErrorCode.FILE_INVALID,
             ) from error
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 Source = Literal["prompt", "file", "environment", "keyring", "generated"]
