@@ -255,11 +255,11 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing_that_was_promised(path, m
 # Tampering
 
 
-def recompute(path, change):
+def recompute(path, change, first=1):
     """Change the parsed entries of a log and chain them anew, as one can who knows the format."""
     changed = change([entry.as_dict() for entry in entries(path)])
     previous, out = GENESIS, b""
-    for number, found in enumerate(changed, 1):
+    for number, found in enumerate(changed, first):
         parts = {**found, "sequence": number, "previous": previous}
         del parts["chain"]
         body = json.dumps(parts, separators=(",", ":")).encode()
@@ -363,6 +363,30 @@ def test_a_log_that_was_written_anew_shows_only_against_a_head(path):
     assert verify(path).entries == 3
     with pytest.raises(AuditError, match="written anew"):
         verify(path, head=head)
+
+
+def test_entries_are_numbered_from_one(path):
+    written(path)
+    recompute(path, lambda found: found, first=2)
+    with pytest.raises(AuditError, match="Entry 2 stands where entry 1 belongs"):
+        verify(path)
+
+
+def test_an_entry_of_another_log_is_no_entry_of_this_one(tmp_path):
+    paths = tmp_path / "one.log", tmp_path / "two.log"
+    for path in paths:
+        written(path)
+    one, two = map(lines_of, paths)
+    paths[0].write_bytes(b"".join([*one[:2], two[2]]))
+    with pytest.raises(AuditError, match="what is before it was altered"):
+        verify(paths[0])
+
+
+def test_a_crash_that_left_nothing_is_no_crash(path):
+    written(path)
+    recompute(path, lambda found: [found[0], {**found[1], "event": "unfinished entry"}, *found[2:]])
+    with pytest.raises(AuditError, match="not what a crash left"):
+        verify(path)
 
 
 def test_two_logs_share_no_chain_value(tmp_path):
