@@ -8,17 +8,15 @@ import os
 import shutil
 import stat
 import traceback
-from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError
-from securealign.keys import certificates
 from securealign.keys.certificates import Bundle, Role, create_certificates, load_bundle
 
 ROLES = list(Role)
@@ -82,7 +80,9 @@ def test_each_certificate_names_its_own_role_and_no_other(made):
         ipaddress.ip_address("10.1.2.3"),
         ipaddress.ip_address("::1"),
     ]
-    assert list(client) == [x509.DNSName(Role.CLIENT.value)]
+    assert client.get_values_for_type(x509.DNSName) == [Role.CLIENT.value]
+    for names, role in ((provider, Role.PROVIDER), (client, Role.CLIENT)):
+        assert names.get_values_for_type(x509.UniformResourceIdentifier) == [f"securealign:{role.label}:{role.label}"]
 
 
 def test_three_keys_are_three_keys(made):
@@ -110,9 +110,9 @@ def test_a_wide_umask_does_not_widen_them(tmp_path):
 
 
 def test_days_are_days(made):
-    for path in ("ca/ca.pem", "provider/cert.pem", "client/cert.pem"):
+    for path, days in (("ca/ca.pem", 3650), ("provider/cert.pem", 30), ("client/cert.pem", 30)):
         certificate = read(made / path)
-        assert abs(certificate.not_valid_after_utc - NOW - dt.timedelta(days=30)) < dt.timedelta(minutes=10)
+        assert abs(certificate.not_valid_after_utc - NOW - dt.timedelta(days=days)) < dt.timedelta(minutes=10)
         assert certificate.not_valid_before_utc < NOW
 
 
@@ -176,14 +176,14 @@ def test_a_key_of_another_certificate_is_refused(folder, made, role):
 def test_a_certificate_of_another_authority_is_refused(folder, tmp_path):
     create_certificates(tmp_path / "others", days=1)
     shutil.copy(tmp_path / "others" / "ca" / "ca.pem", folder / "provider" / "ca.pem")
-    assert "not issued by ca.pem" in refusal(folder / "provider").message
+    assert "not issued by an authority in ca.pem" in refusal(folder / "provider").message
 
 
 def test_a_certificate_without_names_has_no_role(folder):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW, NOW + dt.timedelta(days=1))
-    certificate = builder.sign(key, certificates.hashes.SHA256())
+    certificate = builder.sign(key, hashes.SHA256())
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     write_key(folder, key)
     for file in ("ca.pem", "cert.pem"):
@@ -191,28 +191,16 @@ def test_a_certificate_without_names_has_no_role(folder):
     assert refusal(folder / "provider").code is ErrorCode.WRONG_ROLE
 
 
-def clock(shift):
-    """Return a stand-in for the module datetime whose present is another time."""
-
-    class Clock(dt.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return dt.datetime.now(tz) + shift
-
-    return SimpleNamespace(datetime=Clock, timedelta=dt.timedelta, timezone=dt.timezone)
-
-
 @pytest.mark.parametrize(
-    ("shift", "reason"), [(dt.timedelta(days=-3), "expired on"), (dt.timedelta(days=1), "is valid from")]
+    ("shift", "reason"),
+    [(dt.timedelta(days=31), "the certificate expired on"), (dt.timedelta(hours=-1), "the certificate is valid from")],
 )
-def test_a_certificate_of_another_time_is_refused(tmp_path, monkeypatch, shift, reason):
-    with monkeypatch.context() as patch:
-        patch.setattr(certificates, "dt", clock(shift))
-        create_certificates(tmp_path / "certs", days=2)
+def test_a_certificate_of_another_time_is_refused(made, shift, reason):
     for role in ROLES:
-        error = refusal(tmp_path / "certs" / role.label, role)
-        assert reason in error.message
-        assert error.code is ErrorCode.FILE_INVALID
+        with pytest.raises(InputError, match=reason) as caught:
+            load_bundle(made / role.label, role, now=NOW + shift)
+        assert caught.value.code is ErrorCode.FILE_INVALID
+        assert f"clock says {NOW + shift:%Y-%m-%d %H:%M} UTC" in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import ExitCode
+from securealign.keys.bundles import FILES
 from securealign.keys.certificates import Role, load_bundle
 
 
@@ -32,8 +33,9 @@ def test_it_makes_an_authority_and_a_bundle_for_each_party(folder):
     done = run(folder)
     assert done.exit_code == ExitCode.OK
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        *("ca/ca.pem", "ca/ca.key"),
-        *(f"{party}/{file}" for party in ("provider", "client") for file in ("ca.pem", "cert.pem", "key.pem")),
+        *("ca/ca.pem", "ca/ca.key", "ca/crl.pem"),
+        *(f"ca/issued/{certificate(folder, party).serial_number:040x}.pem" for party in ("provider", "client")),
+        *(f"{party}/{file}" for party in ("provider", "client") for file in FILES),
     }
     assert all(str(folder / name) in done.stdout for name in ("ca", "provider", "client"))
     assert "keep offline" in done.stdout
@@ -61,7 +63,7 @@ def test_hosts_are_added_to_the_provider_only(folder):
     assert names.get_values_for_type(x509.DNSName) == [Role.PROVIDER.value, "provider.example.org"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.7"]
     others = certificate(folder, "client").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert list(others) == [x509.DNSName(Role.CLIENT.value)]
+    assert others.get_values_for_type(x509.DNSName) == [Role.CLIENT.value]
 
 
 def test_days_say_when_certificates_expire(folder):
