@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -125,3 +125,65 @@ class Rows:
         for block in self.blocks():
             squares += np.einsum("ij,ij->j", block, block)
         return np.sqrt(squares)
+
+
+class MappedRows(Rows):
+    """Rows of a source, each changed by a function of blocks that keeps their shape; `norms` as in `Rows`."""
+
+    def __init__(
+        self, source: Rows, change: Callable[[FloatMatrix], FloatMatrix], norms: npt.NDArray[np.float64] | None = None
+    ) -> None:
+        self._source = source
+        self._change = change
+        self._norms = norms
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of the source."""
+        return self._source.shape
+
+    def block(self, first: int, stop: int) -> FloatMatrix:
+        """Return rows `first` to `stop`, changed; raises `InputError` for values that are not finite."""
+        return self._change(self._source.block(first, stop))
+
+
+class UnitRows(Rows):
+    """The identity matrix of a size, times a factor, never held as a whole."""
+
+    def __init__(self, size: int, factor: float) -> None:
+        self._size = size
+        self._factor = factor
+        self._norms = np.full(size, factor)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(size, size)."""
+        return self._size, self._size
+
+    def block(self, first: int, stop: int) -> FloatMatrix:
+        """Return rows `first` to `stop`."""
+        stop = min(stop, self._size)
+        return self._factor * np.eye(stop - first, self._size, first)
+
+
+class StackedRows(Rows):
+    """Rows of several sources of one width, below each other; `norms` as in `Rows`."""
+
+    def __init__(self, parts: Sequence[Rows], norms: npt.NDArray[np.float64] | None = None) -> None:
+        self._parts = parts
+        self._norms = norms
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows of all, columns)."""
+        return sum(part.shape[0] for part in self._parts), self._parts[0].shape[1]
+
+    def block(self, first: int, stop: int) -> FloatMatrix:
+        """Return rows `first` to `stop`; raises `InputError` for values that are not finite."""
+        blocks, start = [], 0
+        for part in self._parts:
+            end = start + part.shape[0]
+            if first < end and start < stop:
+                blocks.append(part.block(max(first, start) - start, min(stop, end) - start))
+            start = end
+        return np.vstack(blocks)

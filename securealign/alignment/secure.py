@@ -23,21 +23,29 @@ class ClientProblem:
     """
 
     def __init__(self, embeddings: npt.ArrayLike, ridge: Penalty) -> None:
-        self._moments = Moments.of(Rows(embeddings, name="Z_B"))
-        gram, mean, columns = self._moments.gram, self._moments.mean, len(self._moments.mean)
-        self._penalty, factor = factor_ridge(gram, ridge)
-        # L^-T
-        self._precondition: FloatMatrix = np.linalg.inv(factor).T
-        whiten = np.hstack([self._precondition, np.zeros((columns, 1))])
-        constant = np.append(np.zeros(columns), 1.0)
+        self.embeddings = embeddings
+        self.moments = Moments.of(Rows(embeddings, name="Z_B"))
+        self.penalty, factor = factor_ridge(self.moments.gram, ridge)
+        #: L^-T
+        self.precondition: FloatMatrix = np.linalg.inv(factor).T
         # The diagonal of L^-1 G L^-T = I - lambda L^-1 L^-T; the floor is far above its rounding, and what it costs in
         # precision is as far below that of the other columns.
-        squares = 1 - self._penalty * np.einsum("ij,ij->j", self._precondition, self._precondition)
-        norms = np.sqrt(np.append(np.maximum(squares, _SMALLEST_SQUARE), float(self._moments.count)))
-        self.rows = Rows(embeddings, name="Z_B", affine=Affine(mean, whiten, constant), norms=norms)
+        squares = 1 - self.penalty * np.einsum("ij,ij->j", self.precondition, self.precondition)
+        norms = np.sqrt(np.append(np.maximum(squares, _SMALLEST_SQUARE), float(self.moments.count)))
+        self.rows = Rows(embeddings, name="Z_B", affine=self.affine(1.0), norms=norms)
+
+    def affine(self, constant: float) -> Affine:
+        """Return the map from Z_B to whitened rows that end in a constant."""
+        columns = len(self.moments.mean)
+        whiten = np.hstack([self.precondition, np.zeros((columns, 1))])
+        return Affine(self.moments.mean, whiten, np.append(np.zeros(columns), constant))
 
     def solve(self, product: FloatMatrix) -> AlignmentMap:
         """Return the ridge map from the decrypted `product` Z_A^T [(Z_B - mean) L^-T, 1], shape (d_A, d_B + 1)."""
-        weight = self._precondition @ product[:, :-1].T
-        bias = product[:, -1] / self._moments.count - self._moments.mean @ weight
-        return AlignmentMap(weight, bias, {"ridge": self._penalty, "rows": self._moments.count})
+        return self.alignment(product[:, :-1].T, product[:, -1] / self.moments.count)
+
+    def alignment(self, whitened: FloatMatrix, centre: npt.NDArray[np.float64]) -> AlignmentMap:
+        """Return the map of whitened coefficients (d_B, d_A), given what it makes of the mean of Z_B (d_A,)."""
+        weight = self.precondition @ whitened
+        bias = centre - self.moments.mean @ weight
+        return AlignmentMap(weight, bias, {"ridge": self.penalty, "rows": self.moments.count})
