@@ -21,16 +21,26 @@ def exclusive(path: Path, *, attempts: int = _ATTEMPTS, pause: Callable[[float],
     """Hold the lock of `path` against all other processes and threads; the lock file stays behind, empty.
 
     The system frees the lock when the process ends, however it ends. Raises `KeyStoreError` when another one holds it
-    for longer than all attempts last.
+    for longer than all attempts last, or the lock file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f"{path.name}.lock")
-    descriptor = os.open(side, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path.with_name(f"{path.name}.lock"))
     try:
         _acquire(descriptor, path, attempts, pause)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(side: Path) -> int:
+    try:
+        side.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(side, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise KeyStoreError(
+            f"The lock file {side} cannot be used: {error.strerror or type(error).__name__}.",
+            hint="Whoever changes the file beside it must be able to write in its folder.",
+            code=ErrorCode.FILE_INVALID,
+        ) from error
 
 
 def _acquire(descriptor: int, path: Path, attempts: int, pause: Callable[[float], None]) -> None:

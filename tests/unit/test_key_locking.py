@@ -95,6 +95,17 @@ def test_the_system_frees_the_lock_of_a_process_that_was_killed(path):
 def test_a_link_in_the_place_of_the_lock_is_not_followed(path, tmp_path):
     path.parent.mkdir()
     path.with_name("file.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"), exclusive(path):
+    with pytest.raises(KeyStoreError, match="symbolic links") as error, exclusive(path):
         pass
+    assert error.value.code is ErrorCode.FILE_INVALID
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(KeyStoreError, match=f"{tmp_path / 'file'}.*cannot be used") as error,
+        exclusive(tmp_path / "file" / "store"),
+    ):
+        pass
+    assert error.value.code is ErrorCode.FILE_INVALID
