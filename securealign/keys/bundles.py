@@ -79,13 +79,22 @@ def verify_peer(chain: bytes, bundle: Bundle, role: Role, *, now: dt.datetime) -
     it is still trusted and valid on a connection that was opened before. Raises `TransportError` with `WRONG_ROLE`,
     `CERTIFICATE_REVOKED` or `PEER_UNTRUSTED`.
     """
+    return _verify("The peer's certificate", chain, bundle, role, now)
+
+
+def verify_own(bundle: Bundle, *, now: dt.datetime) -> Identity:
+    """Return who the owner of `bundle` is; raises `TransportError` when no peer would accept its certificate now."""
+    return _verify("This party's own certificate", bundle.certificate, bundle, bundle.role, now)
+
+
+def _verify(what: str, chain: bytes, bundle: Bundle, role: Role, now: dt.datetime) -> Identity:
     try:
         leaf, *others = _certificates(chain)
         identity = identity_of_certificate(leaf)
         if identity.role is not role:
             raise TransportError(
-                f"The peer's certificate is for the role {identity.role.label}, not {role.label}.",
-                hint=f"The {role.label} needs the bundle {role.label!r}, each party its own.",
+                f"{what} is for the role {identity.role.label}, not {role.label}.",
+                hint="The provider needs the bundle 'provider', the client the bundle 'client'.",
                 code=ErrorCode.WRONG_ROLE,
             )
         path = find_path(leaf, [*others, *_chain(bundle)], _certificates(bundle.authority), now)
@@ -93,15 +102,13 @@ def verify_peer(chain: bytes, bundle: Bundle, role: Role, *, now: dt.datetime) -
     except CertificateProblem as problem:
         # Lists that cannot be used are a fault of this side, which must not let anybody in for it.
         code = ErrorCode.PEER_UNTRUSTED if problem.code is ErrorCode.FILE_INVALID else problem.code
-        raise TransportError(
-            f"The peer's certificate is not accepted: {problem.reason}.", hint=_PEER_HINTS[code], code=code
-        ) from problem
+        raise TransportError(f"{what} is not accepted: {problem.reason}.", hint=_HINTS[code], code=code) from problem
     except ValueError as error:
-        raise TransportError("The peer's certificates cannot be read.", code=ErrorCode.PEER_UNTRUSTED) from error
+        raise TransportError(f"{what} cannot be read.", code=ErrorCode.PEER_UNTRUSTED) from error
     return identity
 
 
-_PEER_HINTS = {
+_HINTS = {
     ErrorCode.PEER_UNTRUSTED: "Compare the clocks, the dates of certificates and lists, and ca.pem of both parties: "
     "'securealign certs show'.",
     ErrorCode.CERTIFICATE_REVOKED: "Its operator asks the authority for a new one: 'securealign certs renew'.",

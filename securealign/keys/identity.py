@@ -14,6 +14,9 @@ from securealign.errors import ErrorCode, TransportError
 #: Names of parties in certificates of the private authority, and so of their folders.
 PARTY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
+#: Longest text of a certificate in a message.
+_SHOWN_CHARACTERS = 200
+
 
 class Role(Enum):
     """The two parties, by the DNS name that their certificates carry."""
@@ -39,6 +42,19 @@ class Identity:
 def party_uri(role: Role, name: str) -> str:
     """Return the URI by which a certificate names its owner."""
     return f"securealign:{role.label}:{name}"
+
+
+def printable(text: str) -> str:
+    """Return a text of a certificate, which anybody may have made, as it can be shown to a person."""
+    return "".join(item if item.isprintable() else "?" for item in text)[:_SHOWN_CHARACTERS]
+
+
+def describe_authority(subject: x509.Name, key: bytes | None) -> str:
+    """Return how an authority is named in messages: its subject and, where known, the identifier of its key.
+
+    Authorities may share a subject, as those of this program do; the key tells them apart.
+    """
+    return printable(subject.rfc4514_string()) + (f" (key {key.hex()[:16]})" if key else "")
 
 
 def identity_of(pem: bytes) -> Identity:

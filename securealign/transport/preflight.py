@@ -1,0 +1,286 @@
+"""The client's end of mutual TLS: meeting the provider before gRPC does.
+
+gRPC for Python shows neither the server's certificate nor why a handshake failed, and reads no list of revoked
+certificates. So this opens a TLS connection of its own first, checks the provider's certificate in full, and then lets
+a gRPC channel trust that one certificate and nothing else: whoever stands in between the two connections needs its
+private key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+from cryptography import x509
+
+from securealign.errors import ConfigurationError, ErrorCode, TransportError
+from securealign.keys.bundles import Bundle, verify_own, verify_peer
+from securealign.keys.identity import Identity, Role, describe_authority, printable
+from securealign.transport.credentials import BundleSource
+
+#: Length and type of the first frame of a server in HTTP/2, which has to be SETTINGS.
+_FRAME_HEADER_BYTES = 9
+_SETTINGS = 4
+_CLOCK = "%Y-%m-%d %H:%M UTC"
+# Codes of X509_STORE_CTX_get_error.
+_NOT_YET_VALID, _EXPIRED, _HOSTNAME = 9, 10, 62
+_NO_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+
+_UNREACHABLE_HINT = "Check that the provider runs, and that its address, its port and the firewalls between are right."
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The provider as the client met it: who it is, its certificate in PEM, and the version of TLS."""
+
+    identity: Identity
+    certificate: bytes
+    tls_version: str
+
+
+def open_channel(
+    target: str, source: BundleSource, *, options: Sequence[tuple[str, Any]] = (), timeout: float = 10.0
+) -> tuple[grpc.Channel, Identity]:
+    """Meet the provider at `target`, host:port, and return a channel that trusts exactly the certificate it showed.
+
+    The channel does not outlive that certificate: when the provider has renewed it and the connection breaks, open
+    another. Raises `TransportError` with `PEER_UNREACHABLE`, `PEER_UNTRUSTED`, `CERTIFICATE_REVOKED` or `WRONG_ROLE`.
+    """
+    bundle = source.current()
+    met = meet(target, bundle, now=source.clock(), timeout=timeout)
+    return pinned_channel(target, bundle, met.certificate, options), met.identity
+
+
+def pinned_channel(
+    target: str, bundle: Bundle, certificate: bytes, options: Sequence[tuple[str, Any]] = ()
+) -> grpc.Channel:
+    """Return a channel that trusts a provider with exactly this certificate, in PEM."""
+    credentials = grpc.ssl_channel_credentials(certificate, bundle.private_key, bundle.certificate)
+    # Through a proxy of HTTP, gRPC would go another way than the first connection went.
+    fixed = (("grpc.ssl_target_name_override", Role.PROVIDER.value), ("grpc.enable_http_proxy", 0))
+    return grpc.secure_channel(target, credentials, options=(*options, *fixed))
+
+
+def meet(target: str, bundle: Bundle, *, now: dt.datetime, timeout: float) -> Preflight:
+    """Return the provider at `target` once both sides have accepted each other's certificate; raises `TransportError`.
+
+    `timeout` in seconds bounds each step: connecting, each message of the handshake, the first bytes of HTTP/2.
+    """
+    host, port = split_target(target)
+    # First, so that whatever the provider refuses afterwards is not a fault that shows here.
+    verify_own(bundle, now=now)
+    context = _context(bundle)
+    with connect(host, port, timeout) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname=Role.PROVIDER.value) as secured:
+                met = _inspect(secured, bundle, now)
+                _await_settings(secured, target)
+                return met
+        except ssl.SSLCertVerificationError as error:
+            failure = error
+        except OSError as error:
+            _raise_no_tls(target, error)
+    raise _untrusted(failure, _shown_certificate(host, port, timeout), bundle, now) from failure
+
+
+def split_target(target: str) -> tuple[str, int]:
+    """Return host and port of a target; raises `ConfigurationError` for anything but host:port."""
+    host, separator, port = target.removeprefix("dns:///").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (separator and host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise ConfigurationError(
+            f"{target!r} is no address of a provider.", hint="Write host:port, such as provider.example.org:50051."
+        )
+    return host, int(port)
+
+
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """Return a TCP connection; raises `TransportError` that says how far it came."""
+    where = f"{host} port {port}"
+    try:
+        return socket.create_connection((host, port), timeout=timeout)
+    except (socket.gaierror, UnicodeError) as error:
+        reason, hint = f"The name {host} does not resolve", "Check the spelling of the address, and this machine's DNS."
+        raise _unreachable(reason, hint) from error
+    except ConnectionRefusedError as error:
+        reason = f"Nothing listens at {where}: the connection was refused"
+        raise _unreachable(reason, "Check the port, and that the provider runs and listens on that address.") from error
+    except TimeoutError as error:
+        reason = f"No answer from {where} within {timeout:g} seconds"
+        raise _unreachable(reason, "A firewall may drop the packets, or the host is down: ask its operator.") from error
+    except OSError as error:
+        raise _unreachable(f"{where} cannot be reached: {error.strerror or error}", _UNREACHABLE_HINT) from error
+
+
+def _unreachable(reason: str, hint: str) -> TransportError:
+    return TransportError(f"{reason}.", hint=hint, code=ErrorCode.PEER_UNREACHABLE)
+
+
+def _context(bundle: Bundle) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    context.hostname_checks_common_name = False
+    # As in gRPC, every certificate in ca.pem is an authority of its own, also one that is not self-signed.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=bundle.authority.decode("ascii"))
+    with _in_memory(bundle.certificate + b"\n" + bundle.private_key) as path:
+        context.load_cert_chain(path)
+    return context
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    """Yield a path under which `data` can be read, for an interface that takes nothing but files."""
+    descriptor = os.memfd_create("securealign", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _inspect(secured: ssl.SSLSocket, bundle: Bundle, now: dt.datetime) -> Preflight:
+    leaf = secured.getpeercert(binary_form=True) or b""
+    pem = ssl.DER_cert_to_PEM_cert(leaf).encode()
+    identity = verify_peer(pem + _intermediates(secured), bundle, Role.PROVIDER, now=now)
+    return Preflight(identity, pem, secured.version() or "")
+
+
+def _intermediates(secured: ssl.SSLSocket) -> bytes:
+    """Return the certificates above the leaf that the provider has sent, in PEM."""
+    public = getattr(secured, "get_unverified_chain", None)
+    if public is not None:
+        chain = [bytes(item) for item in public()]
+    else:
+        # Python before 3.13 has the method on the inner object only.
+        chain = [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in secured._sslobj.get_unverified_chain()]  # type: ignore[attr-defined]
+    return "".join(ssl.DER_cert_to_PEM_cert(item) for item in chain[1:]).encode()
+
+
+def _await_settings(secured: ssl.SSLSocket, target: str) -> None:
+    """Wait for the first frame: in TLS 1.3 the server looks at our certificate after our handshake is over."""
+    if secured.selected_alpn_protocol() != "h2":
+        raise _unreachable(f"{target} speaks TLS but not HTTP/2, so it is no provider", _UNREACHABLE_HINT)
+    try:
+        header = _read(secured, _FRAME_HEADER_BYTES)
+    except TimeoutError as error:
+        raise _unreachable(
+            f"{target} says nothing after the handshake, so it is no provider", _UNREACHABLE_HINT
+        ) from error
+    except OSError as error:
+        raise _refused(target, getattr(error, "reason", None) or "") from error
+    if not header:
+        raise _refused(target, "")
+    if len(header) < _FRAME_HEADER_BYTES or header[3] != _SETTINGS:
+        raise _unreachable(f"{target} speaks TLS but not gRPC, so it is no provider", _UNREACHABLE_HINT)
+
+
+def _read(secured: ssl.SSLSocket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = secured.recv(count - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _refused(target: str, alert: str) -> TransportError:
+    """Return the error for a provider that hung up on our certificate, which this side has found in order."""
+    said = f"with the alert {printable(alert)!r}" if alert else "without a word, as gRPC does"
+    return TransportError(
+        f"The provider at {target} refused this party's certificate {said}; here its authority and dates are in order.",
+        hint="Its operator compares ca.pem of both parties and looks at the provider's clock; 'securealign certs show' "
+        "prints keys and dates.",
+        code=ErrorCode.PEER_UNTRUSTED,
+    )
+
+
+def _raise_no_tls(target: str, error: OSError) -> NoReturn:
+    if isinstance(error, TimeoutError):
+        raise _unreachable(f"{target} accepts connections but does not answer in TLS", _UNREACHABLE_HINT) from error
+    reason = (getattr(error, "reason", None) or error.strerror or type(error).__name__).lower().replace("_", " ")
+    raise _unreachable(f"{target} accepts connections but speaks no TLS 1.3 ({reason})", _UNREACHABLE_HINT) from error
+
+
+def _shown_certificate(host: str, port: int, timeout: float) -> x509.Certificate | None:
+    """Return the certificate that a server shows, unverified, to say what is wrong with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            connect(host, port, timeout) as connection,
+            context.wrap_socket(connection, server_hostname=Role.PROVIDER.value) as secured,
+        ):
+            return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
+    except (OSError, ValueError, TransportError):
+        return None
+
+
+def _untrusted(
+    error: ssl.SSLCertVerificationError, shown: x509.Certificate | None, bundle: Bundle, now: dt.datetime
+) -> TransportError:
+    """Return why the provider's certificate was refused, in words."""
+    code, hint = ErrorCode.PEER_UNTRUSTED, "Ask the provider's operator to renew it: 'securealign certs renew'."
+    clock = f"this machine's clock says {now:{_CLOCK}}"
+    if error.verify_code == _EXPIRED:
+        message = f"The provider's certificate{_date(shown, 'not_valid_after_utc', ' expired on')}, and {clock}."
+    elif error.verify_code == _NOT_YET_VALID:
+        message = (
+            f"The provider's certificate{_date(shown, 'not_valid_before_utc', ' is valid from')} only, and {clock}."
+        )
+        hint = "Compare this machine's clock with the provider's; one of them is wrong."
+    elif error.verify_code == _HOSTNAME:
+        code = ErrorCode.WRONG_ROLE
+        message = f"The peer's certificate is not for the name {Role.PROVIDER.value}{_names(shown)}."
+        hint = "The provider needs the bundle 'provider', the client the bundle 'client'."
+    elif error.verify_code in _NO_AUTHORITY:
+        message = (
+            f"The provider's certificate was not issued by an authority in ca.pem{_issuer(shown)}; trusted here: "
+            f"{_trusted(bundle)}."
+        )
+        hint = "Both parties need bundles of the same authority: see 'securealign certs init'."
+    else:
+        message = f"The provider's certificate is not accepted: {error.verify_message}."
+    return TransportError(message, hint=hint, code=code)
+
+
+def _date(shown: x509.Certificate | None, field: str, verb: str) -> str:
+    return f"{verb} {getattr(shown, field):{_CLOCK}}" if shown is not None else f"{verb} another day"
+
+
+def _names(shown: x509.Certificate | None) -> str:
+    if shown is None:
+        return ""
+    try:
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return "; it names none"
+    return f"; it names {printable(', '.join(names.get_values_for_type(x509.DNSName))) or 'none'}"
+
+
+def _issuer(shown: x509.Certificate | None) -> str:
+    if shown is None:
+        return ""
+    try:
+        key = shown.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except (x509.ExtensionNotFound, ValueError):
+        key = None
+    return f" but by {describe_authority(shown.issuer, key)}"
+
+
+def _trusted(bundle: Bundle) -> str:
+    authorities = x509.load_pem_x509_certificates(bundle.authority)
+    keys = (x509.SubjectKeyIdentifier.from_public_key(item.public_key()).digest for item in authorities)
+    return "; ".join(describe_authority(item.subject, key) for item, key in zip(authorities, keys, strict=True))
