@@ -6,6 +6,7 @@ allowed now is the business of the state tables; whether its payload is a cipher
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -95,14 +96,31 @@ class TrainingHello:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivacyTerms:
+    """What the provider's noise guarantees for one of its rows, and its deviation over what one row can change."""
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        _require(0 < self.epsilon < math.inf and 0 < self.delta < 1, "epsilon and delta are positive, delta below 1")
+        _require(0 < self.noise_multiplier < math.inf, "noise has a width")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingAccept:
-    """The provider accepts training: its dimension d_A, its digest of the public texts, and the upload window."""
+    """The provider accepts training: its dimension d_A, its digest of the public texts, and the upload window.
+
+    With `privacy` both parties append rows of noise.
+    """
 
     phase: ClassVar[str] = "handshake"
     accept: Accept
     dimension: int
     dataset_digest: bytes
     window: int
+    privacy: PrivacyTerms | None = None
 
     def __post_init__(self) -> None:
         _require(self.dimension > 0, "dimensions are positive")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.limits import Limits
 from securealign.protocol.budget import QueryLimits
+from securealign.protocol.training.privacy import Privacy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Policy:
     max_queries: int = 100_000
     #: Bits that the answers to one peer may hold in all sessions; the head has about K (d_A + 1) times its precision.
     max_answer_bits: int | None = None
+    #: Noise that hides single rows of the public embeddings; None adds none.
+    privacy: Privacy | None = None
     #: Whether clients learn the names of the classes.
     publish_class_names: bool = True
     #: Whether a suite must hide the provider's operand.

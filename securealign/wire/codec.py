@@ -48,12 +48,20 @@ def _training_hello(source: training_pb2.TrainingHello) -> m.TrainingHello:
     )
 
 
+def _privacy(source: training_pb2.TrainingAccept) -> m.PrivacyTerms | None:
+    if not source.HasField("privacy"):
+        return None
+    terms = source.privacy
+    return m.PrivacyTerms(epsilon=terms.epsilon, delta=terms.delta, noise_multiplier=terms.noise_multiplier)
+
+
 def _training_accept(source: training_pb2.TrainingAccept) -> m.TrainingAccept:
     return m.TrainingAccept(
         accept=_accept(source.accept),
         dimension=source.dimension,
         dataset_digest=source.dataset_digest,
         window=source.window,
+        privacy=_privacy(source),
     )
 
 
@@ -89,7 +97,7 @@ def _to_protobuf(value: Any) -> Any:  # noqa: ANN401 - a field of any message
         return value.number
     if isinstance(value, tuple):
         return [_to_protobuf(item) for item in value]
-    if isinstance(value, m.Hello | m.Accept | m.SuiteOffer):
+    if isinstance(value, m.Hello | m.Accept | m.SuiteOffer | m.PrivacyTerms):
         return {field.name: _to_protobuf(getattr(value, field.name)) for field in fields(value)}
     return value
 

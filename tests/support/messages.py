@@ -24,6 +24,13 @@ _SHARED = (
 TRAINING: tuple[m.Message, ...] = (
     m.TrainingHello(hello=_HELLO, dimension=4, rows=12, dataset_digest=DIGEST),
     m.TrainingAccept(accept=_ACCEPT, dimension=3, dataset_digest=DIGEST, window=8),
+    m.TrainingAccept(
+        accept=_ACCEPT,
+        dimension=3,
+        dataset_digest=DIGEST,
+        window=8,
+        privacy=m.PrivacyTerms(epsilon=1.0, delta=1e-6, noise_multiplier=4.2),
+    ),
     m.RowBatch(first=0, count=1, data=b"rows"),
     m.Finish(),
     m.ResultChunk(total=6, offset=0, data=b"result"),
@@ -79,6 +86,13 @@ def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
     )
 
 
+_widths = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+_privacy_terms = st.builds(
+    m.PrivacyTerms,
+    epsilon=_widths,
+    delta=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    noise_multiplier=_widths,
+)
 _shared_messages = (
     _chunks(m.KeyChunk),
     st.builds(m.UploadAck, received=st.integers(0, 2**64 - 1)),
@@ -90,7 +104,14 @@ _shared_messages = (
 )
 training_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.TrainingHello, hello=_hellos, dimension=_positive, rows=_positive, dataset_digest=_digests),
-    st.builds(m.TrainingAccept, accept=_accepts, dimension=_positive, dataset_digest=_digests, window=_windows),
+    st.builds(
+        m.TrainingAccept,
+        accept=_accepts,
+        dimension=_positive,
+        dataset_digest=_digests,
+        window=_windows,
+        privacy=st.none() | _privacy_terms,
+    ),
     st.builds(m.RowBatch, first=_u32, count=_positive, data=_payloads),
     st.builds(m.Finish),
     _chunks(m.ResultChunk),

@@ -17,6 +17,7 @@ from securealign.protocol.messages import (
     Finish,
     KeyChunk,
     Message,
+    PrivacyTerms,
     ResultChunk,
     RowBatch,
     TrainingAccept,
@@ -34,7 +35,11 @@ _UPLOADING = frozenset({State.KEY, State.ROWS, State.RESULT})
 
 
 class TrainingClient(ClientParty):
-    """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias."""
+    """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias.
+
+    `private_rows` take their place if the provider adds noise: N rows of norm at most 1, then d_B + 1 rows of the
+    identity and as many of 2^-8 times the identity. Without them such a provider is refused.
+    """
 
     table = TRAINING_CLIENT
     name = "training"
@@ -51,6 +56,7 @@ class TrainingClient(ClientParty):
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
         root: Root | None = None,
+        private_rows: Rows | None = None,
     ) -> None:
         super().__init__(
             codec,
@@ -62,6 +68,9 @@ class TrainingClient(ClientParty):
             root=root,
         )
         self._rows = rows
+        self._private_rows = private_rows
+        #: What the provider's noise guarantees, if it adds any; the product is then that of `private_rows`.
+        self.privacy: PrivacyTerms | None = None
         self._digest = dataset_digest
         self._encryptor: CovarianceEncryptor | None = None
         self._result: Assembler | None = None
@@ -146,11 +155,26 @@ class TrainingClient(ClientParty):
                 f"The provider's dimension {message.dimension} exceeds {self._limits.max_dimension}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
+        self._take_terms(message.privacy)
         rows, columns = self._rows.shape
         shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)
         self._encryptor = suite.covariance_encryptor(shape, session, self._rows, entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
         return self._encryptor
+
+    def _take_terms(self, terms: PrivacyTerms | None) -> None:
+        """Go on with the rows that fit the provider's noise; raises `RemoteProtocolError` if there are none."""
+        self.privacy = terms
+        if terms is None:
+            return
+        if self._private_rows is None:
+            raise RemoteProtocolError(
+                f"The provider adds noise for differential privacy (epsilon = {terms.epsilon:g}), which makes the map "
+                "less accurate.",
+                hint="Set privacy = 'accept' to align all the same.",
+                code=ErrorCode.PRIVACY_REFUSED,
+            )
+        self._rows = self._private_rows
 
     def _uploads(self, encryptor: CovarianceEncryptor, sent: int = 0) -> Iterator[Message]:
         """Yield what has to be uploaded after the first `sent` messages, with which `_rows_sent` rows have gone."""

@@ -96,6 +96,11 @@ def extra_rows(width: int) -> int:
     return 2 * width
 
 
+def noise_bytes(left: int, width: int) -> int:
+    """Return the bytes that the provider's rows of noise take in memory."""
+    return 8 * left * width
+
+
 def private_rows(rows: Rows, plan: NoisePlan, seed: bytes, session: bytes) -> Rows:
     """Return Z_A, clipped and rounded, and the rows of noise that follow from a secret seed and the session."""
     norms = np.full(plan.left, plan.column_norm)

@@ -15,6 +15,7 @@ from securealign.protocol.messages import (
     Finish,
     KeyChunk,
     Message,
+    PrivacyTerms,
     ResultChunk,
     RowBatch,
     TrainingAccept,
@@ -26,13 +27,16 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.provider import Grant, ProviderParty
 from securealign.protocol.states import TRAINING_PROVIDER, State
 from securealign.protocol.streams import chunks
+from securealign.protocol.training.noise import SEED_BYTES, NoisePlan, extra_rows, noise_bytes, private_rows
+from securealign.protocol.training.privacy import PrivacyAccount
 from securealign.protocol.training.rank import RankAccount
 
 
 class TrainingProvider(ProviderParty):
     """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only.
 
-    `account` bounds what the peer's sessions show together; without it each session stands alone.
+    `account` bounds what the peer's sessions show together, and `privacy_account` what they cost if policy asks for
+    differential privacy; without them each session stands alone.
     """
 
     table = TRAINING_PROVIDER
@@ -49,6 +53,7 @@ class TrainingProvider(ProviderParty):
         policy: Policy | None = None,
         limits: Limits | None = None,
         account: RankAccount | None = None,
+        privacy_account: PrivacyAccount | None = None,
         reserve: Grant | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -56,26 +61,30 @@ class TrainingProvider(ProviderParty):
         self._rows = rows
         self._digest = dataset_digest
         self._account = account
+        self._privacy_account = privacy_account
+        #: Rows that travel: those of the public texts, and rows of noise if policy asks for them.
+        self._expected_rows = rows.shape[0]
         #: Columns charged to the account for which nothing has been computed yet.
         self._charged = 0
         self._evaluator: CovarianceEvaluator | None = None
         self._rows_received = 0
         self._rows_recorded = 0
+        self._noise_seed = b""
 
     def _close(self) -> None:
         if self._evaluator is not None:
             self._evaluator.close()
 
     def _release(self) -> None:
-        if self._account is not None and self._charged:
-            self._account.refund(self._charged)
+        if self._charged:
+            self._refund(self._charged)
             self._charged = 0
         self._close()
 
     def _save(self) -> dict[str, Any] | None:
         fields = {"rows": self._rows_received, "charged": self._charged}
         if self._state not in {State.KEY, State.ROWS}:
-            self._blobs.drop("key", "sums/")
+            self._blobs.drop("key", "sums/", "noise")
             return fields
         intake = self._save_intake()
         if intake is None or not self._save_sums():
@@ -102,6 +111,8 @@ class TrainingProvider(ProviderParty):
         hello = decoded(self._codec, blobs, "hello", TrainingHello)
         accept = decoded(self._codec, blobs, "accept", TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
+        if accept.privacy is not None:
+            self._noise_seed = kept(blobs, "noise")
         evaluator = self._begin(hello, suite, session)
         self._load_intake(fields, blobs, evaluator)
         if self._rows_received:
@@ -129,28 +140,85 @@ class TrainingProvider(ProviderParty):
         if message.dataset_digest != self._digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         self._policy.check_training(message.rows, message.dimension, self._limits)
-        self._charge(self._shape(message))
+        self._check_privacy(suite, message)
+        self._charge(message.dimension + 1)
         self._begin(message, suite, session)
         return TrainingAccept(
-            accept=accept, dimension=dimension, dataset_digest=self._digest, window=self._limits.upload_window
+            accept=accept,
+            dimension=dimension,
+            dataset_digest=self._digest,
+            window=self._limits.upload_window,
+            privacy=self._terms(),
         )
 
-    def _shape(self, hello: TrainingHello) -> CovarianceShape:
+    def _terms(self) -> PrivacyTerms | None:
+        privacy = self._policy.privacy
+        if privacy is None:
+            return None
+        return PrivacyTerms(epsilon=privacy.epsilon, delta=privacy.delta, noise_multiplier=privacy.noise_multiplier)
+
+    def _check_privacy(self, suite: Suite, hello: TrainingHello) -> None:
+        """Raise `RemoteProtocolError` when noise is asked for and cannot protect, or takes too many rows."""
+        if self._policy.privacy is None:
+            return
+        if not suite.info.exact:
+            raise RemoteProtocolError(
+                f"Policy asks for differential privacy, and results of {suite.info.name!r} hold errors that depend on "
+                "the provider's rows.",
+                hint="Offer the suite lwe, or turn privacy off.",
+                code=ErrorCode.PRIVACY_REFUSED,
+            )
+        rows = hello.rows + extra_rows(hello.dimension + 1)
+        if rows > self._limits.max_rows:
+            raise RemoteProtocolError(
+                f"{hello.rows} rows and those of the noise exceed {self._limits.max_rows}.",
+                hint="Agree on fewer public texts, or raise max_rows.",
+                code=ErrorCode.LIMIT_EXCEEDED,
+            )
+
+    def _session_rows(self, width: int, session: bytes) -> Rows:
+        """Return the provider's rows in a session of `width` columns: Z_A, or Z_A and noise."""
+        privacy = self._policy.privacy
+        if privacy is None:
+            return self._rows
         rows, dimension = self._rows.shape
-        return CovarianceShape(rows=rows, provider_dim=dimension, client_dim=hello.dimension + 1)
+        plan = NoisePlan(rows, dimension, width, privacy.row_norm, privacy.noise_multiplier)
+        if not self._noise_seed:
+            self._noise_seed = self._entropy.octets(SEED_BYTES).tobytes()
+            self._keep("noise", self._noise_seed)
+        return private_rows(self._rows, plan, self._noise_seed, session)
 
     def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
-        shape = self._shape(hello)
+        width = hello.dimension + 1
+        count, dimension = self._rows.shape
+        self._expected_rows = count + (extra_rows(width) if self._policy.privacy is not None else 0)
+        shape = CovarianceShape(rows=self._expected_rows, provider_dim=dimension, client_dim=width)
         sizes = suite.covariance_sizes(shape)
-        self._expect_key(sizes.key, sizes.memory)
-        self._evaluator = suite.covariance_evaluator(shape, session, self._rows, self._entropy)
+        self._expect_key(sizes.key, sizes.memory + (noise_bytes(dimension, width) if self._policy.privacy else 0))
+        rows = self._session_rows(width, session)
+        self._evaluator = suite.covariance_evaluator(shape, session, rows, self._entropy)
         return self._evaluator
 
-    def _charge(self, shape: CovarianceShape) -> None:
+    def _charge(self, columns: int) -> None:
+        """Charge the session to the peer's accounts, to all or to none."""
         if self._account is not None:
-            self._account.charge(shape.client_dim, self._policy.max_columns(shape.rows))
-            self._charged = shape.client_dim
+            self._account.charge(columns, self._policy.max_columns(self._rows.shape[0]))
+        self._charged = columns
+        if self._privacy_account is not None and self._policy.privacy is not None:
+            try:
+                self._privacy_account.charge(self._policy.privacy)
+            except RemoteProtocolError:
+                self._charged = 0
+                if self._account is not None:
+                    self._account.refund(columns)
+                raise
+
+    def _refund(self, columns: int) -> None:
+        if self._account is not None:
+            self._account.refund(columns)
+        if self._privacy_account is not None and self._policy.privacy is not None:
+            self._privacy_account.refund(self._policy.privacy)
 
     def _on_rows(self, message: RowBatch) -> UploadAck:
         intake = set_up(self._intake)
@@ -159,7 +227,7 @@ class TrainingProvider(ProviderParty):
             raise RemoteProtocolError(
                 f"Row {message.first} follows row {self._rows_received - 1}.", code=ErrorCode.SEQUENCE_BROKEN
             )
-        if message.first + message.count > self._rows.shape[0]:
+        if message.first + message.count > self._expected_rows:
             raise RemoteProtocolError("More rows arrive than the handshake named.", code=ErrorCode.SHAPE_MISMATCH)
         set_up(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
         self._rows_received += message.count
@@ -167,9 +235,9 @@ class TrainingProvider(ProviderParty):
         return intake.acknowledge()
 
     def _on_finish(self) -> Iterator[ResultChunk]:
-        if self._rows_received != self._rows.shape[0]:
+        if self._rows_received != self._expected_rows:
             raise RemoteProtocolError(
-                f"The client finishes after {self._rows_received} of {self._rows.shape[0]} rows.",
+                f"The client finishes after {self._rows_received} of {self._expected_rows} rows.",
                 code=ErrorCode.SEQUENCE_BROKEN,
             )
         # From here on the peer may see the product, however the session ends.

@@ -58,6 +58,38 @@ class TrainingHello(_message.Message):
 Global___TrainingHello: _TypeAlias = TrainingHello  # noqa: Y015
 
 @_typing.final
+class PrivacyTerms(_message.Message):
+    """Differential privacy of this training: Z_A with one row, and with that row set to zero, give any result with
+    probabilities that differ by a factor of e^epsilon at most, but for delta. Sent in clear under TLS.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    NOISE_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    epsilon: _builtins.float
+    """Above 0, finite."""
+    delta: _builtins.float
+    """Between 0 and 1."""
+    noise_multiplier: _builtins.float
+    """Standard deviation of the noise over the largest norm by which one row of Z_A can change the product; above 0."""
+    def __init__(
+        self,
+        *,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        noise_multiplier: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "noise_multiplier", b"noise_multiplier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacyTerms: _TypeAlias = PrivacyTerms  # noqa: Y015
+
+@_typing.final
 class TrainingAccept(_message.Message):
     """A accepts training. Sent in clear under TLS."""
 
@@ -67,6 +99,7 @@ class TrainingAccept(_message.Message):
     DIMENSION_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    PRIVACY_FIELD_NUMBER: _builtins.int
     dimension: _builtins.int
     """d_A, the dimension of A's encoder; 1 to 8,192."""
     dataset_digest: _builtins.bytes
@@ -75,6 +108,12 @@ class TrainingAccept(_message.Message):
     """Upload messages that B may have unacknowledged; 1 to 1,024."""
     @_builtins.property
     def accept(self) -> _common_pb2.Accept: ...
+    @_builtins.property
+    def privacy(self) -> Global___PrivacyTerms:
+        """If present, A adds noise, and B takes part in it: with w = d_B + 1 columns, B's rows have norm at most 1 and are
+        followed by w rows of the identity and w rows of 2^-8 times the identity. N + 2 w rows travel.
+        """
+
     def __init__(
         self,
         *,
@@ -82,10 +121,11 @@ class TrainingAccept(_message.Message):
         dimension: _builtins.int = ...,
         dataset_digest: _builtins.bytes = ...,
         window: _builtins.int = ...,
+        privacy: Global___PrivacyTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "privacy", b"privacy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "dataset_digest", b"dataset_digest", "dimension", b"dimension", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "dataset_digest", b"dataset_digest", "dimension", b"dimension", "privacy", b"privacy", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
