@@ -32,12 +32,11 @@ from securealign.protocol.training.rank import RankLedger
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
     TRAINING_METHOD,
-    MakeParty,
-    Peer,
     ProviderServer,
     ServerSettings,
     SessionReport,
 )
+from securealign.transport.hosting import MakeParty, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 
 log = structlog.get_logger()

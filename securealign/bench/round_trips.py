@@ -21,7 +21,8 @@ from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.party import Observer
 from securealign.protocol.policy import Policy
 from securealign.transport.grpc_client import GrpcLink
-from securealign.transport.grpc_server import INFERENCE_METHOD, Peer, ProviderServer, ServerSettings
+from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer, ServerSettings
+from securealign.transport.hosting import Peer
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession
 from securealign.wire import InferenceCodec

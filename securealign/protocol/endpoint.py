@@ -112,29 +112,29 @@ class Endpoint(Generic[P]):
 class ProviderEndpoint(Endpoint[Party]):
     """The provider's end of a session."""
 
-    def resume(self, codec: Codec, received: int) -> Iterator[bytes]:
+    def resume(self, received: int) -> Iterator[bytes]:
         """Yield the answer to a client that returns after `received` messages, and the messages that it lacks."""
         if received < self.party.peer_recorded:
             yield from self._fail(_rolled_back(f"The client asks for message {received}, which it had recorded."))
             return
         self._repeats = max(0, received - self.party.sent)
-        yield codec.encode(Resumed(received=self.party.received))
+        yield self.party.codec.encode(Resumed(received=self.party.received))
         yield from self._journal.frames(received)
 
 
 class ClientEndpoint(Endpoint[ClientParty]):
     """The client's end of a session."""
 
-    def resume(self, codec: Codec) -> bytes:
+    def resume(self) -> bytes:
         """Return the first frame of a new connection."""
-        return codec.encode(Resume(nonce=self.party.nonce, received=self.party.received))
+        return self.party.codec.encode(Resume(nonce=self.party.nonce, received=self.party.received))
 
-    def resumed(self, codec: Codec, frame: bytes) -> Iterator[bytes]:
+    def resumed(self, frame: bytes) -> Iterator[bytes]:
         """Return the frames that the provider lacks.
 
         Raises `PeerAborted` when it does not go on, `RemoteProtocolError` when it has more than this party recorded.
         """
-        match codec.decode(frame):
+        match self.party.codec.decode(frame):
             case Abort(code=code):
                 raise PeerAborted(code)
             case Resumed(received=received):

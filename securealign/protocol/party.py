@@ -72,7 +72,7 @@ class Party(ABC):
     name: str
 
     def __init__(self, codec: Codec, observer: Observer | None = None) -> None:
-        self._codec = codec
+        self.codec = codec
         self._observer = observer
         self._transcript = Transcript(self.name)
         self._state = State.START
@@ -161,7 +161,7 @@ class Party(ABC):
 
     def tell_recorded(self) -> bytes:
         """Return the message that tells the peer what it need not keep any more."""
-        return self._codec.encode(Received(count=self.received))
+        return self.codec.encode(Received(count=self.received))
 
     def require_success(self) -> None:
         """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""
@@ -175,7 +175,7 @@ class Party(ABC):
             raise RemoteProtocolError(
                 f"A frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}.", code=ErrorCode.FRAME_TOO_LARGE
             )
-        message = self._codec.decode(data)
+        message = self.codec.decode(data)
         if isinstance(message, Abort):
             self._state = State.ABORTED
             self.error = PeerAborted(message.code)
@@ -183,7 +183,7 @@ class Party(ABC):
         if isinstance(message, Received) and self.recorded:
             self._on_recorded(message)
             return []
-        if isinstance(message, Confirm) and data != self._codec.encode(message):
+        if isinstance(message, Confirm) and data != self.codec.encode(message):
             # Confirmations are not in the transcript, so their own bytes have to be the only possible ones.
             raise RemoteProtocolError("A confirmation holds more than a digest.", code=ErrorCode.FRAME_MALFORMED)
         self._advance(Direction.RECEIVE, message, len(data))
@@ -195,7 +195,7 @@ class Party(ABC):
         return [self._send(message) for message in messages]
 
     def _send(self, message: Message) -> bytes:
-        data = self._codec.encode(message)
+        data = self.codec.encode(message)
         self._advance(Direction.SEND, message, len(data))
         self._record(message, data, from_client=self.is_client)
         return data
@@ -244,7 +244,7 @@ class Party(ABC):
         self.error = error
         code = error.code if isinstance(error, _PUBLIC_ERRORS) else ErrorCode.INTERNAL
         message = Abort(code=code)
-        data = self._codec.encode(message)
+        data = self.codec.encode(message)
         self._observe(Direction.SEND, message, len(data))
         return [data]
 

@@ -9,7 +9,7 @@ import datetime as dt
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import grpc
 import structlog
@@ -29,6 +29,31 @@ class _FileState(NamedTuple):
 
 
 _State = tuple[_FileState | None, ...]
+
+
+class Source(Protocol):
+    """Where the bundle of a party comes from, and what time it is there."""
+
+    @property
+    def clock(self) -> Callable[[], dt.datetime]:
+        """Tells the time, UTC."""
+        ...
+
+    def current(self) -> Bundle:
+        """Return the bundle to use now."""
+        ...
+
+
+class FixedBundle:
+    """A bundle that never changes: for tests, benchmarks, and whoever restarts the server to renew it."""
+
+    def __init__(self, bundle: Bundle, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
+        self._bundle = bundle
+        self.clock = clock
+
+    def current(self) -> Bundle:
+        """Return the bundle."""
+        return self._bundle
 
 
 class BundleSource:
@@ -77,7 +102,7 @@ class BundleSource:
         return tuple(_file_state(self.folder / name) for name in FILES)
 
 
-def server_credentials(source: BundleSource) -> grpc.ServerCredentials:
+def server_credentials(source: Source) -> grpc.ServerCredentials:
     """Return credentials of a provider that asks every client for a certificate.
 
     Each new connection is made with the bundle that `source` holds then.
@@ -96,7 +121,7 @@ def server_credentials(source: BundleSource) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(_configuration(last), fetch, require_client_authentication=True)  # type: ignore[arg-type]
 
 
-def peer_identity(context: grpc.ServicerContext, source: BundleSource) -> Identity:
+def peer_identity(context: grpc.ServicerContext, source: Source) -> Identity:
     """Return the client that opened a stream, whose certificate TLS has verified when it connected.
 
     To be asked for every new stream: a certificate that was revoked, or has expired, since the connection was made is

@@ -1,28 +1,36 @@
-"""The client's end of one gRPC stream under mutual TLS."""
+"""The client's end of a session over gRPC streams under mutual TLS, one after the other if it has to be."""
 
 from __future__ import annotations
 
 import ipaddress
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import grpc
 
-from securealign.errors import ErrorCode, TransportError
-from securealign.keys.certificates import Bundle, Role
+from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
+from securealign.keys.bundles import Bundle
+from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.party import Party
+from securealign.protocol.states import FINAL
+from securealign.transport.credentials import FixedBundle, Source
 from securealign.transport.meter import Meter
+from securealign.transport.preflight import meet, pinned_channel
+from securealign.transport.retrying import Patience
 from securealign.transport.status import transport_error
 
 _OPTIONS = (
-    # The server's certificate must carry the provider's role; that, and the private authority, is its identity.
-    ("grpc.ssl_target_name_override", Role.PROVIDER.value),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Every connection is a channel of its own; sharing subchannels would bring back one that has failed.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 #: Seconds to wait for the provider to take note of a farewell.
 _FAREWELL_SECONDS = 2.0
+#: Seconds that each step of meeting the provider may take.
+_MEETING_SECONDS = 10.0
 
 
 def is_loopback(target: str) -> bool:
@@ -35,53 +43,184 @@ def is_loopback(target: str) -> bool:
 
 
 class GrpcLink:
-    """Carries frames between a client machine and a provider; use as a context manager."""
+    """Carries frames between a client and a provider; use as a context manager.
+
+    An endpoint in place of a bare machine goes on over a new connection when one is lost, with `patience`.
+    """
 
     def __init__(
-        self, target: str, bundle: Bundle, method: str, client: Party, meter: Meter, *, deadline_seconds: float
+        self,
+        target: str,
+        bundle: Bundle | Source,
+        method: str,
+        client: Party | ClientEndpoint,
+        meter: Meter,
+        *,
+        deadline_seconds: float,
+        patience: Patience | None = None,
     ) -> None:
-        self._client = client
+        self._target = target
+        self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
+        self._method = method
+        self._machine = _Resumable(client) if isinstance(client, ClientEndpoint) else _Bare(client)
         self._meter = meter
-        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._connected = False
-        credentials = grpc.ssl_channel_credentials(bundle.authority, bundle.private_key, bundle.certificate)
-        self._channel = grpc.secure_channel(target, credentials, options=_OPTIONS)
-        stream: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method)
-        self._call = stream(iter(self._outgoing.get, None), timeout=deadline_seconds)
-        self._incoming: Iterator[bytes] = iter(self._call)
+        self._end = time.monotonic() + deadline_seconds
+        self._waiting = (patience or Patience()).begin()
+        self._stream: _Stream | None = None
 
     def __enter__(self) -> GrpcLink:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._outgoing.put(None)
-        self._call.cancel()
-        self._channel.close()
+        self._hang_up()
 
-    def drive(self, frames: Iterable[bytes], until: Callable[[], bool]) -> None:
+    def drive(self, frames: Sequence[bytes], until: Callable[[], bool]) -> None:
         """Send the client's `frames`, then receive and reply until `until()` holds.
 
         Raises `PeerAborted` or the client's own error when the session ends badly, `TransportError` when the connection
-        does.
+        does and cannot be replaced.
         """
-        self._send(frames)
+        with self._meter.timed("client"):
+            frames = self._machine.send(frames)
+        if self._stream is not None:
+            self._stream.send(frames)
+        elif frames and not self._machine.begun:
+            self._try(lambda: self._open(frames))
         while not until():
-            frame = self._receive()
-            with self._meter.timed("client"):
-                replies = self._client.receive(frame)
-            self._send(replies)
-            if self._client.error is not None:
-                self._say_farewell()
-                raise self._client.error
+            self._try(self._exchange)
 
-    def _send(self, frames: Iterable[bytes]) -> None:
-        for frame in frames:
-            self._outgoing.put(frame)
-
-    def _receive(self) -> bytes:
+    def _try(self, step: Callable[[], None]) -> None:
+        """Take a step, or after a failure that may pass, wait and let the next step begin with a new connection."""
         try:
+            step()
+        except (TransportError, PeerAborted) as error:
+            self._hang_up()
+            if not self._machine.may_resume(error):
+                raise
             with self._meter.timed("network"):
-                frame = next(self._incoming)
+                self._waiting.after(error)
+
+    def _exchange(self) -> None:
+        """Receive one frame and send what follows from it."""
+        stream = self._stream or self._resume()
+        with self._meter.timed("network"):
+            frame = stream.receive()
+        self._waiting.progressed()
+        with self._meter.timed("client"):
+            replies = self._machine.receive(frame)
+        stream.send(replies)
+        if self._machine.party.error is not None:
+            stream.say_farewell()
+            raise self._machine.party.error
+
+    def _open(self, frames: Sequence[bytes]) -> None:
+        self._connect(frames)
+
+    def _connect(self, first: Iterable[bytes]) -> _Stream:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise TransportError(
+                ErrorCode.DEADLINE_EXCEEDED.sentence,
+                hint="Raise the deadline in the configuration.",
+                code=ErrorCode.DEADLINE_EXCEEDED,
+            )
+        bundle = self._source.current()
+        with self._meter.timed("network"):
+            met = meet(self._target, bundle, now=self._source.clock(), timeout=min(_MEETING_SECONDS, remaining))
+            channel = pinned_channel(self._target, bundle, met.certificate, _OPTIONS)
+        self._stream = _Stream(channel, self._method, remaining)
+        self._stream.send(first)
+        return self._stream
+
+    def _resume(self) -> _Stream:
+        """Open a new connection and go on where both parties stand."""
+        stream = self._connect([self._machine.resume()])
+        with self._meter.timed("network"):
+            answer = stream.receive()
+        stream.send(self._machine.resumed(answer))
+        return stream
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+class _Bare:
+    """A machine whose session ends with its connection."""
+
+    def __init__(self, party: Party) -> None:
+        self.party = party
+
+    @property
+    def begun(self) -> bool:
+        return self.party.received > 0
+
+    def send(self, frames: Sequence[bytes]) -> Sequence[bytes]:
+        return frames
+
+    def receive(self, frame: bytes) -> Sequence[bytes]:
+        return self.party.receive(frame)
+
+    def may_resume(self, error: SecurealignError) -> bool:
+        return False
+
+    def resume(self) -> bytes:
+        raise TransportError("The session ended with its connection.", code=ErrorCode.CONNECTION_LOST)
+
+    def resumed(self, answer: bytes) -> Iterator[bytes]:
+        raise NotImplementedError
+
+
+class _Resumable(_Bare):
+    """A machine with a journal, which can go on over another connection."""
+
+    def __init__(self, endpoint: ClientEndpoint) -> None:
+        super().__init__(endpoint.party)
+        self._endpoint = endpoint
+        self._restored = endpoint.party.sent > 0
+
+    @property
+    def begun(self) -> bool:
+        return self._restored or super().begun
+
+    def send(self, frames: Sequence[bytes]) -> Sequence[bytes]:
+        return self._endpoint.send(frames) if frames else frames
+
+    def receive(self, frame: bytes) -> Sequence[bytes]:
+        return self._endpoint.receive(frame)
+
+    def may_resume(self, error: SecurealignError) -> bool:
+        # An address at which nobody was ever met is a mistake rather than an accident.
+        met = self.begun or error.code is not ErrorCode.PEER_UNREACHABLE
+        return met and self.party.state not in FINAL
+
+    def resume(self) -> bytes:
+        return self._endpoint.resume()
+
+    def resumed(self, answer: bytes) -> Iterator[bytes]:
+        return self._endpoint.resumed(answer)
+
+
+class _Stream:
+    """One gRPC stream on a channel of its own."""
+
+    def __init__(self, channel: grpc.Channel, method: str, deadline_seconds: float) -> None:
+        self._channel = channel
+        self._outgoing: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
+        self._connected = False
+        open_stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+        self._call = open_stream(self._frames(), timeout=deadline_seconds)
+        self._incoming: Iterator[bytes] = iter(self._call)
+
+    def send(self, frames: Iterable[bytes]) -> None:
+        """Send frames, which are read as the connection has room for them."""
+        self._outgoing.put(frames)
+
+    def receive(self) -> bytes:
+        """Return the next frame; raises `TransportError` when the connection ends."""
+        try:
+            frame = next(self._incoming)
         except StopIteration:
             raise TransportError(
                 "The provider ended the stream before the session was done.", code=ErrorCode.CONNECTION_LOST
@@ -91,9 +230,19 @@ class GrpcLink:
         self._connected = True
         return frame
 
-    def _say_farewell(self) -> None:
+    def say_farewell(self) -> None:
         """Let the provider read why this session ends before the stream is cancelled."""
         self._outgoing.put(None)
         over = threading.Event()
         if self._call.add_callback(over.set):
             over.wait(_FAREWELL_SECONDS)
+
+    def close(self) -> None:
+        """End the stream and the connection."""
+        self._outgoing.put(None)
+        self._call.cancel()
+        self._channel.close()
+
+    def _frames(self) -> Iterator[bytes]:
+        for frames in iter(self._outgoing.get, None):
+            yield from frames

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import grpc
 
-from securealign.errors import ConfigurationError, ErrorCode, SecurealignError, TransportError
-from securealign.keys.certificates import Bundle, Role
-from securealign.protocol.party import Observer, Party
+from securealign.errors import (
+    ConfigurationError,
+    ErrorCode,
+    RemoteProtocolError,
+    SecurealignError,
+    TransportError,
+)
+from securealign.keys.bundles import Bundle
+from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
+from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
+from securealign.transport.hosting import Attached, Host, MakeParty, Peer, TransientHost
 from securealign.transport.meter import Meter, RunStats
 from securealign.transport.status import ERROR_KEY, status_of
 
@@ -35,26 +44,25 @@ _OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Peer:
-    """Who opened a session: address as gRPC prints it, and whether it came over the loopback interface."""
-
-    address: str
-    loopback: bool
-
-
-@dataclass(frozen=True)
 class SessionReport:
-    """How a session ended, for logs and statistics."""
+    """What a stream did for a session, for logs and statistics: its cost, and how the session stands after it."""
 
     phase: str
     peer: Peer
     error: SecurealignError | None
     stats: RunStats
     party: Party
+    #: Whether the session was begun over an earlier stream.
+    resumed: bool = False
+    #: Whether the session waits for its peer to come back.
+    suspended: bool = False
 
 
-MakeParty = Callable[[Peer, Observer], Party]
 Report = Callable[[SessionReport], None]
+#: Called when a stream has been given a session: who, which phase, and whether it goes on with an earlier one.
+Opened = Callable[[Peer, str, bool], None]
+#: Called when a stream was refused before it had a session.
+Refused = Callable[[Peer, SecurealignError], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +80,30 @@ class ProviderServer:
     def __init__(
         self,
         address: str,
-        bundle: Bundle,
-        make_parties: dict[str, MakeParty],
+        bundle: Bundle | Source,
+        methods: Mapping[str, MakeParty | Host],
         *,
         settings: ServerSettings | None = None,
         report: Report = lambda report: None,
+        opened: Opened = lambda peer, phase, resumed: None,
+        refused: Refused = lambda peer, error: None,
+        register: Callable[[grpc.Server], object] = lambda server: None,
     ) -> None:
         self._settings = settings or ServerSettings()
         self._report = report
+        self._opened = opened
+        self._refused = refused
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
         # A few threads more than sessions, so that a full server can still say that it is full.
         self._server = grpc.server(ThreadPoolExecutor(self._settings.max_sessions + 4), options=_OPTIONS)
-        for method, make in make_parties.items():
-            self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(make)),))
-        credentials = grpc.ssl_server_credentials(
-            [(bundle.private_key, bundle.certificate)],
-            root_certificates=bundle.authority,
-            require_client_auth=True,
-        )
+        for method, serving in methods.items():
+            host = serving if isinstance(serving, Host) else TransientHost(serving)
+            self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(host)),))
+        register(self._server)
+        self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
         try:
             #: The port that is bound; of interest when the address asked for port 0.
-            self.port = self._server.add_secure_port(address, credentials)
+            self.port = self._server.add_secure_port(address, server_credentials(self._source))
         except RuntimeError:
             self.port = 0
         if not self.port:
@@ -112,38 +123,82 @@ class ProviderServer:
         """Block until the server is stopped."""
         self._server.wait_for_termination()
 
-    def _handler(self, make: MakeParty) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
+    def _handler(self, host: Host) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            _require_client(context)
-            peer, meter = _peer(context), Meter(counted="provider")
-            party = make(peer, meter.observer("provider"))
-            watchdog = _Watchdog(context, self._settings)
+            peer = self._admit(context)
             if not self._slots.acquire(blocking=False):
-                _refuse(context, ErrorCode.SERVER_BUSY)
+                self._turn_away(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
+            stream = _Stream(peer, Meter(counted="provider"), _Watchdog(context, self._settings))
             with ExitStack() as ending:
                 # In reverse: the place is free before anybody hears that the session is over.
-                ending.callback(self._finish, party, peer, meter, watchdog)
+                ending.callback(self._finish, stream)
                 ending.callback(self._slots.release)
-                ending.enter_context(watchdog)
-                yield from _serve(party, requests, meter, watchdog)
+                ending.enter_context(stream.watchdog)
+                frame = _first(requests)
+                if frame is None:
+                    return
+                with stream.working():
+                    stream.session = self._attach(host, stream, frame, context)
+                self._opened(peer, stream.session.party.name, stream.session.resumed)
+                yield from _serve(stream, stream.session, frame, requests)
 
         return handle
 
-    def _finish(self, party: Party, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
-        code = ErrorCode.DEADLINE_EXCEEDED if watchdog.fired else ErrorCode.CONNECTION_LOST
-        party.abandon(TransportError(f"The stream ended in state {party.state.value!r}.", code=code))
-        self._report(SessionReport(party.name, peer, party.error, meter.stats(), party))
+    def _admit(self, context: grpc.ServicerContext) -> Peer:
+        """Return the peer, whose certificate TLS has verified; ends the call of one that may not be a client."""
+        peer = _peer(context)
+        try:
+            return replace(peer, identity=peer_identity(context, self._source).name)
+        except TransportError as error:
+            self._turn_away(context, peer, error)
+
+    def _attach(self, host: Host, stream: _Stream, frame: bytes, context: grpc.ServicerContext) -> Attached:
+        try:
+            return host.attach(stream.peer, stream.meter.observer("provider"), frame, context.cancel)
+        except SecurealignError as error:
+            self._turn_away(context, stream.peer, error)
+
+    def _turn_away(self, context: grpc.ServicerContext, peer: Peer, error: SecurealignError) -> NoReturn:
+        self._refused(peer, error)
+        code = error.code if isinstance(error, RemoteProtocolError | TransportError) else ErrorCode.INTERNAL
+        context.set_trailing_metadata(((ERROR_KEY, code.name),))
+        context.abort(status_of(code), code.sentence)
+        raise AssertionError("abort does not return")
+
+    def _finish(self, stream: _Stream) -> None:
+        session = stream.session
+        if session is None:
+            return
+        code = ErrorCode.DEADLINE_EXCEEDED if stream.watchdog.fired else ErrorCode.CONNECTION_LOST
+        party = session.party
+        lost = TransportError(f"The stream ended in state {party.state.value!r}.", code=code)
+        suspended = session.leave(lost)
+        error = lost if suspended else party.error
+        stats = stream.meter.stats()
+        self._report(SessionReport(party.name, stream.peer, error, stats, party, session.resumed, suspended))
 
 
-def _serve(party: Party, requests: Iterator[bytes], meter: Meter, watchdog: _Watchdog) -> Iterator[bytes]:
+def _first(requests: Iterator[bytes]) -> bytes | None:
+    """Return the first frame of a stream, None if there is none."""
+    try:
+        return next(requests, None)
+    except grpc.RpcError:
+        return None
+
+
+def _serve(stream: _Stream, session: Attached, frame: bytes, requests: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the replies to a peer's frames until the session is over or the stream breaks."""
     try:
-        for request in requests:
-            with watchdog.working(), meter.timed("provider"):
-                replies = party.receive(request)
-            yield from replies
-            if party.state in FINAL:
+        with stream.working():
+            replies: Iterable[bytes] = session.open(frame)
+        yield from replies
+        while session.party.state not in FINAL:
+            request = next(requests, None)
+            if request is None:
                 return
+            with stream.working():
+                replies = session.receive(request)
+            yield from replies
     except grpc.RpcError:
         # The stream broke while we waited for the peer; the caller decides what that means for the session.
         return
@@ -201,18 +256,23 @@ class _Watchdog:
                 return
 
 
+class _Stream:
+    """One stream: whose it is, what it costs, and the session that it carries, once it has one."""
+
+    def __init__(self, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
+        self.peer = peer
+        self.meter = meter
+        self.watchdog = watchdog
+        self.session: Attached | None = None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Run a block in which this side computes."""
+        with self.watchdog.working(), self.meter.timed("provider"):
+            yield
+
+
 def _peer(context: grpc.ServicerContext) -> Peer:
     address = context.peer()
     loopback = address.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:"))
     return Peer(address, loopback)
-
-
-def _require_client(context: grpc.ServicerContext) -> None:
-    """End the call unless the peer's certificate, which TLS has verified, names the role of a client."""
-    if Role.CLIENT.value.encode() not in (context.auth_context().get("x509_subject_alternative_name") or ()):
-        _refuse(context, ErrorCode.WRONG_ROLE)
-
-
-def _refuse(context: grpc.ServicerContext, code: ErrorCode) -> None:
-    context.set_trailing_metadata(((ERROR_KEY, code.name),))
-    context.abort(status_of(code), code.sentence)

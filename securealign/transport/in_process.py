@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from securealign.errors import LocalProtocolError, PeerAborted
 from securealign.protocol.party import Party
@@ -18,7 +18,7 @@ class InProcessLink:
         self._provider = provider
         self._meter = meter
 
-    def drive(self, frames: Iterable[bytes], until: Callable[[], bool]) -> None:
+    def drive(self, frames: Sequence[bytes], until: Callable[[], bool]) -> None:
         """Deliver the client's `frames` and everything that follows from them, after which `until()` must hold.
 
         Raises the error of a session that aborts.

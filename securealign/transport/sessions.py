@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,30 +20,35 @@ from securealign.transport.meter import Meter
 class Link(Protocol):
     """Carries frames between the client's machine and a provider."""
 
-    def drive(self, frames: Iterable[bytes], until: Callable[[], bool]) -> None:
+    def drive(self, frames: Sequence[bytes], until: Callable[[], bool]) -> None:
         """Send `frames` and go on receiving and replying until `until()` holds; raises the session's error."""
         ...
 
 
 def train(link: Link, client: TrainingClient, meter: Meter) -> FloatMatrix:
-    """Run a training session and return the decrypted product, shape (d_A, d_B + 1)."""
+    """Run a training session, or what is left of it, and return the decrypted product, shape (d_A, d_B + 1)."""
     with meter.timed("client"):
-        frames = client.start()
+        frames = client.start() if client.state is State.START else []
     link.drive(frames, lambda: client.state is State.DONE)
     with meter.timed("client", "solve"):
         return client.product()
 
 
 class InferenceSession:
-    """An open inference session: logits for any number of queries, with pools prepared ahead of need."""
+    """An open inference session: logits for any number of queries, with pools prepared ahead of need.
+
+    Of a session that was interrupted, `restored` holds the answers to the queries that were submitted before.
+    """
 
     def __init__(self, link: Link, client: InferenceClient, meter: Meter) -> None:
         self._link = link
         self._client = client
         self._meter = meter
         with meter.timed("client"):
-            frames = client.start()
-        link.drive(frames, lambda: client.free_slots > 0)
+            frames = client.start() if client.state is State.START else []
+        link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0)
+        #: Logits (m, K) of the first m queries, which need not be asked again.
+        self.restored = self._await_answers() if client.submitted else np.empty((0, self.accepted.classes))
 
     @property
     def accepted(self) -> InferenceAccept:
@@ -77,9 +82,9 @@ class InferenceSession:
 
         Raises `CiphertextError` when an answer did not decrypt; its logits were NaN, and the provider is not told.
         """
-        self._link.drive((), lambda: not self._client.preparing)
+        self._link.drive([], lambda: not self._client.preparing)
         with self._meter.timed("client"):
-            frames = self._client.finish()
+            frames = self._client.finish() if self._client.state is State.READY else []
         self._link.drive(frames, lambda: self._client.state is State.DONE)
         if self._client.undecrypted is not None:
             raise self._client.undecrypted
@@ -89,7 +94,7 @@ class InferenceSession:
         if not self._client.free_slots:
             if not self._client.preparing:
                 self._request_pool()
-            self._link.drive((), lambda: self._client.free_slots > 0)
+            self._link.drive([], lambda: self._client.free_slots > 0)
 
     def _request_pool(self) -> None:
         with self._meter.timed("client"):
@@ -100,5 +105,12 @@ class InferenceSession:
         with self._meter.timed("client"):
             frames = self._client.submit(block)
         self._link.drive(frames, lambda: self._client.outstanding == 0)
+        return self._take_answers()
+
+    def _await_answers(self) -> FloatMatrix:
+        self._link.drive([], lambda: self._client.outstanding == 0)
+        return self._take_answers()
+
+    def _take_answers(self) -> FloatMatrix:
         answers = sorted(self._client.take_answers(), key=lambda answer: answer[0])
         return np.vstack([logits for _, logits in answers])

@@ -88,7 +88,7 @@ class Durable:
         """Open a new connection for a session that exists."""
         assert self.client is not None
         self.resuming = True
-        self._leave([self.client.resume(self.codec)])
+        self._leave([self.client.resume()])
 
     def disconnect(self) -> None:
         """Lose the connection and all that is on its way; the provider notices."""
@@ -148,13 +148,13 @@ class Durable:
         party = self.make_provider()
         party.restore(snapshot)
         self.provider = ProviderEndpoint(party, journal, limits=self.limits)
-        return list(self.provider.resume(self.codec, opening.received))
+        return list(self.provider.resume(opening.received))
 
     def _deliver_down(self, frame: bytes) -> None:
         assert self.client is not None
         if self.resuming:
             self.resuming = False
-            self._leave(self.client.resumed(self.codec, frame))
+            self._leave(self.client.resumed(frame))
         else:
             self._leave(self.client.receive(frame))
             if self.client.party.error is not None:

@@ -177,14 +177,14 @@ class InferenceClient(ClientParty):
         return [number, assembler.total, len(assembler.pending)]
 
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
-        self.nonce = decoded(self._codec, blobs, "hello", InferenceHello).hello.nonce
+        self.nonce = decoded(self.codec, blobs, "hello", InferenceHello).hello.nonce
         self._submitted, self._pools_requested = fields["submitted"], fields["pools"]
         self._load_answers(blobs)
         if fields["undecrypted"] is not None:
             self.undecrypted = CiphertextError(fields["undecrypted"])
         if self._state is State.GREETED:
             return
-        message = decoded(self._codec, blobs, "accept", InferenceAccept)
+        message = decoded(self.codec, blobs, "accept", InferenceAccept)
         encryptor = self._begin(message)
         if self._state not in {State.KEY, State.READY}:
             return

@@ -87,8 +87,8 @@ class InferenceProvider(ProviderParty):
         self._pools, self._answered = fields["pools"], fields["answered"]
         if self._state not in {State.KEY, State.READY}:
             return
-        hello = decoded(self._codec, blobs, "hello", InferenceHello)
-        accept = decoded(self._codec, blobs, "accept", InferenceAccept)
+        hello = decoded(self.codec, blobs, "hello", InferenceHello)
+        accept = decoded(self.codec, blobs, "accept", InferenceAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
         evaluator = self._begin(hello, suite, session)
         if self._shared_account is None:

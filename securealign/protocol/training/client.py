@@ -29,7 +29,6 @@ from securealign.protocol.randomness import Root
 from securealign.protocol.states import TRAINING_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
-
 #: States in which acknowledgements may arrive.
 _UPLOADING = frozenset({State.KEY, State.ROWS, State.RESULT})
 
@@ -116,10 +115,10 @@ class TrainingClient(ClientParty):
         return fields | self._save_upload() if self._state in _UPLOADING else fields
 
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
-        self.nonce = decoded(self._codec, blobs, "hello", TrainingHello).hello.nonce
+        self.nonce = decoded(self.codec, blobs, "hello", TrainingHello).hello.nonce
         if self._state is State.GREETED:
             return
-        message = decoded(self._codec, blobs, "accept", TrainingAccept)
+        message = decoded(self.codec, blobs, "accept", TrainingAccept)
         encryptor = self._begin(message)
         self._rows_sent = fields["rows"]
         if self._state in _UPLOADING:

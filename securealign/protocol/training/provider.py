@@ -108,8 +108,8 @@ class TrainingProvider(ProviderParty):
         self._charged = fields["charged"]
         if self._state not in {State.KEY, State.ROWS}:
             return
-        hello = decoded(self._codec, blobs, "hello", TrainingHello)
-        accept = decoded(self._codec, blobs, "accept", TrainingAccept)
+        hello = decoded(self.codec, blobs, "hello", TrainingHello)
+        accept = decoded(self.codec, blobs, "accept", TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
         if accept.privacy is not None:
             self._noise_seed = kept(blobs, "noise")

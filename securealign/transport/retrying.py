@@ -1,0 +1,65 @@
+"""How long, and how often, a client tries to get back to its provider."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from securealign.errors import ErrorCode, SecurealignError
+
+#: Failures that may pass by themselves.
+PASSING = frozenset(
+    {
+        ErrorCode.CONNECTION_LOST,
+        ErrorCode.PEER_UNREACHABLE,
+        ErrorCode.SERVER_BUSY,
+        ErrorCode.MEMORY_EXHAUSTED,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Waits that double from `first_seconds` to `longest_seconds`, with up to half of each left to chance.
+
+    Without chance, all clients of a provider that starts again would come back at once. A failure is final when nothing
+    has been received for `seconds`.
+    """
+
+    seconds: float = 300.0
+    first_seconds: float = 0.2
+    longest_seconds: float = 15.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+    def begin(self) -> Waiting:
+        """Return a wait of this kind that has not begun."""
+        return Waiting(self)
+
+
+class Waiting:
+    """The state of one client's patience."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._next = patience.first_seconds
+
+    def progressed(self) -> None:
+        """Take note that something was received."""
+        self._since = None
+        self._next = self._patience.first_seconds
+
+    def after(self, error: SecurealignError) -> None:
+        """Wait before another try; raises the error itself when it will not pass, or has not passed for too long."""
+        patience = self._patience
+        now = patience.clock()
+        if self._since is None:
+            self._since = now
+        if error.code not in PASSING or now - self._since >= patience.seconds:
+            raise error
+        patience.sleep(self._next * (0.5 + 0.5 * patience.chance()))
+        self._next = min(2 * self._next, patience.longest_seconds)
