@@ -16,8 +16,12 @@ from securealign.keys.bundles import FILES
 from securealign.keys.certificates import Role, load_bundle
 
 
+def certs(*arguments):
+    return CliRunner().invoke(app, ["certs", *map(str, arguments)])
+
+
 def run(*arguments):
-    return CliRunner().invoke(app, ["certs", "init", *map(str, arguments)])
+    return certs("init", *arguments)
 
 
 def certificate(folder, party):
@@ -103,3 +107,88 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     error = json.loads(done.stdout)
     assert error["error"] == "FILE_INVALID"
     assert str(tmp_path / "file") in error["message"]
+
+
+def shown(folder):
+    done = certs("show", folder, "--json")
+    assert done.exit_code == ExitCode.OK
+    return {item["name"]: item for item in json.loads(done.stdout)["certificates"]}
+
+
+def test_a_party_is_issued_shown_renewed_and_revoked(folder):
+    run(folder)
+    issued = certs("issue", folder, "--name", "acme", "--days", 7, "--json")
+    assert json.loads(issued.stdout) == {"name": "acme", "bundle": str(folder / "acme")}
+    assert load_bundle(folder / "acme", Role.CLIENT).role is Role.CLIENT
+    first = shown(folder)
+    assert {name: (item["role"], item["revoked"]) for name, item in first.items()} == {
+        "acme": ("client", None),
+        "client": ("client", None),
+        "provider": ("provider", None),
+    }
+    renewed = certs("renew", folder, "--bundle", "acme", "--json")
+    assert json.loads(renewed.stdout) == {"renewed": [str(folder / "acme")], "list": str(folder / "ca" / "crl.pem")}
+    assert shown(folder)["acme"]["serial"] != first["acme"]["serial"]
+    revoked = certs("revoke", folder, "acme", "--json")
+    assert [item["name"] for item in json.loads(revoked.stdout)["revoked"]] == ["acme", "acme"]
+    assert shown(folder)["acme"]["revoked"]
+    assert not shown(folder)["client"]["revoked"]
+
+
+def test_words_say_whom_to_hand_what(folder):
+    run(folder)
+    certs("issue", folder, "--name", "acme")
+    assert "hand it to acme only" in certs("renew", folder).stdout
+    done = certs("revoke", folder, "acme").stdout
+    assert "hand it to every party" in done
+    assert str(folder / "ca" / "crl.pem") in done
+
+
+def test_the_list_alone_can_be_renewed(folder):
+    run(folder)
+    before = {name: (folder / name / "cert.pem").read_bytes() for name in ("provider", "client")}
+    list_before = (folder / "client" / "crl.pem").read_bytes()
+    done = certs("renew", folder, "--list-only", "--json")
+    assert json.loads(done.stdout)["renewed"] == []
+    assert {name: (folder / name / "cert.pem").read_bytes() for name in before} == before
+    assert (folder / "client" / "crl.pem").read_bytes() != list_before
+
+
+def test_the_table_shows_every_certificate(folder):
+    run(folder)
+    lines = CliRunner().invoke(app, ["certs", "show", str(folder)], env={"COLUMNS": "250"}).stdout.splitlines()
+    assert lines[0].split()[:2] == ["name", "role"]
+    assert [line.split()[0] for line in lines[1:]] == ["client", "provider"]
+
+
+def test_a_bundle_can_be_shown_by_the_party_that_has_it(folder):
+    run(folder)
+    assert shown(folder / "client")["client"]["issuer_key"] == shown(folder)["provider"]["issuer_key"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["issue", "--name", "ca"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
+        (["issue", "--name", "client"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
+        (["renew", "--bundle", "nobody"], ExitCode.INPUT, "FILE_INVALID"),
+        (["revoke", "nobody"], ExitCode.INPUT, "FILE_INVALID"),
+    ],
+)
+def test_what_cannot_be_done_is_said_as_json(folder, arguments, code, error):
+    run(folder)
+    done = certs(arguments[0], folder, *arguments[1:], "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]) == (code, error)
+
+
+@pytest.mark.parametrize("command", [["issue", "--name", "acme"], ["renew"], ["revoke", "acme"], ["show"]])
+def test_a_folder_without_an_authority_is_named(tmp_path, command):
+    done = certs(command[0], tmp_path, *command[1:], "--json")
+    assert done.exit_code == ExitCode.INPUT
+    assert str(tmp_path) in json.loads(done.stdout)["message"]
+
+
+def test_a_role_that_there_is_not_is_refused(folder):
+    run(folder)
+    assert certs("issue", folder, "--name", "acme", "--role", "king").exit_code == ExitCode.USAGE
+    assert not (folder / "acme").exists()
