@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.ridge import Penalty
 from securealign.alignment.secure import ClientProblem
 from securealign.errors import ConfigurationError, ErrorCode, InputError
@@ -20,6 +21,7 @@ from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.policy import Policy
 from securealign.protocol.training.client import TrainingClient
+from securealign.protocol.training.privacy import Privacy
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter, RunStats
@@ -55,13 +57,14 @@ def align_in_process(
     suite: str | Suite = DEFAULT_SUITE,
     ridge: Penalty = 1e-3,
     network: str | None = None,
+    privacy: Privacy | None = None,
     entropy: Entropy | None = None,
 ) -> AlignmentRun:
     """Fit the map from Z_B (N, d_B) to Z_A (N, d_A) under encryption, both parties in this process.
 
-    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". Raises `InputError` for matrices that do
-    not fit together or hold NaN, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of
-    the party that refuses.
+    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". With `privacy` the provider adds noise
+    that hides single rows of Z_A. Raises `InputError` for matrices that do not fit together or hold NaN, `SuiteError`
+    for a suite that is unknown or cannot hold the problem, and the error of the party that refuses.
     """
     _check_network(network)
     provider_rows, client_matrix = Rows(z_a, name="Z_A"), as_matrix(z_b, "Z_B")
@@ -75,6 +78,7 @@ def align_in_process(
     meter = Meter(counted="client")
     with meter.timed("client", "solve"):
         problem = ClientProblem(client_matrix, ridge)
+        private = PrivateProblem(problem) if privacy is not None else None
     client = TrainingClient(
         TrainingCodec(),
         suites,
@@ -83,6 +87,7 @@ def align_in_process(
         entropy,
         allow_unencrypted=True,
         observer=meter.observer("client"),
+        private_rows=private.rows if private is not None else None,
     )
     provider = TrainingProvider(
         TrainingCodec(),
@@ -90,12 +95,12 @@ def align_in_process(
         provider_rows,
         UNNAMED_DATASET,
         entropy,
-        policy=_SIMULATION,
+        policy=replace(_SIMULATION, privacy=privacy),
         observer=meter.observer("provider"),
     )
     product = train(InProcessLink(client, provider, meter), client, meter)
     with meter.timed("client", "solve"):
-        alignment = problem.solve(product)
+        alignment = (private or problem).solve(product)
     return AlignmentRun(alignment, meter.stats())
 
 

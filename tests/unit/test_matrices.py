@@ -12,7 +12,16 @@ from hypothesis.extra import numpy as hnp
 
 from securealign import matrices
 from securealign.errors import ErrorCode, InputError
-from securealign.matrices import BLOCK_ROWS, Affine, Rows, as_matrix, require_finite
+from securealign.matrices import (
+    BLOCK_ROWS,
+    Affine,
+    MappedRows,
+    Rows,
+    StackedRows,
+    UnitRows,
+    as_matrix,
+    require_finite,
+)
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
@@ -138,3 +147,33 @@ def test_pages_that_were_written_are_kept(tmp_path):
     values[:] = 5.0
     rows = Rows(values)
     assert rows.block(0, 4).min() == rows.block(0, 4).max() == 5.0
+
+
+def test_mapped_rows_are_changed_block_by_block():
+    rows = MappedRows(Rows(np.arange(12.0).reshape(6, 2)), lambda block: -block)
+    assert rows.shape == (6, 2)
+    np.testing.assert_array_equal(rows.block(1, 3), [[-2, -3], [-4, -5]])
+    np.testing.assert_allclose(rows.column_norms(), np.linalg.norm(np.arange(12.0).reshape(6, 2), axis=0))
+    assert (MappedRows(Rows(np.ones((2, 2))), np.negative, norms=np.array([7.0, 8.0])).column_norms() == [7, 8]).all()
+
+
+@given(size=st.integers(1, 9), first=st.integers(0, 8), count=st.integers(1, 20))
+def test_unit_rows_are_an_identity_times_a_factor(size, first, count):
+    rows = UnitRows(size, 0.25)
+    assert rows.shape == (size, size)
+    if first < size:
+        np.testing.assert_array_equal(rows.block(first, first + count), 0.25 * np.eye(size)[first : first + count])
+    assert (rows.column_norms() == 0.25).all()
+
+
+@given(heights=st.lists(st.integers(1, 5), min_size=1, max_size=4), first=st.integers(0, 19), count=st.integers(1, 25))
+def test_stacked_rows_read_like_one_matrix(heights, first, count):
+    blocks = [np.random.default_rng(seed).normal(size=(height, 3)) for seed, height in enumerate(heights)]
+    whole = np.vstack(blocks)
+    rows = StackedRows([Rows(block) for block in blocks])
+    assert rows.shape == whole.shape
+    if first < len(whole):
+        np.testing.assert_array_equal(rows.block(first, first + count), whole[first : first + count])
+    np.testing.assert_array_equal(np.vstack(list(rows.blocks())), whole)
+    np.testing.assert_allclose(rows.column_norms(), np.linalg.norm(whole, axis=0))
+    assert (StackedRows([Rows(whole)], norms=np.ones(3)).column_norms() == 1).all()
