@@ -8,17 +8,20 @@ private key.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import os
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from securealign.errors import ConfigurationError, ErrorCode, TransportError
 from securealign.keys.bundles import Bundle, verify_own, verify_peer
@@ -34,6 +37,27 @@ _NOT_YET_VALID, _EXPIRED, _HOSTNAME = 9, 10, 62
 _NO_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 
 _UNREACHABLE_HINT = "Check that the provider runs, and that its address, its port and the firewalls between are right."
+
+
+class Stage(Enum):
+    """How far the first connection came, for programs that look for the cause of a failure."""
+
+    NAME = "name"
+    PORT = "port"
+    TLS = "tls"
+    DATES = "dates"
+    AUTHORITY = "authority"
+    ROLE = "role"
+    OWN_CERTIFICATE = "own certificate"
+    GRPC = "grpc"
+
+
+class PreflightError(TransportError):
+    """The provider could not be met; `stage` says where it ended."""
+
+    def __init__(self, stage: Stage, message: str, *, hint: str, code: ErrorCode = ErrorCode.PEER_UNREACHABLE) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.stage = stage
 
 
 @dataclass(frozen=True)
@@ -108,19 +132,23 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((host, port), timeout=timeout)
     except (socket.gaierror, UnicodeError) as error:
         reason, hint = f"The name {host} does not resolve", "Check the spelling of the address, and this machine's DNS."
-        raise _unreachable(reason, hint) from error
+        raise _unreachable(Stage.NAME, reason, hint) from error
     except ConnectionRefusedError as error:
         reason = f"Nothing listens at {where}: the connection was refused"
-        raise _unreachable(reason, "Check the port, and that the provider runs and listens on that address.") from error
+        raise _unreachable(
+            Stage.PORT, reason, "Check the port, and that the provider runs and listens on that address."
+        ) from error
     except TimeoutError as error:
         reason = f"No answer from {where} within {timeout:g} seconds"
-        raise _unreachable(reason, "A firewall may drop the packets, or the host is down: ask its operator.") from error
+        raise _unreachable(
+            Stage.PORT, reason, "A firewall may drop the packets, or the host is down: ask its operator."
+        ) from error
     except OSError as error:
-        raise _unreachable(f"{where} cannot be reached: {error.strerror or error}", _UNREACHABLE_HINT) from error
+        raise _unreachable(Stage.PORT, f"{where} cannot be reached: {error.strerror or error}") from error
 
 
-def _unreachable(reason: str, hint: str) -> TransportError:
-    return TransportError(f"{reason}.", hint=hint, code=ErrorCode.PEER_UNREACHABLE)
+def _unreachable(stage: Stage, reason: str, hint: str = _UNREACHABLE_HINT) -> PreflightError:
+    return PreflightError(stage, f"{reason}.", hint=hint)
 
 
 def _context(bundle: Bundle) -> ssl.SSLContext:
@@ -131,21 +159,26 @@ def _context(bundle: Bundle) -> ssl.SSLContext:
     # As in gRPC, every certificate in ca.pem is an authority of its own, also one that is not self-signed.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=bundle.authority.decode("ascii"))
-    with _in_memory(bundle.certificate + b"\n" + bundle.private_key) as path:
-        context.load_cert_chain(path)
+    _load_own(context, bundle)
     return context
 
 
-@contextlib.contextmanager
-def _in_memory(data: bytes) -> Iterator[str]:
-    """Yield a path under which `data` can be read, for an interface that takes nothing but files."""
-    descriptor = os.memfd_create("securealign", os.MFD_CLOEXEC)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+def _load_own(context: ssl.SSLContext, bundle: Bundle) -> None:
+    """Give the context this party's certificate and key, as `bundle` has them; OpenSSL takes them from files only.
+
+    The key is written under a passphrase that nobody sees, so that it is nowhere in clear beside its own file. Memory
+    with a name in /proc would do without a file, but is closed to processes that allow no core dumps.
+    """
+    passphrase = secrets.token_hex(32).encode()
+    key = serialization.load_pem_private_key(bundle.private_key, password=None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase),
+    )
+    with tempfile.TemporaryDirectory(prefix="securealign-") as folder:
+        path = Path(folder) / "own.pem"
+        path.write_bytes(bundle.certificate + b"\n" + key)
+        context.load_cert_chain(path, password=passphrase)
 
 
 def _inspect(secured: ssl.SSLSocket, bundle: Bundle, now: dt.datetime) -> Preflight:
@@ -169,19 +202,19 @@ def _intermediates(secured: ssl.SSLSocket) -> bytes:
 def _await_settings(secured: ssl.SSLSocket, target: str) -> None:
     """Wait for the first frame: in TLS 1.3 the server looks at our certificate after our handshake is over."""
     if secured.selected_alpn_protocol() != "h2":
-        raise _unreachable(f"{target} speaks TLS but not HTTP/2, so it is no provider", _UNREACHABLE_HINT)
+        raise _unreachable(Stage.GRPC, f"{target} speaks TLS but not HTTP/2, so it is no provider")
     try:
         header = _read(secured, _FRAME_HEADER_BYTES)
     except TimeoutError as error:
         raise _unreachable(
-            f"{target} says nothing after the handshake, so it is no provider", _UNREACHABLE_HINT
+            Stage.GRPC, f"{target} says nothing after the handshake, so it is no provider", _UNREACHABLE_HINT
         ) from error
     except OSError as error:
         raise _refused(target, getattr(error, "reason", None) or "") from error
     if not header:
         raise _refused(target, "")
     if len(header) < _FRAME_HEADER_BYTES or header[3] != _SETTINGS:
-        raise _unreachable(f"{target} speaks TLS but not gRPC, so it is no provider", _UNREACHABLE_HINT)
+        raise _unreachable(Stage.GRPC, f"{target} speaks TLS but not gRPC, so it is no provider")
 
 
 def _read(secured: ssl.SSLSocket, count: int) -> bytes:
@@ -194,10 +227,11 @@ def _read(secured: ssl.SSLSocket, count: int) -> bytes:
     return data
 
 
-def _refused(target: str, alert: str) -> TransportError:
+def _refused(target: str, alert: str) -> PreflightError:
     """Return the error for a provider that hung up on our certificate, which this side has found in order."""
     said = f"with the alert {printable(alert)!r}" if alert else "without a word, as gRPC does"
-    return TransportError(
+    return PreflightError(
+        Stage.OWN_CERTIFICATE,
         f"The provider at {target} refused this party's certificate {said}; here its authority and dates are in order.",
         hint="Its operator compares ca.pem of both parties and looks at the provider's clock; 'securealign certs show' "
         "prints keys and dates.",
@@ -207,9 +241,9 @@ def _refused(target: str, alert: str) -> TransportError:
 
 def _raise_no_tls(target: str, error: OSError) -> NoReturn:
     if isinstance(error, TimeoutError):
-        raise _unreachable(f"{target} accepts connections but does not answer in TLS", _UNREACHABLE_HINT) from error
+        raise _unreachable(Stage.TLS, f"{target} accepts connections but does not answer in TLS") from error
     reason = (getattr(error, "reason", None) or error.strerror or type(error).__name__).lower().replace("_", " ")
-    raise _unreachable(f"{target} accepts connections but speaks no TLS 1.3 ({reason})", _UNREACHABLE_HINT) from error
+    raise _unreachable(Stage.TLS, f"{target} accepts connections but speaks no TLS 1.3 ({reason})") from error
 
 
 def _shown_certificate(host: str, port: int, timeout: float) -> x509.Certificate | None:
@@ -230,9 +264,9 @@ def _shown_certificate(host: str, port: int, timeout: float) -> x509.Certificate
 
 def _untrusted(
     error: ssl.SSLCertVerificationError, shown: x509.Certificate | None, bundle: Bundle, now: dt.datetime
-) -> TransportError:
+) -> PreflightError:
     """Return why the provider's certificate was refused, in words."""
-    code, hint = ErrorCode.PEER_UNTRUSTED, "Ask the provider's operator to renew it: 'securealign certs renew'."
+    stage, hint = Stage.DATES, "Ask the provider's operator to renew it: 'securealign certs renew'."
     clock = f"this machine's clock says {now:{_CLOCK}}"
     if error.verify_code == _EXPIRED:
         message = f"The provider's certificate{_date(shown, 'not_valid_after_utc', ' expired on')}, and {clock}."
@@ -242,18 +276,20 @@ def _untrusted(
         )
         hint = "Compare this machine's clock with the provider's; one of them is wrong."
     elif error.verify_code == _HOSTNAME:
-        code = ErrorCode.WRONG_ROLE
+        stage = Stage.ROLE
         message = f"The peer's certificate is not for the name {Role.PROVIDER.value}{_names(shown)}."
         hint = "The provider needs the bundle 'provider', the client the bundle 'client'."
-    elif error.verify_code in _NO_AUTHORITY:
+    else:
+        stage = Stage.AUTHORITY
         message = (
             f"The provider's certificate was not issued by an authority in ca.pem{_issuer(shown)}; trusted here: "
             f"{_trusted(bundle)}."
+            if error.verify_code in _NO_AUTHORITY
+            else f"The provider's certificate is not accepted: {error.verify_message}."
         )
         hint = "Both parties need bundles of the same authority: see 'securealign certs init'."
-    else:
-        message = f"The provider's certificate is not accepted: {error.verify_message}."
-    return TransportError(message, hint=hint, code=code)
+    code = ErrorCode.WRONG_ROLE if stage is Stage.ROLE else ErrorCode.PEER_UNTRUSTED
+    return PreflightError(stage, message, hint=hint, code=code)
 
 
 def _date(shown: x509.Certificate | None, field: str, verb: str) -> str:
