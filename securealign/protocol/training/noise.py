@@ -142,7 +142,8 @@ def _noise(plan: NoisePlan, seed: bytes, session: bytes) -> list[Rows]:
 
 
 def gaussian(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return a standard normal number for every eight uniform bytes, by inverting the distribution at 53 bits."""
-    uniform = ((octets.view("<u8") >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """Return a standard normal number for every eight uniform bytes, by inverting the distribution at 52 bits."""
+    # One bit less than a float64 holds: with the half that keeps both ends away, the largest would round to one.
+    uniform = ((octets.view("<u8") >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     numbers: npt.NDArray[np.float64] = ndtri(uniform)
     return numbers
