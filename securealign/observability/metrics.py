@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -37,18 +38,22 @@ class Metrics:
 
         self._opened = Counter("securealign_sessions_opened", "Sessions begun.", ["phase"], registry=registry)
         self._resumed = Counter(
-            "securealign_sessions_resumed", "Sessions that went on over a new connection.", ["phase"], registry=registry
+            "securealign_sessions_resumed", "Times a session went on over a new stream.", ["phase"], registry=registry
+        )
+        self._suspended = Counter(
+            "securealign_sessions_suspended",
+            "Times a session lost its stream and was kept for its peer.",
+            ["phase"],
+            registry=registry,
         )
         self._ended = Counter(
             "securealign_sessions_ended",
-            "Sessions over: done, refused by this side, left by the peer, lost, or failed by a fault of this side.",
+            "Sessions over: done, refused by this side, left by the peer, lost, expired, or failed by a fault here.",
             ["phase", "outcome"],
             registry=registry,
         )
         self._active = Gauge("securealign_sessions_active", "Sessions connected now.", ["phase"], registry=registry)
-        self._suspended = Gauge(
-            "securealign_sessions_suspended", "Sessions kept for a peer to come back.", ["phase"], registry=registry
-        )
+        self._kept = Gauge("securealign_sessions_kept", "Sessions kept in the state folder.", registry=registry)
         self._refusals = Counter(
             "securealign_refusals", "Sessions and streams refused, by rule.", ["rule"], registry=registry
         )
@@ -57,7 +62,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "securealign_phase_seconds",
-            "Compute of this side for one phase of one session.",
+            "Compute of this side for one phase over one stream.",
             ["phase"],
             buckets=_BUCKETS,
             registry=registry,
@@ -94,31 +99,31 @@ class Metrics:
 
         return observe
 
-    def session_opened(self, phase: str) -> None:
-        """Count a session that begins, "training" or "inference"."""
-        self._opened.labels(phase).inc()
+    def session_opened(self, phase: str, *, resumed: bool = False) -> None:
+        """Count a session, "training" or "inference", that has got a stream: a new one, or one that goes on."""
+        (self._resumed if resumed else self._opened).labels(phase).inc()
         self._active.labels(phase).inc()
 
-    def session_suspended(self, phase: str) -> None:
-        """Count a session whose connection was lost and that is kept for its peer."""
-        self._active.labels(phase).dec()
-        self._suspended.labels(phase).inc()
-
-    def session_resumed(self, phase: str) -> None:
-        """Count a session that goes on over a new connection."""
-        self._resumed.labels(phase).inc()
-        self._suspended.labels(phase).dec()
-        self._active.labels(phase).inc()
-
-    def session_ended(self, report: SessionReport, *, suspended: bool = False) -> None:
-        """Count a session that is over, with outcome and seconds; `suspended` if it expired without a connection."""
-        (self._suspended if suspended else self._active).labels(report.phase).dec()
+    def session_ended(self, report: SessionReport) -> None:
+        """Count what a stream did for its session, and its outcome unless it is kept for its peer."""
+        self._active.labels(report.phase).dec()
+        for phase, stats in report.stats.phases.items():
+            self._seconds.labels(phase).observe(stats.provider_seconds)
+        if report.suspended:
+            self._suspended.labels(report.phase).inc()
+            return
         outcome = _outcome(report.error)
         self._ended.labels(report.phase, outcome).inc()
         if outcome == "refused" and report.error is not None:
             self.refused(report.error.code)
-        for phase, stats in report.stats.phases.items():
-            self._seconds.labels(phase).observe(stats.provider_seconds)
+
+    def session_expired(self, phase: str) -> None:
+        """Count a session that nobody came back to in time."""
+        self._ended.labels(phase, "expired").inc()
+
+    def kept_sessions(self, count: Callable[[], int]) -> None:
+        """Show what `count()` returns whenever the metrics are read, as the number of sessions kept."""
+        self._kept.set_function(count)
 
     def refused(self, code: ErrorCode) -> None:
         """Count a refusal; `session_ended` does so for sessions, this is for streams that never became one."""

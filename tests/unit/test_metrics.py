@@ -32,9 +32,9 @@ def metrics():
     return Metrics(max_identities=3)
 
 
-def report(phase="training", error=None, **seconds):
+def report(phase="training", error=None, suspended=False, **seconds):
     stats = RunStats({name: PhaseStats(provider_seconds=value) for name, value in seconds.items()})
-    return SimpleNamespace(phase=phase, error=error, stats=stats)
+    return SimpleNamespace(phase=phase, error=error, stats=stats, suspended=suspended)
 
 
 def value(metrics, name, **labels):
@@ -52,32 +52,33 @@ def identities(metrics, name="securealign_queries_left"):
 
 def test_a_session_is_followed_through_its_life(metrics):
     def now():
-        return [
-            value(metrics, f"securealign_sessions_{name}", phase="inference")
-            for name in ("active", "suspended", "opened_total", "resumed_total")
-        ]
+        names = ("active", "opened_total", "suspended_total", "resumed_total")
+        return [value(metrics, f"securealign_sessions_{name}", phase="inference") for name in names]
 
     metrics.session_opened("inference")
-    assert now()[:1] == [1]
-    metrics.session_suspended("inference")
-    assert now()[:2] == [0, 1]
-    metrics.session_resumed("inference")
-    assert now() == [1, 0, 1, 1]
+    assert now() == [1, 1, None, None]
+    metrics.session_ended(report("inference", TransportError("lost"), suspended=True, online=1.5))
+    assert now() == [0, 1, 1, None]
+    metrics.session_opened("inference", resumed=True)
+    assert now() == [1, 1, 1, 1]
+    assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="lost") is None
     metrics.session_ended(report("inference", handshake=0.001, online=3.0))
-    assert now() == [0, 0, 1, 1]
+    assert now() == [0, 1, 1, 1]
     assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="done") == 1
-    assert value(metrics, "securealign_phase_seconds_count", phase="online") == 1
-    assert value(metrics, "securealign_phase_seconds_sum", phase="online") == 3.0
-    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="2.0") == 0
-    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="10.0") == 1
+    assert value(metrics, "securealign_phase_seconds_count", phase="online") == 2
+    assert value(metrics, "securealign_phase_seconds_sum", phase="online") == 4.5
+    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="2.0") == 1
+    assert value(metrics, "securealign_phase_seconds_bucket", phase="online", le="10.0") == 2
 
 
-def test_a_session_that_nobody_came_back_to_is_no_longer_suspended(metrics):
-    metrics.session_opened("training")
-    metrics.session_suspended("training")
-    metrics.session_ended(report(error=TransportError("gone")), suspended=True)
-    assert value(metrics, "securealign_sessions_active", phase="training") == 0
-    assert value(metrics, "securealign_sessions_suspended", phase="training") == 0
+def test_sessions_that_are_kept_are_counted_when_somebody_looks(metrics):
+    kept = ["one", "two"]
+    metrics.kept_sessions(lambda: len(kept))
+    assert value(metrics, "securealign_sessions_kept") == 2
+    kept.pop()
+    metrics.session_expired("training")
+    assert value(metrics, "securealign_sessions_kept") == 1
+    assert value(metrics, "securealign_sessions_ended_total", phase="training", outcome="expired") == 1
 
 
 @pytest.mark.parametrize(
