@@ -94,9 +94,8 @@ class Header:
 
     def follows(self, seen: Header) -> bool:
         """Return whether this is the write that was seen, or a later one of the same store."""
-        if self.store != seen.store or self.generation < seen.generation:
-            return False
-        return self.generation > seen.generation or self.file_salt == seen.file_salt
+        later = self.generation > seen.generation or self.file_salt == seen.file_salt
+        return self.store == seen.store and later
 
 
 @final

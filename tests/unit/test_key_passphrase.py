@@ -109,9 +109,10 @@ def test_a_file_open_to_others_is_refused(secret_file, mode):
     assert error.value.code is ErrorCode.FILE_INVALID
 
 
-def test_a_credential_that_systemd_keeps_is_taken_with_its_access_list(secret_file, tmp_path):
+def test_a_credential_that_systemd_keeps_is_taken_with_its_access_list(secret_file, tmp_path, monkeypatch):
     path = secret_file(mode=0o440)
     assert FilePassphrase(path, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).read(new=False) == LONG.encode()
+    monkeypatch.chdir(tmp_path)
     for elsewhere in (str(tmp_path.parent), ""):
         with pytest.raises(InputError, match="by others"):
             FilePassphrase(path, {"CREDENTIALS_DIRECTORY": elsewhere}).read(new=False)

@@ -155,13 +155,26 @@ def test_a_link_to_a_store_stays_a_link(store, path, tmp_path):
     assert again(store).get(key.name) == key
 
 
-def test_root_does_not_take_over_the_file_of_a_user(store, path, monkeypatch):
-    class Stat:
-        st_uid = 1234
+@pytest.fixture
+def owned_by_1234(store, monkeypatch):
+    stat_of = Path.stat
 
+    def stat_of_another(path, **named):
+        fields = list(stat_of(path, **named)[:10])
+        fields[stat.ST_UID] = 1234
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(Path, "stat", stat_of_another)
+
+
+def test_root_does_not_take_over_the_file_of_a_user(store, owned_by_1234, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(Path, "stat", lambda _self, **_named: Stat)
-    refuses(ErrorCode.FILE_INVALID, lambda: store.new_key(Purpose.TRAINING), "belongs to another user.*#1234")
+    refuses(ErrorCode.FILE_INVALID, lambda: store.new_key(Purpose.TRAINING), r"belongs to another user.*#1234")
+
+
+def test_a_user_changes_their_own_file(store, owned_by_1234, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    assert store.new_key(Purpose.TRAINING)
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
@@ -277,22 +290,23 @@ def test_rotation_keeps_the_limits_of_the_last_key_unless_given_others(store, cl
     store.rotate(Purpose.TRAINING)
     store.rotate(Purpose.TRAINING, lifetime=2 * DAY)
     store.rotate(Purpose.TRAINING, max_uses=9)
+    store.rotate(Purpose.TRAINING)
     limits = [(entry.lifetime, entry.max_uses) for entry in store.entries()]
-    assert limits == [(DAY, 3), (DAY, 3), (2 * DAY, 3), (2 * DAY, 9)]
-    assert [entry.uses for entry in store.entries()] == [0] * 4
+    assert limits == [(DAY, 3), (DAY, 3), (2 * DAY, 3), (2 * DAY, 9), (2 * DAY, 9)]
+    assert [entry.uses for entry in store.entries()] == [0] * 5
 
 
 def test_rotation_makes_the_first_key_of_a_purpose(store):
     assert store.rotate(Purpose.TRAINING) == store.current(Purpose.TRAINING)
 
 
-def test_rotation_does_not_change_when_an_older_key_was_retired(store, clock):
+def test_rotation_changes_neither_retired_nor_destroyed_keys(store, clock):
     store.new_key(Purpose.TRAINING)
-    store.rotate(Purpose.TRAINING)
-    first = store.entries()[0]
+    store.destroy(store.rotate(Purpose.TRAINING).name)
+    before = store.entries()
     clock.now += DAY
     store.rotate(Purpose.TRAINING)
-    assert store.entries()[0] == first
+    assert store.entries()[:2] == before
 
 
 def test_a_destroyed_key_leaves_a_record_and_nothing_else(store, clock):
@@ -364,6 +378,13 @@ def test_a_process_that_has_the_store_open_asks_its_source_again(store, path):
     refuses(ErrorCode.PASSPHRASE_WRONG, lambda: unattended.use(Purpose.TRAINING))
     values["P"] = "battery staple"
     assert unattended.use(Purpose.TRAINING) == store.current(Purpose.TRAINING)
+
+
+def test_a_store_asks_the_source_of_its_latest_passphrase(store):
+    store.new_key(Purpose.TRAINING)
+    store.change_passphrase(OTHER, cost=COST)
+    again(store, OTHER).change_passphrase(OTHER, cost=COST)
+    assert store.use(Purpose.TRAINING)
 
 
 def test_a_passphrase_that_cannot_be_had_changes_nothing(store, path):
