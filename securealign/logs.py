@@ -44,7 +44,7 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mappi
     """Replace everything in an event that is not a plain value by its type."""
     exception = _exception(event.pop("exc_info", None))
     redacted = {_name(name): _plain(name, value) for name, value in event.items()}
-    return {**redacted, "exception": describe(exception)} if exception is not None else redacted
+    return {**redacted, "raised": describe(exception)} if exception is not None else redacted
 
 
 def describe(error: BaseException) -> str:

@@ -202,7 +202,7 @@ def test_an_exception_is_logged_by_its_type_alone(capsys, as_json):
 
 def test_the_renderer_alone_would_print_the_exception(capsys):
     structlog.configure(
-        processors=[structlog.dev.ConsoleRenderer(colors=False)],
+        processors=[structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
