@@ -221,23 +221,25 @@ class KeyStore:
         )
 
     def _load(self) -> _State:
+        # Taken before the file is read: another thread may write a later one in between.
+        seen = self._seen
         envelope = Envelope.parse(_file(self._path))
         header = envelope.header
-        self._refuse_older(header)
+        if seen is not None and not header.follows(seen):
+            raise KeyStoreError(
+                f"{self._path} was replaced by an older copy or by another store while it was in use.",
+                hint="Put the latest file back. If the older copy is what you want, restart what uses it.",
+            )
         master = self._master
         if master is None or not master.opens(header):
             master = MasterKey.of(self._passphrase.read(new=False), header)
         state = _State(master, header, Contents.decode(master.open(envelope)))
-        self._master, self._seen = master, header
+        self._saw(state)
         return state
 
-    def _refuse_older(self, header: Header) -> None:
-        if self._seen is None or header.follows(self._seen):
-            return
-        raise KeyStoreError(
-            f"{self._path} was replaced by an older copy or by another store while it was in use.",
-            hint="Put the latest file back. If the older copy is what you want, restart what uses it.",
-        )
+    def _saw(self, state: _State) -> None:
+        if self._seen is None or state.header.follows(self._seen):
+            self._master, self._seen = state.master, state.header
 
     def _save(self, state: _State) -> None:
         data = state.master.seal(state.header, state.contents.encode())
@@ -251,7 +253,7 @@ class KeyStore:
             write_atomically(self._path, data, mode=0o600)
         except OSError as error:
             raise _unusable_file(self._path, "written", error) from error
-        self._master, self._seen = state.master, state.header
+        self._saw(state)
 
     @contextmanager
     def _changing(self) -> Iterator[_State]:
@@ -298,7 +300,7 @@ def _file(path: Path) -> bytes:
 def _unusable_file(path: Path, done: str, error: OSError) -> KeyStoreError:
     return KeyStoreError(
         f"The key store {path} cannot be {done}: {error.strerror or type(error).__name__}.",
-        hint="Check its permissions and the space on the disk. It is as it was.",
+        hint="Check its permissions and the space on the disk.",
         code=ErrorCode.FILE_INVALID,
     )
 
