@@ -3,6 +3,7 @@
 from securealign.observability.endpoint import MetricsEndpoint
 from securealign.observability.health import SERVICES, HealthSwitch, add_health
 from securealign.observability.metrics import Metrics
+from securealign.observability.recorder import Recorder
 from securealign.observability.reflection import add_reflection
 
-__all__ = ["SERVICES", "HealthSwitch", "Metrics", "MetricsEndpoint", "add_health", "add_reflection"]
+__all__ = ["SERVICES", "HealthSwitch", "Metrics", "MetricsEndpoint", "Recorder", "add_health", "add_reflection"]

@@ -112,7 +112,7 @@ class Metrics:
         if report.suspended:
             self._suspended.labels(report.phase).inc()
             return
-        outcome = _outcome(report.error)
+        outcome = outcome_of(report.error)
         self._ended.labels(report.phase, outcome).inc()
         if outcome == "refused" and report.error is not None:
             self.refused(report.error.code)
@@ -167,7 +167,8 @@ class Metrics:
                     self._by_identity[name].labels(identity).set(value)
 
 
-def _outcome(error: SecurealignError | None) -> str:
+def outcome_of(error: SecurealignError | None) -> str:
+    """Return how a session with this error ended: "done", "left" by the peer, "lost", "failed" here or "refused"."""
     if error is None:
         return "done"
     if isinstance(error, PeerAborted):
