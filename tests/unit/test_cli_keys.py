@@ -171,6 +171,12 @@ def test_export_writes_a_closed_file_and_shows_nothing(path, tmp_path):
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
+def test_export_tells_a_machine_where_the_key_is(path, tmp_path):
+    key = made("create", "storage")
+    exported = made("export", key["name"], "--reveal", "--output", tmp_path / "out")
+    assert exported == {"name": key["name"], "purpose": "storage", "output": str(tmp_path / "out")}
+
+
 def test_export_needs_the_flag(path, tmp_path):
     key = made("create", "training")
     done, error = result("export", key["name"], "--output", tmp_path / "out")
@@ -236,6 +242,11 @@ def test_a_passphrase_is_changed(path):
     done, error = result("list")
     assert done.exit_code == ExitCode.INPUT
     assert error["error"] == "PASSPHRASE_WRONG"
+
+
+def test_a_changed_passphrase_is_told_to_a_machine(path):
+    made("create", "training")
+    assert made("passphrase", "--new-passphrase-env", "NEXT") == {"store": str(path), "generation": 3}
 
 
 def test_a_passphrase_comes_from_a_file(path, tmp_path):

@@ -185,6 +185,10 @@ def test_a_store_is_not_pickled_or_copied(store, duplicate):
         duplicate(store)
 
 
+def test_a_store_shows_its_path_only(store, path):
+    assert repr(store) == f"<KeyStore {path}>"
+
+
 # Keys and their limits
 
 
