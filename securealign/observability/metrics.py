@@ -21,6 +21,9 @@ from securealign.transport.grpc_server import SessionReport
 #: Identities shown at a time; the one that was heard of longest ago makes room for a new one.
 MAX_IDENTITIES = 100
 
+PHASES = ("training", "inference")
+OUTCOMES = ("done", "refused", "left", "lost", "expired", "failed")
+
 #: Seconds: from one small answer to an upload over a slow line.
 _BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
 
@@ -84,6 +87,17 @@ class Metrics:
             ["certificate"],
             registry=registry,
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show what has not happened: Prometheus sees no increase in a counter that appears with its first event."""
+        for phase in PHASES:
+            for counter in (self._opened, self._resumed, self._suspended):
+                counter.labels(phase)
+            for outcome in OUTCOMES:
+                self._ended.labels(phase, outcome)
+        for code in ErrorCode:
+            self._refusals.labels(code.name)
 
     def render(self) -> bytes:
         """Return all numbers in the text format of Prometheus."""

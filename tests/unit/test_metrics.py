@@ -41,6 +41,11 @@ def value(metrics, name, **labels):
     return metrics.registry.get_sample_value(name, labels)
 
 
+def refusals(metrics):
+    samples = (sample for family in metrics.registry.collect() for sample in family.samples)
+    return {sample.labels["rule"] for sample in samples if sample.name == "securealign_refusals_total" and sample.value}
+
+
 def identities(metrics, name="securealign_queries_left"):
     return {
         sample.labels["identity"]
@@ -56,12 +61,12 @@ def test_a_session_is_followed_through_its_life(metrics):
         return [value(metrics, f"securealign_sessions_{name}", phase="inference") for name in names]
 
     metrics.session_opened("inference")
-    assert now() == [1, 1, None, None]
+    assert now() == [1, 1, 0, 0]
     metrics.session_ended(report("inference", TransportError("lost"), suspended=True, online=1.5))
-    assert now() == [0, 1, 1, None]
+    assert now() == [0, 1, 1, 0]
     metrics.session_opened("inference", resumed=True)
     assert now() == [1, 1, 1, 1]
-    assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="lost") is None
+    assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="lost") == 0
     metrics.session_ended(report("inference", handshake=0.001, online=3.0))
     assert now() == [0, 1, 1, 1]
     assert value(metrics, "securealign_sessions_ended_total", phase="inference", outcome="done") == 1
@@ -98,8 +103,32 @@ def test_ends_are_counted_by_outcome_and_refusals_by_rule(metrics, error, outcom
     metrics.session_opened("training")
     metrics.session_ended(report(error=error))
     assert value(metrics, "securealign_sessions_ended_total", phase="training", outcome=outcome) == 1
-    rules = {sample.labels["rule"] for sample in metrics._refusals.collect()[0].samples if "rule" in sample.labels}
-    assert rules == ({rule} if rule else set())
+    assert refusals(metrics) == ({rule} if rule else set())
+
+
+@pytest.mark.parametrize("error", [None, RemoteProtocolError("no"), SecurealignError("fault")])
+def test_counters_are_there_before_their_first_event(error):
+    """Prometheus sees no increase in a counter that appears with the value 1."""
+
+    def shown(metrics):
+        samples = (sample for family in metrics.registry.collect() for sample in family.samples)
+        counted = ("securealign_sessions", "securealign_refusals")
+        return {
+            (sample.name, *sample.labels.items())
+            for sample in samples
+            if sample.name.startswith(counted) and sample.name.endswith("_total")
+        }
+
+    metrics = Metrics()
+    before = shown(metrics)
+    for phase in ("training", "inference"):
+        metrics.session_opened(phase)
+        metrics.session_ended(report(phase, error=error))
+        metrics.session_opened(phase, resumed=True)
+        metrics.session_ended(report(phase, error=error, suspended=True))
+        metrics.session_expired(phase)
+    metrics.refused(ErrorCode.SERVER_BUSY)
+    assert shown(metrics) == before
 
 
 def test_a_stream_that_never_became_a_session_is_a_refusal_too(metrics):
