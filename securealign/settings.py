@@ -7,19 +7,43 @@ An environment variable is the prefix of the program, the section and the name, 
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from securealign.errors import ConfigurationError
+from securealign.keys.passphrase import PassphraseChoice, Source
+
+if TYPE_CHECKING:
+    from securealign.storage.opening import State
 
 
 class Section(BaseModel):
     """A section of a configuration file; unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class PassphraseSection(Section):
+    """Where the passphrase of the key store comes from; a generated one lies in the state folder."""
+
+    source: Source = "generated"
+    file: Path | None = None
+    variable: str = "SECUREALIGN_PASSPHRASE"
+    account: str = "keys.store"
+
+
+class StateSection(Section):
+    """What a party keeps between connections and processes, and for how long."""
+
+    folder: Path = Path("state")
+    passphrase: PassphraseSection = PassphraseSection()
+    keep_days: float = Field(default=7, gt=0)
+    key_days: float | None = Field(default=90, gt=0)
+    key_sessions: int | None = Field(default=None, gt=0)
 
 
 class Settings(BaseSettings):
@@ -43,6 +67,16 @@ class Settings(BaseSettings):
     def path(self, value: Path) -> Path:
         """Return a path of the settings, relative to their file."""
         return (self.toml_file or Path()).parent / value.expanduser()
+
+    def open_state(self, section: StateSection) -> State:
+        """Open what the party keeps in its state folder; raises `KeyStoreError` for what cannot be opened."""
+        from securealign.storage.opening import KeyLimits, State
+
+        folder, source = self.path(section.folder), section.passphrase
+        file = self.path(source.file) if source.file is not None else folder / "passphrase"
+        choice = PassphraseChoice(source=source.source, file=file, variable=source.variable, account=source.account)
+        lifetime = None if section.key_days is None else timedelta(days=section.key_days)
+        return State.open(folder, choice.open(), KeyLimits(lifetime=lifetime, sessions=section.key_sessions))
 
     def path_or_name(self, value: str) -> str:
         """Return `value` as a path if there is one, relative to the file, and unchanged otherwise: a name or hub id."""

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from parties.client.app import Classification, Client
+from parties.client.app import Client
 from parties.client.config import ClientSettings
+from parties.client.work import Classification
 from securealign.commands import failures, progress
 from securealign.data import load_texts
 from securealign.errors import InputError

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from parties.client.config import ClientSettings
+from parties.client.work import Answers, Classification, Training
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.secure import ClientProblem
 from securealign.commands import Report
 from securealign.data import dataset_digest, load_dataset
 from securealign.errors import ConfigurationError, ErrorCode
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
-from securealign.keys.certificates import Role, load_bundle
-from securealign.matrices import FloatMatrix
+from securealign.keys.handles import Purpose
+from securealign.keys.identity import Role
 from securealign.models import Encoder, open_encoder
 from securealign.models.source import encode_cached, load_paired
+from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.party import Event, Party
+from securealign.protocol.randomness import Root
 from securealign.protocol.training.client import TrainingClient
+from securealign.storage.work import DurableWork, work_name
+from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, is_loopback
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
 from securealign.transport.meter import Meter
+from securealign.transport.retrying import Patience
 from securealign.transport.sessions import InferenceSession, train
-from securealign.wire import InferenceCodec, TrainingCodec
+from securealign.wire import InferenceCodec
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Classification:
-    """Labels and probabilities of the most likely class (m,), logits (m, K), and figures of the session."""
-
-    labels: list[str]
-    scores: npt.NDArray[np.float64]
-    logits: FloatMatrix
-    figures: dict[str, Any]
+_DAY_SECONDS = 86_400.0
 
 
 class Client:
@@ -50,7 +45,7 @@ class Client:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         provider = settings.provider
-        self._bundle = load_bundle(settings.path(provider.certificates), Role.CLIENT)
+        self._bundle = BundleSource(settings.path(provider.certificates), Role.CLIENT)
         self._suites = [get_suite(name) for name in provider.suites]
         self._entropy = SystemEntropy()
         self._allow_unencrypted = is_loopback(provider.address)
@@ -65,41 +60,26 @@ class Client:
             embeddings = load_paired(self._settings.path(self._settings.public.embeddings), texts)
         else:
             embeddings = encode_cached(self._encoder, texts, embedding)
-        meter = Meter(counted="client")
-        with meter.timed("client", "solve"):
-            problem = ClientProblem(embeddings, self._settings.alignment.ridge)
-        digest = dataset_digest(texts)
-        count = meter.observer("client")
+        training = Training(embeddings, dataset_digest(texts), self._settings.alignment, uploading)
 
-        def observe(event: Event) -> None:
-            count(event)
-            uploading(*client.progress)
+        def make(root: Root) -> TrainingClient:
+            return training.client(self._suites, self._entropy, root, allow_unencrypted=self._allow_unencrypted)
 
-        client = TrainingClient(
-            TrainingCodec(),
-            self._suites,
-            problem.rows,
-            digest,
-            self._entropy,
-            allow_unencrypted=self._allow_unencrypted,
-            observer=observe,
-        )
-        with self._link(TRAINING_METHOD, client, meter) as link:
-            product = train(link, client, meter)
-        with meter.timed("client", "solve"):
-            solved = problem.solve(product)
-        origin = {"encoder": self._encoder_fingerprint(), "dataset_digest": digest.hex(), "suite": client.suite_name}
-        AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
-        return {
-            "alignment": str(self._folder),
-            "suite": client.suite_name,
-            "rows": len(texts),
-            "d_a": solved.weight.shape[1],
-            "d_b": solved.weight.shape[0],
-            "ridge": solved.metadata["ridge"],
-            "pid": os.getpid(),
-            "stats": meter.stats().as_dict(),
-        }
+        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> dict[str, Any]:
+            with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
+                product = train(link, client, training.meter)
+            solved = training.solve(client, product)
+            origin = {
+                "encoder": self._encoder_fingerprint(),
+                "dataset_digest": training.digest.hex(),
+                "suite": client.suite_name,
+            }
+            AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
+            return training.figures(client, solved, self._folder)
+
+        provider, ridge = self._settings.provider, self._settings.alignment.ridge
+        work = work_name(provider.address, ",".join(provider.suites), str(ridge), training.digest, embeddings)
+        return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
 
     def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
@@ -111,40 +91,51 @@ class Client:
         alignment = AlignmentMap.from_pretrained(self._folder)
         self._check_encoder(alignment)
         queries = alignment.apply(embeddings)
+        provider, slots = self._settings.provider, self._settings.inference.pool_slots
         meter = Meter(counted="client")
-        client = InferenceClient(
-            InferenceCodec(),
-            self._suites,
-            queries.shape[1],
-            self._entropy,
-            slots=self._settings.inference.pool_slots,
-            allow_unencrypted=self._allow_unencrypted,
-            observer=meter.observer("client"),
-        )
-        blocks, online = [], []
-        with self._link(INFERENCE_METHOD, client, meter) as link:
-            session = InferenceSession(link, client, meter)
-            for first in range(0, len(queries), batch):
-                session.await_slots()
-                start = time.perf_counter()
-                blocks.append(session.logits(queries[first : first + batch]))
-                online.append((time.perf_counter() - start) * 1000)
-                classifying(min(first + batch, len(queries)), len(queries))
-            session.close()
-        logits = np.vstack(blocks)
-        names = session.accepted.class_names or tuple(str(index) for index in range(logits.shape[1]))
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return Classification(
-            labels=[names[index] for index in logits.argmax(axis=1)],
-            scores=shifted.max(axis=1) / shifted.sum(axis=1),
-            logits=logits,
-            figures=_figures(meter, online, len(queries), batch, client.suite_name),
-        )
 
-    def _link(self, method: str, client: Party, meter: Meter) -> GrpcLink:
+        def make(root: Root) -> InferenceClient:
+            return InferenceClient(
+                InferenceCodec(),
+                self._suites,
+                queries.shape[1],
+                self._entropy,
+                slots=slots,
+                allow_unencrypted=self._allow_unencrypted,
+                observer=meter.observer("client"),
+                root=root,
+            )
+
+        def finish(client: InferenceClient, endpoint: ClientEndpoint) -> Classification:
+            with self._link(INFERENCE_METHOD, endpoint, meter) as link:
+                session = InferenceSession(link, client, meter)
+                answers = Answers(queries, batch, classifying)
+                answers.ask(session)
+                session.close()
+            return answers.classification(session.accepted.class_names, meter, client.suite_name)
+
+        work = work_name(provider.address, ",".join(provider.suites), str(slots), queries)
+        return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
+
+    def _work(self, do: Callable[[DurableWork], T]) -> T:
+        """Call `do` with what carries work over several processes, under this party's keys."""
+        section = self._settings.state
+        state = self._settings.open_state(section)
+        try:
+            return do(DurableWork(state, keep_seconds=section.keep_days * _DAY_SECONDS))
+        finally:
+            state.close()
+
+    def _link(self, method: str, endpoint: ClientEndpoint, meter: Meter) -> GrpcLink:
         provider = self._settings.provider
         return GrpcLink(
-            provider.address, self._bundle, method, client, meter, deadline_seconds=provider.deadline_seconds
+            provider.address,
+            self._bundle,
+            method,
+            endpoint,
+            meter,
+            deadline_seconds=provider.deadline_seconds,
+            patience=Patience(seconds=provider.patience_seconds),
         )
 
     @cached_property
@@ -165,21 +156,3 @@ class Client:
                 hint="Run 'securealign-client align' again.",
                 code=ErrorCode.CONFIGURATION_INVALID,
             )
-
-
-def _figures(meter: Meter, online: list[float], queries: int, batch: int, suite: str) -> dict[str, Any]:
-    stats = meter.stats()
-    offline, answers = stats.phases["offline"], stats.phases["online"]
-    return {
-        "suite": suite,
-        "queries": queries,
-        "batch": batch,
-        "online_ms_median": float(np.median(online)),
-        "online_ms_p95": float(np.quantile(online, 0.95)),
-        "offline_ms_per_query": offline.total_seconds * 1000 / queries,
-        "bytes_up_per_query": answers.bytes_up / queries,
-        "bytes_down_per_query": answers.bytes_down / queries,
-        "offline_bytes_per_query": (offline.bytes_up + offline.bytes_down) / queries,
-        "pid": os.getpid(),
-        "stats": stats.as_dict(),
-    }

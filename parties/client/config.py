@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from securealign.settings import Section, Settings
+from securealign.settings import Section, Settings, StateSection
 
 
 class ProviderSection(Section):
@@ -17,6 +17,7 @@ class ProviderSection(Section):
     address: str = "127.0.0.1:50051"
     certificates: Path
     deadline_seconds: float = Field(default=3600, gt=0)
+    patience_seconds: float = Field(default=300, ge=0)
     suites: tuple[str, ...] = ("lwe",)
 
 
@@ -39,6 +40,7 @@ class AlignmentSection(Section):
 
     folder: Path = Path("alignment")
     ridge: float | Literal["auto"] = "auto"
+    accept_noise: bool = False
 
 
 class InferenceSection(Section):
@@ -57,6 +59,7 @@ class ClientSettings(Settings):
     public: PublicSection | None = None
     alignment: AlignmentSection = AlignmentSection()
     inference: InferenceSection = InferenceSection()
+    state: StateSection = StateSection()
 
     @model_validator(mode="after")
     def _can_embed(self) -> ClientSettings:

@@ -19,6 +19,7 @@ CREATE TABLE session (
     handle TEXT NOT NULL UNIQUE,  -- who and which: see records
     phase TEXT NOT NULL,
     key TEXT NOT NULL,            -- name of the key that its randomness derives from
+    sealed_by TEXT NOT NULL,      -- name of the key that seals it
     updated REAL NOT NULL,        -- Unix seconds
     outcome TEXT NOT NULL DEFAULT '',
     fields BLOB                   -- sealed snapshot

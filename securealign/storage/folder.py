@@ -14,7 +14,7 @@ from typing import NamedTuple
 from securealign.errors import ErrorCode, KeyStoreError
 from securealign.storage.blobs import BlobFolder
 from securealign.storage.database import Database
-from securealign.storage.sealing import Sealer
+from securealign.storage.sealing import Sealers
 
 #: Parts below this size live in the database, larger ones in files of their own.
 _INLINE_BYTES = 1 << 16
@@ -34,9 +34,9 @@ class Part(NamedTuple):
 class StateFolder:
     """What a party keeps on disk between connections and processes; `clock` gives Unix seconds."""
 
-    def __init__(self, folder: Path, sealer: Sealer, *, clock: Clock = time.time) -> None:
+    def __init__(self, folder: Path, sealers: Sealers, *, clock: Clock = time.time) -> None:
         self._folder = folder
-        self._sealer = sealer
+        self.sealers = sealers
         self.clock = clock
         self.database = Database(folder / "sessions.db")
         self.blobs = BlobFolder(folder / "blobs")
@@ -44,22 +44,13 @@ class StateFolder:
             named = {row[0] for row in connection.execute("SELECT address FROM part WHERE address IS NOT NULL")}
         self.blobs.sweep(named, clock() - _ORPHAN_SECONDS)
 
-    def seal(self, content: bytes, place: str) -> bytes:
-        """Return a content sealed and bound to its place."""
-        return self._sealer.seal(content, place)
-
-    def open(self, sealed: bytes, place: str) -> bytes:
-        """Return a sealed content; raises `KeyStoreError` for another place or altered bytes."""
-        return self._sealer.open(sealed, place)
-
-    def store(self, content: bytes, place: str) -> Part:
-        """Seal a part, and write it to a file of its own if it is large."""
-        sealed = self.seal(content, place)
+    def store(self, sealed: bytes) -> Part:
+        """Return where a sealed part goes, and write it to a file of its own if it is large."""
         return Part(sealed, None) if len(sealed) < _INLINE_BYTES else Part(None, self.blobs.write(sealed))
 
-    def load(self, part: Part, place: str) -> bytes:
-        """Return the content of a part."""
-        return self.open(part.content if part.content is not None else self.blobs.read(part.address or ""), place)
+    def load(self, part: Part) -> bytes:
+        """Return a sealed part."""
+        return part.content if part.content is not None else self.blobs.read(part.address or "")
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from securealign.errors import KeyStoreError
 from securealign.protocol.snapshot import Snapshot
 from securealign.storage.counters import SessionCounters
 from securealign.storage.folder import Part, StateFolder
+from securealign.storage.sealing import Sealer
+
+
+class SessionRow(NamedTuple):
+    """What identifies a session in the database."""
+
+    number: int
+    phase: str
+    key: str
 
 
 class SessionJournal:
     """Frames, snapshot and charges of one session."""
 
     def __init__(
-        self, folder: StateFolder, session: int, phase: str, key: str, counters: Sequence[SessionCounters]
+        self, folder: StateFolder, row: SessionRow, sealer: Sealer, counters: Sequence[SessionCounters] = ()
     ) -> None:
         self._folder = folder
-        self._session = session
+        self._sealer = sealer
+        self._session = row.number
         self._counters = counters
-        self.phase = phase
+        self.phase = row.phase
         #: Name of the key that the randomness of the session derives from.
-        self.key = key
+        self.key = row.key
 
     def recover(self) -> Snapshot | None:
         """Return the last snapshot, whose blobs are read when they are asked for; None if there is none."""
@@ -34,7 +44,7 @@ class SessionJournal:
             blobs = [name for (name,) in names]
         if row is None or row[0] is None or row[1]:
             return None
-        fields = json.loads(self._folder.open(row[0], self._place("fields")))
+        fields = json.loads(self._sealer.open(row[0], self._place("fields")))
         self._delete("number >= ?", fields["sent"])
         return Snapshot(fields, _LazyBlobs(self, blobs))
 
@@ -45,14 +55,14 @@ class SessionJournal:
         blobs = snapshot.blobs if snapshot is not None else {}
         fresh = [(name, None, blob) for name, blob in blobs.items() if blob is not None and name not in known]
         parts = [
-            (self._session, name, number, *self._folder.store(content, self._place(name)))
+            (self._session, name, number, *self._folder.store(self._sealer.seal(content, self._place(name))))
             for name, number, content in [*numbered, *fresh]
         ]
         with self._folder.database.transaction() as connection:
             connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?, ?)", parts)
             if snapshot is not None:
                 fields = json.dumps(snapshot.fields).encode()
-                sealed = self._folder.seal(fields, self._place("fields"))
+                sealed = self._sealer.seal(fields, self._place("fields"))
                 connection.execute("UPDATE session SET fields = ? WHERE id = ?", (sealed, self._session))
             connection.execute("UPDATE session SET updated = ? WHERE id = ?", (self._folder.clock(), self._session))
             for counters in self._counters:
@@ -101,7 +111,7 @@ class SessionJournal:
             row = connection.execute(query, (self._session, name)).fetchone()
         if row is None:
             raise KeyStoreError(f"The record of a session lacks {name}.", hint="Start a new session.")
-        return self._folder.load(Part(*row), self._place(name))
+        return self._sealer.open(self._folder.load(Part(*row)), self._place(name))
 
     def _delete(self, condition: str, *values: Any) -> None:  # noqa: ANN401 - numbers and names
         where = f"session = ? AND {condition}"  # from literals alone

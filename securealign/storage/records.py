@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from securealign.errors import KeyStoreError
 from securealign.storage.counters import SessionCounters
 from securealign.storage.folder import StateFolder
-from securealign.storage.journal import SessionJournal
+from securealign.storage.journal import SessionJournal, SessionRow
 
 
 class SessionRecords:
@@ -21,25 +21,26 @@ class SessionRecords:
         self, handle: str, phase: str, *, key: str = "", counters: Sequence[SessionCounters] = ()
     ) -> SessionJournal:
         """Begin the record of a session; raises `KeyStoreError` if its handle is taken."""
+        sealer = self._folder.sealers.current
         with self._folder.database.transaction() as connection:
             try:
                 cursor = connection.execute(
-                    "INSERT INTO session (handle, phase, key, updated) VALUES (?, ?, ?, ?)",
-                    (handle, phase, key, self._folder.clock()),
+                    "INSERT INTO session (handle, phase, key, sealed_by, updated) VALUES (?, ?, ?, ?, ?)",
+                    (handle, phase, key, sealer.name, self._folder.clock()),
                 )
             except sqlite3.IntegrityError as error:
                 raise KeyStoreError(f"The session {handle} is recorded already.") from error
-        return SessionJournal(self._folder, int(cursor.lastrowid or 0), phase, key, counters)
+        return SessionJournal(self._folder, SessionRow(int(cursor.lastrowid or 0), phase, key), sealer, counters)
 
     def find(self, handle: str, *, counters: Sequence[SessionCounters] = ()) -> SessionJournal | None:
         """Return the journal of a session that is not over, None if there is none."""
-        query = "SELECT id, phase, key FROM session WHERE handle = ? AND outcome = ''"
+        query = "SELECT id, phase, key, sealed_by FROM session WHERE handle = ? AND outcome = ''"
         with self._folder.database.reading() as connection:
             row = connection.execute(query, (handle,)).fetchone()
         if row is None:
             return None
-        session, phase, key = row
-        return SessionJournal(self._folder, session, phase, key, counters)
+        *session, sealed_by = row
+        return SessionJournal(self._folder, SessionRow(*session), self._folder.sealers.named(sealed_by), counters)
 
     def unfinished(self, before: float) -> list[str]:
         """Return the handles of sessions that were last recorded before a time (Unix seconds)."""

@@ -45,21 +45,27 @@ class Waiting:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._since: float | None = None
+        self._since = 0.0
+        self._first: SecurealignError | None = None
         self._next = patience.first_seconds
 
     def progressed(self) -> None:
         """Take note that something was received."""
-        self._since = None
+        self._first = None
         self._next = self._patience.first_seconds
 
     def after(self, error: SecurealignError) -> None:
-        """Wait before another try; raises the error itself when it will not pass, or has not passed for too long."""
+        """Wait before another try.
+
+        Raises the error itself when it will not pass, and the first one since then when nothing was received too long.
+        """
         patience = self._patience
-        now = patience.clock()
-        if self._since is None:
-            self._since = now
-        if error.code not in PASSING or now - self._since >= patience.seconds:
+        if error.code not in PASSING:
             raise error
+        now = patience.clock()
+        if self._first is None:
+            self._first, self._since = error, now
+        if now - self._since >= patience.seconds:
+            raise self._first
         patience.sleep(self._next * (0.5 + 0.5 * patience.chance()))
         self._next = min(2 * self._next, patience.longest_seconds)

@@ -14,7 +14,7 @@ from securealign.protocol.journal import MemoryJournal
 from securealign.protocol.states import State
 from securealign.storage.folder import StateFolder
 from securealign.storage.records import SessionRecords
-from securealign.storage.sealing import Sealer
+from securealign.storage.sealing import Sealers
 
 SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
 
@@ -39,7 +39,7 @@ def journals(request, tmp_path):
     if request.param == "memory":
         yield MemoryJournal
         return
-    folder = StateFolder(tmp_path, Sealer(FixedRoot()))
+    folder = StateFolder(tmp_path, Sealers(FixedRoot()))
     records = SessionRecords(folder)
     numbers = itertools.count()
     yield lambda: records.create(f"session {next(numbers)}", "any")

@@ -30,6 +30,8 @@ from .pair import InferenceCase, TrainingCase
 class FixedRoot:
     """A root whose content a test knows."""
 
+    name = "root"
+
     def derive(self, context: bytes) -> bytes:
         return SeededEntropy(b"root" + context).octets(32).tobytes()
 
