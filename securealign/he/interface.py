@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from securealign.errors import CiphertextError
+from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix, Rows
 
@@ -64,6 +64,17 @@ class HeadShape:
     features: int
     classes: int
     slots: int
+    #: Bits that the provider lets a logit hold at most; None for what the suite gives.
+    logit_bits: int | None = None
+
+    def require_full_logits(self, suite: str) -> None:
+        """Raise `SuiteError` when less than full logits are asked of a suite that cannot give less."""
+        if self.logit_bits is not None:
+            raise SuiteError(
+                f"Policy asks for logits of {self.logit_bits} bits, and the suite {suite!r} gives all of them or none.",
+                hint="Use the suite lwe, or set no output_bits.",
+                code=ErrorCode.OUTPUT_REFUSED,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,6 +189,7 @@ class PlaintextSuite:
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the size of the constant key; pools are empty."""
+        shape.require_full_logits(self.info.name)
         batch = MAX_CHUNK_BYTES // (max(shape.features, shape.classes) * _ITEM_BYTES)
         answer = batch * shape.classes * _ITEM_BYTES
         kept = 4 * shape.slots * (shape.classes * _ITEM_BYTES + 512)

@@ -153,12 +153,15 @@ class InferenceAccept:
     queries_left: int
     window: int
     live_pools: int
+    #: Bits that a logit holds at most; 0 for what the suite gives.
+    logit_bits: int = 0
 
     def __post_init__(self) -> None:
         _require(self.classes > 0, "dimensions are positive")
         _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
         _require(self.queries_left >= 0, "a budget is not negative")
         _require(0 < self.window <= 1024, "an upload window is 1 to 1024 messages")
+        _require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
         _require(self.live_pools > 0, "a provider keeps at least one pool")
         for name in self.class_names:
             _require_text(name, "a class name")

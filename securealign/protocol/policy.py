@@ -22,6 +22,8 @@ class Policy:
     #: it. At 1 the peer could solve for Z_A but for one dimension. One half leaves at least as much unseen as is shown,
     #: and room to align again: six sessions at N = 10,000 and d_B = 768.
     max_rank_fraction: float = 0.5
+    #: Bits that a logit may hold, at the cost of its precision; None for what the suite gives, 18 under `lwe`.
+    output_bits: int | None = None
     #: Public rows at least, whatever the client's dimension.
     min_rows: int = 1
     #: Queries answered in all sessions of one peer; d_A + 1 answers determine the head.

@@ -82,6 +82,7 @@ def _inference_accept(source: inference_pb2.InferenceAccept) -> m.InferenceAccep
         queries_left=source.queries_left,
         window=source.window,
         live_pools=source.live_pools,
+        logit_bits=source.logit_bits,
     )
 
 

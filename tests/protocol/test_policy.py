@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from support.entropy import SeededEntropy
-from support.pair import DATASET, PLAINTEXT, InferenceCase, Pair, TrainingCase
+from support.pair import DATASET, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.he.interface import CovarianceShape, HeadShape
@@ -185,6 +186,35 @@ def test_a_session_that_was_restored_has_the_budget_that_it_had(shared):
     pair.provider = restored
     ask(pair, 2)
     assert restored.error.code is ErrorCode.QUERY_BUDGET_EXHAUSTED
+
+
+def coarse(suite, bits: int | None) -> Pair:
+    case = InferenceCase(suites=(suite,), policy=Policy(allow_unencrypted=True, output_bits=bits))
+    return case.opened()
+
+
+@pytest.mark.parametrize(("bits", "announced", "worst"), [(None, 0, 1e-3), (8, 8, 0.2), (4, 4, 3.0)])
+def test_logits_hold_the_bits_that_policy_gives_them_and_the_client_knows(bits, announced, worst):
+    pair = coarse(TOY_LWE, bits)
+    assert pair.client.accepted.logit_bits == announced
+    queries = INFERENCE.queries(4)
+    pair.up.extend(pair.client.submit(queries))
+    pair.carry()
+    ((_, logits),) = pair.client.take_answers()
+    error = np.abs(logits - (queries @ INFERENCE.head.weight + INFERENCE.head.bias)).max()
+    assert error < worst
+    assert bits is None or error > worst / 100
+
+
+def test_a_suite_that_cannot_give_less_is_refused():
+    coarse(PLAINTEXT, 8).assert_aborted(ErrorCode.OUTPUT_REFUSED, by="provider")
+
+
+def test_a_client_of_coarse_logits_plans_with_the_same_flood():
+    """The control: a client that fills the modulus as if the flood were narrow wraps around."""
+    pair = coarse(TOY_LWE, 4)
+    narrow = TOY_LWE.head_encryptor(HeadShape(features=3, classes=2, slots=4), bytes(32), SeededEntropy(b""))
+    assert pair.client._encryptor._plan.message_norm < narrow._plan.message_norm * 0.95
 
 
 def test_every_refusal_says_what_to_do():

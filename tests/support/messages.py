@@ -83,6 +83,7 @@ def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
         queries_left=draw(st.integers(0, 2**64 - 1)),
         window=draw(_windows),
         live_pools=draw(st.integers(1, 2**32 - 1)),
+        logit_bits=draw(st.integers(0, 64)),
     )
 
 

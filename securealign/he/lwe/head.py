@@ -8,20 +8,23 @@ addition each way. A slot masks one query: the protocol machines of both parties
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from securealign.errors import CiphertextError, KeyStoreError, LocalProtocolError
+from securealign.errors import CiphertextError, ErrorCode, KeyStoreError, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadShape
+from securealign.he.lwe import sampling
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, Plan
 from securealign.he.lwe.products import IntegerProduct, Planes, tiles
 from securealign.he.lwe.residues import (
+    LIMB_BITS,
     IntMatrix,
     Residues,
     add,
@@ -39,11 +42,40 @@ from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 
 _EXPONENT_BYTES = 2
+#: The widest flood that a 64-bit word holds.
+_LARGEST_FLOOD_BITS = 62
+
+
+#: Fewer bits leave too little of the modulus beside the flood.
+_SMALLEST_LOGIT_BITS = 4
+
+
+@dataclass(frozen=True)
+class CoarsePlan(Plan):
+    """A head whose flood is wide enough to leave a logit no more than `logit_bits`; precision falls accordingly."""
+
+    logit_bits: int
+
+    def __post_init__(self) -> None:
+        if self.logit_bits < _SMALLEST_LOGIT_BITS:
+            raise SuiteError(
+                f"Logits of {self.logit_bits} bits leave nothing to decide by.",
+                hint=f"Set output_bits to {_SMALLEST_LOGIT_BITS} or more.",
+                code=ErrorCode.OUTPUT_REFUSED,
+            )
+
+    @property
+    def flood_bits(self) -> int:
+        """log2 of the flood's half-width, at least what hides the noise."""
+        return max(super().flood_bits, self.parameters.log_q - 1 - self.logit_bits)
 
 
 def head_plan(parameters: LweParameters, shape: HeadShape) -> Plan:
     """Return the bit budget of a head; raises `SuiteError` when it does not fit."""
-    return Plan(parameters, left=shape.classes, terms=shape.features + 1, width=shape.slots)
+    plan = Plan(parameters, left=shape.classes, terms=shape.features + 1, width=shape.slots)
+    if shape.logit_bits is None:
+        return plan
+    return CoarsePlan(parameters, plan.left, plan.terms, plan.width, shape.logit_bits)
 
 
 def pool_bytes(plan: Plan) -> int:
@@ -73,6 +105,16 @@ def answer_bits(plan: Plan) -> int:
 
 def _purpose(pool: int) -> str:
     return f"pool {pool}"
+
+
+def _hidden(plan: Plan, answer: Residues, entropy: Entropy) -> Residues:
+    """Return an answer plus a fresh flood, drawn limb by limb where it is wider than a word."""
+    if plan.flood_bits <= _LARGEST_FLOOD_BITS:
+        return flooded(plan, answer, entropy)
+    shape = (answer.low.shape[0], answer.low.shape[1])
+    low = sampling.flood(entropy, shape, LIMB_BITS - 1) + (1 << (LIMB_BITS - 1))
+    high = sampling.flood(entropy, shape, plan.flood_bits - LIMB_BITS)
+    return reduce(answer.low + low, answer.high + high, plan.parameters.log_q)
 
 
 def _place(plan: Plan, pool: int, first_slot: int) -> int:
@@ -215,7 +257,7 @@ class LweHeadEvaluator:
         product = self._multiply([unpack(rows, count, plan.parameters.log_q)], count)
         mask = self._masks[pool].columns(slice(first_slot, first_slot + count))
         masked = add(product, mask, plan.parameters.log_q)
-        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
+        answer = switch_modulus(_hidden(plan, masked, self._entropy), plan.parameters.log_q)
         return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
 
     def retire(self, pool: int) -> None:

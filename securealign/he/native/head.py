@@ -27,6 +27,7 @@ class HeadPlan:
     """The sizes of one head under a profile; raises `SuiteError` for more classes than it can hold."""
 
     def __init__(self, profile: Profile, shape: HeadShape) -> None:
+        shape.require_full_logits(profile.name)
         if shape.classes > profile.largest_classes:
             raise SuiteError(
                 f"The suite {profile.name!r} holds {profile.largest_classes} classes, not {shape.classes}.",

@@ -246,7 +246,12 @@ class InferenceClient(ClientParty):
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-        shape = HeadShape(features=self._features, classes=message.classes, slots=self._slots)
+        shape = HeadShape(
+            features=self._features,
+            classes=message.classes,
+            slots=self._slots,
+            logit_bits=message.logit_bits or None,
+        )
         self.accepted = message
         self._sizes = suite.head_sizes(shape)
         self._encryptor = suite.head_encryptor(shape, session, entropy)

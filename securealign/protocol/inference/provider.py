@@ -133,12 +133,13 @@ class InferenceProvider(ProviderParty):
             queries_left=self._account.left(self._answer_bits, self._policy.query_limits),
             window=self._limits.upload_window,
             live_pools=self._limits.max_live_pools,
+            logit_bits=self._policy.output_bits or 0,
         )
 
     def _begin(self, hello: InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:
         """Make this side of the suite and expect the key."""
         features, classes = self._head.weight.shape
-        shape = HeadShape(features=features, classes=classes, slots=hello.slots)
+        shape = HeadShape(features=features, classes=classes, slots=hello.slots, logit_bits=self._policy.output_bits)
         sizes = suite.head_sizes(shape)
         self._answer_bits = sizes.answer_bits
         self._expect_key(sizes.key, sizes.memory)

@@ -88,6 +88,7 @@ class InferenceAccept(_message.Message):
     QUERIES_LEFT_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     LIVE_POOLS_FIELD_NUMBER: _builtins.int
+    LOGIT_BITS_FIELD_NUMBER: _builtins.int
     classes: _builtins.int
     """K, the number of classes; 1 to 4,096."""
     output: Global___OutputMode.ValueType
@@ -98,6 +99,8 @@ class InferenceAccept(_message.Message):
     """Upload messages that B may have unacknowledged; 1 to 1,024."""
     live_pools: _builtins.int
     """Pools that A keeps ready at a time; the next one retires the oldest. At least 1."""
+    logit_bits: _builtins.int
+    """Bits that a logit holds at most, 4 to 64; 0 for what the suite gives. Both parties plan with it."""
     @_builtins.property
     def accept(self) -> _common_pb2.Accept: ...
     @_builtins.property
@@ -114,10 +117,11 @@ class InferenceAccept(_message.Message):
         queries_left: _builtins.int = ...,
         window: _builtins.int = ...,
         live_pools: _builtins.int = ...,
+        logit_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "live_pools", b"live_pools", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "live_pools", b"live_pools", "logit_bits", b"logit_bits", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
