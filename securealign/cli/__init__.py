@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import audit, bench, certs, data, head, keys, simulate, suites
+from securealign.cli import audit, bench, certs, data, doctor, head, keys, simulate, suites
 
 app = typer.Typer(
     name="securealign",
@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Use one organisation's classifier on another's embeddings, under encryption. The parties themselves run as "
     "securealign-provider and securealign-client.",
 )
+app.command("doctor")(doctor.doctor)
 app.command("suites")(suites.show)
 app.command("simulate")(simulate.simulate)
 app.add_typer(audit.app, name="audit")

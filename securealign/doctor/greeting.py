@@ -1,0 +1,60 @@
+"""A session that ends with its handshake: what the provider says to this party's opening, at no cost to either."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable
+from typing import TypeVar
+
+import grpc
+
+from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError
+from securealign.protocol.messages import Abort, Message
+from securealign.protocol.party import Codec
+from securealign.transport.status import transport_error
+
+M = TypeVar("M")
+
+
+def greet(
+    channel: grpc.Channel, method: str, codec: Codec, opening: Message, expected: type[M], *, timeout: float
+) -> M:
+    """Send an opening, return the provider's answer, and take leave.
+
+    The farewell is an Abort with `CANCELLED`, upon which a provider refunds what it had set aside. Raises `PeerAborted`
+    with the provider's reason, `TransportError` when the stream ends otherwise, `RemoteProtocolError` for any other
+    answer.
+    """
+    outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+    call = stream(iter(outgoing.get, None), timeout=timeout)
+    outgoing.put(codec.encode(opening))
+    try:
+        answer = _first(codec, call)
+        outgoing.put(codec.encode(Abort(code=ErrorCode.CANCELLED)))
+        _drain(call)
+    except grpc.RpcError as failure:
+        raise transport_error(failure, connected=False) from failure
+    finally:
+        outgoing.put(None)
+        call.cancel()
+    if isinstance(answer, Abort):
+        raise PeerAborted(answer.code)
+    if not isinstance(answer, expected):
+        raise RemoteProtocolError(f"The provider answered an opening with {type(answer).__name__}.")
+    return answer
+
+
+def _first(codec: Codec, call: Iterable[bytes]) -> Message:
+    for frame in call:
+        return codec.decode(frame)
+    raise RemoteProtocolError("The provider ended the stream without an answer.", code=ErrorCode.CONNECTION_LOST)
+
+
+def _drain(call: Iterable[bytes]) -> None:
+    """Wait until the provider has heard the farewell; how it ends the stream then does not matter."""
+    try:
+        for _ in call:
+            pass
+    except grpc.RpcError:
+        pass
