@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
-from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.limits import MEBIBYTE
 
 
@@ -84,6 +84,8 @@ class Seat:
 
     def reserve(self, size: int) -> None:
         """Reserve bytes for the session; raises `RemoteProtocolError`, and reserves none, when they are not there."""
+        if not self._open:
+            raise LocalProtocolError("A session that is over reserves nothing.")
         self._admission._reserve(size)
         self._reserved += size
 

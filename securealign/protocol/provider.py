@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from securealign.errors import ErrorCode, KeyStoreError
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.limits import Limits
@@ -91,6 +92,15 @@ class ProviderParty(Party):
         set_up(self._intake).restore(fields["uploads"], has_key=fields["has_key"])
         if fields["has_key"]:
             holder.accept_key(kept(blobs, "key"))
+
+    def _require_same_policy(self, same: bool) -> None:
+        """Raise `KeyStoreError` unless the session was begun under the terms that hold now."""
+        if not same:
+            raise KeyStoreError(
+                "Policy has changed since the session began.",
+                hint="Start a new session, or restore the policy until it is over.",
+                code=ErrorCode.SESSION_UNKNOWN,
+            )
 
     def _agreed(self, accept: Accept, hello: Hello) -> tuple[Suite, bytes]:
         """Return the suite and the session id that an earlier answer to a greeting settled on."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.limits import MEBIBYTE
 from securealign.protocol.admission import Admission
 
@@ -63,6 +63,8 @@ def test_a_seat_is_given_back_once_and_when_its_session_fails():
         failing_session()
     for _ in range(2):
         seat.close()
+    with pytest.raises(LocalProtocolError):
+        seat.reserve(1)
     assert (admission.sessions("a"), admission.reserved) == (0, 0)
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.entropy import SeededEntropy
 from support.pair import DATASET, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
-from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.limits import Limits
 from securealign.matrices import Rows
@@ -215,6 +215,14 @@ def test_a_client_of_coarse_logits_plans_with_the_same_flood():
     pair = coarse(TOY_LWE, 4)
     narrow = TOY_LWE.head_encryptor(HeadShape(features=3, classes=2, slots=4), bytes(32), SeededEntropy(b""))
     assert pair.client._encryptor._plan.message_norm < narrow._plan.message_norm * 0.95
+
+
+def test_a_session_does_not_go_on_with_coarser_logits_than_it_began():
+    pair = inference(recorded=True)
+    other = inference_provider(output_bits=8)
+    with pytest.raises(KeyStoreError, match="Policy has changed") as caught:
+        other.restore(pair.provider.snapshot())
+    assert caught.value.code is ErrorCode.SESSION_UNKNOWN
 
 
 def test_every_refusal_says_what_to_do():

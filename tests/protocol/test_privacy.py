@@ -16,7 +16,14 @@ from support.pair import DATASET, PLAINTEXT, TOY_LWE, Pair, TrainingCase
 
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.secure import ClientProblem
-from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError, SuiteError, TransportError
+from securealign.errors import (
+    ConfigurationError,
+    ErrorCode,
+    KeyStoreError,
+    RemoteProtocolError,
+    SuiteError,
+    TransportError,
+)
 from securealign.he.lwe.planner import OPERAND_NORM
 from securealign.he.plaintext import PlaintextSuite
 from securealign.he.scales import largest_exponents
@@ -169,7 +176,9 @@ def test_the_quantum_is_no_finer_than_what_lwe_holds_of_numbers_of_that_norm(pla
     exponent = int(largest_exponents(np.array([plan.column_norm]), OPERAND_NORM)[0])
     assert plan.quantum >= 2.0**-exponent
     assert math.frexp(plan.quantum)[0] == 0.5
-    assert plan.multiplier * plan.row_norm <= plan.deviation <= 2 * plan.multiplier * plan.row_norm
+    rounding = math.sqrt(plan.left * plan.width) * plan.quantum * 2.0**-FINE_BITS
+    assert plan.deviation == pytest.approx(plan.multiplier * (plan.row_norm + rounding))
+    assert rounding <= plan.row_norm
 
 
 def rows_of(plan: NoisePlan, z_a, seed: bytes = SEED, session: bytes = SESSION):
@@ -374,6 +383,18 @@ def test_a_session_beyond_the_rank_costs_no_privacy():
     both["account"].charge(11, 11)
     finished(**both).assert_aborted(ErrorCode.RANK_BUDGET_EXHAUSTED, by="provider")
     assert both["privacy_account"].spent(RULE.delta) == 0
+
+
+def test_a_session_does_not_go_on_under_another_rule():
+    session = pair()
+    session.provider.recorded = True
+    session.start()
+    session.deliver_up()
+    session.deliver_down()
+    session.deliver_up()
+    other = pair(rule=Privacy(epsilon=2.0, delta=1e-5, max_epsilon=2.0)).provider
+    with pytest.raises(KeyStoreError, match="Policy has changed"):
+        other.restore(session.provider.snapshot())
 
 
 def test_a_provider_that_is_restored_goes_on_with_the_noise_that_it_had():

@@ -89,6 +89,7 @@ class InferenceProvider(ProviderParty):
             return
         hello = decoded(self.codec, blobs, "hello", InferenceHello)
         accept = decoded(self.codec, blobs, "accept", InferenceAccept)
+        self._require_same_policy(accept.logit_bits == (self._policy.output_bits or 0))
         suite, session = self._agreed(accept.accept, hello.hello)
         evaluator = self._begin(hello, suite, session)
         if self._shared_account is None:

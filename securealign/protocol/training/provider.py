@@ -111,6 +111,7 @@ class TrainingProvider(ProviderParty):
         hello = decoded(self.codec, blobs, "hello", TrainingHello)
         accept = decoded(self.codec, blobs, "accept", TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
+        self._require_same_policy(accept.privacy == self._terms())
         if accept.privacy is not None:
             self._noise_seed = kept(blobs, "noise")
         evaluator = self._begin(hello, suite, session)
