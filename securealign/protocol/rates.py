@@ -62,8 +62,10 @@ class RateLimiter:
             tokens = self._tokens(peer, now)
             if amount > tokens:
                 raise self._refusal(amount, tokens)
+            # A clock that went back fills nothing twice.
+            filled = max(now, self._buckets[peer].filled) if peer in self._buckets else now
             self._forget_full(now)
-            self._buckets[peer] = _Bucket(tokens - amount, now)
+            self._buckets[peer] = _Bucket(tokens - amount, filled)
 
     def wait(self, peer: str, now: float, amount: int = 1) -> float:
         """Return the seconds until `take` grants `amount`: 0 if it would now, infinity if it never does."""

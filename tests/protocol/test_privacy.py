@@ -220,6 +220,14 @@ def test_the_noise_of_an_entry_is_gaussian_and_as_wide_as_planned():
     assert stats.pearsonr(noise[1:], noise[:-1]).pvalue > 1e-4
 
 
+def test_the_fine_part_takes_each_of_its_values_as_often():
+    plan = NoisePlan(50, 100, 100, 1.0, 3.0)
+    steps = rows_of(plan, np.zeros((50, 100)))[2].ravel() / plan.quantum + 2 ** (FINE_BITS - 1)
+    counts = np.bincount(steps.astype(int), minlength=2**FINE_BITS)
+    assert len(counts) == 2**FINE_BITS
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
 def test_noise_is_the_same_for_a_seed_and_a_session_and_another_for_any_other():
     plan, z_a = NoisePlan(3, 5, 2, 1.0, 1.0), np.zeros((3, 5))
     first = rows_of(plan, z_a)[1]

@@ -12,7 +12,8 @@ from support.toy import SESSION, TOY, TOY_76, ask
 
 from securealign.errors import ErrorCode, SuiteError
 from securealign.he.interface import HeadShape
-from securealign.he.lwe.head import head_plan
+from securealign.he.lwe.head import _hidden, head_plan
+from securealign.he.lwe.residues import Residues
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.native.suite import NativeSuite
 from securealign.he.openfhe_ckks.profile import PROFILE
@@ -50,6 +51,17 @@ def test_errors_are_uniform_over_the_share_of_the_modulus_that_the_bits_leave(bi
     for column in found.T:
         assert stats.kstest(column * 2.0 ** (bits + 1), "uniform", args=(-1, 2)).pvalue > 1e-4
     assert stats.pearsonr(found[1:].ravel(), found[:-1].ravel()).pvalue > 1e-4
+
+
+def test_a_wide_flood_is_uniform_down_to_its_last_bits():
+    """What an answer drops is flooded too: its carries would tell of the noise below."""
+    zeros = Residues(*np.zeros((2, CLASSES, SLOTS), dtype=np.int64))
+    flood = _hidden(head_plan(TOY, shape(8)), zeros, SeededEntropy(b"flood"))
+    # Of 72 bits, 40 lie in the low limb.
+    high = (flood.high.ravel() + 2**31) % 2**40
+    assert high.max() < 2**32
+    assert stats.kstest(flood.low.ravel() / 2.0**40, "uniform").pvalue > 1e-4
+    assert stats.kstest(high / 2.0**32, "uniform").pvalue > 1e-4
 
 
 @pytest.mark.parametrize("bits", [18, 30, 64])
