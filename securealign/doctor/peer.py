@@ -152,10 +152,11 @@ class _Sessions:
                     phase, "the provider does not serve it", "Its operator adds [public] to train, [head] to classify."
                 )
                 return
-            name = _check_of(error)
+            # Both certificates were accepted before: whoever names one now means this party's.
+            name = "own certificate" if error.code in _OF_CERTIFICATES else _check_of(error)
             found = failed(name, error)
             detail = self._detail(name, suites)
-            hint = error.hint or _HINTS.get(name, "")
+            hint = _HINTS.get(name) or error.hint
             yield replace(found, message=f"{phase}: {error.message}{detail}", hint=hint)
 
     def _train(self, suites: list[Suite]) -> Iterator[Finding]:
@@ -230,7 +231,10 @@ class _Sessions:
         return ""
 
 
+_OF_CERTIFICATES = frozenset({ErrorCode.CERTIFICATE_REVOKED, ErrorCode.PEER_UNTRUSTED, ErrorCode.WRONG_ROLE})
 _HINTS = {
+    "own certificate": "The provider refuses this party's certificate; its log says why: revoked, or its own list of "
+    "revoked certificates has expired. Ask for a new bundle, or have the list renewed there.",
     "version": "Upgrade the older of the two releases.",
     "suite": "Compare provider.suites here with policy.suites there: 'securealign suites'.",
     "parameters": "Run the same release on both sides.",

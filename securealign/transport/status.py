@@ -12,7 +12,11 @@ ERROR_KEY = "securealign-error"
 _STATUS = {
     ErrorCode.WRONG_ROLE: grpc.StatusCode.PERMISSION_DENIED,
     ErrorCode.PEER_UNTRUSTED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorCode.CERTIFICATE_REVOKED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorCode.SERVER_BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.MEMORY_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.SESSION_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     ErrorCode.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     ErrorCode.CANCELLED: grpc.StatusCode.CANCELLED,
     ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
@@ -25,6 +29,7 @@ _CODES = {
     grpc.StatusCode.UNAUTHENTICATED: ErrorCode.PEER_UNTRUSTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorCode.SERVER_BUSY,
     grpc.StatusCode.UNIMPLEMENTED: ErrorCode.NOT_SERVED,
+    grpc.StatusCode.NOT_FOUND: ErrorCode.SESSION_UNKNOWN,
 }
 
 _HINTS = {
@@ -33,6 +38,10 @@ _HINTS = {
     ErrorCode.CONNECTION_LOST: "Nothing was written. Check that the provider still runs, then start again.",
     ErrorCode.PEER_UNTRUSTED: "Both parties need bundles of the same authority: see 'securealign certs init'.",
     ErrorCode.WRONG_ROLE: "The provider needs the bundle 'provider', the client the bundle 'client'.",
+    ErrorCode.CERTIFICATE_REVOKED: "Ask whoever keeps the authority for a new bundle: 'securealign certs renew'.",
+    ErrorCode.MEMORY_EXHAUSTED: "Wait for other sessions to end, or ask for fewer dimensions, classes or slots.",
+    ErrorCode.RATE_LIMITED: "Wait a while; the provider's operator sets how many sessions and queries it allows.",
+    ErrorCode.SESSION_UNKNOWN: "Start again: the provider has ended the session, or lost its state folder.",
     ErrorCode.SERVER_BUSY: "Wait for other sessions to end, then start again.",
     ErrorCode.NOT_SERVED: "Its operator adds a section [public] to train, or [head] to classify.",
 }

@@ -283,6 +283,16 @@ def test_a_provider_that_was_revoked(site):
         assert "revoked on" in the_failure(peer(site, port), "revocation", ErrorCode.CERTIFICATE_REVOKED)
 
 
+def test_a_client_that_was_revoked_and_has_not_heard_of_it(site, provider):
+    before = (site / "certs" / "client" / "crl.pem").read_bytes()
+    Authority(site / "certs").revoke("client")
+    (site / "certs" / "client" / "crl.pem").write_bytes(before)
+    code, findings = diagnose(site, provider)
+    failures = {(item["check"], item["error"]) for item in findings if item["level"] == "failed"}
+    assert failures == {("own certificate", "CERTIFICATE_REVOKED")}
+    assert code == ExitCode.NETWORK
+
+
 # What the parties have to agree on
 
 

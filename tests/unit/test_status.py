@@ -110,7 +110,23 @@ def test_a_server_ends_sessions_under_a_status_that_is_an_error(code):
 
 
 @pytest.mark.parametrize(
-    "code", [ErrorCode.WRONG_ROLE, ErrorCode.PEER_UNTRUSTED, ErrorCode.SERVER_BUSY, ErrorCode.DEADLINE_EXCEEDED]
+    "code",
+    [
+        ErrorCode.WRONG_ROLE,
+        ErrorCode.PEER_UNTRUSTED,
+        ErrorCode.SERVER_BUSY,
+        ErrorCode.DEADLINE_EXCEEDED,
+        ErrorCode.SESSION_UNKNOWN,
+    ],
 )
 def test_a_code_survives_the_way_through_a_status_even_without_its_name(code):
     assert transport_error(Failure(status_of(code)), connected=True).code is code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [ErrorCode.CERTIFICATE_REVOKED, ErrorCode.MEMORY_EXHAUSTED, ErrorCode.RATE_LIMITED, ErrorCode.SESSION_UNKNOWN],
+)
+def test_refusals_that_a_server_names_say_what_to_do(code):
+    failure = Failure(status_of(code), trailing=((ERROR_KEY, code.name),))
+    assert transport_error(failure, connected=False).hint.endswith(".")
