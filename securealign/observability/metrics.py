@@ -9,7 +9,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -163,9 +162,9 @@ class Metrics:
         """Set how many more columns of the public embeddings an identity may be shown."""
         self._show(identity, rank=columns)
 
-    def certificate_expires(self, certificate: str, when: datetime) -> None:
-        """Set when a certificate of this party expires: "own", "authority" or "revocation list"."""
-        self._expires.labels(certificate).set(when.timestamp())
+    def certificate_expires(self, certificate: str, when: Callable[[], float]) -> None:
+        """Show what `when()` returns whenever the metrics are read, as the Unix time at which a certificate expires."""
+        self._expires.labels(certificate).set_function(when)
 
     def _show(self, identity: str, **left: float | None) -> None:
         with self._lock:

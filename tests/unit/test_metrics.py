@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,10 @@ from securealign.errors import (
     SecurealignError,
     TransportError,
 )
-from securealign.observability import Metrics, MetricsEndpoint
+from securealign.keys.bundles import load_bundle
+from securealign.keys.certificates import create_certificates
+from securealign.keys.identity import Role
+from securealign.observability import Metrics, MetricsEndpoint, watch_certificates
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
@@ -191,12 +195,28 @@ def test_pool_depth_is_the_sum_over_sessions(metrics):
     assert set(metrics._pools) == {"one"}
 
 
-def test_queries_and_expiry_of_certificates(metrics):
+def test_queries_add_up(metrics):
     metrics.queries_debited(3)
     metrics.queries_debited(4)
     assert value(metrics, "securealign_queries_total") == 7
-    metrics.certificate_expires("own", datetime(2030, 1, 1, tzinfo=timezone.utc))
-    assert value(metrics, "securealign_certificate_expiry_timestamp_seconds", certificate="own") == 1893456000
+
+
+def test_certificates_are_shown_with_their_end_as_it_is_when_somebody_looks(metrics, tmp_path):
+    bundles = [load_bundle(create_certificates(tmp_path / f"{days}", days=days)[0], Role.PROVIDER) for days in (5, 50)]
+    held = [bundles[0]]
+    watch_certificates(metrics, SimpleNamespace(current=lambda: held[0]))
+
+    def days_left(certificate):
+        end = value(metrics, "securealign_certificate_expiry_timestamp_seconds", certificate=certificate)
+        return (end - time.time()) / 86_400
+
+    assert days_left("own") == pytest.approx(5, abs=0.1)
+    assert days_left("authority") > 1000
+    assert 1 < days_left("revocation list") < 1000
+    held[0] = bundles[1]
+    assert days_left("own") == pytest.approx(50, abs=0.1)
+    held[0] = replace(bundles[1], revocations=b"")
+    assert days_left("revocation list") == float("inf")
 
 
 def test_two_providers_in_a_process_do_not_share_numbers(metrics):
