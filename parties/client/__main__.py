@@ -18,6 +18,7 @@ from securealign.commands import failures, progress
 from securealign.data import load_texts
 from securealign.errors import InputError
 from securealign.files import write_atomically
+from securealign.hardening import harden_process
 from securealign.models import load_embeddings
 from securealign.settings import load_settings
 
@@ -129,6 +130,7 @@ def _print_classification(figures: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line."""
+    harden_process()
     app()
 
 

@@ -49,6 +49,12 @@ class InferenceSection(Section):
     pool_slots: int = Field(default=64, gt=0, le=4096)
 
 
+class ClientStateSection(StateSection):
+    """What the client keeps: its keys, and sessions that were interrupted."""
+
+    folder: Path = Path("client-state")
+
+
 class ClientSettings(Settings):
     """All settings of the client."""
 
@@ -59,7 +65,7 @@ class ClientSettings(Settings):
     public: PublicSection | None = None
     alignment: AlignmentSection = AlignmentSection()
     inference: InferenceSection = InferenceSection()
-    state: StateSection = StateSection()
+    state: ClientStateSection = ClientStateSection()
 
     @model_validator(mode="after")
     def _can_embed(self) -> ClientSettings:

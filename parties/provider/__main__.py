@@ -10,6 +10,7 @@ import typer
 from parties.provider.app import Provider
 from parties.provider.config import ProviderSettings
 from securealign.commands import failures, progress
+from securealign.hardening import harden_process
 from securealign.logs import configure_logs
 from securealign.settings import load_settings
 
@@ -36,6 +37,7 @@ def serve(
 
 def main() -> None:
     """Run the command line."""
+    harden_process()
     typer.run(serve)
 
 

@@ -5,30 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from contextlib import ExitStack
 from types import FrameType
 
+import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from parties.provider.config import ProviderSettings, PublicSection
+from parties.provider.machines import LEDGERS, Machines, PublicData
 from securealign.alignment.head import LinearHead
+from securealign.audit import AuditLog
 from securealign.commands import Report
 from securealign.data import dataset_digest, load_dataset
-from securealign.errors import ConfigurationError, ErrorCode
+from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
-from securealign.keys.certificates import Bundle, Role, load_bundle
+from securealign.keys.identity import Role
 from securealign.matrices import Rows
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached, load_paired
+from securealign.observability import HealthSwitch, Metrics, MetricsEndpoint, Recorder, add_health, add_reflection
+from securealign.protocol.admission import Admission
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer
-from securealign.protocol.policy import Policy
+from securealign.protocol.party import Observer, Party
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankLedger
+from securealign.storage.counters import Ledger
+from securealign.storage.opening import State
+from securealign.storage.sessions import ProviderSessions
+from securealign.transport.credentials import BundleSource, peer_identity
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
     TRAINING_METHOD,
@@ -36,60 +41,122 @@ from securealign.transport.grpc_server import (
     ServerSettings,
     SessionReport,
 )
-from securealign.transport.hosting import MakeParty, Peer
+from securealign.transport.hosting import Counters, DurableHost, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 
 log = structlog.get_logger()
 
+_DAY_SECONDS = 86_400.0
+#: Seconds between looks for sessions that nobody came back to.
+_EXPIRY_SECONDS = 600.0
+#: Names of the services, for the health of each.
+_SERVICES = {TRAINING_METHOD: "securealign.v1.Training", INFERENCE_METHOD: "securealign.v1.Inference"}
 
-@dataclass(frozen=True)
-class PublicData:
-    """The public texts as the provider holds them: their digest, and one embedding for each."""
-
-    digest: bytes
-    rows: Rows
+Hosts = dict[str, DurableHost]
 
 
 class Provider:
-    """What the provider owns, and the machines it makes for each session."""
+    """What the provider owns, and the server that offers it."""
 
     def __init__(self, settings: ProviderSettings, report: Report | None = None) -> None:
         self._settings = settings
         self._suites: list[Suite] = [get_suite(name) for name in settings.policy.suites]
-        self._entropy = SystemEntropy()
-        # Sessions run in threads of their own.
-        self._ledger = RankLedger(lock=threading.Lock())
         self._public = self._load_public(settings.public, report) if settings.public else None
         self._head = LinearHead.from_pretrained(settings.path(settings.head.folder)) if settings.head else None
         self._check_dimensions()
 
     def serve(self) -> None:
         """Serve until the process is told to stop."""
-        server = self._settings.server
-        bundle = load_bundle(self._settings.path(server.certificates), Role.PROVIDER)
+        settings = self._settings
+        with ExitStack() as closing:
+            source = BundleSource(settings.path(settings.server.certificates), Role.PROVIDER)
+            state = settings.open_state(settings.state)
+            closing.callback(state.close)
+            closing.enter_context(state.folder.locked("provider"))
+            audit = closing.enter_context(self._open_audit())
+            metrics = Metrics()
+            hosts = self._hosts(state, metrics)
+            running = self._server(source, hosts, Recorder(metrics, audit, details=_details))
+            if settings.metrics is not None:
+                closing.enter_context(MetricsEndpoint(metrics, settings.metrics.address))
+            running.server.start()
+            address, port = settings.server.address, running.server.port
+            log.info("listening", address=address, port=port, pid=os.getpid(), **self._summary())
+            audit.append("provider started", address=address, port=port)
+            _wait(hosts)
+            log.info("stopping")
+            running.stop()
+            audit.append("provider stopped")
+
+    def _server(self, source: BundleSource, hosts: Hosts, recorder: Recorder) -> _Running:
+        server, policy = self._settings.server, self._settings.policy
+        health: list[HealthSwitch] = []
+
+        def register(plain: grpc.Server) -> None:
+            def admit(context: grpc.ServicerContext) -> None:
+                peer_identity(context, source)
+
+            health.append(add_health(plain, [_SERVICES[method] for method in hosts], admit=admit))
+            if server.reflection:
+                add_reflection(plain)
+
+        def report(session: SessionReport) -> None:
+            _report(session)
+            recorder.report(session)
+
+        def refused(peer: Peer, error: SecurealignError) -> None:
+            log.warning("stream refused", peer=peer.address, code=error.code.name, reason=error.message)
+            recorder.refused(peer, error)
+
         running = ProviderServer(
             server.address,
-            bundle,
-            self._makers(_collaboration(bundle)),
+            source,
+            hosts,
             settings=ServerSettings(
                 max_sessions=server.max_sessions,
                 session_seconds=server.session_seconds,
                 idle_seconds=server.idle_seconds,
             ),
-            report=_report,
+            report=report,
+            opened=recorder.opened,
+            refused=refused,
+            admission=Admission(
+                max_peer_sessions=policy.max_peer_sessions,
+                max_memory_bytes=policy.max_memory_bytes,
+                lock=threading.Lock(),
+            ),
+            register=register,
         )
-        running.start()
-        log.info("listening", address=server.address, port=running.port, pid=os.getpid(), **self._summary())
-        stop = threading.Event()
+        return _Running(running, health[0])
 
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            stop.set()
+    def _hosts(self, state: State, metrics: Metrics) -> Hosts:
+        settings, public, head = self._settings, self._public, self._head
+        ledgers = {kind: Ledger(state.folder.database, kind) for kind in LEDGERS}
+        machines = Machines(self._suites, SystemEntropy(), settings.policy, ledgers, privacy=settings.privacy)
+        sessions = ProviderSessions(
+            state.folder,
+            ledgers,
+            keep_seconds=settings.state.keep_days * _DAY_SECONDS,
+            max_per_hour=settings.policy.max_sessions_per_hour,
+        )
+        hosts: Hosts = {}
+        if public is not None:
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, on_signal)
-        stop.wait()
-        log.info("stopping")
-        running.stop()
+            def make_training(peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
+                return machines.training(public, peer, metrics.watching(observer), counters)
+
+            hosts[TRAINING_METHOD] = DurableHost("training", TrainingCodec(), make_training, sessions)
+        if head is not None:
+
+            def make_inference(peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
+                return machines.inference(head, peer, metrics.watching(observer), counters)
+
+            hosts[INFERENCE_METHOD] = DurableHost("inference", InferenceCodec(), make_inference, sessions)
+        return hosts
+
+    def _open_audit(self) -> AuditLog:
+        section, state = self._settings.audit, self._settings.state
+        return AuditLog(self._settings.path(section.file or state.folder / "audit.log"))
 
     def _load_public(self, section: PublicSection, report: Report | None) -> PublicData:
         texts = load_dataset(self._settings.path_or_name(section.texts)).texts
@@ -119,57 +186,43 @@ class Provider:
             summary |= {"classes": len(self._head.class_names)}
         return summary
 
-    def _policy(self, peer: Peer) -> Policy:
-        section = self._settings.policy
-        return Policy(
-            min_rows_per_dimension=section.min_rows_per_dimension,
-            max_rank_fraction=section.max_rank_fraction,
-            max_queries=section.max_queries,
-            publish_class_names=section.publish_class_names,
-            require_function_private=section.require_function_private,
-            allow_unencrypted=peer.loopback,
-        )
 
-    def _makers(self, client: str) -> dict[str, MakeParty]:
-        makers: dict[str, MakeParty] = {}
-        public, head = self._public, self._head
-        if public is not None:
+class _Running:
+    """A server and what it says of its health."""
 
-            def make_training(peer: Peer, observer: Observer) -> TrainingProvider:
-                return TrainingProvider(
-                    TrainingCodec(),
-                    self._suites,
-                    public.rows,
-                    public.digest,
-                    self._entropy,
-                    policy=self._policy(peer),
-                    account=self._ledger.account(client, public.digest),
-                    observer=observer,
-                )
+    def __init__(self, server: ProviderServer, health: HealthSwitch) -> None:
+        self.server = server
+        self._health = health
 
-            makers[TRAINING_METHOD] = make_training
-        if head is not None:
-
-            def make_inference(peer: Peer, observer: Observer) -> InferenceProvider:
-                return InferenceProvider(
-                    InferenceCodec(),
-                    self._suites,
-                    head,
-                    self._entropy,
-                    policy=self._policy(peer),
-                    observer=observer,
-                )
-
-            makers[INFERENCE_METHOD] = make_inference
-        return makers
+    def stop(self) -> None:
+        """Take no more sessions, and return when those that run are recorded or over."""
+        self._health.drain()
+        self.server.stop()
 
 
-def _collaboration(bundle: Bundle) -> str:
-    """Return whom TLS lets in as client: an authority serves one collaboration, so its clients share one account.
+def _wait(hosts: Hosts) -> None:
+    """Return when the process is told to stop; until then, give up sessions that nobody came back to."""
+    stop = threading.Event()
 
-    An address names nobody, and a certificate that is renewed would begin anew.
-    """
-    return x509.load_pem_x509_certificate(bundle.authority).fingerprint(hashes.SHA256()).hex()
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    while not stop.is_set():
+        for method, host in hosts.items():
+            if count := host.expire():
+                log.info("sessions expired", method=method, count=count)
+        stop.wait(_EXPIRY_SECONDS)
+
+
+def _details(party: Party) -> dict[str, object]:
+    """Return what the audit log says of a session: what it was given, in numbers."""
+    if isinstance(party, InferenceProvider):
+        return {"queries": party.queries_answered}
+    if isinstance(party, TrainingProvider):
+        return {"columns": party.columns_shown}
+    return {}
 
 
 def _report(session: SessionReport) -> None:
@@ -185,6 +238,9 @@ def _report(session: SessionReport) -> None:
     }
     if session.error is None:
         log.info("session done", **fields)
+        return
+    if session.suspended:
+        log.info("session waits for its client", reason=session.error.message, **fields)
         return
     cause = session.error.__cause__
     log.warning(

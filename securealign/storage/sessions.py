@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 
 from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError
+from securealign.protocol.rates import RateLimiter, sessions_per_hour
 from securealign.storage.counters import Ledger, SessionCounters
 from securealign.storage.folder import StateFolder
 from securealign.storage.journal import SessionJournal
@@ -15,16 +17,26 @@ from securealign.storage.records import SessionRecords
 class ProviderSessions:
     """The sessions of a provider, by identity, phase and nonce of their client, and the ledgers that they charge."""
 
-    def __init__(self, folder: StateFolder, ledgers: Mapping[str, Ledger], *, keep_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: StateFolder,
+        ledgers: Mapping[str, Ledger],
+        *,
+        keep_seconds: float,
+        max_per_hour: int | None = None,
+    ) -> None:
         self._records = SessionRecords(folder)
         self._clock = folder.clock
         self._ledgers = ledgers
         self._keep_seconds = keep_seconds
+        self._rate = None if max_per_hour is None else RateLimiter(sessions_per_hour(max_per_hour), threading.Lock())
 
     def create(
         self, identity: str, phase: str, nonce: bytes
     ) -> tuple[SessionJournal, Mapping[str, MutableMapping[str, float]]]:
-        """Begin a session; raises `RemoteProtocolError` when there was one of this nonce."""
+        """Begin a session; raises `RemoteProtocolError` for a used nonce, and beyond the rate of its client."""
+        if self._rate is not None:
+            self._rate.take(identity, self._clock())
         counters = self._counters()
         try:
             journal = self._records.create(_handle(identity, phase, nonce), phase, counters=list(counters.values()))
@@ -45,7 +57,7 @@ class ProviderSessions:
     def expired(self, phase: str) -> Sequence[tuple[str, bytes]]:
         """Return identity and nonce of the sessions that nobody came back to in time."""
         handles = self._records.unfinished(self._clock() - self._keep_seconds)
-        parts = [handle.split("/", 2) for handle in handles]
+        parts = [handle.split("/", 2) for handle in handles if handle.count("/") >= 2]
         return [(identity, bytes.fromhex(nonce)) for own, nonce, identity in parts if own == phase]
 
     def delete(self, identity: str, phase: str, nonce: bytes) -> None:

@@ -24,6 +24,7 @@ from securealign.errors import (
     TransportError,
 )
 from securealign.keys.bundles import Bundle
+from securealign.protocol.admission import Admission, Seat
 from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
@@ -87,12 +88,14 @@ class ProviderServer:
         report: Report = lambda report: None,
         opened: Opened = lambda peer, phase, resumed: None,
         refused: Refused = lambda peer, error: None,
+        admission: Admission | None = None,
         register: Callable[[grpc.Server], object] = lambda server: None,
     ) -> None:
         self._settings = settings or ServerSettings()
         self._report = report
         self._opened = opened
         self._refused = refused
+        self._admission = admission or Admission()
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
         # A few threads more than sessions, so that a full server can still say that it is full.
         self._server = grpc.server(ThreadPoolExecutor(self._settings.max_sessions + 4), options=_OPTIONS)
@@ -137,6 +140,8 @@ class ProviderServer:
                 frame = _first(requests)
                 if frame is None:
                     return
+                seat = ending.enter_context(self._seat(peer, context))
+                stream.peer = replace(peer, reserve=seat.reserve)
                 with stream.working():
                     stream.session = self._attach(host, stream, frame, context)
                 self._opened(peer, stream.session.party.name, stream.session.resumed)
@@ -150,6 +155,12 @@ class ProviderServer:
         try:
             return replace(peer, identity=peer_identity(context, self._source).name)
         except TransportError as error:
+            self._turn_away(context, peer, error)
+
+    def _seat(self, peer: Peer, context: grpc.ServicerContext) -> Seat:
+        try:
+            return self._admission.enter(peer.identity)
+        except SecurealignError as error:
             self._turn_away(context, peer, error)
 
     def _attach(self, host: Host, stream: _Stream, frame: bytes, context: grpc.ServicerContext) -> Attached:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from typing import Protocol
 
-from securealign.errors import ErrorCode, RemoteProtocolError, TransportError
+from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError, TransportError
 from securealign.limits import Limits
 from securealign.protocol.endpoint import Opening, ProviderEndpoint
 from securealign.protocol.journal import Journal
@@ -30,6 +30,8 @@ class Peer:
     address: str
     loopback: bool
     identity: str = ""
+    #: Called with the bytes that a session takes at most before they are allocated; raises the reason to refuse.
+    reserve: Callable[[int], None] | None = None
 
 
 #: The counters of a peer by ledger, such as "rank"; what a session changes is recorded with the session.
@@ -158,17 +160,26 @@ class DurableHost(Host):
 
     def _attach(self, peer: Peer, observer: Observer, opening: Opening, place: _Place) -> Attached:
         found = None
-        if opening.received is not None:
-            found = self._sessions.find(peer.identity, self._phase, opening.nonce)
-        if found is None and opening.received:
-            raise RemoteProtocolError("The client resumes a session that is not kept.", code=ErrorCode.SESSION_UNKNOWN)
-        journal, counters = found or self._sessions.create(peer.identity, self._phase, opening.nonce)
-        party = self._make(peer, observer, counters)
-        snapshot = journal.recover()
-        if snapshot is not None:
-            party.restore(snapshot)
+        try:
+            if opening.received is not None:
+                found = self._sessions.find(peer.identity, self._phase, opening.nonce)
+            if found is None and opening.received:
+                raise _unknown("The client resumes a session that is not kept.")
+            journal, counters = found or self._sessions.create(peer.identity, self._phase, opening.nonce)
+            party = self._make(peer, observer, counters)
+            snapshot = journal.recover()
+            if snapshot is not None:
+                party.restore(snapshot)
+        except KeyStoreError as error:
+            raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
         endpoint = ProviderEndpoint(party, journal, limits=self._limits)
-        return _Durable(endpoint, opening.received, lambda: self._give_back(place))
+        return _Durable(
+            endpoint,
+            opening.received,
+            # A greeting that was refused leaves nothing, so that greetings cannot fill the disk.
+            forget=lambda: self._sessions.delete(peer.identity, self._phase, opening.nonce),
+            give_back=lambda: self._give_back(place),
+        )
 
     def _abandon(self, identity: str, journal: Journal, counters: Counters) -> None:
         snapshot = journal.recover()
@@ -196,6 +207,10 @@ class DurableHost(Host):
         place.free.set()
 
 
+def _unknown(reason: str) -> RemoteProtocolError:
+    return RemoteProtocolError(reason, code=ErrorCode.SESSION_UNKNOWN)
+
+
 class _Forgetful(dict[str, MutableMapping[str, float]]):
     """Counters of a stream that never becomes a session."""
 
@@ -213,11 +228,18 @@ class _Place:
 
 
 class _Durable(Attached):
-    def __init__(self, endpoint: ProviderEndpoint, received: int | None, give_back: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        endpoint: ProviderEndpoint,
+        received: int | None,
+        forget: Callable[[], None],
+        give_back: Callable[[], None],
+    ) -> None:
         self.party = endpoint.party
         self.resumed = self.party.received > 0
         self._endpoint = endpoint
         self._received = received
+        self._forget = forget
         self._give_back = give_back
 
     def open(self, frame: bytes) -> Iterable[bytes]:
@@ -230,12 +252,13 @@ class _Durable(Attached):
 
     def leave(self, error: TransportError) -> bool:
         try:
-            if self.party.received:
-                self._endpoint.detach()
-                return self.party.state not in FINAL
-            # It has not begun: there is nothing to come back to.
-            self.party.abandon(error)
-            self._endpoint.send([])
-            return False
+            if not self.party.received:
+                # It has not begun: there is nothing to come back to.
+                self.party.abandon(error)
+                self._endpoint.send([])
+            self._endpoint.detach()
+            if not self.party.sent:
+                self._forget()
+            return self.party.state not in FINAL
         finally:
             self._give_back()

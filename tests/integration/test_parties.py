@@ -157,21 +157,35 @@ def test_classify_writes_one_label_and_score_a_line(site):
     assert stats["bytes_up_per_query"] > DIM_A * 10
 
 
-def test_a_provider_killed_in_the_middle(site):
+def killing(process):
+    """Return a report of progress that kills a process once rows are under way."""
+
+    def kill(sent: int, _total: int) -> None:
+        if sent:
+            process.kill()
+            process.wait()
+
+    return kill
+
+
+def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site):
     with provider(site) as (process, port):
-        settings = load_settings(ClientSettings, site / "client.toml", [f"provider.address=127.0.0.1:{port}"])
-
-        def kill_once_rows_are_under_way(sent: int, _total: int) -> None:
-            if sent:
-                process.kill()
-                process.wait()
-
+        address, impatient = f"provider.address=127.0.0.1:{port}", "provider.patience_seconds=0"
+        settings = load_settings(ClientSettings, site / "client.toml", [address, impatient])
         with pytest.raises(TransportError) as caught:
-            Client(settings).align(lambda done, total: None, kill_once_rows_are_under_way)
+            Client(settings).align(lambda done, total: None, killing(process))
     assert caught.value.code is ErrorCode.CONNECTION_LOST
     assert caught.value.code.exit_code == ExitCode.NETWORK
-    assert "start again" in caught.value.hint
+    assert "again" in caught.value.hint
     assert not (site / "alignment").exists()
+    with provider(site, "--set", f"server.address=127.0.0.1:{port}") as (process, _):
+        figures = Client(settings).align(lambda done, total: None, lambda done, total: None)
+        logged = json.loads(process.stdout.readline())
+    # The key was sent before, and is not sent again.
+    assert figures["stats"]["phases"].get("keys", {"bytes_up": 0})["bytes_up"] == 0
+    assert (logged["event"], logged["phase"]) == ("session done", "training")
+    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
+    assert np.allclose(AlignmentMap.from_pretrained(site / "alignment").weight, clear.weight, atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,16 @@ class TrainingProvider(ProviderParty):
         self._expected_rows = rows.shape[0]
         #: Columns charged to the account for which nothing has been computed yet.
         self._charged = 0
+        self._columns = 0
         self._evaluator: CovarianceEvaluator | None = None
         self._rows_received = 0
         self._rows_recorded = 0
         self._noise_seed = b""
+
+    @property
+    def columns_shown(self) -> int:
+        """Columns of the cross-covariance that the session has shown, or may have."""
+        return self._columns if self._state in {State.RESULT, State.CONFIRMING, State.DONE} else 0
 
     def _close(self) -> None:
         if self._evaluator is not None:
@@ -82,7 +88,7 @@ class TrainingProvider(ProviderParty):
         self._close()
 
     def _save(self) -> dict[str, Any] | None:
-        fields = {"rows": self._rows_received, "charged": self._charged}
+        fields = {"rows": self._rows_received, "charged": self._charged, "columns": self._columns}
         if self._state not in {State.KEY, State.ROWS}:
             self._blobs.drop("key", "sums/", "noise")
             return fields
@@ -105,7 +111,7 @@ class TrainingProvider(ProviderParty):
 
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
         self._rows_received = self._rows_recorded = fields["rows"]
-        self._charged = fields["charged"]
+        self._charged, self._columns = fields["charged"], fields["columns"]
         if self._state not in {State.KEY, State.ROWS}:
             return
         hello = decoded(self.codec, blobs, "hello", TrainingHello)
@@ -205,7 +211,7 @@ class TrainingProvider(ProviderParty):
         """Charge the session to the peer's accounts, to all or to none."""
         if self._account is not None:
             self._account.charge(columns, self._policy.max_columns(self._rows.shape[0]))
-        self._charged = columns
+        self._charged = self._columns = columns
         if self._privacy_account is not None and self._policy.privacy is not None:
             try:
                 self._privacy_account.charge(self._policy.privacy)

@@ -1,0 +1,120 @@
+"""The machines that the provider makes for each session, under its policy and the ledgers that outlive it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parties.provider.config import PolicySection, PrivacySection
+from securealign.alignment.head import LinearHead
+from securealign.he.entropy import Entropy
+from securealign.he.interface import Suite
+from securealign.matrices import Rows
+from securealign.protocol.budget import BudgetLedger
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.party import Observer
+from securealign.protocol.policy import Policy
+from securealign.protocol.provider import Grant
+from securealign.protocol.rates import RateLimiter, queries_per_minute
+from securealign.protocol.training.privacy import Privacy, PrivacyLedger
+from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training.rank import RankLedger
+from securealign.storage.counters import Ledger
+from securealign.transport.hosting import Counters, Peer
+from securealign.wire import InferenceCodec, TrainingCodec
+
+#: Ledgers of the state folder, by the accounts that they keep.
+LEDGERS = ("rank", "answers", "privacy")
+#: Seconds that a message may wait for its share of a rate; one that would wait longer ends the session.
+_LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """The public texts as the provider holds them: their digest, and one embedding for each."""
+
+    digest: bytes
+    rows: Rows
+
+
+class Machines:
+    """Makes the provider's side of a session for a peer."""
+
+    def __init__(
+        self,
+        suites: Sequence[Suite],
+        entropy: Entropy,
+        policy: PolicySection,
+        ledgers: dict[str, Ledger],
+        *,
+        privacy: PrivacySection | None = None,
+    ) -> None:
+        self._suites = suites
+        self._entropy = entropy
+        self._policy = policy
+        self._privacy = None if privacy is None else Privacy(**privacy.model_dump())
+        self._ledgers = ledgers
+        rate = policy.max_queries_per_minute
+        self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
+
+    def training(self, public: PublicData, peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
+        """Return the machine of a training session."""
+        ranks = RankLedger(counters["rank"], self._ledgers["rank"].lock)
+        privacy = PrivacyLedger(counters["privacy"], self._ledgers["privacy"].lock)
+        return TrainingProvider(
+            TrainingCodec(),
+            self._suites,
+            public.rows,
+            public.digest,
+            self._entropy,
+            policy=self.policy(peer),
+            account=ranks.account(peer.identity, public.digest),
+            privacy_account=privacy.account(peer.identity, public.digest),
+            reserve=peer.reserve,
+            observer=observer,
+        )
+
+    def inference(self, head: LinearHead, peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
+        """Return the machine of an inference session."""
+        return InferenceProvider(
+            InferenceCodec(),
+            self._suites,
+            head,
+            self._entropy,
+            policy=self.policy(peer),
+            account=BudgetLedger(counters["answers"], self._ledgers["answers"].lock).account(peer.identity),
+            throttle=self._throttle(peer),
+            reserve=peer.reserve,
+            observer=observer,
+        )
+
+    def policy(self, peer: Peer) -> Policy:
+        """Return the rules for sessions of a peer."""
+        section = self._policy
+        return Policy(
+            min_rows_per_dimension=section.min_rows_per_dimension,
+            min_rows=section.min_rows,
+            max_rank_fraction=section.max_rank_fraction,
+            max_queries=section.max_queries,
+            max_answer_bits=section.max_answer_bits,
+            privacy=self._privacy,
+            publish_class_names=section.publish_class_names,
+            require_function_private=section.require_function_private,
+            allow_unencrypted=peer.loopback,
+        )
+
+    def _throttle(self, peer: Peer) -> Grant | None:
+        """Return what makes a peer wait until its queries are within their rate."""
+        limiter = self._queries
+        if limiter is None:
+            return None
+
+        def wait(queries: int) -> None:
+            seconds = limiter.wait(peer.identity, time.monotonic(), queries)
+            if seconds <= _LONGEST_WAIT:
+                time.sleep(seconds)
+            limiter.take(peer.identity, time.monotonic(), queries)
+
+        return wait
