@@ -386,6 +386,15 @@ def test_a_session_beyond_the_privacy_budget_costs_no_rank():
     assert both["account"].store[both["account"].name] == WIDTH
 
 
+def test_the_privacy_budget_holds_without_an_account_of_rank():
+    account = PrivacyLedger().account("peer", DATASET)
+    rule = Privacy(epsilon=1.0, delta=1e-5, max_epsilon=1.0)
+    finished(rule=rule, privacy_account=account).assert_done()
+    spent = dict(account.store)
+    finished(rule=rule, privacy_account=account).assert_aborted(ErrorCode.PRIVACY_BUDGET_EXHAUSTED, by="provider")
+    assert account.store == spent
+
+
 def test_a_session_beyond_the_rank_costs_no_privacy():
     both = accounts()
     both["account"].charge(11, 11)

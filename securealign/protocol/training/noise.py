@@ -56,11 +56,6 @@ class NoisePlan:
             )
 
     @property
-    def extra_rows(self) -> int:
-        """Rows that both parties append."""
-        return extra_rows(self.width)
-
-    @property
     def column_norm(self) -> float:
         """Bound on the norm of every column of the provider, whatever Z_A holds."""
         # Twice the standard deviation covers what the steps add to it, which is known only with the quantum.
