@@ -1,5 +1,6 @@
 """What an operator sees of a running provider: health, metrics, and the shape of the service."""
 
+from securealign.observability.accounts import watched_queries, watched_rank
 from securealign.observability.endpoint import MetricsEndpoint
 from securealign.observability.expiry import watch_certificates
 from securealign.observability.health import SERVICES, HealthSwitch, add_health
@@ -16,4 +17,6 @@ __all__ = [
     "add_health",
     "add_reflection",
     "watch_certificates",
+    "watched_queries",
+    "watched_rank",
 ]

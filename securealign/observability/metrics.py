@@ -35,7 +35,6 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._max_identities = max_identities
         self._identities: OrderedDict[str, None] = OrderedDict()
-        self._pools: dict[str, int] = {}
         self._lock = threading.Lock()
 
         self._opened = Counter("securealign_sessions_opened", "Sessions begun.", ["phase"], registry=registry)
@@ -146,13 +145,9 @@ class Metrics:
         """Count queries charged to some identity."""
         self._queries.inc(count)
 
-    def pool_slots(self, session: str, slots: int) -> None:
-        """Set the free query slots of a session; 0 forgets it."""
-        with self._lock:
-            self._pools[session] = slots
-            if not slots:
-                del self._pools[session]
-            self._pool.set(sum(self._pools.values()))
+    def pool_depth(self, count: Callable[[], int]) -> None:
+        """Show what `count()` returns whenever the metrics are read, as the query slots prepared and not used."""
+        self._pool.set_function(count)
 
     def budget_left(self, identity: str, *, queries: float | None = None, bits: float | None = None) -> None:
         """Set what an identity may still ask for, as far as its policy limits it."""

@@ -24,10 +24,12 @@ from securealign.errors import (
 from securealign.keys.bundles import load_bundle
 from securealign.keys.certificates import create_certificates
 from securealign.keys.identity import Role
-from securealign.observability import Metrics, MetricsEndpoint, watch_certificates
+from securealign.observability import Metrics, MetricsEndpoint, watch_certificates, watched_queries, watched_rank
 from securealign.protocol import messages as m
+from securealign.protocol.budget import BudgetLedger, QueryLimits
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
+from securealign.protocol.training.rank import RankLedger
 from securealign.transport.meter import PhaseStats, RunStats
 
 
@@ -184,15 +186,43 @@ def test_a_name_chosen_by_a_peer_forges_no_line(metrics):
     assert len(lines) == 1
 
 
-def test_pool_depth_is_the_sum_over_sessions(metrics):
-    metrics.pool_slots("one", 64)
-    metrics.pool_slots("two", 32)
-    metrics.pool_slots("one", 60)
-    assert value(metrics, "securealign_pool_slots") == 92
-    metrics.pool_slots("two", 0)
-    metrics.pool_slots("three", 0)
-    assert value(metrics, "securealign_pool_slots") == 60
-    assert set(metrics._pools) == {"one"}
+def test_pool_depth_is_counted_when_somebody_looks(metrics):
+    free = [64, 32]
+    metrics.pool_depth(lambda: sum(free))
+    assert value(metrics, "securealign_pool_slots") == 96
+    free.pop()
+    assert value(metrics, "securealign_pool_slots") == 64
+
+
+def test_an_account_of_queries_shows_what_is_left(metrics):
+    ledger, limits = BudgetLedger(), QueryLimits(queries=100, bits=5000)
+    ledger.account("acme").charge(10, 20, limits)
+    account = watched_queries(ledger.account("acme"), "acme", metrics)
+    assert account.left(20, limits) == 90
+    assert value(metrics, "securealign_queries_left", identity="acme") == 90
+    account.charge(30, 20, limits)
+    assert value(metrics, "securealign_queries_left", identity="acme") == 60
+    assert value(metrics, "securealign_answer_bits_left", identity="acme") == 4200
+    assert value(metrics, "securealign_queries_total") == 30
+    with pytest.raises(RemoteProtocolError):
+        account.charge(61, 20, limits)
+    assert value(metrics, "securealign_queries_total") == 30
+    assert ledger.account("acme").queries == 40
+    assert account.charge(1, 20, QueryLimits(queries=100)) is None
+    assert value(metrics, "securealign_queries_left", identity="acme") == 59
+
+
+def test_an_account_of_rank_shows_what_is_left(metrics):
+    ledger = RankLedger()
+    account = watched_rank(ledger.account("acme", bytes(32)), "acme", metrics)
+    account.charge(65, 1000)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 935
+    account.refund(65)
+    account.charge(5, 1000)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 995
+    with pytest.raises(RemoteProtocolError):
+        account.charge(996, 1000)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 995
 
 
 def test_queries_add_up(metrics):
