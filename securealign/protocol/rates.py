@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
 
+#: What a bucket may lack of a token for rounding, so that who has waited as long as was asked is granted.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -60,7 +63,7 @@ class RateLimiter:
         """Take tokens; raises `RemoteProtocolError`, and takes none, when the bucket holds fewer."""
         with self._lock:
             tokens = self._tokens(peer, now)
-            if amount > tokens:
+            if amount > tokens + _ROUNDING:
                 raise self._refusal(amount, tokens)
             # A clock that went back fills nothing twice.
             filled = max(now, self._buckets[peer].filled) if peer in self._buckets else now

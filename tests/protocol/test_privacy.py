@@ -309,7 +309,7 @@ def test_the_product_is_that_of_limited_rows_and_the_announced_noise(suite):
 def test_a_client_that_does_not_accept_noise_refuses_and_says_how_to():
     session = finished(accept=False)
     session.assert_aborted(ErrorCode.PRIVACY_REFUSED, by="client")
-    assert "privacy = 'accept'" in session.client.error.hint
+    assert "accept_noise = true" in session.client.error.hint
 
 
 def test_a_client_that_would_accept_noise_gets_none_from_a_provider_without_a_rule():

@@ -59,6 +59,13 @@ def test_waiting_as_long_as_one_is_told_is_enough():
     assert taken(limiter, "peer", seconds, 5)
 
 
+@given(now=st.floats(0, 1e9), spent=st.integers(1, 6), amount=st.integers(1, 6))
+def test_waiting_is_enough_whatever_the_clock_shows(now, spent, amount):
+    limiter = RateLimiter(MINUTE)
+    limiter.take("peer", now, spent)
+    assert taken(limiter, "peer", now + limiter.wait("peer", now, amount), amount)
+
+
 def test_what_exceeds_a_bucket_never_passes_and_the_hint_says_so():
     limiter = RateLimiter(MINUTE)
     assert limiter.wait("peer", 0.0, 7) == math.inf

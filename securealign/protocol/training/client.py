@@ -170,7 +170,7 @@ class TrainingClient(ClientParty):
             raise RemoteProtocolError(
                 f"The provider adds noise for differential privacy (epsilon = {terms.epsilon:g}), which makes the map "
                 "less accurate.",
-                hint="Set privacy = 'accept' to align all the same.",
+                hint="Set accept_noise = true to align all the same.",
                 code=ErrorCode.PRIVACY_REFUSED,
             )
         self._rows = self._private_rows
