@@ -59,16 +59,20 @@ def load_bundle(folder: Path, role: Role, *, now: dt.datetime | None = None) -> 
 def renew_revocations(bundle: Bundle, folder: Path, *, now: dt.datetime) -> Bundle:
     """Return `bundle` with the list of revoked certificates that `folder` holds now.
 
-    Raises `InputError` for a list that is broken, expired or of another authority.
+    Raises `InputError` for a list that is missing, broken, expired or of another authority.
     """
     try:
-        path = folder / "crl.pem"
-        revocations = path.read_bytes() if path.exists() else b""
-        check_lists(parse_lists(revocations), [*_certificates(bundle.authority), *_chain(bundle)], now)
+        revocations = (folder / "crl.pem").read_bytes()
+        lists, anchors = parse_lists(revocations), _certificates(bundle.authority)
+        check_lists(lists, [*anchors, *_chain(bundle)], now)
+        leaf = _certificates(bundle.certificate)[0]
+        check_revocation(find_path(leaf, _chain(bundle), anchors, now), lists, now)
     except OSError as error:
         raise _unusable(folder, str(error)) from error
     except CertificateProblem as problem:
-        raise _unusable(folder, problem.reason, problem.code) from problem
+        # A list that revokes its own reader is a good list.
+        if problem.code is not ErrorCode.CERTIFICATE_REVOKED:
+            raise _unusable(folder, problem.reason, problem.code) from problem
     return replace(bundle, revocations=revocations)
 
 

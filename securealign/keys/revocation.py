@@ -37,10 +37,14 @@ def parse_lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
     return lists
 
 
-def check_lists(lists: Lists, issuers: Sequence[x509.Certificate], now: dt.datetime) -> None:
-    """Raise `CertificateProblem` unless each list is signed by one of `issuers` and valid now."""
+def check_lists(lists: Lists, known: Sequence[x509.Certificate], now: dt.datetime) -> None:
+    """Raise `CertificateProblem` unless each list is valid now, and signed by its issuer where that is `known`.
+
+    The list of an authority that only a peer's chain names is kept: it counts once such a peer has shown the chain.
+    """
     for item in lists:
-        if not any(_signed(item, issuer) for issuer in issuers):
+        namesakes = [issuer for issuer in known if issuer.subject == item.issuer]
+        if namesakes and not any(_signed(item, issuer) for issuer in namesakes):
             raise CertificateProblem(
                 f"crl.pem holds a list that no authority in ca.pem signed ({item.issuer.rfc4514_string()})",
                 ErrorCode.FILE_INVALID,
@@ -57,7 +61,9 @@ def check_revocation(path: Sequence[x509.Certificate], lists: Lists, now: dt.dat
     for number, (certificate, issuer) in enumerate(pairwise(path)):
         covering = [item for item in lists if _signed(item, issuer)]
         if number == 0 and lists and not covering:
-            raise CertificateProblem("crl.pem holds no list of the authority that issued the certificate")
+            raise CertificateProblem(
+                "crl.pem holds no list of the authority that issued the certificate", ErrorCode.FILE_INVALID
+            )
         for item in covering:
             _check_dates(item, now)
             entry = item.get_revoked_certificate_by_serial_number(certificate.serial_number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -89,6 +90,10 @@ class BundleSource:
             log.warning("certificates not renewed", reason=error.message, hint=error.hint)
             return self._renew_list(now)
         log.info("certificates renewed", folder=str(self.folder))
+        if self._bundle.revocations and not bundle.revocations:
+            # Files that are copied are missing for a moment, in which nobody who was revoked may come in.
+            log.warning("list of revoked certificates kept", reason="crl.pem has gone; a restart does without it.")
+            return replace(bundle, revocations=self._bundle.revocations)
         return bundle
 
     def _renew_list(self, now: dt.datetime) -> Bundle:

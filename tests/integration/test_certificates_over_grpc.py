@@ -11,11 +11,15 @@ from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from structlog.testing import capture_logs
 
 from securealign.errors import ErrorCode, InputError, TransportError
 from securealign.keys.authority import Authority
 from securealign.keys.certificates import Role, create_certificates
+from securealign.keys.issuing import Issuer, Window, make_list, revoked_entry
 from securealign.transport.credentials import BundleSource, peer_identity, server_credentials
 from securealign.transport.preflight import meet, open_channel
 from securealign.transport.status import ERROR_KEY, status_of
@@ -189,9 +193,14 @@ def test_a_client_that_is_revoked_is_refused_on_a_connection_that_is_open(folder
             with pytest.raises(grpc.RpcError) as caught:
                 ask(channel)
             assert named_code(caught) == "CERTIFICATE_REVOKED"
-            # The control: without the list, the same connection is served again.
+            # Nor does it help that the list disappears.
             (folder / "provider" / "crl.pem").unlink()
-            assert ask(channel) == "acme"
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(channel)
+            assert named_code(caught) == "CERTIFICATE_REVOKED"
+    # The control: a provider that never had the list serves the same client.
+    with serving(folder / "provider") as port:
+        assert who(port, unrevoked(folder))[0] == "acme"
 
 
 def test_a_client_that_knows_of_its_revocation_does_not_try(folder):
@@ -361,3 +370,105 @@ def test_a_client_of_another_authority_is_told_that_it_was_refused(folder, tmp_p
         error = refusal(port, BundleSource(mixed, Role.CLIENT))
     assert error.code is ErrorCode.PEER_UNTRUSTED
     assert "refused this party's certificate" in error.message
+
+
+# The PKI of a company
+
+
+def signed(subject, issuer, key, *, role=None):
+    """Return a certificate of an authority, or of a party if a role is given, as a company's PKI makes it."""
+    name = x509.Name.from_rfc4514_string(subject)
+    builder = x509.CertificateBuilder(
+        issuer[0].subject if issuer else name,
+        name,
+        key.public_key(),
+        x509.random_serial_number(),
+        now() - dt.timedelta(days=1),
+        now() + dt.timedelta(days=9),
+    ).add_extension(x509.BasicConstraints(ca=role is None, path_length=None), critical=True)
+    if role is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(role.value)]), critical=False)
+    return builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+
+
+def pem(*items):
+    return b"".join(item.public_bytes(serialization.Encoding.PEM) for item in items)
+
+
+@pytest.fixture
+def company(tmp_path):
+    """Bundles of two parties, each under an intermediate authority of its own, and the authorities: RSA and ECDSA."""
+    root_key = ec.generate_private_key(ec.SECP384R1())
+    root = (signed("CN=Root", None, root_key), root_key)
+    authorities = {"root": root}
+    for role in Role:
+        key = ec.generate_private_key(ec.SECP256R1())
+        authorities[role.label] = (signed(f"CN=Issuing {role.label}", root, key), key)
+        own = rsa.generate_private_key(65537, 2048)
+        leaf = signed(f"CN={role.label},O=Acme", authorities[role.label], own, role=role)
+        folder = tmp_path / "company" / role.label
+        folder.mkdir(parents=True)
+        (folder / "ca.pem").write_bytes(pem(root[0]))
+        (folder / "cert.pem").write_bytes(pem(leaf, authorities[role.label][0]))
+        (folder / "key.pem").write_bytes(
+            own.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+            )
+        )
+    return tmp_path / "company", authorities
+
+
+def revoking(issuer, *serials):
+    entries = [revoked_entry(serial, now()) for serial in serials]
+    return pem(make_list(Issuer(*issuer), entries, 1, Window.of_days(now(), 3)))
+
+
+def test_parties_of_a_companys_own_pki_meet(company):
+    folder, _ = company
+    with serving(folder / "provider") as port:
+        assert who(port, client(folder, "client")) == ("CN=client,O=Acme", "CN=provider,O=Acme")
+
+
+@pytest.mark.parametrize("refused", list(Role))
+def test_an_authority_in_between_that_was_revoked_takes_its_parties_with_it(company, refused):
+    """Each party trusts the root alone, and learns of the other's authority from its chain."""
+    folder, authorities = company
+    good = b"".join(revoking(authorities[name]) for name in ("root", "provider", "client"))
+    for role in Role:
+        (folder / role.label / "crl.pem").write_bytes(good)
+    with serving(folder / "provider") as port:
+        channel, _ = open_channel(f"127.0.0.1:{port}", client(folder, "client"))
+        with channel:
+            assert ask(channel) == "CN=client,O=Acme"
+            revoked = revoking(authorities["root"], authorities[refused.label][0].serial_number)
+            rest = b"".join(revoking(authorities[role.label]) for role in Role)
+            reader = Role.CLIENT if refused is Role.PROVIDER else Role.PROVIDER
+            (folder / reader.label / "crl.pem").write_bytes(revoked + rest)
+            if reader is Role.CLIENT:
+                assert refusal(port, client(folder, "client")).code is ErrorCode.CERTIFICATE_REVOKED
+            else:
+                with pytest.raises(grpc.RpcError) as caught:
+                    ask(channel)
+                assert named_code(caught) == "CERTIFICATE_REVOKED"
+
+
+def test_a_party_without_the_list_of_its_peers_authority_refuses_it(company):
+    folder, authorities = company
+    (folder / "client" / "crl.pem").write_bytes(revoking(authorities["root"]) + revoking(authorities["client"]))
+    with serving(folder / "provider") as port:
+        assert "no list of the authority" in refusal(port, client(folder, "client")).message
+
+
+def test_a_chain_without_its_link_is_refused(company):
+    folder, authorities = company
+    leaf = (folder / "provider" / "cert.pem").read_bytes().removesuffix(pem(authorities["provider"][0]))
+    key, authority = ((folder / "provider" / name).read_bytes() for name in ("key.pem", "ca.pem"))
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port(
+        "127.0.0.1:0", grpc.ssl_server_credentials([(key, leaf)], authority, require_client_auth=True)
+    )
+    server.start()
+    error = refusal(port, client(folder, "client"))
+    server.stop(0).wait()
+    assert error.code is ErrorCode.PEER_UNTRUSTED
+    assert "CN=Issuing provider" in error.message
