@@ -39,9 +39,15 @@ class PublicSection(_Section):
 
 
 class FolderSection(_Section):
-    """A folder: of the head, of the alignment map, or of what outlives a process."""
+    """A folder: of the head, or of the alignment map."""
 
     folder: Path
+
+
+class StateSection(_Section):
+    """Where a party keeps what outlives its process."""
+
+    folder: Path = Path("state")
 
 
 class EncoderSection(_Section):
@@ -65,7 +71,7 @@ class ProviderFile(Settings):
     public: PublicSection | None = None
     head: FolderSection | None = None
     policy: SuitesSection = SuitesSection()
-    state: FolderSection | None = None
+    state: StateSection = StateSection()
 
     @property
     def endpoint(self) -> EndpointSection:
@@ -92,7 +98,7 @@ class ClientFile(Settings):
     public: PublicSection | None = None
     encoder: EncoderSection | None = None
     alignment: FolderSection = FolderSection(folder=Path("alignment"))
-    state: FolderSection | None = None
+    state: StateSection = StateSection()
 
     @property
     def endpoint(self) -> EndpointSection:

@@ -128,10 +128,8 @@ def _until(check: str, what: str, end: dt.datetime, now: dt.datetime) -> Finding
 
 
 def _check_permissions(site: Site) -> Iterator[Finding]:
-    secrets = [site.folder / "key.pem"]
-    if site.file.state is not None:
-        secrets += sorted(site.file.path(site.file.state.folder).glob("*.store"))
-    present = [path for path in secrets if path.exists()]
+    kept = sorted(path for path in site.file.path(site.file.state.folder).glob("*") if path.is_file())
+    present = [path for path in (site.folder / "key.pem", *kept) if path.exists()]
     wide = [path for path in present if path.stat().st_mode & _OTHERS]
     for path in wide:
         error = InputError(
@@ -227,15 +225,9 @@ def _known_dimension(site: Site) -> int | None:
 
 
 def _check_state(site: Site) -> Iterator[Finding]:
-    section = site.file.state
-    if section is None and isinstance(site.file, ClientFile):
-        folders = {"alignment": site.file.path(site.file.alignment.folder)}
-    elif section is None:
-        return
-    else:
-        folders = {"state": site.file.path(section.folder)}
-    for name, folder in folders.items():
-        yield _check_writable(name, folder)
+    yield _check_writable("state", site.file.path(site.file.state.folder))
+    if isinstance(site.file, ClientFile):
+        yield _check_writable("alignment", site.file.path(site.file.alignment.folder))
 
 
 def _check_writable(name: str, folder: Path) -> Finding:

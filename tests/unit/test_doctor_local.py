@@ -161,8 +161,9 @@ def test_a_key_that_others_can_read(site, mode):
     assert problems(site / "client.toml") == [("permissions", "failed", "FILE_INVALID")]
 
 
-def test_a_store_of_keys_that_others_can_read(site):
-    write_atomically(site / "state" / "keys.store", b"", mode=0o644)
+@pytest.mark.parametrize("name", ["keys.store", "passphrase", "sessions.db"])
+def test_what_a_party_keeps_that_others_can_read(site, name):
+    write_atomically(site / "state" / name, b"", mode=0o644)
     (site / "state").chmod(0o700)
     assert problems(site / "client.toml") == [("permissions", "failed", "FILE_INVALID")]
 
@@ -221,6 +222,8 @@ def test_a_state_folder_that_cannot_be_written(site):
     (site / "file").touch()
     found = problems(site / "client.toml", "--set", "state.folder=file/state")
     assert found == [("state", "failed", "FILE_INVALID")]
+    found = problems(site / "client.toml", "--set", "alignment.folder=file/map")
+    assert found == [("alignment", "failed", "FILE_INVALID")]
 
 
 def test_a_state_folder_that_others_can_read(site):
