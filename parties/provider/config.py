@@ -51,6 +51,7 @@ class PolicySection(Section):
     min_rows: int = Field(default=1, ge=1)
     max_queries: int = Field(default=100_000, gt=0)
     max_answer_bits: int | None = Field(default=None, gt=0)
+    output_bits: int | None = Field(default=None, ge=4, le=64)
     max_peer_sessions: int | None = Field(default=8, gt=0)
     max_memory_bytes: int | None = Field(default=None, gt=0)
     max_sessions_per_hour: int | None = Field(default=600, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ class Machines:
         self._policy = policy
         self._privacy = None if privacy is None else Privacy(**privacy.model_dump())
         self._ledgers = ledgers
+        # Half of the machine for pools and products that take long, the other half for answers.
+        self._turn = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
         rate = policy.max_queries_per_minute
         self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
 
@@ -73,6 +76,7 @@ class Machines:
             account=ranks.account(peer.identity, public.digest),
             privacy_account=privacy.account(peer.identity, public.digest),
             reserve=peer.reserve,
+            turn=self._turn,
             observer=observer,
         )
 
@@ -87,6 +91,7 @@ class Machines:
             account=BudgetLedger(counters["answers"], self._ledgers["answers"].lock).account(peer.identity),
             throttle=self._throttle(peer),
             reserve=peer.reserve,
+            turn=self._turn,
             observer=observer,
         )
 
@@ -99,6 +104,7 @@ class Machines:
             max_rank_fraction=section.max_rank_fraction,
             max_queries=section.max_queries,
             max_answer_bits=section.max_answer_bits,
+            output_bits=section.output_bits,
             privacy=self._privacy,
             publish_class_names=section.publish_class_names,
             require_function_private=section.require_function_private,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from securealign.errors import ErrorCode, KeyStoreError
@@ -31,7 +32,8 @@ Grant = Callable[[int], None]
 class ProviderParty(Party):
     """Party A: answers the greeting under its policy and takes the client's key.
 
-    `reserve` is asked for the bytes that the session takes at most, before they are allocated.
+    `reserve` is asked for the bytes that the session takes at most, before they are allocated. `turn` is entered for
+    work that takes long, so that whoever serves many sessions lets little of it run at once, and short work pass.
     """
 
     is_client = False
@@ -45,9 +47,11 @@ class ProviderParty(Party):
         policy: Policy | None = None,
         limits: Limits | None = None,
         reserve: Grant | None = None,
+        turn: AbstractContextManager[object] | None = None,
         observer: Observer | None = None,
     ) -> None:
         super().__init__(codec, observer)
+        self._turn = turn or nullcontext()
         self._suites = suites
         self._entropy = entropy
         self._policy = policy or Policy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from securealign.alignment.head import LinearHead
@@ -53,9 +54,12 @@ class InferenceProvider(ProviderParty):
         account: QueryAccount | None = None,
         throttle: Grant | None = None,
         reserve: Grant | None = None,
+        turn: AbstractContextManager[object] | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, observer=observer)
+        super().__init__(
+            codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, turn=turn, observer=observer
+        )
         self._head = head
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
@@ -159,7 +163,8 @@ class InferenceProvider(ProviderParty):
         for retired in set_up(self._ledger).open_pool(message.pool):
             evaluator.retire(retired)
             self._blobs.drop(f"pool/{retired}")
-        material = evaluator.prepare(message.pool)
+        with self._turn:
+            material = evaluator.prepare(message.pool)
         if self.recorded:
             self._keep(f"pool/{message.pool}", evaluator.checkpoint(message.pool))
         yield from chunks(PoolChunk, material, pool=message.pool)

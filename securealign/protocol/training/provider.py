@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -55,9 +56,12 @@ class TrainingProvider(ProviderParty):
         account: RankAccount | None = None,
         privacy_account: PrivacyAccount | None = None,
         reserve: Grant | None = None,
+        turn: AbstractContextManager[object] | None = None,
         observer: Observer | None = None,
     ) -> None:
-        super().__init__(codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, observer=observer)
+        super().__init__(
+            codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, turn=turn, observer=observer
+        )
         self._rows = rows
         self._digest = dataset_digest
         self._account = account
@@ -236,7 +240,8 @@ class TrainingProvider(ProviderParty):
             )
         if message.first + message.count > self._expected_rows:
             raise RemoteProtocolError("More rows arrive than the handshake named.", code=ErrorCode.SHAPE_MISMATCH)
-        set_up(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
+        with self._turn:
+            set_up(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
         self._rows_received += message.count
         self.record_due |= self._rows_received - self._rows_recorded >= self._limits.rows_between_records
         return intake.acknowledge()
@@ -250,6 +255,7 @@ class TrainingProvider(ProviderParty):
         # From here on the peer may see the product, however the session ends.
         self._charged = 0
         evaluator = set_up(self._evaluator)
-        result = evaluator.finish()
+        with self._turn:
+            result = evaluator.finish()
         evaluator.close()
         yield from chunks(ResultChunk, result)
