@@ -19,7 +19,7 @@ from securealign.data import load_texts
 from securealign.errors import InputError
 from securealign.files import write_atomically
 from securealign.hardening import harden_process
-from securealign.logs import configure_logs
+from securealign.logs import configure_logs, redact_python_output
 from securealign.models import load_embeddings
 from securealign.settings import load_settings
 
@@ -41,6 +41,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors o
 def align(config: Config, override: Override = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Fit the alignment map with the provider on the public texts, and save it; goes on where it was interrupted."""
     configure_logs(as_json=False, quiet=quiet)
+    redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         client = Client(load_settings(ClientSettings, config, override or []))
         figures = client.align(bar("embedding public texts"), bar("uploading encrypted rows"))
@@ -70,6 +71,7 @@ def classify(
 ) -> None:
     """Classify private texts: one line for each, label and probability, or a JSON object with --json."""
     configure_logs(as_json=False, quiet=quiet)
+    redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         if (texts is None) == (embeddings is None):
             raise InputError("Nothing to classify, or too much.", hint="Give either --input or --embeddings.")

@@ -11,10 +11,13 @@ from parties.provider.app import Provider
 from parties.provider.config import ProviderSettings
 from securealign.commands import failures, progress
 from securealign.hardening import harden_process
-from securealign.logs import configure_logs
+from securealign.logs import configure_logs, redact_python_output
 from securealign.settings import load_settings
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+
+@app.command()
 def serve(
     config: Annotated[Path, typer.Option(help="TOML file; parties/provider/example.toml explains it.")],
     override: Annotated[
@@ -28,6 +31,7 @@ def serve(
     Exit codes: 0 stopped, 2 bad configuration, 3 bad input file, 5 network, 6 something is not installed.
     """
     configure_logs(as_json=as_json, quiet=quiet)
+    redact_python_output()
     with failures(as_json=as_json):
         settings = load_settings(ProviderSettings, config, override or [])
         with progress(enabled=not quiet) as bar:
@@ -38,7 +42,7 @@ def serve(
 def main() -> None:
     """Run the command line."""
     harden_process()
-    typer.run(serve)
+    app()
 
 
 if __name__ == "__main__":

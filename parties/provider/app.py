@@ -22,10 +22,19 @@ from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
 from securealign.keys.identity import Role
+from securealign.logs import describe
 from securealign.matrices import Rows
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached, load_paired
-from securealign.observability import HealthSwitch, Metrics, MetricsEndpoint, Recorder, add_health, add_reflection
+from securealign.observability import (
+    HealthSwitch,
+    Metrics,
+    MetricsEndpoint,
+    Recorder,
+    add_health,
+    add_reflection,
+    watch_certificates,
+)
 from securealign.protocol.admission import Admission
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.party import Observer, Party
@@ -76,6 +85,8 @@ class Provider:
             audit = closing.enter_context(self._open_audit())
             metrics = Metrics()
             hosts = self._hosts(state, metrics)
+            watch_certificates(metrics, source)
+            metrics.kept_sessions(state.kept_sessions)
             running = self._server(source, hosts, Recorder(metrics, audit, details=_details))
             if settings.metrics is not None:
                 closing.enter_context(MetricsEndpoint(metrics, settings.metrics.address))
@@ -83,7 +94,7 @@ class Provider:
             address, port = settings.server.address, running.server.port
             log.info("listening", address=address, port=port, pid=os.getpid(), **self._summary())
             audit.append("provider started", address=address, port=port)
-            _wait(hosts)
+            _wait(hosts, metrics)
             log.info("stopping")
             running.stop()
             audit.append("provider stopped")
@@ -132,7 +143,7 @@ class Provider:
     def _hosts(self, state: State, metrics: Metrics) -> Hosts:
         settings, public, head = self._settings, self._public, self._head
         ledgers = {kind: Ledger(state.folder.database, kind) for kind in LEDGERS}
-        machines = Machines(self._suites, SystemEntropy(), settings.policy, ledgers, privacy=settings.privacy)
+        machines = Machines(self._suites, SystemEntropy(), settings.policy, ledgers, metrics, privacy=settings.privacy)
         sessions = ProviderSessions(
             state.folder,
             ledgers,
@@ -143,13 +154,13 @@ class Provider:
         if public is not None:
 
             def make_training(peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
-                return machines.training(public, peer, metrics.watching(observer), counters)
+                return machines.training(public, peer, observer, counters)
 
             hosts[TRAINING_METHOD] = DurableHost("training", TrainingCodec(), make_training, sessions)
         if head is not None:
 
             def make_inference(peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
-                return machines.inference(head, peer, metrics.watching(observer), counters)
+                return machines.inference(head, peer, observer, counters)
 
             hosts[INFERENCE_METHOD] = DurableHost("inference", InferenceCodec(), make_inference, sessions)
         return hosts
@@ -200,7 +211,7 @@ class _Running:
         self.server.stop()
 
 
-def _wait(hosts: Hosts) -> None:
+def _wait(hosts: Hosts, metrics: Metrics) -> None:
     """Return when the process is told to stop; until then, give up sessions that nobody came back to."""
     stop = threading.Event()
 
@@ -210,19 +221,23 @@ def _wait(hosts: Hosts) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     while not stop.is_set():
-        for method, host in hosts.items():
-            if count := host.expire():
-                log.info("sessions expired", method=method, count=count)
+        for host in hosts.values():
+            for _ in range(host.expire()):
+                log.info("session expired", phase=host.phase)
+                metrics.session_expired(host.phase)
         stop.wait(_EXPIRY_SECONDS)
 
 
 def _details(party: Party) -> dict[str, object]:
     """Return what the audit log says of a session: what it was given, in numbers."""
-    if isinstance(party, InferenceProvider):
-        return {"queries": party.queries_answered}
-    if isinstance(party, TrainingProvider):
-        return {"columns": party.columns_shown}
-    return {}
+    if not isinstance(party, InferenceProvider | TrainingProvider):
+        return {}
+    given = (
+        {"queries": party.queries_answered, "answer_bits": party.bits_answered}
+        if isinstance(party, InferenceProvider)
+        else {"columns": party.columns_shown}
+    )
+    return {"session": party.session.hex()[:16], "suite": party.suite_name, **given}
 
 
 def _report(session: SessionReport) -> None:
@@ -247,6 +262,6 @@ def _report(session: SessionReport) -> None:
         "session refused" if session.error.code is not ErrorCode.INTERNAL else "session failed",
         code=session.error.code.name,
         reason=session.error.message,
-        cause=f"{type(cause).__name__}: {cause}" if cause is not None else None,
+        cause=describe(cause) if cause is not None else None,
         **fields,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from securealign.alignment.head import LinearHead
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.matrices import Rows
+from securealign.observability import Metrics, watched_queries, watched_rank
 from securealign.protocol.budget import BudgetLedger
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.party import Observer
@@ -49,6 +51,7 @@ class Machines:
         entropy: Entropy,
         policy: PolicySection,
         ledgers: dict[str, Ledger],
+        metrics: Metrics,
         *,
         privacy: PrivacySection | None = None,
     ) -> None:
@@ -57,6 +60,9 @@ class Machines:
         self._policy = policy
         self._privacy = None if privacy is None else Privacy(**privacy.model_dump())
         self._ledgers = ledgers
+        self._metrics = metrics
+        self._live: weakref.WeakSet[InferenceProvider] = weakref.WeakSet()
+        metrics.pool_depth(lambda: sum(machine.free_slots for machine in list(self._live)))
         # Half of the machine for pools and products that take long, the other half for answers.
         self._turn = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
         rate = policy.max_queries_per_minute
@@ -73,27 +79,30 @@ class Machines:
             public.digest,
             self._entropy,
             policy=self.policy(peer),
-            account=ranks.account(peer.identity, public.digest),
+            account=watched_rank(ranks.account(peer.identity, public.digest), peer.identity, self._metrics),
             privacy_account=privacy.account(peer.identity, public.digest),
             reserve=peer.reserve,
             turn=self._turn,
-            observer=observer,
+            observer=self._metrics.watching(observer),
         )
 
     def inference(self, head: LinearHead, peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
         """Return the machine of an inference session."""
-        return InferenceProvider(
+        answers = BudgetLedger(counters["answers"], self._ledgers["answers"].lock)
+        machine = InferenceProvider(
             InferenceCodec(),
             self._suites,
             head,
             self._entropy,
             policy=self.policy(peer),
-            account=BudgetLedger(counters["answers"], self._ledgers["answers"].lock).account(peer.identity),
+            account=watched_queries(answers.account(peer.identity), peer.identity, self._metrics),
             throttle=self._throttle(peer),
             reserve=peer.reserve,
             turn=self._turn,
-            observer=observer,
+            observer=self._metrics.watching(observer),
         )
+        self._live.add(machine)
+        return machine
 
     def policy(self, peer: Peer) -> Policy:
         """Return the rules for sessions of a peer."""

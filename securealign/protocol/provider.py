@@ -58,6 +58,9 @@ class ProviderParty(Party):
         self._limits = limits or Limits()
         self._reserve = reserve
         self._intake: Intake | None = None
+        #: Id of the session and its parameter set, once they are agreed on.
+        self.session = b""
+        self.suite_name = ""
 
     def _greet(self, hello: Hello) -> tuple[Accept, Suite, bytes]:
         """Return the answer to a greeting, the suite and the session id; raises the reason to refuse."""
@@ -68,7 +71,7 @@ class ProviderParty(Party):
             allow_unencrypted=self._policy.allow_unencrypted,
             require_function_private=self._policy.require_function_private,
         )
-        return accept, suite, session_id(self.name, hello.nonce, accept.nonce)
+        return accept, *self._agree(suite, hello, accept)
 
     def _expect_key(self, size: int, memory: int) -> None:
         """Make room for a session that takes up to `memory` bytes, and expect its key."""
@@ -108,4 +111,9 @@ class ProviderParty(Party):
 
     def _agreed(self, accept: Accept, hello: Hello) -> tuple[Suite, bytes]:
         """Return the suite and the session id that an earlier answer to a greeting settled on."""
-        return check_accept(accept, self._suites), session_id(self.name, hello.nonce, accept.nonce)
+        return self._agree(check_accept(accept, self._suites), hello, accept)
+
+    def _agree(self, suite: Suite, hello: Hello, accept: Accept) -> tuple[Suite, bytes]:
+        self.suite_name = suite.info.parameter_set
+        self.session = session_id(self.name, hello.nonce, accept.nonce)
+        return suite, self.session

@@ -13,6 +13,8 @@ from securealign.keys.store import KeyStore
 from securealign.storage.folder import StateFolder
 from securealign.storage.sealing import Sealers
 
+_TRIES = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeyLimits:
@@ -40,8 +42,20 @@ class State:
 
     def begin(self, purpose: Purpose) -> KeyHandle:
         """Return the key for a new session, and count it; one that is expired or used up is replaced by a new one."""
-        usable_key(self.keys, purpose, self.limits)
+        for _ in range(_TRIES):
+            usable_key(self.keys, purpose, self.limits)
+            try:
+                return self.keys.use(purpose)
+            except KeyStoreError as error:
+                # Another process has taken the last use in between.
+                if error.code is not ErrorCode.KEY_UNUSABLE:
+                    raise
         return self.keys.use(purpose)
+
+    def kept_sessions(self) -> int:
+        """Return how many sessions are recorded and not over."""
+        with self.folder.database.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM session WHERE outcome = ''").fetchone()[0])
 
     def close(self) -> None:
         """Close the database."""

@@ -128,26 +128,37 @@ class ProviderServer:
 
     def _handler(self, host: Host) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            peer = self._admit(context)
-            if not self._slots.acquire(blocking=False):
-                self._turn_away(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
-            stream = _Stream(peer, Meter(counted="provider"), _Watchdog(context, self._settings))
-            with ExitStack() as ending:
-                # In reverse: the place is free before anybody hears that the session is over.
-                ending.callback(self._finish, stream)
-                ending.callback(self._slots.release)
-                ending.enter_context(stream.watchdog)
-                frame = _first(requests)
-                if frame is None:
-                    return
-                seat = ending.enter_context(self._seat(peer, context))
-                stream.peer = replace(peer, reserve=seat.reserve)
-                with stream.working():
-                    stream.session = self._attach(host, stream, frame, context)
-                self._opened(peer, stream.session.party.name, stream.session.resumed)
-                yield from _serve(stream, stream.session, frame, requests)
+            try:
+                yield from self._serve(host, requests, context)
+            except Exception as error:
+                # gRPC would send the message of any exception to the peer.
+                if context.code() is None:  # type: ignore[attr-defined]
+                    fault = SecurealignError(f"{type(error).__name__} in a stream.")
+                    fault.__cause__ = error
+                    self._turn_away(context, _peer(context), fault)
+                raise
 
         return handle
+
+    def _serve(self, host: Host, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        peer = self._admit(context)
+        if not self._slots.acquire(blocking=False):
+            self._turn_away(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
+        stream = _Stream(peer, Meter(counted="provider"), _Watchdog(context, self._settings))
+        with ExitStack() as ending:
+            # In reverse: the place is free before anybody hears that the session is over.
+            ending.callback(self._finish, stream)
+            ending.callback(self._slots.release)
+            ending.enter_context(stream.watchdog)
+            frame = _first(requests)
+            if frame is None:
+                return
+            seat = ending.enter_context(self._seat(peer, context))
+            stream.peer = replace(peer, reserve=seat.reserve)
+            with stream.working():
+                stream.session = self._attach(host, stream, frame, context)
+            self._opened(peer, stream.session.party.name, stream.session.resumed)
+            yield from _replies(stream, stream.session, frame, requests)
 
     def _admit(self, context: grpc.ServicerContext) -> Peer:
         """Return the peer, whose certificate TLS has verified; ends the call of one that may not be a client."""
@@ -197,7 +208,7 @@ def _first(requests: Iterator[bytes]) -> bytes | None:
         return None
 
 
-def _serve(stream: _Stream, session: Attached, frame: bytes, requests: Iterator[bytes]) -> Iterator[bytes]:
+def _replies(stream: _Stream, session: Attached, frame: bytes, requests: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the replies to a peer's frames until the session is over or the stream breaks."""
     try:
         with stream.working():

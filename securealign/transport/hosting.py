@@ -123,7 +123,8 @@ class DurableHost(Host):
     def __init__(
         self, phase: str, codec: Codec, make: MakeDurableParty, sessions: Sessions, *, limits: Limits | None = None
     ) -> None:
-        self._phase = phase
+        #: What the sessions do, "training" or "inference".
+        self.phase = phase
         self._codec = codec
         self._make = make
         self._sessions = sessions
@@ -147,14 +148,14 @@ class DurableHost(Host):
     def expire(self) -> int:
         """Give up the sessions that were left alone for too long, refund what they did not use, and count them."""
         count = 0
-        for identity, nonce in self._sessions.expired(self._phase):
+        for identity, nonce in self._sessions.expired(self.phase):
             with self._lock:
                 if (identity, nonce) in self._attached:
                     continue
-            found = self._sessions.find(identity, self._phase, nonce)
+            found = self._sessions.find(identity, self.phase, nonce)
             if found is not None:
                 self._abandon(identity, *found)
-            self._sessions.delete(identity, self._phase, nonce)
+            self._sessions.delete(identity, self.phase, nonce)
             count += 1
         return count
 
@@ -162,10 +163,10 @@ class DurableHost(Host):
         found = None
         try:
             if opening.received is not None:
-                found = self._sessions.find(peer.identity, self._phase, opening.nonce)
+                found = self._sessions.find(peer.identity, self.phase, opening.nonce)
             if found is None and opening.received:
                 raise _unknown("The client resumes a session that is not kept.")
-            journal, counters = found or self._sessions.create(peer.identity, self._phase, opening.nonce)
+            journal, counters = found or self._sessions.create(peer.identity, self.phase, opening.nonce)
             party = self._make(peer, observer, counters)
             snapshot = journal.recover()
             if snapshot is not None:
@@ -177,7 +178,7 @@ class DurableHost(Host):
             endpoint,
             opening.received,
             # A greeting that was refused leaves nothing, so that greetings cannot fill the disk.
-            forget=lambda: self._sessions.delete(peer.identity, self._phase, opening.nonce),
+            forget=lambda: self._sessions.delete(peer.identity, self.phase, opening.nonce),
             give_back=lambda: self._give_back(place),
         )
 

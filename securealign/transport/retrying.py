@@ -13,6 +13,8 @@ from securealign.errors import ErrorCode, SecurealignError
 PASSING = frozenset(
     {
         ErrorCode.CONNECTION_LOST,
+        # A provider that is stopped ends the streams that it serves so.
+        ErrorCode.CANCELLED,
         ErrorCode.PEER_UNREACHABLE,
         ErrorCode.SERVER_BUSY,
         ErrorCode.MEMORY_EXHAUSTED,

@@ -75,6 +75,16 @@ class InferenceProvider(ProviderParty):
         """Queries answered so far; a retry does not count again."""
         return self._answered
 
+    @property
+    def bits_answered(self) -> int:
+        """Bits that the answers so far held at most."""
+        return self._answered * self._answer_bits
+
+    @property
+    def free_slots(self) -> int:
+        """Query slots prepared and not used, while the session is open."""
+        return self._ledger.free if self._ledger is not None and self._state is State.READY else 0
+
     def _close(self) -> None:
         if self._evaluator is not None:
             self._evaluator.close()

@@ -80,6 +80,11 @@ class SlotLedger:
         #: By live pool: one bit for each slot that was used.
         self._used: dict[int, int] = {}
 
+    @property
+    def free(self) -> int:
+        """Slots of live pools that no query has used."""
+        return sum(self._slots - bin(used).count("1") for used in self._used.values())
+
     def open_pool(self, pool: int) -> list[int]:
         """Open a pool and return those that are retired by it, the oldest first."""
         self._answers[pool] = {}
