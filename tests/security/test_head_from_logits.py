@@ -99,7 +99,7 @@ def test_the_error_falls_with_the_budget_and_vanishes_at_one_query_more_than_dim
 
 
 def test_a_budget_bounds_one_session_and_not_many():
-    """Outside the claim: whoever counts over sessions will have to change this test."""
+    """Without an account; with one, sessions of a peer count together (test_query_budget)."""
     half = NEEDED // 2 + 1
     parts = [QUERIES[:half], QUERIES[half : 2 * half]]
     answers = [logits(session(SUITES["plaintext"], half), part) for part in parts]
@@ -108,7 +108,7 @@ def test_a_budget_bounds_one_session_and_not_many():
 
 @EACH_SUITE
 def test_a_budget_counts_queries_and_not_the_bits_of_their_answers(suite):
-    """Outside the claim: weights of few bits, side by side in the digits of one logit."""
+    """Without an account: weights of few bits, side by side in the digits of one logit."""
     weight = np.random.default_rng(3).integers(-1, 2, size=(FEATURES, CLASSES)).astype(float)
     head = replace(HEAD, weight=weight, bias=np.zeros(CLASSES))
     (answer,) = logits(session(suite, 1, head), 3.0 ** np.arange(FEATURES)[None])
