@@ -57,8 +57,9 @@ class MemoryJournal:
         """Add frames and replace the snapshot."""
         self._frames.update(enumerate(frames, first))
         if snapshot is not None:
-            known = {name: self._blobs.get(name) if blob is None else blob for name, blob in snapshot.blobs.items()}
-            self._blobs = {name: blob for name, blob in known.items() if blob is not None}
+            self._blobs.update(snapshot.blobs)
+            for name in snapshot.gone:
+                self._blobs.pop(name, None)
             self._fields = snapshot
 
     def frames(self, first: int) -> Iterator[bytes]:

@@ -145,7 +145,7 @@ class Party(ABC):
             "peer_recorded": self.peer_recorded,
             "transcript": self._transcript.save(),
         }
-        return Snapshot(own | fields, self._blobs.take())
+        return self._blobs.take(own | fields)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot; the machine was made with the same arguments and has not begun.
@@ -267,7 +267,7 @@ class Party(ABC):
         """Return what a snapshot holds besides its blobs, as JSON can hold it; None for not now."""
 
     @abstractmethod
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         """Take up what `_save` returned, and the blobs that were kept."""
 
     @abstractmethod
@@ -283,7 +283,7 @@ class Party(ABC):
         """Yield the replies to a message that the table allows."""
 
 
-def kept(blobs: Mapping[str, bytes | None], name: str) -> bytes:
+def kept(blobs: Mapping[str, bytes], name: str) -> bytes:
     """Return a blob of a snapshot; raises `KeyStoreError` when the record lacks it."""
     content = blobs.get(name)
     if content is None:
@@ -291,7 +291,7 @@ def kept(blobs: Mapping[str, bytes | None], name: str) -> bytes:
     return content
 
 
-def decoded(codec: Codec, blobs: Mapping[str, bytes | None], name: str, kind: type[M]) -> M:
+def decoded(codec: Codec, blobs: Mapping[str, bytes], name: str, kind: type[M]) -> M:
     """Return a message that was kept as it travelled."""
     message = codec.decode(kept(blobs, name))
     if not isinstance(message, kind):

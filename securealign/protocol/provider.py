@@ -94,7 +94,7 @@ class ProviderParty(Party):
         intake = set_up(self._intake)
         return None if intake.has_part_of_key else {"uploads": intake.received, "has_key": intake.has_key}
 
-    def _load_intake(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None], holder: KeyHolder) -> None:
+    def _load_intake(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes], holder: KeyHolder) -> None:
         """Go on with an upload, and hand the key to its holder again."""
         set_up(self._intake).restore(fields["uploads"], has_key=fields["has_key"])
         if fields["has_key"]:

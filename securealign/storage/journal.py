@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from securealign.errors import KeyStoreError
 from securealign.protocol.snapshot import Snapshot
@@ -50,13 +51,13 @@ class SessionJournal:
 
     def record(self, first: int, frames: Sequence[bytes], snapshot: Snapshot | None) -> None:
         """Add frames, replace the snapshot and write what the session was charged, all or nothing."""
-        numbered = [(f"frame/{number}", number, frame) for number, frame in enumerate(frames, first)]
-        known = self._names() if snapshot is not None else set()
         blobs = snapshot.blobs if snapshot is not None else {}
-        fresh = [(name, None, blob) for name, blob in blobs.items() if blob is not None and name not in known]
         parts = [
             (self._session, name, number, *self._folder.store(self._sealer.seal(content, self._place(name))))
-            for name, number, content in [*numbered, *fresh]
+            for name, number, content in [
+                *((f"frame/{number}", number, frame) for number, frame in enumerate(frames, first)),
+                *((name, None, blob) for name, blob in blobs.items()),
+            ]
         ]
         with self._folder.database.transaction() as connection:
             connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?, ?)", parts)
@@ -65,12 +66,11 @@ class SessionJournal:
                 sealed = self._sealer.seal(fields, self._place("fields"))
                 connection.execute("UPDATE session SET fields = ? WHERE id = ?", (sealed, self._session))
             connection.execute("UPDATE session SET updated = ? WHERE id = ?", (self._folder.clock(), self._session))
+            gone = snapshot.gone if snapshot is not None else frozenset()
+            files = self._remove(connection, f"name IN ({', '.join('?' * len(gone))})", *gone) if gone else []
             for counters in self._counters:
                 counters.write(connection)
-        for counters in self._counters:
-            counters.settle()
-        if snapshot is not None and (gone := known - set(blobs)):
-            self._delete(f"number IS NULL AND name IN ({', '.join('?' * len(gone))})", *gone)
+        self._settle(files)
 
     def frames(self, first: int) -> Iterator[bytes]:
         """Yield the frames from number `first` on, each read when it is due."""
@@ -91,19 +91,13 @@ class SessionJournal:
                 "UPDATE session SET outcome = ?, fields = NULL, updated = ? WHERE id = ?",
                 (outcome, self._folder.clock(), self._session),
             )
+            files = self._remove(connection, "1")
             for counters in self._counters:
                 counters.write(connection)
-        for counters in self._counters:
-            counters.settle()
-        self._delete("1")
+        self._settle(files)
 
     def _place(self, name: str) -> str:
         return f"{self._session}/{name}"
-
-    def _names(self) -> set[str]:
-        with self._folder.database.reading() as connection:
-            query = "SELECT name FROM part WHERE session = ? AND number IS NULL"
-            return {name for (name,) in connection.execute(query, (self._session,))}
 
     def _read(self, name: str) -> bytes:
         with self._folder.database.reading() as connection:
@@ -113,23 +107,34 @@ class SessionJournal:
             raise KeyStoreError(f"The record of a session lacks {name}.", hint="Start a new session.")
         return self._sealer.open(self._folder.load(Part(*row)), self._place(name))
 
-    def _delete(self, condition: str, *values: Any) -> None:  # noqa: ANN401 - numbers and names
-        where = f"session = ? AND {condition}"  # from literals alone
+    def _delete(self, condition: str, value: int) -> None:
         with self._folder.database.transaction() as connection:
-            select = f"SELECT address FROM part WHERE address IS NOT NULL AND {where}"  # noqa: S608
-            addresses = [row[0] for row in connection.execute(select, (self._session, *values))]
-            connection.execute(f"DELETE FROM part WHERE {where}", (self._session, *values))  # noqa: S608
-        self._folder.blobs.delete(addresses)
+            files = self._remove(connection, condition, value)
+        self._folder.blobs.delete(files)
+
+    def _remove(self, connection: sqlite3.Connection, condition: str, *values: int | str) -> list[str]:
+        """Delete the parts under a condition, and return the files to delete once that is committed."""
+        where = f"session = ? AND {condition}"  # from literals alone
+        select = f"SELECT address FROM part WHERE address IS NOT NULL AND {where}"  # noqa: S608
+        files = [row[0] for row in connection.execute(select, (self._session, *values))]
+        connection.execute(f"DELETE FROM part WHERE {where}", (self._session, *values))  # noqa: S608
+        return files
+
+    def _settle(self, files: Sequence[str]) -> None:
+        """Take note of what is committed."""
+        for counters in self._counters:
+            counters.settle()
+        self._folder.blobs.delete(files)
 
 
-class _LazyBlobs(Mapping[str, "bytes | None"]):
+class _LazyBlobs(Mapping[str, bytes]):
     """The blobs of a snapshot, each read when it is asked for: the sums of a training session are large."""
 
     def __init__(self, journal: SessionJournal, names: Sequence[str]) -> None:
         self._journal = journal
         self._names = names
 
-    def __getitem__(self, name: str) -> bytes | None:
+    def __getitem__(self, name: str) -> bytes:
         if name not in self._names:
             raise KeyError(name)
         return self._journal._read(name)

@@ -73,6 +73,8 @@ class InferenceClient(ClientParty):
         self._allocator = SlotAllocator(slots)
         self._pools_requested = 0
         self._pool: tuple[int, Assembler] | None = None
+        #: Name of the blob that holds what has arrived of it.
+        self._part = ""
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
@@ -169,14 +171,15 @@ class InferenceClient(ClientParty):
 
     def _save_pool(self) -> list[int] | None:
         """Keep what has arrived of a pool; returns its number, size, and how much that is."""
-        self._blobs.drop("part/")
+        self._blobs.drop(self._part)
         if self._pool is None:
             return None
         number, assembler = self._pool
-        self._keep(f"part/{number}/{len(assembler.pending)}", assembler.pending)
+        self._part = f"part/{number}/{len(assembler.pending)}"
+        self._keep(self._part, assembler.pending)
         return [number, assembler.total, len(assembler.pending)]
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         self.nonce = decoded(self.codec, blobs, "hello", InferenceHello).hello.nonce
         self._submitted, self._pools_requested = fields["submitted"], fields["pools"]
         self._load_answers(blobs)
@@ -193,12 +196,13 @@ class InferenceClient(ClientParty):
         self._load_outstanding(encryptor, fields["outstanding"], blobs)
         if fields["under_way"] is not None:
             number, total, size = fields["under_way"]
+            self._part = f"part/{number}/{size}"
             assembler = self._pool_assembler()
             if size:
                 assembler.restore(total, kept(blobs, f"part/{number}/{size}"))
             self._pool = (number, assembler)
 
-    def _load_answers(self, blobs: Mapping[str, bytes | None]) -> None:
+    def _load_answers(self, blobs: Mapping[str, bytes]) -> None:
         """Take up the answers decrypted so far: names hold number and count of their queries."""
         for name in blobs:
             kind, *place = name.split("/")
@@ -208,7 +212,7 @@ class InferenceClient(ClientParty):
                 self._answers.append((number, logits))
 
     def _load_outstanding(
-        self, encryptor: HeadEncryptor, outstanding: Sequence[Sequence[Any]], blobs: Mapping[str, bytes | None]
+        self, encryptor: HeadEncryptor, outstanding: Sequence[Sequence[Any]], blobs: Mapping[str, bytes]
     ) -> None:
         """Expect the answers that are due. Slots that were not used are given up: only so can none be used twice."""
         self._allocator.spent.update(int(name.removeprefix("pool/")) for name in blobs if name.startswith("pool/"))

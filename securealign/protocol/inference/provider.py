@@ -97,7 +97,7 @@ class InferenceProvider(ProviderParty):
         intake = self._save_intake()
         return None if intake is None else fields | intake | {"used": set_up(self._ledger).save()}
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         self._pools, self._answered = fields["pools"], fields["answered"]
         if self._state not in {State.KEY, State.READY}:
             return

@@ -114,7 +114,7 @@ class TrainingClient(ClientParty):
             return None
         return fields | self._save_upload() if self._state in _UPLOADING else fields
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         self.nonce = decoded(self.codec, blobs, "hello", TrainingHello).hello.nonce
         if self._state is State.GREETED:
             return

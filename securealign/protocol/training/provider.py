@@ -113,7 +113,7 @@ class TrainingProvider(ProviderParty):
         self._rows_recorded = self._rows_received
         return True
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> None:
+    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         self._rows_received = self._rows_recorded = fields["rows"]
         self._charged, self._columns = fields["charged"], fields["columns"]
         if self._state not in {State.KEY, State.ROWS}:
