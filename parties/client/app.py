@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from parties.client.config import ClientSettings
 from parties.client.work import Answers, Classification, Training
 from securealign.alignment.maps import AlignmentMap
 from securealign.commands import Report
 from securealign.data import dataset_digest, load_dataset
-from securealign.errors import ConfigurationError, ErrorCode
+from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
@@ -35,6 +36,8 @@ from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 _DAY_SECONDS = 86_400.0
 
@@ -135,7 +138,7 @@ class Client:
             endpoint,
             meter,
             deadline_seconds=provider.deadline_seconds,
-            patience=Patience(seconds=provider.patience_seconds),
+            patience=Patience(seconds=provider.patience_seconds, notice=_notice),
         )
 
     @cached_property
@@ -156,3 +159,7 @@ class Client:
                 hint="Run 'securealign-client align' again.",
                 code=ErrorCode.CONFIGURATION_INVALID,
             )
+
+
+def _notice(error: SecurealignError) -> None:
+    log.warning("provider lost; trying again", code=error.code.name, reason=error.message)

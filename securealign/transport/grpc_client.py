@@ -98,7 +98,7 @@ class GrpcLink:
             if not self._machine.may_resume(error):
                 raise
             with self._meter.timed("network"):
-                self._waiting.after(error)
+                self._waiting.after(error, met=self._machine.begun)
 
     def _exchange(self) -> None:
         """Receive one frame and send what follows from it."""
@@ -191,9 +191,7 @@ class _Resumable(_Bare):
         return self._endpoint.receive(frame)
 
     def may_resume(self, error: SecurealignError) -> bool:
-        # An address at which nobody was ever met is a mistake rather than an accident.
-        met = self.begun or error.code is not ErrorCode.PEER_UNREACHABLE
-        return met and self.party.state not in FINAL
+        return self.party.state not in FINAL
 
     def resume(self) -> bytes:
         return self._endpoint.resume()

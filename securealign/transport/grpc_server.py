@@ -133,9 +133,7 @@ class ProviderServer:
             except Exception as error:
                 # gRPC would send the message of any exception to the peer.
                 if context.code() is None:  # type: ignore[attr-defined]
-                    fault = SecurealignError(f"{type(error).__name__} in a stream.")
-                    fault.__cause__ = error
-                    self._turn_away(context, _peer(context), fault)
+                    self._turn_away(context, _peer(context), _fault(error))
                 raise
 
         return handle
@@ -181,10 +179,13 @@ class ProviderServer:
             self._turn_away(context, stream.peer, error)
 
     def _turn_away(self, context: grpc.ServicerContext, peer: Peer, error: SecurealignError) -> NoReturn:
-        self._refused(peer, error)
         code = error.code if isinstance(error, RemoteProtocolError | TransportError) else ErrorCode.INTERNAL
         context.set_trailing_metadata(((ERROR_KEY, code.name),))
-        context.abort(status_of(code), code.sentence)
+        try:
+            self._refused(peer, error)
+        finally:
+            # Whatever the callback raised, gRPC would send its message to the peer.
+            context.abort(status_of(code), code.sentence)
         raise AssertionError("abort does not return")
 
     def _finish(self, stream: _Stream) -> None:
@@ -198,6 +199,15 @@ class ProviderServer:
         error = lost if suspended else party.error
         stats = stream.meter.stats()
         self._report(SessionReport(party.name, stream.peer, error, stats, party, session.resumed, suspended))
+
+
+def _fault(error: Exception) -> SecurealignError:
+    """Return what an exception outside the machine is reported as."""
+    if isinstance(error, SecurealignError):
+        return error
+    fault = SecurealignError(f"{type(error).__name__} in a stream.")
+    fault.__cause__ = error
+    return fault
 
 
 def _first(requests: Iterator[bytes]) -> bytes | None:

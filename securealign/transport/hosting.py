@@ -6,13 +6,23 @@ it in a state folder: a lost connection is a crash with time for a last record, 
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError, TransportError
+from securealign.errors import (
+    ErrorCode,
+    KeyStoreError,
+    RemoteProtocolError,
+    SecurealignError,
+    SuiteError,
+    TransportError,
+)
 from securealign.limits import Limits
 from securealign.protocol.endpoint import Opening, ProviderEndpoint
 from securealign.protocol.journal import Journal
@@ -116,6 +126,10 @@ class Sessions(Protocol):
         """Forget a session altogether."""
         ...
 
+    def revert(self, counters: Counters) -> None:
+        """Take back what a session has changed and not recorded."""
+        ...
+
 
 class DurableHost(Host):
     """A session outlives its stream and its process."""
@@ -129,7 +143,9 @@ class DurableHost(Host):
         self._make = make
         self._sessions = sessions
         self._limits = limits or Limits()
-        self._lock = threading.Lock()
+        self._order = itertools.count()
+        #: Notified when a place is given back.
+        self._changed = threading.Condition()
         self._attached: dict[tuple[str, bytes], _Place] = {}
 
     def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> Attached:
@@ -138,7 +154,7 @@ class DurableHost(Host):
         if opening is None:
             # The machine says what is wrong with it; there is nothing to keep.
             return _Transient(self._make(peer, observer, _Forgetful()))
-        place = self._take(_Place((peer.identity, opening.nonce), cancel))
+        place = self._take((peer.identity, opening.nonce), cancel)
         try:
             return self._attach(peer, observer, opening, place)
         except BaseException:
@@ -146,18 +162,26 @@ class DurableHost(Host):
             raise
 
     def expire(self) -> int:
-        """Give up the sessions that were left alone for too long, refund what they did not use, and count them."""
-        count = 0
-        for identity, nonce in self._sessions.expired(self.phase):
-            with self._lock:
-                if (identity, nonce) in self._attached:
-                    continue
-            found = self._sessions.find(identity, self.phase, nonce)
-            if found is not None:
-                self._abandon(identity, *found)
+        """Give up the sessions that were left alone for too long, refund what they did not use, and count them.
+
+        Records of sessions that had ended are deleted too, and not counted.
+        """
+        return sum(self._expire(*key) for key in self._sessions.expired(self.phase))
+
+    def _expire(self, identity: str, nonce: bytes) -> bool:
+        """Give up one session unless a stream carries it; returns whether it was still waiting for its client."""
+        with self._changed:
+            if (identity, nonce) in self._attached:
+                return False
+            # A client that returns now finds it gone, rather than half given up.
+            place = self._place((identity, nonce), lambda: None)
+        try:
+            found = self._find_unfinished(identity, nonce)
+            waited = found is not None and self._abandon(identity, *found)
             self._sessions.delete(identity, self.phase, nonce)
-            count += 1
-        return count
+            return waited
+        finally:
+            self._give_back(place)
 
     def _attach(self, peer: Peer, observer: Observer, opening: Opening, place: _Place) -> Attached:
         found = None
@@ -171,7 +195,7 @@ class DurableHost(Host):
             snapshot = journal.recover()
             if snapshot is not None:
                 party.restore(snapshot)
-        except KeyStoreError as error:
+        except (KeyStoreError, SuiteError) as error:
             raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
         endpoint = ProviderEndpoint(party, journal, limits=self._limits)
         return _Durable(
@@ -179,33 +203,60 @@ class DurableHost(Host):
             opening.received,
             # A greeting that was refused leaves nothing, so that greetings cannot fill the disk.
             forget=lambda: self._sessions.delete(peer.identity, self.phase, opening.nonce),
+            revert=lambda: self._sessions.revert(counters),
             give_back=lambda: self._give_back(place),
         )
 
-    def _abandon(self, identity: str, journal: Journal, counters: Counters) -> None:
-        snapshot = journal.recover()
-        if snapshot is not None:
-            party = self._make(Peer("", loopback=True, identity=identity), lambda event: None, counters)
-            party.restore(snapshot)
-            party.abandon(TransportError("The client did not come back.", code=ErrorCode.CONNECTION_LOST))
-        journal.end(ErrorCode.CONNECTION_LOST.name)
+    def _find_unfinished(self, identity: str, nonce: bytes) -> tuple[Journal, Counters] | None:
+        try:
+            return self._sessions.find(identity, self.phase, nonce)
+        except KeyStoreError:
+            # Sealed under a key that was destroyed: nothing can be known of it any more.
+            return None
 
-    def _take(self, place: _Place) -> _Place:
-        with self._lock:
-            previous = self._attached.get(place.key)
-            self._attached[place.key] = place
-        if previous is not None:
-            previous.cancel()
-            if not previous.free.wait(_TAKE_OVER_SECONDS):
-                self._give_back(place)
-                raise RemoteProtocolError("An older stream still holds the session.", code=ErrorCode.SERVER_BUSY)
+    def _abandon(self, identity: str, journal: Journal, counters: Counters) -> bool:
+        """End a session that nobody comes back to; returns whether it was not over."""
+        waited = True
+        try:
+            snapshot = journal.recover()
+            if snapshot is not None:
+                party = self._make(Peer("", loopback=True, identity=identity), lambda event: None, counters)
+                party.restore(snapshot)
+                waited = party.state not in FINAL
+                party.abandon(TransportError("The client did not come back.", code=ErrorCode.CONNECTION_LOST))
+        except SecurealignError:
+            # A record that cannot be used refunds nothing: the charge errs against the client.
+            self._sessions.revert(counters)
+        journal.end(ErrorCode.CONNECTION_LOST.name)
+        return waited
+
+    def _place(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> _Place:
+        place = self._attached[key] = _Place(key, cancel, next(self._order))
         return place
 
+    def _take(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> _Place:
+        """Return the right to a session once older streams have given it back; newer ones keep it."""
+        number = next(self._order)
+        with self._changed:
+            while (holder := self._attached.get(key)) is not None:
+                if holder.number > number:
+                    raise RemoteProtocolError("A newer stream holds the session.", code=ErrorCode.SERVER_BUSY)
+                holder.cancel()
+                if not self._freed(holder):
+                    raise RemoteProtocolError("An older stream still holds the session.", code=ErrorCode.SERVER_BUSY)
+            place = self._attached[key] = _Place(key, cancel, number)
+        return place
+
+    def _freed(self, holder: _Place) -> bool:
+        """Wait until a place is given back; returns whether it was in time."""
+        return self._changed.wait_for(lambda: holder.free, _TAKE_OVER_SECONDS)
+
     def _give_back(self, place: _Place) -> None:
-        with self._lock:
-            if self._attached.get(place.key) is place:
+        with self._changed:
+            if not place.free:
+                place.free = True
                 del self._attached[place.key]
-        place.free.set()
+                self._changed.notify_all()
 
 
 def _unknown(reason: str) -> RemoteProtocolError:
@@ -220,12 +271,13 @@ class _Forgetful(dict[str, MutableMapping[str, float]]):
 
 
 class _Place:
-    """The right to a session, which one stream has at a time."""
+    """The right to a session, which one stream has at a time; `number` says in which order streams came."""
 
-    def __init__(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> None:
+    def __init__(self, key: tuple[str, bytes], cancel: Callable[[], object], number: int) -> None:
         self.key = key
         self.cancel = cancel
-        self.free = threading.Event()
+        self.number = number
+        self.free = False
 
 
 class _Durable(Attached):
@@ -233,7 +285,9 @@ class _Durable(Attached):
         self,
         endpoint: ProviderEndpoint,
         received: int | None,
+        *,
         forget: Callable[[], None],
+        revert: Callable[[], None],
         give_back: Callable[[], None],
     ) -> None:
         self.party = endpoint.party
@@ -241,25 +295,63 @@ class _Durable(Attached):
         self._endpoint = endpoint
         self._received = received
         self._forget = forget
+        self._revert = revert
         self._give_back = give_back
+        #: Whether something was not recorded.
+        self._broken = False
 
     def open(self, frame: bytes) -> Iterable[bytes]:
-        if self._received is None:
-            return self._endpoint.receive(frame)
-        return self._endpoint.resume(self._received)
+        return self.receive(frame) if self._received is None else self._resume(self._received)
 
     def receive(self, frame: bytes) -> Sequence[bytes]:
-        return self._endpoint.receive(frame)
+        with self._recording():
+            return self._endpoint.receive(frame)
 
     def leave(self, error: TransportError) -> bool:
         try:
-            if not self.party.received:
-                # It has not begun: there is nothing to come back to.
-                self.party.abandon(error)
-                self._endpoint.send([])
-            self._endpoint.detach()
-            if not self.party.sent:
-                self._forget()
-            return self.party.state not in FINAL
+            if not self._broken:
+                with self._recording():
+                    self._detach(error)
+        except TransportError:
+            return self._fall_back()
+        else:
+            return self._fall_back() if self._broken else self.party.state not in FINAL
         finally:
             self._give_back()
+
+    def _resume(self, received: int) -> Iterator[bytes]:
+        try:
+            yield from self._endpoint.resume(received)
+        except KeyStoreError as error:
+            raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
+
+    def _detach(self, error: TransportError) -> None:
+        if not self.party.received:
+            # It has not begun: there is nothing to come back to.
+            self.party.abandon(error)
+            self._endpoint.send([])
+        self._endpoint.detach()
+        if not self.party.sent:
+            self._forget()
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Run a block that records; a disk that is full or fails ends the stream, and the client tries again."""
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
+            self._broken = True
+            raise TransportError(
+                f"A session cannot be recorded: {error}.",
+                hint="Make room in the state folder; its client tries again for a while.",
+                code=ErrorCode.CONNECTION_LOST,
+            ) from error
+        except Exception:
+            self._broken = True
+            raise
+
+    def _fall_back(self) -> bool:
+        """Leave the session where its record says that it is, as a crash would: what is not recorded did not happen."""
+        self.party.suspend()
+        self._revert()
+        return True

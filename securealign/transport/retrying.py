@@ -31,8 +31,12 @@ class Patience:
     """
 
     seconds: float = 300.0
+    #: For a provider that was never met: long enough for one that starts again, short enough for a wrong address.
+    first_meeting_seconds: float = 10.0
     first_seconds: float = 0.2
     longest_seconds: float = 15.0
+    #: Called when waiting begins, with the reason.
+    notice: Callable[[SecurealignError], None] = lambda error: None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
@@ -56,8 +60,8 @@ class Waiting:
         self._first = None
         self._next = self._patience.first_seconds
 
-    def after(self, error: SecurealignError) -> None:
-        """Wait before another try.
+    def after(self, error: SecurealignError, *, met: bool = True) -> None:
+        """Wait before another try; less patiently for a provider that was never `met`.
 
         Raises the error itself when it will not pass, and the first one since then when nothing was received too long.
         """
@@ -65,9 +69,13 @@ class Waiting:
         if error.code not in PASSING:
             raise error
         now = patience.clock()
+        longest = patience.seconds if met else min(patience.seconds, patience.first_meeting_seconds)
+        begins = self._first is None
         if self._first is None:
             self._first, self._since = error, now
-        if now - self._since >= patience.seconds:
+        if now - self._since >= longest:
             raise self._first
+        if begins:
+            patience.notice(error)
         patience.sleep(self._next * (0.5 + 0.5 * patience.chance()))
         self._next = min(2 * self._next, patience.longest_seconds)

@@ -222,9 +222,10 @@ def test_a_head_for_another_dimension_is_refused_at_the_start(site):
 
 
 def test_a_client_without_a_provider(site):
-    done = client(site, 1, "align", "--json")
+    done = client(site, 1, "align", "--json", "--set", "provider.patience_seconds=0.01")
     assert done.returncode == ExitCode.NETWORK
     assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"
+    assert "provider lost; trying again" in done.stderr
     assert not (site / "alignment").exists()
 
 
@@ -255,7 +256,11 @@ def test_a_query_that_is_not_finite_is_refused_before_it_is_sent(site):
 
 
 def test_the_environment_overrides_the_file(site):
-    environment = {**os.environ, "SECUREALIGN_CLIENT__PROVIDER__ADDRESS": "127.0.0.1:1"}
+    environment = {
+        **os.environ,
+        "SECUREALIGN_CLIENT__PROVIDER__ADDRESS": "127.0.0.1:1",
+        "SECUREALIGN_CLIENT__PROVIDER__PATIENCE_SECONDS": "0",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "parties.client", "align", "--config", str(site / "client.toml"), "--json"],
         capture_output=True, text=True, check=False, timeout=60, env=environment,
