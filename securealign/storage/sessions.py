@@ -64,6 +64,12 @@ class ProviderSessions:
         """Forget a session altogether."""
         self._records.delete(_handle(identity, phase, nonce))
 
+    def revert(self, counters: Mapping[str, MutableMapping[str, float]]) -> None:
+        """Take back what a session has changed in its counters and not recorded."""
+        for counter in counters.values():
+            if isinstance(counter, SessionCounters):
+                counter.revert()
+
     def _counters(self) -> dict[str, SessionCounters]:
         return {kind: ledger.of_session() for kind, ledger in self._ledgers.items()}
 
