@@ -257,6 +257,9 @@ def _report(session: SessionReport) -> None:
     if session.suspended:
         log.info("session waits for its client", reason=session.error.message, **fields)
         return
+    if session.error.code is ErrorCode.CANCELLED:
+        log.info("session left by its client", **fields)
+        return
     cause = session.error.__cause__
     log.warning(
         "session refused" if session.error.code is not ErrorCode.INTERNAL else "session failed",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError
+from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.limits import Limits
 from securealign.protocol.client import ClientParty
 from securealign.protocol.journal import Journal
@@ -86,10 +86,15 @@ class Endpoint(Generic[P]):
         self.party.suspend()
 
     def _record(self) -> bool:
-        snapshot = self.party.snapshot()
-        if snapshot is None and not (self._pending and self.party.is_client):
+        """Record frames and, if the suite can be kept now, a snapshot; returns whether there is one."""
+        party, first = self.party, self.party.sent - len(self._pending)
+        snapshot = party.snapshot()
+        if snapshot is None and not party.is_client:
+            # A provider without a snapshot makes the same acknowledgements again, and nothing else.
+            if party.unrepeatable > first:
+                raise LocalProtocolError("The session cannot be recorded now, and something was made that has to be.")
             return False
-        self._journal.record(self.party.sent - len(self._pending), self._pending, snapshot)
+        self._journal.record(first, self._pending, snapshot)
         self._pending = []
         return snapshot is not None
 
