@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import grpc
 
-from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
+from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SecurealignError, TransportError
 from securealign.keys.bundles import Bundle
 from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.party import Party
@@ -137,7 +137,13 @@ class GrpcLink:
         stream = self._connect([self._machine.resume()])
         with self._meter.timed("network"):
             answer = stream.receive()
-        stream.send(self._machine.resumed(answer))
+        try:
+            stream.send(self._machine.resumed(answer))
+        except RemoteProtocolError as error:
+            # The provider shall not wait for what will not come.
+            stream.send(self._machine.fail(error))
+            stream.say_farewell()
+            raise
         return stream
 
     def _hang_up(self) -> None:
@@ -171,6 +177,9 @@ class _Bare:
     def resumed(self, answer: bytes) -> Iterator[bytes]:
         raise NotImplementedError
 
+    def fail(self, error: SecurealignError) -> Sequence[bytes]:
+        return self.party.fail(error)
+
 
 class _Resumable(_Bare):
     """A machine with a journal, which can go on over another connection."""
@@ -198,6 +207,9 @@ class _Resumable(_Bare):
 
     def resumed(self, answer: bytes) -> Iterator[bytes]:
         return self._endpoint.resumed(answer)
+
+    def fail(self, error: SecurealignError) -> Sequence[bytes]:
+        return self._endpoint.send(super().fail(error))
 
 
 class _Stream:
