@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source
 from securealign.transport.meter import Meter
-from securealign.transport.preflight import meet, pinned_channel
+from securealign.transport.preflight import Preflight, PreflightError, Stage, meet, pinned_channel
 from securealign.transport.retrying import Patience
 from securealign.transport.status import transport_error
 
@@ -126,11 +127,19 @@ class GrpcLink:
             )
         bundle = self._source.current()
         with self._meter.timed("network"):
-            met = meet(self._target, bundle, now=self._source.clock(), timeout=min(_MEETING_SECONDS, remaining))
+            met = self._meet(bundle, min(_MEETING_SECONDS, remaining))
             channel = pinned_channel(self._target, bundle, met.certificate, _OPTIONS)
         self._stream = _Stream(channel, self._method, remaining)
         self._stream.send(first)
         return self._stream
+
+    def _meet(self, bundle: Bundle, timeout: float) -> Preflight:
+        try:
+            return meet(self._target, bundle, now=self._source.clock(), timeout=timeout)
+        except PreflightError as error:
+            if self._machine.begun and _hung_up(error):
+                raise TransportError(error.message, hint=error.hint, code=ErrorCode.CONNECTION_LOST) from error
+            raise
 
     def _resume(self) -> _Stream:
         """Open a new connection and go on where both parties stand."""
@@ -150,6 +159,16 @@ class GrpcLink:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _hung_up(error: PreflightError) -> bool:
+    """Return whether a provider that knows this party said nothing before the connection broke.
+
+    It may have refused our certificate, as gRPC does without a word, or the connection was lost: trying again tells.
+    """
+    cause = error.__cause__
+    said = isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError)
+    return error.code is ErrorCode.PEER_UNTRUSTED and error.stage is Stage.OWN_CERTIFICATE and not said
 
 
 class _Bare:
@@ -236,9 +255,17 @@ class _Stream:
                 "The provider ended the stream before the session was done.", code=ErrorCode.CONNECTION_LOST
             ) from None
         except grpc.RpcError as failure:
-            raise transport_error(failure, connected=self._connected) from failure
+            raise self._error(failure) from failure
         self._connected = True
         return frame
+
+    def _error(self, failure: grpc.RpcError) -> TransportError:
+        error = transport_error(failure, connected=self._connected)
+        guessed = failure.code() is grpc.StatusCode.UNAVAILABLE
+        if guessed and error.code is ErrorCode.PEER_UNTRUSTED:
+            # Both parties have just accepted each other: a handshake that fails now was cut, or met a new certificate.
+            return TransportError("The connection was lost as it began.", code=ErrorCode.CONNECTION_LOST)
+        return error
 
     def say_farewell(self) -> None:
         """Let the provider read why this session ends before the stream is cancelled."""

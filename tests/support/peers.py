@@ -10,19 +10,35 @@ from pathlib import Path
 
 import numpy as np
 
+from parties.provider.config import PolicySection, PrivacySection
+from parties.provider.machines import LEDGERS, Machines, PublicData
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.secure import ClientProblem
+from securealign.errors import SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.keys.certificates import Bundle
+from securealign.keys.envelope import ScryptCost
+from securealign.keys.handles import Purpose
+from securealign.keys.store import KeyStore
 from securealign.matrices import FloatMatrix, Rows
+from securealign.observability import Metrics
+from securealign.protocol.admission import Admission
+from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer
+from securealign.protocol.party import Event, Observer
 from securealign.protocol.policy import Policy
+from securealign.protocol.states import Direction
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.storage.counters import Ledger
+from securealign.storage.folder import StateFolder
+from securealign.storage.opening import KeyLimits, State, usable_key
+from securealign.storage.sealing import Sealers
+from securealign.storage.sessions import ProviderSessions
+from securealign.storage.work import DurableWork, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
@@ -32,9 +48,13 @@ from securealign.transport.grpc_server import (
     ServerSettings,
     SessionReport,
 )
+from securealign.transport.hosting import DurableHost
 from securealign.transport.meter import Meter
+from securealign.transport.retrying import Patience
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec, TrainingCodec
+
+from .durable import FixedRoot
 
 DIGEST = bytes(range(32))
 
@@ -159,3 +179,243 @@ def bundles(folder: Path) -> tuple[Bundle, Bundle]:
 def embeddings(rows: int, columns: int, seed: int = 0) -> FloatMatrix:
     """Return random embeddings."""
     return np.random.default_rng(seed).normal(size=(rows, columns))
+
+
+@dataclass
+class DurableProvider:
+    """A provider whose sessions outlive its streams and itself; everything that it keeps lies in one folder."""
+
+    folder: Path
+    rows: FloatMatrix
+    head: LinearHead
+    suites: list[Suite]
+    policy: PolicySection = field(default_factory=lambda: PolicySection(max_rank_fraction=1.0))
+    privacy: PrivacySection | None = None
+    settings: ServerSettings | None = None
+    keep_seconds: float = 1000.0
+    #: Unix seconds on the clock of the state folder.
+    now: float = 1e9
+    reports: list[SessionReport] = field(default_factory=list)
+    refusals: list[SecurealignError] = field(default_factory=list)
+    #: Called with every event of every machine, before it is handled.
+    on_event: Callable[[Event], object] = lambda event: None
+    #: Called with every report and every refusal, after they are kept.
+    on_report: Callable[[SessionReport], object] = lambda report: None
+    on_refused: Callable[[SecurealignError], object] = lambda error: None
+    on_opened: Callable[[], object] = lambda: None
+
+    def start(self, bundle: Bundle, port: int = 0) -> str:
+        """Begin to serve, on a free port unless one is named; returns the address."""
+        self.bundle = bundle
+        self.state = StateFolder(self.folder, Sealers(FixedRoot()), clock=lambda: self.now)
+        self.metrics = Metrics()
+        self.ledgers = {kind: Ledger(self.state.database, kind) for kind in LEDGERS}
+        machines = Machines(self.suites, SystemEntropy(), self.policy, self.ledgers, self.metrics, privacy=self.privacy)
+        sessions = ProviderSessions(
+            self.state,
+            self.ledgers,
+            keep_seconds=self.keep_seconds,
+            max_per_hour=self.policy.max_sessions_per_hour,
+        )
+        public = PublicData(DIGEST, Rows(self.rows))
+
+        def training(peer, observer, counters):
+            return machines.training(public, peer, self._observer(observer), counters)
+
+        def inference(peer, observer, counters):
+            return machines.inference(self.head, peer, self._observer(observer), counters)
+
+        self.hosts = {
+            TRAINING_METHOD: DurableHost("training", TrainingCodec(), training, sessions),
+            INFERENCE_METHOD: DurableHost("inference", InferenceCodec(), inference, sessions),
+        }
+        self.server = ProviderServer(
+            f"127.0.0.1:{port}",
+            bundle,
+            self.hosts,
+            settings=self.settings,
+            report=self._report,
+            opened=lambda peer, phase, resumed: self.on_opened(),
+            refused=self._refused,
+            admission=Admission(
+                max_peer_sessions=self.policy.max_peer_sessions,
+                max_memory_bytes=self.policy.max_memory_bytes,
+                lock=threading.Lock(),
+            ),
+        )
+        self.server.start()
+        return f"127.0.0.1:{self.server.port}"
+
+    def stop(self) -> None:
+        """End all streams and close the folder, as a process does that is told to stop."""
+        self.server.stop(0)
+        self.state.close()
+
+    def restart(self) -> None:
+        """Start again at the same port on the same folder."""
+        self.start(self.bundle, self.server.port)
+
+    def counters(self, kind: str) -> dict[str, float]:
+        """Return the counters of a ledger as they are on disk."""
+        query = "SELECT name, value FROM counter WHERE ledger = ?"
+        with self.state.database.reading() as connection:
+            return dict(connection.execute(query, (kind,)).fetchall())
+
+    def kept(self) -> list[str]:
+        """Return the outcomes of the sessions in the database; that of one that can go on is empty."""
+        with self.state.database.reading() as connection:
+            return [outcome for (outcome,) in connection.execute("SELECT outcome FROM session")]
+
+    def _observer(self, observer: Observer) -> Observer:
+        def observe(event: Event) -> None:
+            observer(event)
+            self.on_event(event)
+
+        return observe
+
+    def _report(self, report: SessionReport) -> None:
+        self.reports.append(report)
+        self.on_report(report)
+
+    def _refused(self, _peer: Peer, error: SecurealignError) -> None:
+        self.refusals.append(error)
+        self.on_refused(error)
+
+
+class FixedPassphrase:
+    """A passphrase that a test knows."""
+
+    def __init__(self, passphrase: bytes = b"correct horse battery") -> None:
+        self._passphrase = passphrase
+
+    def read(self, *, new: bool) -> bytes:
+        return self._passphrase
+
+
+#: Enough for a test.
+CHEAP = ScryptCost(log2_n=1, r=1, p=1)
+
+
+def open_cheaply(folder: Path, limits: KeyLimits | None = None) -> State:
+    """Open the state of a party without the cost of a real passphrase."""
+    keys = KeyStore.open_or_create(folder / "keys.store", FixedPassphrase(), cost=CHEAP)
+    sealing = usable_key(keys, Purpose.STORAGE)
+    return State(keys, StateFolder(folder, Sealers(sealing, keys.get)), limits or KeyLimits())
+
+
+def tries(count: int = 20, then: Callable[[], object] = lambda: None) -> Patience:
+    """Return a patience of so many tries that takes no time; `then` is called in place of every wait."""
+    waited = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal waited
+        waited += 1
+        then()
+
+    return Patience(seconds=count, first_meeting_seconds=count, clock=lambda: waited, sleep=sleep)
+
+
+@dataclass
+class DurableClient:
+    """A client whose work outlives its connections and itself."""
+
+    state: State
+    bundle: Bundle
+    suites: list[Suite]
+    #: Called with every event of every machine.
+    on_event: Callable[[Event], object] = lambda event: None
+    keep_seconds: float = 1e9
+
+    def align(self, address: str, rows: FloatMatrix, patience: Patience | None = None, **options: object):
+        """Train and return the map."""
+        meter = Meter(counted="client")
+        problem = ClientProblem(rows, "auto")
+
+        def make(root):
+            return TrainingClient(
+                TrainingCodec(),
+                self.suites,
+                problem.rows,
+                DIGEST,
+                SystemEntropy(),
+                allow_unencrypted=True,
+                observer=self._observer(meter),
+                root=root,
+                **options,
+            )
+
+        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> AlignmentMap:
+            with GrpcLink(
+                address,
+                self.bundle,
+                TRAINING_METHOD,
+                endpoint,
+                meter,
+                deadline_seconds=60,
+                patience=patience or tries(),
+            ) as link:
+                return problem.solve(train(link, client, meter))
+
+        return self._work().run(Purpose.TRAINING, work_name("align", rows), make, finish)
+
+    def classify(
+        self, address: str, queries: FloatMatrix, patience: Patience | None = None, *, slots: int = 4, batch: int = 2
+    ) -> FloatMatrix:
+        """Return logits of queries, asked a batch at a time."""
+        meter = Meter(counted="client")
+
+        def make(root):
+            return InferenceClient(
+                InferenceCodec(),
+                self.suites,
+                queries.shape[1],
+                SystemEntropy(),
+                slots=slots,
+                allow_unencrypted=True,
+                observer=self._observer(meter),
+                root=root,
+            )
+
+        def finish(client: InferenceClient, endpoint: ClientEndpoint) -> FloatMatrix:
+            with GrpcLink(
+                address,
+                self.bundle,
+                INFERENCE_METHOD,
+                endpoint,
+                meter,
+                deadline_seconds=60,
+                patience=patience or tries(),
+            ) as link:
+                session = InferenceSession(link, client, meter)
+                rest = range(len(session.restored), len(queries), batch)
+                blocks = [session.restored, *(session.logits(queries[first : first + batch]) for first in rest)]
+                session.close()
+            return np.vstack(blocks)
+
+        return self._work().run(Purpose.INFERENCE, work_name("classify", queries), make, finish)
+
+    def _work(self) -> DurableWork:
+        return DurableWork(self.state, keep_seconds=self.keep_seconds)
+
+    def _observer(self, meter: Meter) -> Observer:
+        count = meter.observer("client")
+
+        def observe(event: Event) -> None:
+            count(event)
+            self.on_event(event)
+
+        return observe
+
+
+def when(number: int, kind: type, act: Callable[[], object], direction: Direction | None = None):
+    """Return what acts at the event number `number` of a message, counted from 1, and at no other."""
+    seen = 0
+
+    def on_event(event: Event) -> None:
+        nonlocal seen
+        if event.message is kind and direction in (None, event.direction):
+            seen += 1
+            if seen == number:
+                act()
+
+    return on_event
