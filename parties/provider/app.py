@@ -222,10 +222,20 @@ def _wait(hosts: Hosts, metrics: Metrics) -> None:
         signal.signal(number, on_signal)
     while not stop.is_set():
         for host in hosts.values():
-            for _ in range(host.expire()):
-                log.info("session expired", phase=host.phase)
-                metrics.session_expired(host.phase)
+            _expire(host, metrics)
         stop.wait(_EXPIRY_SECONDS)
+
+
+def _expire(host: DurableHost, metrics: Metrics) -> None:
+    """Give up the sessions that nobody came back to; a fault leaves them for the next time."""
+    try:
+        count = host.expire()
+    except Exception as error:
+        log.warning("sessions cannot be given up now", phase=host.phase, cause=describe(error))
+        return
+    for _ in range(count):
+        log.info("session expired", phase=host.phase)
+        metrics.session_expired(host.phase)
 
 
 def _details(party: Party) -> dict[str, object]:

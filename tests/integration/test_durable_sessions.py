@@ -14,7 +14,7 @@ from support.proxy import Proxy
 from support.toy import TOY
 
 from securealign.alignment import LinearAligner, LinearHead
-from securealign.errors import ErrorCode, SecurealignError, TransportError
+from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
 from securealign.keys.certificates import Authority, Role, create_certificates, load_bundle
@@ -277,6 +277,74 @@ def test_a_second_stream_takes_the_session_over_and_the_first_ends(provider, cer
         assert first.end() is grpc.StatusCode.CANCELLED
         assert [report.suspended for report in provider.reports] == [True]
     assert set(provider.counters("rank").values()) == {DIM_B + 1}
+
+
+def test_a_stream_that_does_not_let_go_of_its_session_keeps_it_however_many_come(provider, hello, monkeypatch):
+    # Two machines on one session would spend its slots and its noise twice.
+    monkeypatch.setattr(hosting, "_TAKE_OVER_SECONDS", 0.01)
+    host, peer, cancelled = provider.hosts[TRAINING_METHOD], hosting.Peer("here", loopback=True, identity="client"), []
+
+    def attach(frame):
+        return host.attach(peer, lambda event: None, frame, lambda: cancelled.append(1))
+
+    party, greeting = hello()
+    stuck = attach(greeting)
+    assert len(list(stuck.open(greeting))) == 1
+    for number in range(1, 4):
+        with pytest.raises(RemoteProtocolError) as caught:
+            attach(resume_frame(party.nonce, 1))
+        assert caught.value.code is ErrorCode.SERVER_BUSY
+        assert len(cancelled) == number
+    stuck.leave(TransportError("lost"))
+    assert attach(resume_frame(party.nonce, 1)).resumed
+
+
+def test_of_streams_that_wait_for_one_session_the_newest_gets_it(provider, hello):
+    host, peer = provider.hosts[TRAINING_METHOD], hosting.Peer("here", loopback=True, identity="client")
+    party, greeting = hello()
+    waiting = {name: threading.Event() for name in ("holder", "second", "third")}
+
+    settled = threading.Event()
+
+    def cancel(name):
+        waiting[name].set()
+        if name == "second":
+            settled.set()
+
+    def attach(frame, name):
+        return host.attach(peer, lambda event: None, frame, lambda: cancel(name))
+
+    held = attach(greeting, "holder")
+    list(held.open(greeting))
+    ended = {}
+
+    def run(name):
+        try:
+            ended[name] = attach(resume_frame(party.nonce, 1), name)
+        except RemoteProtocolError as error:
+            ended[name] = error
+        if name == "third":
+            settled.set()
+
+    threads = []
+    for name in ("second", "third"):
+        # Each of them asks the holder to leave before it waits.
+        waiting["holder"].clear()
+        threads.append(threading.Thread(target=run, args=(name,)))
+        threads[-1].start()
+        assert waiting["holder"].wait(30)
+    held.leave(TransportError("lost"))
+    assert settled.wait(30)
+    if "third" in ended:
+        # The third came first, and the second, which is older, gives up.
+        threads[0].join(30)
+        assert ended["second"].code is ErrorCode.SERVER_BUSY
+    else:
+        # The second came first, and is asked to leave at once.
+        threads[0].join(30)
+        ended["second"].leave(TransportError("lost"))
+    threads[1].join(30)
+    assert ended["third"].resumed
 
 
 def test_an_unknown_session_is_not_resumed_unless_nothing_was_received(provider, certificates):
