@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +12,18 @@ import numpy as np
 from securealign.errors import ErrorCode
 from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.budget import BudgetLedger
 from securealign.protocol.endpoint import ClientEndpoint, Opening, ProviderEndpoint
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.journal import Journal, MemoryJournal
 from securealign.protocol.messages import Abort, Resumed
 from securealign.protocol.party import Party
+from securealign.protocol.snapshot import Snapshot
 from securealign.protocol.states import State
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training.rank import RankLedger
 from securealign.wire import InferenceCodec, TrainingCodec
 
 from .entropy import SeededEntropy
@@ -34,6 +37,23 @@ class FixedRoot:
 
     def derive(self, context: bytes) -> bytes:
         return SeededEntropy(b"root" + context).octets(32).tobytes()
+
+
+class ChargingJournal(MemoryJournal):
+    """A journal that records what its session was charged along with everything else, as a state folder does."""
+
+    def __init__(self, live: dict[str, float], durable: dict[str, float]) -> None:
+        super().__init__()
+        self._live = live
+        self._durable = durable
+
+    def record(self, first: int, frames: Sequence[bytes], snapshot: Snapshot | None) -> None:
+        super().record(first, frames, snapshot)
+        self._durable.update(self._live)
+
+    def end(self, outcome: str) -> None:
+        super().end(outcome)
+        self._durable.update(self._live)
 
 
 @dataclass
@@ -53,12 +73,20 @@ class Durable:
     resuming: bool = False
 
     codec: Any = None
+    #: Whether the provider charges one peer for all it does, in a ledger that is recorded with the session.
+    charging: bool = False
+    #: What the peer was charged, as the provider's process knows it, and as it is recorded.
+    charged: dict[str, float] = field(default_factory=dict)
+    recorded_charges: dict[str, float] = field(default_factory=dict)
     #: Goes on over all lives of the provider, as that of an operating system does.
     provider_entropy: SeededEntropy = field(default_factory=lambda: SeededEntropy(b"provider"))
 
     def __post_init__(self) -> None:
         self.client_journal = self.make_journal()
         self.provider_journals: dict[bytes, Journal] = {}
+
+    def _provider_journal(self) -> Journal:
+        return ChargingJournal(self.charged, self.recorded_charges) if self.charging else self.make_journal()
 
     def make_client(self) -> Party:
         raise NotImplementedError
@@ -103,6 +131,8 @@ class Durable:
     def crash_provider(self) -> None:
         """Kill the provider: what it did not record is gone, and so is the connection."""
         self.provider = None
+        self.charged.clear()
+        self.charged.update(self.recorded_charges)
         self.up.clear()
         self.down.clear()
 
@@ -140,7 +170,7 @@ class Durable:
         journal = self.provider_journals.get(opening.nonce)
         snapshot = journal.recover() if journal is not None else None
         if opening.received is None:
-            journal = self.provider_journals[opening.nonce] = self.make_journal()
+            journal = self.provider_journals[opening.nonce] = self._provider_journal()
             self.provider = ProviderEndpoint(self.make_provider(), journal, limits=self.limits)
             return self.provider.receive(frame)
         if journal is None or snapshot is None:
@@ -192,7 +222,7 @@ class DurableTraining(Durable):
             self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
-            account=self.account,
+            account=RankLedger(self.charged).account("peer", self.case.dataset) if self.charging else self.account,
         )
 
     def product(self) -> FloatMatrix:
@@ -230,6 +260,7 @@ class DurableInference(Durable):
             self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
+            account=BudgetLedger(self.charged).account("peer") if self.charging else None,
         )
 
     def work(self) -> bool:
@@ -253,5 +284,7 @@ class DurableInference(Durable):
         assert self.client is not None
         party: Any = self.client.party
         answers = sorted(party.take_answers(), key=lambda answer: answer[0])
-        assert [number for number, _ in answers] == list(range(0, self.queries, 2))
+        assert sorted(n for number, logits in answers for n in range(number, number + len(logits))) == list(
+            range(self.queries)
+        )
         return np.vstack([logits for _, logits in answers])

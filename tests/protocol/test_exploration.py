@@ -1,0 +1,115 @@
+"""Both endpoints, every state, every accident: nothing is said in two ways, nothing gets stuck, every end is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.durable import DurableInference, DurableTraining
+from support.exploring import Violation, World, explore
+from support.pair import InferenceCase, TrainingCase
+
+from securealign.limits import Limits
+from securealign.protocol.endpoint import ProviderEndpoint
+from securealign.protocol.inference.slots import SlotAllocator
+from securealign.protocol.journal import MemoryJournal
+from securealign.protocol.policy import Policy
+
+#: Few rows in flight and a record for every other one, so that a short session has all that a long one has.
+LIMITS = Limits(rows_between_records=2, messages_between_receipts=2, upload_window=2)
+ROWS, DIMENSION, QUERIES = 4, 1, 3
+
+
+@pytest.fixture(autouse=True)
+def one_row_each(monkeypatch):
+    from securealign.protocol.training import client
+
+    monkeypatch.setattr(client, "MAX_CHUNK_BYTES", (DIMENSION + 1) * 8)
+
+
+def training_result(session):
+    if not np.array_equal(session.product(), session.case.product):
+        return "The product is wrong."
+    charged = sum(session.charged.values())
+    return "" if charged == DIMENSION + 1 else f"{charged} columns were charged."
+
+
+def inference_result(session):
+    expected = session.case.queries(QUERIES) @ session.case.head.weight + session.case.head.bias
+    if not np.allclose(session.logits(), expected):
+        return "The logits are wrong."
+    charged = session.charged["peer/queries"]
+    return "" if charged == QUERIES else f"{charged} queries were charged."
+
+
+def training(accidents, tampering=0):
+    case = TrainingCase(rows=ROWS, client_dim=DIMENSION, policy=Policy(allow_unencrypted=True, max_rank_fraction=1.0))
+    session = DurableTraining(case=case, limits=LIMITS, charging=True)
+    return World(session, training_result, accidents, tampering)
+
+
+def inference(accidents, tampering=0, slots=2):
+    session = DurableInference(case=InferenceCase(slots=slots), limits=LIMITS, charging=True, queries=QUERIES)
+    return World(session, inference_result, accidents, tampering)
+
+
+WORLDS = {"training": training, "inference": inference}
+#: By world: accidents on one path, and a number of states that the search must not fall below.
+ACCIDENTS = {"training": (2, 10_000), "inference": (2, 5_000)}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_no_accident_makes_a_party_say_two_things_or_get_stuck(name):
+    accidents, least = ACCIDENTS[name]
+    explored = explore(lambda: WORLDS[name](accidents))
+    assert explored.states >= least
+    assert not explored.reasons
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_frames_lost_repeated_or_swapped_never_lead_to_a_wrong_end(name):
+    explored = explore(lambda: WORLDS[name](0, tampering=1), may_abort=True)
+    assert explored.states >= 100
+    codes = {"UNEXPECTED_MESSAGE", "SEQUENCE_BROKEN", "SLOT_REUSED", "TRANSCRIPT_MISMATCH", "CIPHERTEXT_MALFORMED"}
+    assert explored.reasons <= codes
+    assert explored.reasons
+
+
+# The controls: what the search finds once a protection is gone.
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_search_finds_what_is_recorded_too_late(name, monkeypatch):
+    record, late = MemoryJournal.record, {}
+
+    def one_behind(journal, *update):
+        before = late.pop(id(journal), None)
+        late[id(journal)] = update
+        if before is not None:
+            record(journal, *before)
+
+    monkeypatch.setattr(MemoryJournal, "record", one_behind)
+    with pytest.raises(Violation):
+        explore(lambda: WORLDS[name](1))
+
+
+def test_the_search_finds_acknowledgements_that_are_made_twice(monkeypatch):
+    resume = ProviderEndpoint.resume
+
+    def without_repeats(endpoint, received):
+        yield from resume(endpoint, min(received, endpoint.party.sent))
+
+    monkeypatch.setattr(ProviderEndpoint, "resume", without_repeats)
+    with pytest.raises(Violation):
+        explore(lambda: training(1))
+
+
+def test_the_search_finds_a_slot_that_is_used_twice(monkeypatch):
+    take = SlotAllocator.take
+
+    def from_the_start(allocator, count, batch):
+        allocator._next = 0
+        return take(allocator, count, batch)
+
+    monkeypatch.setattr(SlotAllocator, "take", from_the_start)
+    with pytest.raises(Violation, match="Two messages left as slot"):
+        explore(lambda: inference(0, slots=4))
