@@ -109,6 +109,8 @@ def found(written):
 @pytest.fixture(autouse=True)
 def restore(monkeypatch):
     handlers = logging.root.handlers[:]
+    # Programs that earlier tests ran in this process may have left theirs.
+    logging.root.handlers[:] = [handler for handler in handlers if type(handler).__name__ != "_Relay"]
     for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
