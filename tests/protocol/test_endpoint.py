@@ -1,0 +1,201 @@
+"""What an endpoint refuses: records that are older than the session, receipts out of range, and what cannot be kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.durable import DurableInference, DurableTraining
+from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
+
+from securealign.errors import (
+    CiphertextError,
+    ErrorCode,
+    KeyStoreError,
+    LocalProtocolError,
+    PeerAborted,
+    RemoteProtocolError,
+)
+from securealign.he.plaintext import PlaintextSuite
+from securealign.protocol import messages as m
+from securealign.protocol import streams
+from securealign.protocol.endpoint import ClientEndpoint, Opening, ProviderEndpoint
+from securealign.protocol.journal import MemoryJournal
+from securealign.protocol.party import decoded, kept
+from securealign.protocol.snapshot import Blobs
+from securealign.protocol.states import State
+from securealign.protocol.streams import Assembler
+from securealign.wire import TrainingCodec
+
+CODEC = TrainingCodec()
+
+
+@pytest.fixture
+def training():
+    return DurableTraining(case=TrainingCase(suites=(PLAINTEXT,)))
+
+
+@pytest.fixture
+def inference():
+    return DurableInference(case=InferenceCase(suites=(PLAINTEXT,)))
+
+
+@pytest.fixture
+def hello(training):
+    training.start_client()
+    return training.up[0]
+
+
+def provider(training, journal=None):
+    return ProviderEndpoint(training.make_provider(), journal or MemoryJournal())
+
+
+def abort_code(frames):
+    (message,) = map(CODEC.decode, frames)
+    return message.code
+
+
+def test_a_stream_begins_with_a_greeting_or_a_return(hello):
+    assert Opening.of(CODEC, hello).received is None
+    assert Opening.of(CODEC, CODEC.encode(m.Resume(nonce=bytes(32), received=4))) == Opening(bytes(32), 4)
+    assert Opening.of(CODEC, CODEC.encode(m.Finish())) is None
+
+
+def test_a_session_that_aborts_is_over_in_its_journal(training):
+    journal = MemoryJournal()
+    assert abort_code(provider(training, journal).receive(b"\xff")) is ErrorCode.FRAME_MALFORMED
+    assert journal.outcome == "FRAME_MALFORMED"
+    assert journal.recover() is None
+
+
+def test_a_provider_does_not_make_anew_what_its_client_has(training, hello):
+    endpoint = provider(training)
+    list(endpoint.resume(5))
+    assert abort_code(endpoint.receive(hello)) is ErrorCode.SESSION_ROLLED_BACK
+
+
+def test_a_provider_does_not_say_what_it_cannot_record(training, hello, monkeypatch):
+    endpoint = provider(training)
+    monkeypatch.setattr(endpoint.party, "snapshot", lambda: None)
+    with pytest.raises(LocalProtocolError):
+        endpoint.receive(hello)
+
+
+def test_a_client_asks_for_nothing_that_it_had_recorded(training, hello):
+    endpoint = provider(training)
+    endpoint.receive(hello)
+    endpoint.receive(CODEC.encode(m.Received(count=1)))
+    assert abort_code(endpoint.resume(0)) is ErrorCode.SESSION_ROLLED_BACK
+
+
+@pytest.mark.parametrize("count", [2, 2**63])
+def test_a_receipt_for_what_was_never_sent_ends_the_session(training, hello, count):
+    endpoint = provider(training)
+    endpoint.receive(hello)
+    assert abort_code(endpoint.receive(CODEC.encode(m.Received(count=count)))) is ErrorCode.SEQUENCE_BROKEN
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "code"),
+    [
+        (m.Abort(code=ErrorCode.SESSION_UNKNOWN), PeerAborted, ErrorCode.SESSION_UNKNOWN),
+        (m.Resumed(received=9), RemoteProtocolError, ErrorCode.SESSION_ROLLED_BACK),
+        (m.Resumed(received=0), RemoteProtocolError, ErrorCode.SESSION_ROLLED_BACK),
+        (m.Finish(), RemoteProtocolError, ErrorCode.UNEXPECTED_MESSAGE),
+    ],
+)
+def test_a_client_goes_on_only_where_its_record_ends(training, answer, error, code):
+    endpoint = ClientEndpoint(training.make_client(), MemoryJournal())
+    endpoint.send(endpoint.party.start())
+    endpoint.party.peer_recorded = 1
+    with pytest.raises(error) as caught:
+        endpoint.resumed(CODEC.encode(answer))
+    assert caught.value.code is code
+
+
+def test_a_record_that_lacks_a_part_is_refused(hello):
+    with pytest.raises(KeyStoreError, match="'key'"):
+        kept({}, "key")
+    with pytest.raises(KeyStoreError):
+        decoded(CODEC, {"accept": hello}, "accept", m.TrainingAccept)
+
+
+def test_blobs_are_handed_out_once_and_dropped_by_name():
+    blobs = Blobs(["old"])
+    blobs.keep("old", b"again")
+    blobs.keep("fresh", b"new")
+    blobs.drop("fresh", "missing")
+    blobs.keep("kept", b"kept")
+    snapshot = blobs.take({})
+    assert (dict(snapshot.blobs), snapshot.gone) == ({"kept": b"kept"}, frozenset())
+    blobs.drop("old")
+    assert blobs.take({}).gone == {"old"}
+
+
+def test_an_assembler_goes_on_after_what_it_had():
+    assembler = Assembler(10)
+    assembler.restore(3, b"ab")
+    assert (assembler.total, assembler.pending) == (3, b"ab")
+
+
+def test_a_provider_tells_what_it_has_given(training, inference):
+    training.start_client()
+    training.carry()
+    assert training.provider.party.columns_shown == 5
+    inference.start_client()
+    inference.carry(until=8)
+    party = inference.provider.party
+    assert party.free_slots in {2, 4}
+    inference.carry()
+    assert party.free_slots == 0
+    assert party.bits_answered > 0
+
+
+def test_an_answer_that_did_not_decrypt_is_remembered_over_a_crash(inference):
+    inference.start_client()
+    inference.carry(until=8)
+    inference.client.party.undecrypted = CiphertextError("It did not decrypt.")
+    inference.carry(until=10)
+    snapshot = inference.client.party.snapshot()
+    assert snapshot is not None
+    restored = inference.make_client()
+    restored.restore(type(snapshot)(snapshot.fields, {**inference.client_journal.recover().blobs, **snapshot.blobs}))
+    assert restored.undecrypted.message == "It did not decrypt."
+    assert restored.state in {State.READY, State.CONFIRMING, State.DONE}
+
+
+def test_a_client_that_crashes_while_a_pool_arrives_takes_up_the_part_that_it_has(monkeypatch):
+    monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 300)
+    session = DurableInference(case=InferenceCase(suites=(TOY_LWE,)), queries=4)
+    session.start_client()
+    while not session.client.party.free_slots:
+        session.carry(until=session.steps + 1)
+    session._leave(session.client.send(session.client.party.prepare()))
+    session._deliver_up(session.up.popleft())
+    session._deliver_down(session.down.popleft())
+    session._leave(session.client.send(session.client.party.submit(session.case.queries(4)[:2])))
+    session.crash_client()
+    session.start_client()
+    assert session.client.party.preparing
+    session.carry()
+    expected = session.case.queries(4) @ session.case.head.weight + session.case.head.bias
+    assert np.allclose(session.logits(), expected, atol=1e-2)
+
+
+class Unkept(PlaintextSuite):
+    """Has keys that cannot be made again, as the native suites have."""
+
+    @property
+    def info(self):
+        return replace(super().info, restorable=False)
+
+
+def test_an_inference_session_that_cannot_be_kept_goes_on_over_another_connection():
+    session = DurableInference(case=InferenceCase(suites=(Unkept(),)))
+    session.start_client()
+    session.carry(until=9)
+    session.disconnect()
+    session.connect()
+    session.carry()
+    assert session.client.party.state is State.DONE
