@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
@@ -147,7 +148,8 @@ class ClientEndpoint(Endpoint[ClientParty]):
                     raise _rolled_back(f"The provider has {received} messages, and {self.party.sent} were recorded.")
                 if received < self.party.peer_recorded:
                     raise _rolled_back(f"The provider asks for message {received}, which it had recorded.")
-                return self._journal.frames(received)
+                # Those alone that exist now: they are read while the machine makes others.
+                return islice(self._journal.frames(received), self.party.sent - received)
             case other:
                 raise RemoteProtocolError(f"{type(other).__name__} answers a request to resume.")
 
