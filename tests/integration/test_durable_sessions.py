@@ -32,6 +32,9 @@ ROWS, DIM_A, DIM_B, CLASSES = 60, 6, 4, 3
 SUITES = [LweSuite(TOY)]
 CANARY = "canary-7f3a"
 
+# A proxy that cuts connections leaves sockets to the garbage collector, in whichever test that runs.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
