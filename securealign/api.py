@@ -12,20 +12,26 @@ from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.ridge import Penalty
 from securealign.alignment.secure import ClientProblem
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ErrorCode, InputError
 from securealign.he.entropy import Entropy, SystemEntropy
-from securealign.he.interface import Suite
+from securealign.he.interface import HeadShape, Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
 from securealign.matrices import FloatMatrix, Rows, as_matrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.party import Party
 from securealign.protocol.policy import Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.privacy import Privacy
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.simulation.job import CLIENT, PROVIDER, Job
+from securealign.simulation.networks import Network, find_network
+from securealign.simulation.replay import Conditions
+from securealign.simulation.session import Session
 from securealign.transport.in_process import InProcessLink
-from securealign.transport.meter import Meter, RunStats
+from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
+from securealign.transport.stats import RunStats
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Stands for the public texts when only embeddings are given.
@@ -35,19 +41,21 @@ _SIMULATION = Policy(allow_unencrypted=True)
 
 @dataclass(frozen=True)
 class AlignmentRun:
-    """A fitted map and what it cost."""
+    """A fitted map, what it cost, and the session, which says what it would cost over other networks."""
 
     alignment: AlignmentMap
     stats: RunStats
+    session: Session
 
 
 @dataclass(frozen=True)
 class ClassificationRun:
-    """Logits (m, K), the index of the largest in each row (m,), and what they cost."""
+    """Logits (m, K), the index of the largest in each row (m,), what they cost, and the session."""
 
     logits: FloatMatrix = field(repr=False)
     labels: npt.NDArray[np.int64] = field(repr=False)
     stats: RunStats
+    session: Session
 
 
 def align_in_process(
@@ -56,17 +64,19 @@ def align_in_process(
     *,
     suite: str | Suite = DEFAULT_SUITE,
     ridge: Penalty = 1e-3,
-    network: str | None = None,
+    network: str | Network | None = None,
     privacy: Privacy | None = None,
     entropy: Entropy | None = None,
 ) -> AlignmentRun:
     """Fit the map from Z_B (N, d_B) to Z_A (N, d_A) under encryption, both parties in this process.
 
     `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". With `privacy` the provider adds noise
-    that hides single rows of Z_A. Raises `InputError` for matrices that do not fit together or hold NaN, `SuiteError`
-    for a suite that is unknown or cannot hold the problem, and the error of the party that refuses.
+    that hides single rows of Z_A. Over a `network` of `securealign.simulation`, by name, the times of the figures are
+    virtual. Raises `InputError` for matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown
+    network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party that
+    refuses.
     """
-    _check_network(network)
+    conditions = _conditions(network)
     provider_rows, client_matrix = Rows(z_a, name="Z_A"), as_matrix(z_b, "Z_B")
     if provider_rows.shape[0] != len(client_matrix):
         raise InputError(
@@ -74,34 +84,36 @@ def align_in_process(
             hint="Row i of both must embed the same text.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
-    suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
-    meter = Meter(counted="client")
-    with meter.timed("client", "solve"):
+    chosen, entropy = _resolve(suite), entropy or SystemEntropy()
+    log = _Log(chosen)
+    with log.meter.timed(CLIENT, "solve"):
         problem = ClientProblem(client_matrix, ridge)
         private = PrivateProblem(problem) if privacy is not None else None
     client = TrainingClient(
         TrainingCodec(),
-        suites,
+        [chosen],
         problem.rows,
         UNNAMED_DATASET,
         entropy,
         allow_unencrypted=True,
-        observer=meter.observer("client"),
+        observer=log.meter.observer(CLIENT),
         private_rows=private.rows if private is not None else None,
     )
     provider = TrainingProvider(
         TrainingCodec(),
-        suites,
+        [chosen],
         provider_rows,
         UNNAMED_DATASET,
         entropy,
         policy=replace(_SIMULATION, privacy=privacy),
-        observer=meter.observer("provider"),
+        observer=log.meter.observer(PROVIDER),
     )
-    product = train(InProcessLink(client, provider, meter), client, meter)
-    with meter.timed("client", "solve"):
+    product = train(InProcessLink(client, provider, log.meter), client, log.meter)
+    with log.meter.timed(CLIENT, "solve"):
         alignment = (private or problem).solve(product)
-    return AlignmentRun(alignment, meter.stats())
+    rows, dim_a = provider_rows.shape
+    session = log.session(client, rows=rows, dim_a=dim_a, dim_b=client_matrix.shape[1])
+    return AlignmentRun(alignment, session.stats(conditions), session)
 
 
 def classify_in_process(
@@ -110,48 +122,81 @@ def classify_in_process(
     queries: npt.ArrayLike,
     *,
     suite: str | Suite = DEFAULT_SUITE,
-    network: str | None = None,
+    network: str | Network | None = None,
     pool_slots: int = 64,
     batch: int | None = None,
     entropy: Entropy | None = None,
 ) -> ClassificationRun:
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
-    A message carries up to `batch` queries, all that fit without it. Raises `InputError` for matrices that do not fit
-    together or hold NaN, `SuiteError` for a suite that is unknown or cannot hold the problem.
+    A message carries up to `batch` queries, all that fit without it. Over a `network` of `securealign.simulation`, by
+    name, the times of the figures are virtual. Raises `InputError` for matrices that do not fit together or hold NaN,
+    `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem.
     """
-    _check_network(network)
+    conditions = _conditions(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
     names = tuple(str(index) for index in range(matrix.shape[1]))
     head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
     query_matrix = as_matrix(queries, "The query matrix", columns=len(matrix))
-    suites, entropy = [_resolve(suite)], entropy or SystemEntropy()
-    meter = Meter(counted="client")
+    chosen, entropy = _resolve(suite), entropy or SystemEntropy()
+    log = _Log(chosen)
     client = InferenceClient(
         InferenceCodec(),
-        suites,
+        [chosen],
         len(matrix),
         entropy,
         slots=pool_slots,
         allow_unencrypted=True,
-        observer=meter.observer("client"),
+        observer=log.meter.observer(CLIENT),
     )
     policy = Policy(allow_unencrypted=True, max_queries=len(query_matrix))
     provider = InferenceProvider(
-        InferenceCodec(), suites, head, entropy, policy=policy, observer=meter.observer("provider")
+        InferenceCodec(), [chosen], head, entropy, policy=policy, observer=log.meter.observer(PROVIDER)
     )
-    session = InferenceSession(InProcessLink(client, provider, meter), client, meter)
+    open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = batch or len(query_matrix)
-    blocks = [session.logits(query_matrix[first : first + step]) for first in range(0, len(query_matrix), step)]
-    session.close()
+    blocks = [open_session.logits(query_matrix[first : first + step]) for first in range(0, len(query_matrix), step)]
+    open_session.close()
     logits = np.vstack(blocks)
-    return ClassificationRun(logits, logits.argmax(axis=1), meter.stats())
+    features, classes = matrix.shape
+    shape = HeadShape(features=features, classes=classes, slots=pool_slots)
+    session = log.session(
+        client,
+        queries=len(query_matrix),
+        dim_a=features,
+        classes=classes,
+        pool_slots=pool_slots,
+        answer_bits=chosen.head_sizes(shape).answer_bits,
+    )
+    return ClassificationRun(logits, logits.argmax(axis=1), session.stats(conditions), session)
+
+
+class _Log:
+    """Meters a session and keeps its steps."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._job = Job()
+        self.meter = Meter(counted=CLIENT, listener=self._job.hear)
+        self.meter.count_connection()
+
+    def session(self, client: Party, **facts: int) -> Session:
+        """Return the session once it is done."""
+        return Session(
+            kind=client.name,
+            suite=self._suite.info,
+            facts=facts,
+            job=self._job,
+            counted=self.meter.stats(),
+            transcript=client.transcript_digest,
+        )
 
 
 def _resolve(suite: str | Suite) -> Suite:
     return get_suite(suite) if isinstance(suite, str) else suite
 
 
-def _check_network(network: str | None) -> None:
-    if network not in {None, "loopback"}:
-        raise ConfigurationError(f"There is no network profile named {network!r}.", hint="Use None or 'loopback'.")
+def _conditions(network: str | Network | None) -> Conditions | None:
+    if network is None:
+        return None
+    return Conditions(network=find_network(network) if isinstance(network, str) else network)

@@ -23,8 +23,9 @@ from securealign.matrices import FloatMatrix
 from securealign.protocol.party import Event
 from securealign.protocol.randomness import Root
 from securealign.protocol.training.client import TrainingClient
-from securealign.transport.meter import Meter, PhaseStats
+from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession
+from securealign.transport.stats import PhaseStats
 from securealign.wire import TrainingCodec
 
 

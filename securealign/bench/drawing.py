@@ -15,8 +15,8 @@ from securealign.bench.spread import Spread, shown
 from securealign.errors import ConfigurationError, DependencyError
 
 #: Colours of Okabe and Ito, which all kinds of colour vision tell apart, in an order that differs in lightness too.
-_COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
-_INK, _MUTED, _GRID = "#222222", "#666666", "#e4e4e4"
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
+INK, MUTED, GRID = "#222222", "#666666", "#e4e4e4"
 _UNITS = {"s": "seconds", "ms": "milliseconds"}
 _FORMATS = (".svg", ".png", ".pdf")
 #: Inches.
@@ -67,7 +67,7 @@ def require_drawable(file: Path) -> None:
         raise ConfigurationError(
             f"{file} is not a kind of picture that can be drawn.", hint=f"End its name in one of: {' '.join(_FORMATS)}."
         )
-    _matplotlib()
+    load_figures()
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
@@ -76,8 +76,8 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
     panels = PANELS[rows[0].phase]
     most = max(len(panel.series) for panel in panels)
     height = _FRAME_HEIGHT + (most * _BAR_HEIGHT + _GROUP_GAP) * len(suites)
-    figure = _matplotlib().Figure(figsize=(_WIDTH, height), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
+    figure = load_figures().Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
     figure.get_layout_engine().set(wspace=0.06)  # the last number below a panel must not meet the first of the next
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, panel in zip(axes, panels, strict=True):
@@ -89,7 +89,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
     return picture.getvalue()
 
 
-def _matplotlib() -> Any:  # noqa: ANN401 - matplotlib has no types here
+def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
     """Return the module of figures, which draw without a display and without global state."""
     try:
         return importlib.import_module("matplotlib.figure")
@@ -107,20 +107,20 @@ def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], 
     for index, (name, values) in enumerate(zip(panel.series, bars, strict=True)):
         for suite, value in values.items():
             middle = suites.index(suite) + thickness * (index + 0.5 - len(bars) / 2)
-            _bar(axis, middle, thickness, value, _COLOURS[index])
-        axis.barh([0], [0], color=_COLOURS[index], label=name)  # for the legend
+            _bar(axis, middle, thickness, value, COLOURS[index])
+        axis.barh([0], [0], color=COLOURS[index], label=name)  # for the legend
     unit = next(row.unit for row in rows if row.figure in next(iter(panel.series.values())))
-    axis.set_xlabel(f"{_UNITS.get(unit, unit)}, logarithmic scale", color=_MUTED, fontsize=9)
-    axis.set_title(panel.title, fontsize=10.5, color=_INK, loc="left", pad=26)
+    axis.set_xlabel(f"{_UNITS.get(unit, unit)}, logarithmic scale", color=MUTED, fontsize=9)
+    axis.set_title(panel.title, fontsize=10.5, color=INK, loc="left", pad=26)
     axis.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False, fontsize=9, borderaxespad=0.2,
                 handlelength=1.0, handletextpad=0.5, columnspacing=1.2, borderpad=0.2)  # fmt: skip
-    axis.grid(axis="x", color=_GRID, linewidth=0.8)
+    axis.grid(axis="x", color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.tick_params(axis="both", which="both", length=0, labelcolor=_INK)
+    axis.tick_params(axis="both", which="both", length=0, labelcolor=INK)
     axis.tick_params(axis="x", labelsize=8.5)
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
-    axis.spines["left"].set_color(_MUTED)
+    axis.spines["left"].set_color(MUTED)
 
 
 def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str) -> None:  # noqa: ANN401
@@ -129,7 +129,7 @@ def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str)
     if value.median > 0:
         axis.barh(middle, value.median - left, left=left, height=thickness * 0.9, color=colour)
     if value.minimum < value.maximum and value.minimum > 0:
-        axis.plot([value.minimum, value.maximum], [middle, middle], color=_INK, linewidth=1, solid_capstyle="butt")
+        axis.plot([value.minimum, value.maximum], [middle, middle], color=INK, linewidth=1, solid_capstyle="butt")
     axis.annotate(
         shown(value.median),
         (max(value.maximum, left), middle),
@@ -137,7 +137,7 @@ def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str)
         textcoords="offset points",
         va="center_baseline",
         fontsize=7.5,
-        color=_INK if value.median else _MUTED,
+        color=INK if value.median else MUTED,
     )
 
 

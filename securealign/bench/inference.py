@@ -20,7 +20,7 @@ from securealign.bench.separate import inference_memory
 from securealign.bench.spread import Spread, seconds
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
-from securealign.transport.meter import PhaseStats
+from securealign.transport.stats import PhaseStats
 
 
 @dataclass(frozen=True)

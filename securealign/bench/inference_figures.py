@@ -10,7 +10,7 @@ import numpy as np
 from securealign.bench.memory import PeakMemory
 from securealign.bench.rows import COUNT, RATIO, Comparison, Quantity, Row, Runs, memory_rows, quantity_rows, ratio_rows
 from securealign.bench.spread import Spread
-from securealign.transport.meter import PhaseStats
+from securealign.transport.stats import PhaseStats
 
 PHASE = "inference"
 _SIDES = ("client", "provider")

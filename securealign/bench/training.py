@@ -19,7 +19,7 @@ from securealign.bench.separate import training_memory
 from securealign.bench.spread import Spread, ratio, seconds
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
-from securealign.transport.meter import PhaseStats, RunStats
+from securealign.transport.stats import PhaseStats, RunStats
 
 PHASE = "training"
 

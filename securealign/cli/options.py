@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +27,27 @@ CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write all figu
 FigureFile = Annotated[
     Path | None, typer.Option("--figure", help="Also draw compute and bytes to this .svg, .png or .pdf file.")
 ]
+
+Seed = Annotated[int, typer.Option(min=0, help="Luck of the network: jitter and losses.")]
+ClientFactor = Annotated[
+    float, typer.Option(min=0, help="Times that the client's machine needs to compute what this one does.")
+]
+ProviderFactor = Annotated[
+    float, typer.Option(min=0, help="Times that the provider's machine needs; 0.25 for one that is 4 times as fast.")
+]
+
+
+def Integers(name: str, help: str) -> Any:  # noqa: N802, A002, ANN401 - stands beside typer.Option, and is used as it is
+    """Return an option that takes whole numbers separated by commas; `integers` reads it."""
+    return typer.Option(name, metavar="N[,N...]", help=help)
+
+
+def integers(text: str, option: str, *, least: int = 1) -> list[int]:
+    """Return the numbers of a list separated by commas; raises `typer.BadParameter` that names the option."""
+    try:
+        values = [int(part.replace("_", "")) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers.", param_hint=option) from error
+    if min(values) < least:
+        raise typer.BadParameter(f"{min(values)} is below {least}.", param_hint=option)
+    return values

@@ -1,61 +1,146 @@
-"""securealign simulate: both phases in this process on synthetic data."""
+"""securealign simulate: both phases in this process on synthetic data, over networks in virtual time."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.api import align_in_process, classify_in_process
-from securealign.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.cli.options import AsJson, Classes, DimA, DimB, Samples
-from securealign.commands import failures
+from securealign.bench.drawing import require_drawable
+from securealign.bench.selection import selected
+from securealign.bench.spread import shown
+from securealign.bench.sweep import Point, Run, SizeLists, sweep
+from securealign.bench.sweep_figure import draw_growth
+from securealign.bench.sweep_files import points_as_csv
+from securealign.cli.options import AsJson, ClientFactor, CsvFile, FigureFile, Integers, ProviderFactor, Seed, integers
+from securealign.commands import failures, progress
+from securealign.errors import ConfigurationError
+from securealign.files import write_atomically
 from securealign.he.registry import DEFAULT_SUITE
-from securealign.transport.meter import PhaseStats, RunStats
+from securealign.recording.simulated import record_sessions
+from securealign.simulation.networks import find_networks
+from securealign.simulation.replay import Conditions
+from securealign.transport.stats import PhaseStats, RunStats
 
 
 def simulate(
-    suite: Annotated[str, typer.Option(help="Name of a suite; 'securealign suites' lists them.")] = DEFAULT_SUITE,
-    network: Annotated[str, typer.Option(help="Network profile.")] = "loopback",
-    samples: Samples = 2000,
-    dim_a: DimA = 384,
-    dim_b: DimB = 384,
-    classes: Classes = 10,
-    queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 64,
+    suite: Annotated[
+        str,
+        typer.Option("--suite", "--suites", help="Suites that 'securealign suites' lists; 'all': that can run here."),
+    ] = DEFAULT_SUITE,
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            "--networks",
+            help="Networks: loopback, lan, wan, transatlantic, mobile, satellite, or FILE.toml.",
+        ),
+    ] = "loopback",
+    samples: Annotated[str, Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
+    dim_a: Annotated[str, Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
+    dim_b: Annotated[str, Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
+    classes: Annotated[str, Integers("--classes", "Classes of the head.")] = "10",
+    queries: Annotated[str, Integers("--queries", "Queries to classify.")] = "64",
+    batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    seed: Seed = 0,
+    client_factor: ClientFactor = 1.0,
+    provider_factor: ProviderFactor = 1.0,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write a run file for 'securealign report'; of a sweep, a folder of them.")
+    ] = None,
+    csv: CsvFile = None,
+    figure: FigureFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train and classify on synthetic embeddings and print what it costs."""
+    """Train and classify on synthetic embeddings, and print what it costs over a network, without one.
+
+    Options that take lists, separated by commas, make a sweep over all combinations.
+    """
+    started = datetime.now(timezone.utc)
     with failures(as_json=as_json):
-        z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
-        weight, bias = synthetic_head(dim_a, classes)
-        training = align_in_process(z_a, z_b, suite=suite, ridge="auto", network=network)
-        _, private = synthetic_embeddings(queries, dim_a, dim_b, seed=2)
-        mapped = training.alignment.apply(private)
-        inference = classify_in_process(weight, bias, mapped, suite=suite, network=network)
-    clear = mapped @ weight + bias
-    result = {
-        "suite": suite,
-        "network": network,
-        "training": training.stats.as_dict(),
-        "inference": inference.stats.as_dict(),
-        "label_agreement": float(np.mean(inference.labels == clear.argmax(axis=1))),
-    }
+        suites, networks = selected(suite), find_networks(network)
+        sizes = SizeLists(
+            samples=integers(samples, "--samples", least=2),
+            dim_a=integers(dim_a, "--dim-a"),
+            dim_b=integers(dim_b, "--dim-b"),
+            classes=integers(classes, "--classes"),
+            queries=integers(queries, "--queries"),
+            batch=batch,
+        )
+        several = len(suites) * len(networks) * len(sizes.combinations()) > 1
+        _check_files(csv, figure, several=several)
+
+        def write(run: Run, conditions: Conditions) -> None:
+            if record is not None:
+                file = record / _file_name(run, conditions) if several else record
+                sessions = (run.training.session, run.inference.session)
+                record_sessions(file, sessions, conditions, command="simulate", started=started, results=run.results)
+
+        with progress(enabled=several) as bar:
+            points = sweep(
+                suites,
+                networks,
+                sizes,
+                seed=seed,
+                client_factor=client_factor,
+                provider_factor=provider_factor,
+                progress=bar("simulating"),
+                done=write,
+            )
+        if csv is not None:
+            write_atomically(csv, points_as_csv(points))
+        if figure is not None:
+            write_atomically(figure, draw_growth(points, figure))
     if as_json:
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps({"runs": [point.as_dict() for point in points]} if several else points[0].as_dict()))
         return
     console = Console()
-    console.print(_table(f"training: {samples} rows, {dim_b} -> {dim_a} dimensions", training.stats))
-    console.print(_table(f"inference: {queries} queries, {classes} classes", inference.stats))
-    console.print(f"labels equal to those in clear: {result['label_agreement']:.1%}")
+    if several:
+        console.print(_sweep_table(points))
+    else:
+        _print_point(console, points[0])
+
+
+def _file_name(run: Run, conditions: Conditions) -> str:
+    sizes = run.sizes
+    shape = f"{sizes.samples}x{sizes.dim_b}to{sizes.dim_a}-{sizes.classes}classes-{sizes.queries}queries"
+    return f"{run.suite}-{conditions.network.name}-{shape}.jsonl"
+
+
+def _check_files(csv: Path | None, figure: Path | None, *, several: bool) -> None:
+    """Raise now what would lose the results later."""
+    if figure is not None:
+        require_drawable(figure)
+        if not several:
+            raise ConfigurationError(
+                "One run is no figure.", hint="Give lists, such as --samples 500,1000,2000, or leave out --figure."
+            )
+    for file in (csv, figure):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
+
+
+def _print_point(console: Console, point: Point) -> None:
+    sizes = point.sizes
+    training = f"training: {sizes.samples} rows, {sizes.dim_b} -> {sizes.dim_a} dimensions, over {point.network}"
+    inference = f"inference: {sizes.queries} queries, {sizes.classes} classes, {sizes.batch} in a round trip"
+    console.print(_table(training, point.training))
+    console.print(_table(inference, point.inference))
+    console.print(f"labels equal to those in clear: {point.results['label_agreement']:.1%}")
 
 
 def _table(title: str, stats: RunStats) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s"):
+    columns = ("phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s")
+    for column in columns:
         table.add_column(column, justify="left" if column == "phase" else "right")
     rows: list[tuple[str, PhaseStats | RunStats]] = [*stats.phases.items(), ("total", stats)]
     for name, phase in rows:
@@ -67,5 +152,32 @@ def _table(title: str, stats: RunStats) -> Table:
             f"{phase.client_seconds:.3f}",
             f"{phase.provider_seconds:.3f}",
             f"{phase.network_seconds:.3f}",
+            f"{phase.total_seconds:.3f}",
+        )
+    return table
+
+
+def _sweep_table(points: Sequence[Point]) -> Table:
+    """Return one line for each combination; sizes that are the same for all are in the title."""
+    names = ("samples", "dim_a", "dim_b", "classes", "queries")
+    values = {name: {getattr(point.sizes, name) for point in points} for name in names}
+    same = ", ".join(f"{name} {value}" for name, (value, *more) in values.items() if not more)
+    table = Table(title=f"{len(points)} runs; {same}", title_justify="left", box=None, pad_edge=False)
+    varied = [name for name in names if len(values[name]) > 1]
+    for column in ("suite", "network"):
+        table.add_column(column)
+    for column in (*varied, "training s", "up MB", "down MB", "query ms", "query KB"):
+        table.add_column(column, justify="right")
+    for point in points:
+        online, queries = point.inference.phases["online"], point.sizes.queries
+        table.add_row(
+            point.suite,
+            point.network,
+            *(str(getattr(point.sizes, name)) for name in varied),
+            shown(point.training.total_seconds),
+            shown(point.training.bytes_up / 1e6),
+            shown(point.training.bytes_down / 1e6),
+            shown(online.total_seconds * 1000 / queries),
+            shown((online.bytes_up + online.bytes_down) / 1000 / queries),
         )
     return table

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -49,11 +50,13 @@ class Codec(Protocol):
 
 
 class Event(NamedTuple):
-    """A message that passed through a machine, for meters and traces."""
+    """A message that passed through a machine, for meters and recordings: never its content."""
 
     direction: Direction
     message: type[Message]
     size: int
+    #: SHA-256 of the bytes that travelled.
+    digest: bytes = b""
 
     @property
     def phase(self) -> str:
@@ -97,6 +100,11 @@ class Party(ABC):
     def state(self) -> State:
         """Where the session stands."""
         return self._state
+
+    @property
+    def transcript_digest(self) -> bytes:
+        """Digest of what was said so far, 32 bytes; both parties confirm it in the end."""
+        return self._transcript.digest()
 
     def receive(self, data: bytes) -> list[bytes]:
         """Process one message and return the replies; a violation aborts the session, sets `error`, and says so."""
@@ -186,8 +194,8 @@ class Party(ABC):
         if isinstance(message, Confirm) and data != self.codec.encode(message):
             # Confirmations are not in the transcript, so their own bytes have to be the only possible ones.
             raise RemoteProtocolError("A confirmation holds more than a digest.", code=ErrorCode.FRAME_MALFORMED)
-        self._advance(Direction.RECEIVE, message, len(data))
-        self._record(message, data, from_client=not self.is_client)
+        self._advance(Direction.RECEIVE, message)
+        self._record(Direction.RECEIVE, message, data)
         return self._send_all(self._handle(message))
 
     def _send_all(self, messages: Iterable[Message]) -> list[bytes]:
@@ -196,20 +204,19 @@ class Party(ABC):
 
     def _send(self, message: Message) -> bytes:
         data = self.codec.encode(message)
-        self._advance(Direction.SEND, message, len(data))
-        self._record(message, data, from_client=self.is_client)
+        self._advance(Direction.SEND, message)
+        self._record(Direction.SEND, message, data)
         return data
 
-    def _advance(self, direction: Direction, message: Message, size: int) -> None:
+    def _advance(self, direction: Direction, message: Message) -> None:
         target = self.table.get(self._state, {}).get((direction, type(message)))
         if target is None:
             kind = LocalProtocolError if direction is Direction.SEND else RemoteProtocolError
             raise kind(f"Cannot {direction.value} {type(message).__name__} in state {self._state.value!r}.")
         self._state = target
-        self._observe(direction, message, size)
 
-    def _observe(self, direction: Direction, message: Message, size: int) -> None:
-        event = Event(direction, type(message), size)
+    def _observe(self, direction: Direction, message: Message, size: int, digest: bytes) -> None:
+        event = Event(direction, type(message), size, digest)
         self.phase = event.phase
         if self._observer is not None:
             self._observer(event)
@@ -221,10 +228,12 @@ class Party(ABC):
             )
         self.peer_recorded = message.count
 
-    def _record(self, message: Message, data: bytes, *, from_client: bool) -> None:
+    def _record(self, direction: Direction, message: Message, data: bytes) -> None:
+        digest = hashlib.sha256(data).digest()
+        self._observe(direction, message, len(data), digest)
         if self.recorded and self.received + self.sent < len(_OPENING):
             self._blobs.keep(_OPENING[self.received + self.sent], data)
-        if from_client is self.is_client:
+        if direction is Direction.SEND:
             self.sent += 1
             # Acknowledgements can be made again; all else is random, or stands for something that was spent.
             if not isinstance(message, UploadAck):
@@ -234,10 +243,10 @@ class Party(ABC):
             self.received += 1
         if isinstance(message, Confirm):
             return
-        if from_client:
-            self._transcript.to_provider(data)
+        if self.is_client is (direction is Direction.SEND):
+            self._transcript.to_provider(digest)
         else:
-            self._transcript.to_client(data)
+            self._transcript.to_client(digest)
 
     def _abort(self, error: SecurealignError) -> list[bytes]:
         self._state = State.ABORTED
@@ -245,7 +254,7 @@ class Party(ABC):
         code = error.code if isinstance(error, _PUBLIC_ERRORS) else ErrorCode.INTERNAL
         message = Abort(code=code)
         data = self.codec.encode(message)
-        self._observe(Direction.SEND, message, len(data))
+        self._observe(Direction.SEND, message, len(data), hashlib.sha256(data).digest())
         return [data]
 
     def _confirmation(self) -> Confirm:

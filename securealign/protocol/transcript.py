@@ -18,13 +18,13 @@ class Transcript:
         self._phase = phase.encode()
         self._to_provider = self._to_client = hashlib.sha256(_DOMAIN + self._phase).digest()
 
-    def to_provider(self, data: bytes) -> None:
-        """Add the bytes of a message from the client."""
-        self._to_provider = hashlib.sha256(self._to_provider + hashlib.sha256(data).digest()).digest()
+    def to_provider(self, digest: bytes) -> None:
+        """Add a message from the client, given the SHA-256 of its bytes."""
+        self._to_provider = hashlib.sha256(self._to_provider + digest).digest()
 
-    def to_client(self, data: bytes) -> None:
-        """Add the bytes of a message from the provider."""
-        self._to_client = hashlib.sha256(self._to_client + hashlib.sha256(data).digest()).digest()
+    def to_client(self, digest: bytes) -> None:
+        """Add a message from the provider, given the SHA-256 of its bytes."""
+        self._to_client = hashlib.sha256(self._to_client + digest).digest()
 
     def save(self) -> list[str]:
         """Return both chains, for `load`."""

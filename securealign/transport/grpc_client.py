@@ -126,7 +126,7 @@ class GrpcLink:
                 code=ErrorCode.DEADLINE_EXCEEDED,
             )
         bundle = self._source.current()
-        with self._meter.timed("network"):
+        with self._meter.connecting():
             met = self._meet(bundle, min(_MEETING_SECONDS, remaining))
             channel = pinned_channel(self._target, bundle, met.certificate, _OPTIONS)
         self._stream = _Stream(channel, self._method, remaining)

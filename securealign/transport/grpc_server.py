@@ -29,7 +29,8 @@ from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
 from securealign.transport.hosting import Attached, Host, MakeParty, Peer, TransientHost
-from securealign.transport.meter import Meter, RunStats
+from securealign.transport.meter import Meter
+from securealign.transport.stats import RunStats
 from securealign.transport.status import ERROR_KEY, status_of
 
 TRAINING_METHOD = "/securealign.v1.Training/Align"

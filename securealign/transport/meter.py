@@ -1,99 +1,45 @@
-"""What a session costs: bytes, rounds and seconds, for each phase and in all."""
+"""Measures what a session costs, alike in process, in simulation and over gRPC.
+
+Payloads are the encoded messages of the protocol machines, the same however they travel. What goes around them on the
+wire is computed from their sizes, never measured. Messages with which a session resumes on another connection are no
+part of the protocol and are not counted.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from securealign.protocol.messages import UploadAck
+from securealign.protocol.messages import Message, UploadAck
 from securealign.protocol.party import Event, Observer
 from securealign.protocol.states import Direction
+from securealign.transport.activity import Activity, Began, Connected, Passed, Spent
+from securealign.transport.framing import CONNECTION, Wire, wire
+from securealign.transport.stats import MessageStats, PhaseStats, RunStats
 
 Clock = Callable[[], float]
 
 
-@dataclass
-class PhaseStats:
-    """Cost of one phase: payload bytes as encoded (up is client to provider), rounds, and seconds.
+class Meter:
+    """Collects the cost of one session; `counted` is the side whose messages are counted, so that none counts twice.
 
-    `network_seconds` is what the client waited beyond the compute of both parties, as far as that is known.
+    `listener` is told what happens as it happens: a recording, or the simulation of a network.
     """
 
-    bytes_up: int = 0
-    bytes_down: int = 0
-    rounds: int = 0
-    client_seconds: float = 0.0
-    provider_seconds: float = 0.0
-    network_seconds: float = 0.0
-
-    @property
-    def total_seconds(self) -> float:
-        """Seconds of both parties and the network."""
-        return self.client_seconds + self.provider_seconds + self.network_seconds
-
-
-@dataclass(frozen=True)
-class RunStats:
-    """Cost of a session; the totals are sums over `phases`."""
-
-    phases: Mapping[str, PhaseStats]
-
-    def _sum(self, name: str) -> float:
-        return float(sum(getattr(phase, name) for phase in self.phases.values()))
-
-    @property
-    def bytes_up(self) -> int:
-        """Payload bytes from client to provider."""
-        return int(self._sum("bytes_up"))
-
-    @property
-    def bytes_down(self) -> int:
-        """Payload bytes from provider to client."""
-        return int(self._sum("bytes_down"))
-
-    @property
-    def rounds(self) -> int:
-        """Times the client had to wait for an answer; acknowledgements of an upload do not count."""
-        return int(self._sum("rounds"))
-
-    @property
-    def client_seconds(self) -> float:
-        """Compute of the client."""
-        return self._sum("client_seconds")
-
-    @property
-    def provider_seconds(self) -> float:
-        """Compute of the provider."""
-        return self._sum("provider_seconds")
-
-    @property
-    def network_seconds(self) -> float:
-        """Time on the network."""
-        return self._sum("network_seconds")
-
-    @property
-    def total_seconds(self) -> float:
-        """Compute of both parties and time on the network."""
-        return self.client_seconds + self.provider_seconds + self.network_seconds
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return totals and phases as plain numbers, for JSON."""
-        names = ("bytes_up", "bytes_down", "rounds", "client_seconds", "provider_seconds", "network_seconds")
-        totals = {name: getattr(self, name) for name in (*names, "total_seconds")}
-        phases = {name: {**asdict(phase), "total_seconds": phase.total_seconds} for name, phase in self.phases.items()}
-        return {**totals, "phases": phases}
-
-
-class Meter:
-    """Collects the cost of one session; `counted` is the side whose messages are counted, so that none counts twice."""
-
-    def __init__(self, counted: str, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self,
+        counted: str,
+        clock: Clock = time.perf_counter,
+        *,
+        listener: Callable[[Activity], None] = lambda activity: None,
+    ) -> None:
         self._counted = counted
         self._clock = clock
+        self._listener = listener
         self._phases: dict[str, PhaseStats] = {}
+        self._types: dict[tuple[type[Message], bool], _Tally] = {}
         self._client_spoke_last = False
         #: Since when time has not been booked; nothing outside a timed block.
         self._mark: float | None = None
@@ -101,7 +47,10 @@ class Meter:
 
     def stats(self) -> RunStats:
         """Return what has been collected."""
-        return RunStats({name: replace(phase) for name, phase in self._phases.items()})
+        return RunStats(
+            {name: replace(phase) for name, phase in self._phases.items()},
+            tuple(tally.stats(kind, up=up) for (kind, up), tally in self._types.items()),
+        )
 
     def observer(self, side: str) -> Observer:
         """Return the observer to hand to the machine of a side, "client" or "provider"."""
@@ -113,6 +62,7 @@ class Meter:
                 self._lap(side)
             if side == self._counted:
                 self._count(event, up=(side == "client") == (event.direction is Direction.SEND))
+            self._listener(Passed(side, event, self._clock()))
 
         return observe
 
@@ -125,11 +75,27 @@ class Meter:
         self._mark = self._clock()
         if phase is not None:
             self._phase = phase
+        self._listener(Began(side, self._mark))
         try:
             yield
         finally:
             self._lap(side)
             self._mark = None
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Count a connection, and book the duration of the block that sets it up to the network."""
+        begun = self._clock()
+        self.count_connection()
+        with self.timed("network"):
+            yield
+        self._listener(Connected("network", begun, self._clock() - begun))
+
+    def count_connection(self) -> None:
+        """Count the bytes of setting up a connection."""
+        handshake = self._phases.setdefault("handshake", PhaseStats())
+        handshake.wire_up += CONNECTION.forward
+        handshake.wire_down += CONNECTION.backward
 
     def _stats(self) -> PhaseStats:
         return self._phases.setdefault(self._phase, PhaseStats())
@@ -138,17 +104,43 @@ class Meter:
         if self._mark is None:
             return
         now = self._clock()
-        stats, name = self._stats(), f"{side}_seconds"
-        setattr(stats, name, getattr(stats, name) + now - self._mark)
+        stats, name, seconds = self._stats(), f"{side}_seconds", now - self._mark
+        setattr(stats, name, getattr(stats, name) + seconds)
+        self._listener(Spent(side, self._phase, self._mark, seconds))
         self._mark = now
 
     def _count(self, event: Event, *, up: bool) -> None:
-        stats = self._stats()
+        stats, cost = self._stats(), wire(event.size)
+        self._types.setdefault((event.message, up), _Tally()).add(event.size, cost)
         if up:
             stats.bytes_up += event.size
+            stats.messages_up += 1
+            stats.wire_up += cost.forward
+            stats.wire_down += cost.backward
             self._client_spoke_last = True
             return
         stats.bytes_down += event.size
+        stats.messages_down += 1
+        stats.wire_down += cost.forward
+        stats.wire_up += cost.backward
         if self._client_spoke_last and event.message is not UploadAck:
             stats.rounds += 1
             self._client_spoke_last = False
+
+
+@dataclass
+class _Tally:
+    """Messages of one type so far."""
+
+    count: int = 0
+    bytes: int = 0
+    wire_bytes: int = 0
+
+    def add(self, size: int, cost: Wire) -> None:
+        self.count += 1
+        self.bytes += size
+        self.wire_bytes += cost.forward
+
+    def stats(self, kind: type[Message], *, up: bool) -> MessageStats:
+        direction = "up" if up else "down"
+        return MessageStats(type=kind.__name__, phase=kind.phase, direction=direction, **asdict(self))

@@ -22,7 +22,7 @@ from securealign.keys.certificates import Role
 from securealign.observability import SERVICES, Metrics, Recorder, add_health, add_reflection
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer, SessionReport
 from securealign.transport.hosting import Peer
-from securealign.transport.meter import RunStats
+from securealign.transport.stats import RunStats
 
 TRAINING, INFERENCE = "securealign.v1.Training", "securealign.v1.Inference"
 SERVING = health_pb2.HealthCheckResponse.SERVING

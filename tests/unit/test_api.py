@@ -13,6 +13,7 @@ import securealign
 from securealign import LinearAligner, align_in_process, classify_in_process
 from securealign.errors import ConfigurationError, ErrorCode, InputError, RemoteProtocolError, SuiteError
 from securealign.he.plaintext import PlaintextSuite
+from securealign.simulation import built_in_networks
 
 RANDOM = np.random.default_rng(3)
 
@@ -28,13 +29,8 @@ def embeddings(rows: int, source: int, target: int) -> tuple[np.ndarray, np.ndar
 Z_A, Z_B = embeddings(60, 5, 4)
 WEIGHT, BIAS, QUERIES = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3), RANDOM.normal(size=(7, 4))
 TOTALS = {
-    "bytes_up",
-    "bytes_down",
-    "rounds",
-    "client_seconds",
-    "provider_seconds",
-    "network_seconds",
-    "total_seconds",
+    *("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"),
+    *("client_seconds", "provider_seconds", "network_seconds", "total_seconds"),
 }
 
 
@@ -120,7 +116,7 @@ def test_stats_hold_every_figure_in_total_and_by_phase(run, request):
     assert stats.network_seconds == 0
     assert stats.total_seconds == pytest.approx(stats.client_seconds + stats.provider_seconds)
     described = json.loads(json.dumps(stats.as_dict()))
-    assert set(described) == TOTALS | {"phases"}
+    assert set(described) == TOTALS | {"phases", "messages"}
     assert all(set(phase) == TOTALS for phase in described["phases"].values())
 
 
@@ -145,11 +141,20 @@ def test_phases_of_inference(classification):
     assert 7 * 3 * 5 <= phases["online"].bytes_down <= 7 * 3 * 5 + 120
 
 
-@pytest.mark.parametrize("network", [None, "loopback"])
-def test_networks_that_cost_nothing(network):
-    assert align_in_process(Z_A, Z_B, suite="plaintext", network=network).stats.network_seconds == 0
-    run = classify_in_process(WEIGHT, BIAS, QUERIES, suite="plaintext", network=network)
-    assert run.stats.network_seconds == 0
+@pytest.mark.parametrize("network", ["loopback", "wan", built_in_networks()["wan"]], ids=str)
+def test_a_network_changes_times_and_nothing_else(network):
+    """What is sent and what comes out are the same, and the network takes its round trips."""
+    least = 3 * 0.04 if network != "loopback" else 0
+    for here, there in (
+        (call(align_in_process), call(align_in_process, network=network)),
+        (call(classify_in_process), call(classify_in_process, network=network)),
+    ):
+        assert here.stats.network_seconds == 0
+        assert there.stats.network_seconds > least
+        assert there.stats.total_seconds >= there.stats.network_seconds + there.stats.client_seconds
+        for name in ("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"):
+            assert getattr(here.stats, name) == getattr(there.stats, name)
+        assert here.stats.messages == there.stats.messages
 
 
 def call(function, **changes):
@@ -163,7 +168,7 @@ EACH = pytest.mark.parametrize("function", [align_in_process, classify_in_proces
 
 @EACH
 def test_unknown_networks_are_refused(function):
-    with pytest.raises(ConfigurationError, match="no network profile named 'pigeon'"):
+    with pytest.raises(ConfigurationError, match="no network named 'pigeon'"):
         call(function, network="pigeon")
 
 

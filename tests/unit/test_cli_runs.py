@@ -13,8 +13,9 @@ from securealign.he import registry
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY, Entry
 
 STATS = {
-    "bytes_up", "bytes_down", "rounds", "client_seconds", "provider_seconds", "network_seconds", "total_seconds"
-}  # fmt: skip
+    *("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"),
+    *("client_seconds", "provider_seconds", "network_seconds", "total_seconds"),
+}
 TINY = ("--samples", "40", "--dim-a", "6", "--dim-b", "4")
 
 
@@ -90,7 +91,7 @@ class TestSuites:
 
 
 def assert_stats(stats):
-    assert set(stats) == {*STATS, "phases"}
+    assert set(stats) == {*STATS, "phases", "messages"}
     for phase in stats["phases"].values():
         assert set(phase) == STATS
     for name in STATS:
@@ -103,7 +104,11 @@ class TestSimulate:
     @pytest.mark.parametrize("suite", ["plaintext", "lwe"])
     def test_json_holds_the_figures_of_both_phases(self, suite):
         result = run_json("simulate", "--suite", suite, *TINY, "--classes", 3, "--queries", 5)
-        assert set(result) == {"suite", "network", "training", "inference", "label_agreement"}
+        assert set(result) == {
+            *("suite", "network", "seed", "client_factor", "provider_factor"),
+            *("samples", "dim_a", "dim_b", "classes", "queries", "batch"),
+            *("training", "inference", "label_agreement", "alignment_r2"),
+        }
         assert (result["suite"], result["network"]) == (suite, "loopback")
         assert result["label_agreement"] == 1
         for phase in ("training", "inference"):
@@ -121,8 +126,8 @@ class TestSimulate:
     def test_the_tables_show_every_phase_and_the_total(self):
         done = run("simulate", "--suite", "plaintext", *TINY, "--queries", 5)
         assert done.exit_code == ExitCode.OK
-        assert "training: 40 rows, 4 -> 6 dimensions" in done.stdout
-        assert "inference: 5 queries, 10 classes" in done.stdout
+        assert "training: 40 rows, 4 -> 6 dimensions, over loopback" in done.stdout
+        assert "inference: 5 queries, 10 classes, 64 in a round trip" in done.stdout
         assert done.stdout.count("total") == 2
         assert "labels equal to those in clear: 100.0%" in done.stdout
 

@@ -9,7 +9,10 @@ import pytest
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
-from securealign.transport.meter import Meter, PhaseStats
+from securealign.transport.activity import Began, Connected, Passed, Spent
+from securealign.transport.framing import CONNECTION, wire
+from securealign.transport.meter import Meter
+from securealign.transport.stats import PhaseStats
 
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 
@@ -148,7 +151,10 @@ def busy(meter, clock):
     return meter
 
 
-FIGURES = ("bytes_up", "bytes_down", "rounds", "client_seconds", "provider_seconds", "network_seconds", "total_seconds")
+FIGURES = (
+    *("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"),
+    *("client_seconds", "provider_seconds", "network_seconds", "total_seconds"),
+)
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -161,18 +167,72 @@ def test_totals_are_the_sums_over_the_phases(busy, figure):
 def test_the_dictionary_survives_json_and_holds_all_figures(busy):
     stats = busy.stats()
     figures = json.loads(json.dumps(stats.as_dict()))
-    assert set(figures) == {*FIGURES, "phases"}
+    assert set(figures) == {*FIGURES, "phases", "messages"}
     assert figures["bytes_up"] == 30
     assert figures["total_seconds"] == 27
     assert figures["phases"]["online"] == {
         "bytes_up": 20,
         "bytes_down": 14,
+        "wire_up": wire(20).forward + wire(14).backward,
+        "wire_down": wire(14).forward + wire(20).backward,
+        "messages_up": 1,
+        "messages_down": 1,
         "rounds": 1,
         "client_seconds": 2,
         "network_seconds": 6,
         "provider_seconds": 10,
         "total_seconds": 18,
     }
+    assert figures["messages"][2] == {
+        "type": "Query",
+        "phase": "online",
+        "direction": "up",
+        "count": 1,
+        "bytes": 20,
+        "wire_bytes": wire(20).forward,
+    }
+
+
+def test_messages_are_counted_by_type_and_direction(meter):
+    observe = meter.observer("client")
+    for direction, message, size in [
+        (SEND, m.Confirm, 34),
+        (RECEIVE, m.Confirm, 36),
+        (SEND, m.Query, 5),
+        (SEND, m.Query, 7),
+    ]:
+        observe(Event(direction, message, size))
+    counted = {(row.type, row.direction): (row.count, row.bytes) for row in meter.stats().messages}
+    assert counted == {("Confirm", "up"): (1, 34), ("Confirm", "down"): (1, 36), ("Query", "up"): (2, 12)}
+
+
+def test_a_connection_costs_bytes_on_the_wire_and_the_time_of_the_block(meter, clock):
+    with meter.connecting():
+        clock.work(3)
+    (handshake,) = phases(meter).values()
+    assert (handshake.wire_up, handshake.wire_down) == CONNECTION
+    assert handshake.network_seconds == 3
+    assert handshake.bytes_up == handshake.messages_up == 0
+
+
+def test_a_listener_hears_who_worked_and_what_passed(clock):
+    heard = []
+    meter = Meter("client", clock, listener=heard.append)
+    with meter.timed("client"):
+        clock.work(1)
+        meter.observer("client")(Event(SEND, m.Query, 5, b"digest"))
+        clock.work(2)
+    with meter.connecting():
+        clock.work(4)
+    assert heard == [
+        Began("client", 1000),
+        Spent("client", "online", 1000, 1),
+        Passed("client", Event(SEND, m.Query, 5, b"digest"), 1001),
+        Spent("client", "online", 1001, 2),
+        Began("network", 1003),
+        Spent("network", "online", 1003, 4),
+        Connected("network", 1003, 4),
+    ]
 
 
 def test_figures_that_were_read_do_not_change_when_the_session_goes_on(busy):

@@ -30,7 +30,7 @@ from securealign.protocol.budget import BudgetLedger, QueryLimits
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
 from securealign.protocol.training.rank import RankLedger
-from securealign.transport.meter import PhaseStats, RunStats
+from securealign.transport.stats import PhaseStats, RunStats
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""Run files of one end of sessions over a real network, as a meter heard them."""
+
+from __future__ import annotations
+
+from securealign.protocol.party import Party
+from securealign.protocol.states import Direction
+from securealign.recording.writing import About, Line, RunFile, compute_line, connect_line, end_line, message_line
+from securealign.transport.activity import Activity, Connected, Passed, Spent
+from securealign.transport.stats import RunStats
+
+
+class SessionRecorder:
+    """Writes what one side, "client" or "provider", does in a session; give `hear` to its meter."""
+
+    def __init__(self, file: RunFile, side: str) -> None:
+        self._file = file
+        self._side = side
+        self._number = file.begin()
+        #: Lines that wait until it is known what the session is.
+        self._waiting: list[Line] | None = []
+        #: Reading of the clock when the session began.
+        self._origin: float | None = None
+        self._last = 0.0
+
+    def hear(self, activity: Activity) -> None:
+        """Write what happens."""
+        line = self._line(activity)
+        if line is None:
+            return
+        if self._waiting is not None:
+            self._waiting.append(line)
+        else:
+            self._file.write(line)
+
+    def describe(self, about: About) -> None:
+        """Say what the session is, as soon as that is known; only the first time counts."""
+        if self._waiting is not None:
+            self._file.write(about.line(self._number), *self._waiting)
+            self._waiting = None
+
+    def end(self, party: Party, stats: RunStats) -> None:
+        """Write how the session ended; nothing may be heard afterwards."""
+        error = party.error.code.name if party.error is not None else None
+        self._file.write(
+            end_line(
+                self._number,
+                self._last,
+                state=party.state.value,
+                error=error,
+                transcript=party.transcript_digest if error is None else None,
+                stats=stats,
+            )
+        )
+
+    def _line(self, activity: Activity) -> Line | None:
+        at = self._since(activity.began if isinstance(activity, Spent) else activity.at)
+        match activity:
+            case Spent(side=side, phase=phase, seconds=seconds):
+                self._last = max(self._last, at + seconds)
+                return compute_line(self._number, side, phase, at, seconds) if side == self._side else None
+            case Passed(event=event):
+                self._last = max(self._last, at)
+                sending = event.direction is Direction.SEND
+                up = sending == (self._side == "client")
+                times = (at, None) if sending else (None, at)
+                return message_line(self._number, event, up=up, sent=times[0], received=times[1])
+            case Connected(seconds=seconds):
+                return connect_line(self._number, at, seconds)
+            case _:
+                return None
+
+    def _since(self, at: float) -> float:
+        if self._origin is None:
+            self._origin = at
+        return max(0.0, at - self._origin)
