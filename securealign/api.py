@@ -14,12 +14,12 @@ from securealign.alignment.ridge import Penalty
 from securealign.alignment.secure import ClientProblem
 from securealign.errors import ErrorCode, InputError
 from securealign.he.entropy import Entropy, SystemEntropy
-from securealign.he.interface import HeadShape, Suite
+from securealign.he.interface import Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
 from securealign.matrices import FloatMatrix, Rows, as_matrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Party
+from securealign.protocol.party import Party, set_up
 from securealign.protocol.policy import Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.privacy import Privacy
@@ -85,7 +85,7 @@ def align_in_process(
             code=ErrorCode.SHAPE_MISMATCH,
         )
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
-    log = _Log(chosen)
+    log = _Log()
     with log.meter.timed(CLIENT, "solve"):
         problem = ClientProblem(client_matrix, ridge)
         private = PrivateProblem(problem) if privacy is not None else None
@@ -111,8 +111,7 @@ def align_in_process(
     product = train(InProcessLink(client, provider, log.meter), client, log.meter)
     with log.meter.timed(CLIENT, "solve"):
         alignment = (private or problem).solve(product)
-    rows, dim_a = provider_rows.shape
-    session = log.session(client, rows=rows, dim_a=dim_a, dim_b=client_matrix.shape[1])
+    session = log.session(client)
     return AlignmentRun(alignment, session.stats(conditions), session)
 
 
@@ -139,7 +138,7 @@ def classify_in_process(
     head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
     query_matrix = as_matrix(queries, "The query matrix", columns=len(matrix))
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
-    log = _Log(chosen)
+    log = _Log()
     client = InferenceClient(
         InferenceCodec(),
         [chosen],
@@ -158,34 +157,24 @@ def classify_in_process(
     blocks = [open_session.logits(query_matrix[first : first + step]) for first in range(0, len(query_matrix), step)]
     open_session.close()
     logits = np.vstack(blocks)
-    features, classes = matrix.shape
-    shape = HeadShape(features=features, classes=classes, slots=pool_slots)
-    session = log.session(
-        client,
-        queries=len(query_matrix),
-        dim_a=features,
-        classes=classes,
-        pool_slots=pool_slots,
-        answer_bits=chosen.head_sizes(shape).answer_bits,
-    )
+    session = log.session(client)
     return ClassificationRun(logits, logits.argmax(axis=1), session.stats(conditions), session)
 
 
 class _Log:
     """Meters a session and keeps its steps."""
 
-    def __init__(self, suite: Suite) -> None:
-        self._suite = suite
+    def __init__(self) -> None:
         self._job = Job()
         self.meter = Meter(counted=CLIENT, listener=self._job.hear)
         self.meter.count_connection()
 
-    def session(self, client: Party, **facts: int) -> Session:
+    def session(self, client: Party) -> Session:
         """Return the session once it is done."""
         return Session(
             kind=client.name,
-            suite=self._suite.info,
-            facts=facts,
+            suite=set_up(client.suite),
+            facts=client.facts,
             job=self._job,
             counted=self.meter.stats(),
             transcript=client.transcript_digest,

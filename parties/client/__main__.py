@@ -34,17 +34,22 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Option(help="TOML file; parties/client/example.toml explains it.")]
 Override = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
+Record = Annotated[
+    Path | None, typer.Option(help="Also write a run file, without contents, for 'securealign report' and 'replay'.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print results and errors only.")]
 
 
 @app.command()
-def align(config: Config, override: Override = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def align(
+    config: Config, record: Record = None, override: Override = None, as_json: AsJson = False, quiet: Quiet = False
+) -> None:
     """Fit the alignment map with the provider on the public texts, and save it; goes on where it was interrupted."""
     configure_logs(as_json=False, quiet=quiet)
     redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         client = Client(load_settings(ClientSettings, config, override or []))
-        figures = client.align(bar("embedding public texts"), bar("uploading encrypted rows"))
+        figures = client.align(bar("embedding public texts"), bar("uploading encrypted rows"), record)
     if as_json:
         typer.echo(json.dumps(figures))
     elif not quiet:
@@ -64,6 +69,7 @@ def classify(
     output: Annotated[Path | None, typer.Option(help="File for the results; standard output without it.")] = None,
     stats: Annotated[Path | None, typer.Option(help="File for the figures of the session, as JSON.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    record: Record = None,
     cache: Annotated[bool, typer.Option("--cache", help="Keep the embeddings of these texts on disk.")] = False,
     override: Override = None,
     as_json: AsJson = False,
@@ -81,7 +87,7 @@ def classify(
         else:
             private = load_texts(texts or "-", text_field=text_field).texts
             matrix = client.encode(private, bar("embedding private texts"), cache=cache)
-        result = client.classify(matrix, batch, bar("classifying under encryption"))
+        result = client.classify(matrix, batch, bar("classifying under encryption"), record)
         lines = _json_lines(result) if as_json else _lines(result)
         if output is not None:
             write_atomically(output, "".join(f"{line}\n" for line in lines).encode())

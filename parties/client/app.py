@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import structlog
 
 from parties.client.config import ClientSettings
+from parties.client.recording import Recording
 from parties.client.work import Answers, Classification, Training
 from securealign.alignment.maps import AlignmentMap
 from securealign.commands import Report
@@ -54,8 +56,11 @@ class Client:
         self._allow_unencrypted = is_loopback(provider.address)
         self._folder = settings.path(settings.alignment.folder)
 
-    def align(self, embedding: Report, uploading: Report) -> dict[str, Any]:
-        """Fit the map with the provider, save it, and return the figures of the session."""
+    def align(self, embedding: Report, uploading: Report, record: Path | None = None) -> dict[str, Any]:
+        """Fit the map with the provider, save it, and return the figures of the session.
+
+        With `record` the session is written to a run file, also when it fails.
+        """
         if self._settings.public is None:
             raise ConfigurationError("There are no public texts to align on.", hint="Add a section [public].")
         texts = load_dataset(self._settings.path_or_name(self._settings.public.texts)).texts
@@ -63,15 +68,18 @@ class Client:
             embeddings = load_paired(self._settings.path(self._settings.public.embeddings), texts)
         else:
             embeddings = encode_cached(self._encoder, texts, embedding)
-        training = Training(embeddings, dataset_digest(texts), self._settings.alignment, uploading)
+        recording = Recording(record, "align")
+        digest = dataset_digest(texts)
+        training = Training(embeddings, digest, self._settings.alignment, uploading, recording.hear)
 
         def make(root: Root) -> TrainingClient:
             return training.client(self._suites, self._entropy, root, allow_unencrypted=self._allow_unencrypted)
 
         def finish(client: TrainingClient, endpoint: ClientEndpoint) -> dict[str, Any]:
-            with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
-                product = train(link, client, training.meter)
-            solved = training.solve(client, product)
+            with recording.of(client, training.meter):
+                with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
+                    product = train(link, client, training.meter)
+                solved = training.solve(client, product)
             origin = {
                 "encoder": self._encoder_fingerprint(),
                 "dataset_digest": training.digest.hex(),
@@ -82,20 +90,31 @@ class Client:
 
         provider, ridge = self._settings.provider, self._settings.alignment.ridge
         work = work_name(provider.address, ",".join(provider.suites), str(ridge), training.digest, embeddings)
-        return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
+        with recording:
+            return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
 
     def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
         encoder = self._encoder
         return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
 
-    def classify(self, embeddings: npt.NDArray[np.floating], batch: int, classifying: Report) -> Classification:
-        """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time."""
+    def classify(
+        self,
+        embeddings: npt.NDArray[np.floating],
+        batch: int,
+        classifying: Report,
+        record: Path | None = None,
+    ) -> Classification:
+        """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time.
+
+        With `record` the session is written to a run file, also when it fails.
+        """
         alignment = AlignmentMap.from_pretrained(self._folder)
         self._check_encoder(alignment)
         queries = alignment.apply(embeddings)
         provider, slots = self._settings.provider, self._settings.inference.pool_slots
-        meter = Meter(counted="client")
+        recording = Recording(record, "classify")
+        meter = Meter(counted="client", listener=recording.hear)
 
         def make(root: Root) -> InferenceClient:
             return InferenceClient(
@@ -110,7 +129,7 @@ class Client:
             )
 
         def finish(client: InferenceClient, endpoint: ClientEndpoint) -> Classification:
-            with self._link(INFERENCE_METHOD, endpoint, meter) as link:
+            with recording.of(client, meter), self._link(INFERENCE_METHOD, endpoint, meter) as link:
                 session = InferenceSession(link, client, meter)
                 answers = Answers(queries, batch, classifying)
                 answers.ask(session)
@@ -118,7 +137,8 @@ class Client:
             return answers.classification(session.accepted.class_names, meter, client.suite_name)
 
         work = work_name(provider.address, ",".join(provider.suites), str(slots), queries)
-        return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
+        with recording:
+            return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
 
     def _work(self, do: Callable[[DurableWork], T]) -> T:
         """Call `do` with what carries work over several processes, under this party's keys."""

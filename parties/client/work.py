@@ -23,7 +23,7 @@ from securealign.matrices import FloatMatrix
 from securealign.protocol.party import Event
 from securealign.protocol.randomness import Root
 from securealign.protocol.training.client import TrainingClient
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Listener, Meter
 from securealign.transport.sessions import InferenceSession
 from securealign.transport.stats import PhaseStats
 from securealign.wire import TrainingCodec
@@ -43,9 +43,14 @@ class Training:
     """What one fit needs on this side: the problem, what it costs, and how the provider's answer becomes a map."""
 
     def __init__(
-        self, embeddings: npt.NDArray[np.floating], digest: bytes, section: AlignmentSection, uploading: Report
+        self,
+        embeddings: npt.NDArray[np.floating],
+        digest: bytes,
+        section: AlignmentSection,
+        uploading: Report,
+        listener: Listener,
     ) -> None:
-        self.meter = Meter(counted="client")
+        self.meter = Meter(counted="client", listener=listener)
         self.digest = digest
         self._uploading = uploading
         with self.meter.timed("client", "solve"):

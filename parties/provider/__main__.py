@@ -23,6 +23,9 @@ def serve(
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder for a run file of each stream, without contents; as record.folder.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
 ) -> None:
@@ -33,7 +36,8 @@ def serve(
     configure_logs(as_json=as_json, quiet=quiet)
     redact_python_output()
     with failures(as_json=as_json):
-        settings = load_settings(ProviderSettings, config, override or [])
+        own = [f"record.folder={record.absolute()}"] if record is not None else []
+        settings = load_settings(ProviderSettings, config, [*(override or []), *own])
         with progress(enabled=not quiet) as bar:
             provider = Provider(settings, bar("embedding public texts"))
         provider.serve()

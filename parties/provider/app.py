@@ -13,6 +13,7 @@ import structlog
 
 from parties.provider.config import ProviderSettings, PublicSection
 from parties.provider.machines import LEDGERS, Machines, PublicData
+from parties.provider.recordings import Recordings
 from securealign.alignment.head import LinearHead
 from securealign.audit import AuditLog
 from securealign.commands import Report
@@ -111,9 +112,14 @@ class Provider:
             if server.reflection:
                 add_reflection(plain)
 
+        record = self._settings.record
+        recordings = Recordings(self._settings.path(record.folder)) if record is not None else None
+
         def report(session: SessionReport) -> None:
             _report(session)
             recorder.report(session)
+            if recordings is not None:
+                recordings.report(session)
 
         def refused(peer: Peer, error: SecurealignError) -> None:
             log.warning("stream refused", peer=peer.address, code=error.code.name, reason=error.message)
@@ -131,6 +137,7 @@ class Provider:
             report=report,
             opened=recorder.opened,
             refused=refused,
+            **({"listen": recordings.listen} if recordings is not None else {}),
             admission=Admission(
                 max_peer_sessions=policy.max_peer_sessions,
                 max_memory_bytes=policy.max_memory_bytes,

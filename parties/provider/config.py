@@ -81,6 +81,12 @@ class AuditSection(Section):
     file: Path | None = None
 
 
+class RecordSection(Section):
+    """Run files, one for each stream: times, types, sizes and digests of messages, never contents."""
+
+    folder: Path
+
+
 class MetricsSection(Section):
     """Where metrics are served over HTTP, to whoever can connect; without the section they are not."""
 
@@ -100,6 +106,7 @@ class ProviderSettings(Settings):
     state: ProviderStateSection = ProviderStateSection()
     audit: AuditSection = AuditSection()
     metrics: MetricsSection | None = None
+    record: RecordSection | None = None
 
     @model_validator(mode="after")
     def _serves_something(self) -> ProviderSettings:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from securealign.errors import CiphertextError, ErrorCode, SuiteError
 from securealign.he.entropy import Entropy
+from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.matrices import FloatMatrix, Rows
 
 #: What a float64 holds; the most that a logit does in a suite that has no smaller bound.
@@ -246,6 +247,14 @@ class Suite(Protocol):
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the largest sizes of a head's key and pool, and how many queries fit in one chunk."""
+        ...
+
+    def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
+        """Return the messages and the work of a covariance; raises `SuiteError` when the suite cannot hold it."""
+        ...
+
+    def head_forecast(self, shape: HeadShape) -> HeadForecast:
+        """Return the messages and the work of a head; raises `SuiteError` when the suite cannot hold it."""
         ...
 
     def covariance_encryptor(

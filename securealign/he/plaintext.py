@@ -10,6 +10,7 @@ import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode
 from securealign.he.entropy import Entropy
+from securealign.he.forecast import CALL, CovarianceForecast, HeadForecast
 from securealign.he.interface import (
     NUMBER_BITS,
     CovarianceShape,
@@ -200,6 +201,45 @@ class PlaintextSuite:
             answer=answer,
             answer_bits=shape.classes * NUMBER_BITS,
             memory=4 * (MAX_CHUNK_BYTES + answer) + kept + MEBIBYTE,
+        )
+
+    def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
+        """Return the messages and the work of a product in clear."""
+        row = shape.client_dim * _ITEM_BYTES
+        block = BLOCK_ROWS * (shape.provider_dim + shape.client_dim) * _ITEM_BYTES
+        result = shape.provider_dim * shape.client_dim * _ITEM_BYTES
+        return CovarianceForecast(
+            tile=min(BLOCK_ROWS, MAX_CHUNK_BYTES // row),
+            header_bytes=0,
+            row_bytes=row,
+            client_memory=2 * block + 3 * result,
+            provider_memory=2 * block + 3 * result,
+            relative_error=2.0**-52,
+            work={
+                **{call: {CALL: 1} for call in ("key", "accept_key")},
+                **{call: {CALL: 1, "moved": shape.provider_dim * shape.client_dim} for call in ("decrypt", "finish")},
+                "encrypt": {"moved": shape.client_dim, "whitened": shape.client_dim**2},
+                "absorb": {"multiplied": shape.provider_dim * shape.client_dim, "moved": shape.client_dim},
+            },
+        )
+
+    def head_forecast(self, shape: HeadShape) -> HeadForecast:
+        """Return the messages and the work of a layer in clear."""
+        query, answer = shape.features * _ITEM_BYTES, shape.classes * _ITEM_BYTES
+        return HeadForecast(
+            query_header_bytes=0,
+            query_bytes=query,
+            answer_header_bytes=0,
+            answer_bytes=answer,
+            client_memory=shape.slots * (query + answer),
+            provider_memory=shape.slots * (query + answer),
+            relative_error=2.0**-52,
+            work={
+                **{call: {CALL: 1} for call in ("key", "load_pool", "make", "accept_key", "prepare")},
+                "encrypt": {CALL: 1, "moved": shape.features},
+                "decrypt": {CALL: 1, "moved": shape.classes},
+                "evaluate": {CALL: 1, "multiplied": shape.features * shape.classes},
+            },
         )
 
     def covariance_encryptor(

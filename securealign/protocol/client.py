@@ -35,8 +35,6 @@ class ClientParty(Party):
         self._root = root or FreshRoot(entropy)
         self._limits = limits or Limits()
         self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
-        #: The parameter set that the provider chose.
-        self.suite_name = ""
         #: Whether the client's side can be made again after its process has died.
         self.restorable = False
         #: Names the session before the provider has answered, 32 bytes.
@@ -46,7 +44,7 @@ class ClientParty(Party):
     def _agree(self, accept: Accept) -> tuple[Suite, bytes, SessionEntropy]:
         """Return the provider's choice of suite, the session id and its randomness; raises for one not offered."""
         suite = check_accept(accept, self._suites)
-        self.suite_name = suite.info.parameter_set
+        self.suite = suite.info
         self.restorable = suite.info.restorable
         session = session_id(self.name, self.nonce, accept.nonce)
         return suite, session, SessionEntropy.of(self._root, session)

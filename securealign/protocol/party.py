@@ -23,6 +23,7 @@ from securealign.errors import (
     SecurealignError,
     SuiteError,
 )
+from securealign.he.interface import SuiteInfo
 from securealign.limits import MAX_FRAME_BYTES
 from securealign.protocol.messages import Abort, Confirm, Message, Received, UploadAck
 from securealign.protocol.snapshot import Blobs, Snapshot
@@ -79,6 +80,8 @@ class Party(ABC):
         self._observer = observer
         self._transcript = Transcript(self.name)
         self._state = State.START
+        #: The suite that the parties agreed on, once they have.
+        self.suite: SuiteInfo | None = None
         #: Phase of the last message sent or received.
         self.phase = "handshake"
         #: Why the session was aborted, if it was.
@@ -100,6 +103,16 @@ class Party(ABC):
     def state(self) -> State:
         """Where the session stands."""
         return self._state
+
+    @property
+    def suite_name(self) -> str:
+        """Name of the parameter set that the parties agreed on, empty before."""
+        return self.suite.parameter_set if self.suite is not None else ""
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, int]:
+        """Return what the session is about in numbers, as far as it is known."""
 
     @property
     def transcript_digest(self) -> bytes:

@@ -58,9 +58,8 @@ class ProviderParty(Party):
         self._limits = limits or Limits()
         self._reserve = reserve
         self._intake: Intake | None = None
-        #: Id of the session and its parameter set, once they are agreed on.
+        #: Id of the session, once the parties agree.
         self.session = b""
-        self.suite_name = ""
 
     def _greet(self, hello: Hello) -> tuple[Accept, Suite, bytes]:
         """Return the answer to a greeting, the suite and the session id; raises the reason to refuse."""
@@ -114,6 +113,6 @@ class ProviderParty(Party):
         return self._agree(check_accept(accept, self._suites), hello, accept)
 
     def _agree(self, suite: Suite, hello: Hello, accept: Accept) -> tuple[Suite, bytes]:
-        self.suite_name = suite.info.parameter_set
+        self.suite = suite.info
         self.session = session_id(self.name, hello.nonce, accept.nonce)
         return suite, self.session

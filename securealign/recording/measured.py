@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from typing import IO
+
 from securealign.protocol.party import Party
 from securealign.protocol.states import Direction
 from securealign.recording.writing import About, Line, RunFile, compute_line, connect_line, end_line, message_line
 from securealign.transport.activity import Activity, Connected, Passed, Spent
 from securealign.transport.stats import RunStats
 
+#: Bytes of a session's lines that are kept in memory before they go to a temporary file.
+_MEMORY_BYTES = 1 << 20
+
 
 class SessionRecorder:
-    """Writes what one side, "client" or "provider", does in a session; give `hear` to its meter."""
+    """Collects what one side, "client" or "provider", does in a session; give `hear` to its meter."""
 
     def __init__(self, file: RunFile, side: str) -> None:
         self._file = file
         self._side = side
         self._number = file.begin()
-        #: Lines that wait until it is known what the session is.
-        self._waiting: list[Line] | None = []
-        #: Reading of the clock when the session began.
+        # What the session was about is the first line, and known in the end.
+        self._lines: IO[str] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `end` closes it
+            max_size=_MEMORY_BYTES, mode="w+", encoding="utf-8"
+        )
+        #: Reading of the clock when the session began, and seconds since then when it was last heard of.
         self._origin: float | None = None
         self._last = 0.0
 
     def hear(self, activity: Activity) -> None:
-        """Write what happens."""
+        """Take note of what happens."""
         line = self._line(activity)
-        if line is None:
-            return
-        if self._waiting is not None:
-            self._waiting.append(line)
-        else:
-            self._file.write(line)
-
-    def describe(self, about: About) -> None:
-        """Say what the session is, as soon as that is known; only the first time counts."""
-        if self._waiting is not None:
-            self._file.write(about.line(self._number), *self._waiting)
-            self._waiting = None
+        if line is not None:
+            self._lines.write(json.dumps(line) + "\n")
 
     def end(self, party: Party, stats: RunStats) -> None:
-        """Write how the session ended; nothing may be heard afterwards."""
+        """Write the session to its file, unless it ended before the parties agreed on anything."""
+        with self._lines:
+            if party.suite is None:
+                self._file.forget(self._number)
+                return
+            self._file.write(About(kind=party.name, suite=party.suite, facts=party.facts).line(self._number))
+            self._lines.seek(0)
+            self._file.copy(self._lines)
         error = party.error.code.name if party.error is not None else None
         self._file.write(
             end_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class About:
 
 
 class RunFile:
-    """A run file under way; use as a context manager, after an exception nothing is left."""
+    """A run file under way; use as a context manager. After an exception, or without a session, nothing is left."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class RunFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None and self.sessions:
             self.close()
         else:
             self.discard()
@@ -99,10 +100,18 @@ class RunFile:
         """Write lines."""
         self._file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
 
+    def copy(self, lines: IO[str]) -> None:
+        """Write the lines of another file."""
+        shutil.copyfileobj(lines, self._file)
+
     def begin(self) -> int:
         """Return the number of the next session."""
         self.sessions += 1
         return self.sessions - 1
+
+    def forget(self, session: int) -> None:
+        """Give the number of the latest session back, of which nothing was written."""
+        self.sessions = session
 
     def result(self, results: Mapping[str, int | float | str]) -> None:
         """Write what came out of the run; the last line."""

@@ -29,7 +29,7 @@ from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
 from securealign.transport.hosting import Attached, Host, MakeParty, Peer, TransientHost
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Listener, Meter, nobody
 from securealign.transport.stats import RunStats
 from securealign.transport.status import ERROR_KEY, status_of
 
@@ -58,11 +58,15 @@ class SessionReport:
     resumed: bool = False
     #: Whether the session waits for its peer to come back.
     suspended: bool = False
+    #: What listened to the stream.
+    listener: Listener = nobody
 
 
 Report = Callable[[SessionReport], None]
 #: Called when a stream has been given a session: who, which phase, and whether it goes on with an earlier one.
 Opened = Callable[[Peer, str, bool], None]
+#: Called when a stream has been given a session; returns what is to listen to it.
+MakeListener = Callable[[Peer, Party], Listener]
 #: Called when a stream was refused before it had a session.
 Refused = Callable[[Peer, SecurealignError], None]
 
@@ -89,6 +93,7 @@ class ProviderServer:
         report: Report = lambda report: None,
         opened: Opened = lambda peer, phase, resumed: None,
         refused: Refused = lambda peer, error: None,
+        listen: MakeListener = lambda peer, party: nobody,
         admission: Admission | None = None,
         register: Callable[[grpc.Server], object] = lambda server: None,
     ) -> None:
@@ -96,6 +101,7 @@ class ProviderServer:
         self._report = report
         self._opened = opened
         self._refused = refused
+        self._listen = listen
         self._admission = admission or Admission()
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
         # A few threads more than sessions, so that a full server can still say that it is full.
@@ -157,6 +163,7 @@ class ProviderServer:
             with stream.working():
                 stream.session = self._attach(host, stream, frame, context)
             self._opened(peer, stream.session.party.name, stream.session.resumed)
+            stream.meter.listener = self._listen(peer, stream.session.party)
             yield from _replies(stream, stream.session, frame, requests)
 
     def _admit(self, context: grpc.ServicerContext) -> Peer:
@@ -199,7 +206,11 @@ class ProviderServer:
         suspended = session.leave(lost)
         error = lost if suspended else party.error
         stats = stream.meter.stats()
-        self._report(SessionReport(party.name, stream.peer, error, stats, party, session.resumed, suspended))
+        self._report(
+            SessionReport(
+                party.name, stream.peer, error, stats, party, session.resumed, suspended, stream.meter.listener
+            )
+        )
 
 
 def _fault(error: Exception) -> SecurealignError:

@@ -20,12 +20,17 @@ from securealign.transport.framing import CONNECTION, Wire, wire
 from securealign.transport.stats import MessageStats, PhaseStats, RunStats
 
 Clock = Callable[[], float]
+Listener = Callable[[Activity], None]
+
+
+def nobody(_activity: Activity) -> None:
+    """Listen to nothing."""
 
 
 class Meter:
     """Collects the cost of one session; `counted` is the side whose messages are counted, so that none counts twice.
 
-    `listener` is told what happens as it happens: a recording, or the simulation of a network.
+    A listener is a recording, or the simulation of a network.
     """
 
     def __init__(
@@ -33,11 +38,12 @@ class Meter:
         counted: str,
         clock: Clock = time.perf_counter,
         *,
-        listener: Callable[[Activity], None] = lambda activity: None,
+        listener: Listener = nobody,
     ) -> None:
         self._counted = counted
         self._clock = clock
-        self._listener = listener
+        #: Is told what happens as it happens.
+        self.listener = listener
         self._phases: dict[str, PhaseStats] = {}
         self._types: dict[tuple[type[Message], bool], _Tally] = {}
         self._client_spoke_last = False
@@ -62,7 +68,7 @@ class Meter:
                 self._lap(side)
             if side == self._counted:
                 self._count(event, up=(side == "client") == (event.direction is Direction.SEND))
-            self._listener(Passed(side, event, self._clock()))
+            self.listener(Passed(side, event, self._clock()))
 
         return observe
 
@@ -75,7 +81,7 @@ class Meter:
         self._mark = self._clock()
         if phase is not None:
             self._phase = phase
-        self._listener(Began(side, self._mark))
+        self.listener(Began(side, self._mark))
         try:
             yield
         finally:
@@ -89,7 +95,7 @@ class Meter:
         self.count_connection()
         with self.timed("network"):
             yield
-        self._listener(Connected("network", begun, self._clock() - begun))
+        self.listener(Connected("network", begun, self._clock() - begun))
 
     def count_connection(self) -> None:
         """Count the bytes of setting up a connection."""
@@ -106,7 +112,7 @@ class Meter:
         now = self._clock()
         stats, name, seconds = self._stats(), f"{side}_seconds", now - self._mark
         setattr(stats, name, getattr(stats, name) + seconds)
-        self._listener(Spent(side, self._phase, self._mark, seconds))
+        self.listener(Spent(side, self._phase, self._mark, seconds))
         self._mark = now
 
     def _count(self, event: Event, *, up: bool) -> None:

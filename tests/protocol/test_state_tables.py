@@ -87,9 +87,9 @@ def record_transitions(monkeypatch) -> set[tuple]:
     seen = set()
     advance = Party._advance
 
-    def recording(party, direction, message, size):
+    def recording(party, direction, message):
         before = party.state
-        advance(party, direction, message, size)
+        advance(party, direction, message)
         side = "client" if party.is_client else "provider"
         seen.add((f"{party.name} {side}", before, direction, type(message), party.state))
 

@@ -83,6 +83,15 @@ class Plan:
         return math.hypot(flood, rounding)
 
     @property
+    def expected_error(self) -> float:
+        """Root mean square of that error where both norms lie anywhere between half of their range and all of it."""
+        # The mean of 4^x for x between 0 and 1, for each of the two scales.
+        spread = 3 / (2 * math.log(2))
+        flood = 2.0**self.flood_bits / math.sqrt(3) * spread / (OPERAND_NORM * self.message_norm)
+        rounding = math.sqrt(1 / 12 * spread) / OPERAND_NORM
+        return math.hypot(flood, rounding)
+
+    @property
     def distance_bits(self) -> float:
         """-log2 of the total statistical distance between an answer and its simulation: coefficients times 2^-40."""
         return STATISTICAL_BITS - math.log2(self.left * self.width)

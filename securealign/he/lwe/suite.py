@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securealign.he.entropy import Entropy
+from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
+from securealign.he.lwe.forecast import forecast_covariance, forecast_head
 from securealign.he.lwe.head import (
     LweHeadEncryptor,
     LweHeadEvaluator,
@@ -58,6 +60,14 @@ class LweSuite:
             answer_bits=answer_bits(plan),
             memory=head_memory(plan),
         )
+
+    def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
+        """Return the messages and the work of a covariance."""
+        return forecast_covariance(covariance_plan(self.parameters, shape))
+
+    def head_forecast(self, shape: HeadShape) -> HeadForecast:
+        """Return the messages and the work of a head."""
+        return forecast_head(head_plan(self.parameters, shape))
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

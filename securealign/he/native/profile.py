@@ -86,6 +86,9 @@ class Profile:
     #: Ciphertexts of an answer to one query.
     answer_ciphertexts: Callable[[HeadShape], int]
     largest_classes: int
+    #: Errors of an entry of a covariance and of a logit, measured, relative to the two norms that made it.
+    covariance_error: float
+    head_error: float
 
     @property
     def digest(self) -> bytes:

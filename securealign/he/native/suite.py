@@ -8,8 +8,10 @@ from functools import cache
 
 from securealign.errors import SecurealignError
 from securealign.he.entropy import Entropy
+from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
 from securealign.he.native.covariance import CovariancePlan, NativeCovarianceEncryptor, NativeCovarianceEvaluator
+from securealign.he.native.forecast import forecast_covariance, forecast_head
 from securealign.he.native.head import HeadPlan, NativeHeadEncryptor, NativeHeadEvaluator
 from securealign.he.native.profile import CLAIMED_BITS, Profile
 from securealign.he.native.worker import Worker
@@ -58,6 +60,14 @@ class NativeSuite:
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the exact sizes of key and answers; pools are empty."""
         return HeadPlan(self.profile, shape).sizes
+
+    def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
+        """Return the messages and the work of a covariance."""
+        return forecast_covariance(CovariancePlan(self.profile, shape))
+
+    def head_forecast(self, shape: HeadShape) -> HeadForecast:
+        """Return the messages and the work of a head."""
+        return forecast_head(HeadPlan(self.profile, shape))
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy

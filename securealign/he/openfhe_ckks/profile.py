@@ -69,4 +69,6 @@ PROFILE = Profile(
     head_key_bytes=_head_key_bytes,
     answer_ciphertexts=lambda _shape: 1,
     largest_classes=HEAD_RING.slots,
+    covariance_error=2.0**-19,
+    head_error=2.0**-20,
 )

@@ -45,4 +45,6 @@ PROFILE = Profile(
     head_key_bytes=lambda _shape: _EVALUATION_BYTES,
     answer_ciphertexts=lambda shape: shape.classes,
     largest_classes=1024,
+    covariance_error=2.0**-37,
+    head_error=2.0**-24,
 )

@@ -107,6 +107,14 @@ class InferenceClient(ClientParty):
         """Queries submitted and not yet answered."""
         return sum(slots.count for slots in self._outstanding)
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """Return d_A, slots and queries so far; K and bits of an answer once the provider has said them."""
+        known = {"dim_a": self._features, "pool_slots": self._slots, "queries": self._submitted}
+        if self.accepted is None or self._sizes is None:
+            return known
+        return known | {"classes": self.accepted.classes, "answer_bits": self._sizes.answer_bits}
+
     def start(self) -> list[bytes]:
         """Return the opening message; the first pool is requested as soon as the key is sent."""
         return self._send_all([InferenceHello(hello=self._hello, features=self._features, slots=self._slots)])

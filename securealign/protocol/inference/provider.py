@@ -68,7 +68,14 @@ class InferenceProvider(ProviderParty):
         self._account = account or BudgetLedger().account("session")
         self._throttle = throttle
         self._answer_bits = 0
-        self._answered = 0
+        self._answered = self._slots = 0
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Return d_A, K and queries so far; slots and bits of an answer once the client has asked for them."""
+        features, classes = self._head.weight.shape
+        known = {"dim_a": features, "classes": classes, "queries": self._answered}
+        return known | ({"pool_slots": self._slots, "answer_bits": self._answer_bits} if self._slots else {})
 
     @property
     def queries_answered(self) -> int:
@@ -156,7 +163,7 @@ class InferenceProvider(ProviderParty):
         features, classes = self._head.weight.shape
         shape = HeadShape(features=features, classes=classes, slots=hello.slots, logit_bits=self._policy.output_bits)
         sizes = suite.head_sizes(shape)
-        self._answer_bits = sizes.answer_bits
+        self._answer_bits, self._slots = sizes.answer_bits, hello.slots
         self._expect_key(sizes.key, sizes.memory)
         self._ledger = SlotLedger(hello.slots, self._limits.max_live_pools)
         self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)

@@ -75,6 +75,7 @@ class TrainingClient(ClientParty):
         self._result: Assembler | None = None
         self._ciphertext = b""
         self._rows_sent = 0
+        self._provider_dim = 0
 
     def start(self) -> list[bytes]:
         """Return the opening message."""
@@ -87,6 +88,12 @@ class TrainingClient(ClientParty):
     def progress(self) -> tuple[int, int]:
         """Rows sent so far and in all."""
         return self._rows_sent, self._rows.shape[0]
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Return N, d_B, and d_A once the provider has said it."""
+        rows, columns = self._rows.shape
+        return {"rows": rows, "dim_b": columns - 1} | ({"dim_a": self._provider_dim} if self._provider_dim else {})
 
     def product(self) -> FloatMatrix:
         """Decrypt Z_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done; call once, it ends the secret key."""
@@ -154,6 +161,7 @@ class TrainingClient(ClientParty):
                 f"The provider's dimension {message.dimension} exceeds {self._limits.max_dimension}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
+        self._provider_dim = message.dimension
         self._take_terms(message.privacy)
         rows, columns = self._rows.shape
         shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)

@@ -75,6 +75,13 @@ class TrainingProvider(ProviderParty):
         self._rows_received = 0
         self._rows_recorded = 0
         self._noise_seed = b""
+        self._client_dim = 0
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Return N, d_A, and d_B once the client has said it."""
+        rows, dimension = self._rows.shape
+        return {"rows": rows, "dim_a": dimension} | ({"dim_b": self._client_dim} if self._client_dim else {})
 
     @property
     def columns_shown(self) -> int:
@@ -201,7 +208,7 @@ class TrainingProvider(ProviderParty):
 
     def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
-        width = hello.dimension + 1
+        self._client_dim, width = hello.dimension, hello.dimension + 1
         count, dimension = self._rows.shape
         self._expected_rows = count + (extra_rows(width) if self._policy.privacy is not None else 0)
         shape = CovarianceShape(rows=self._expected_rows, provider_dim=dimension, client_dim=width)

@@ -1,0 +1,159 @@
+"""What each side saw, the words of a run, and comparisons."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.runs import CKKS, LAN, LWE, PLAINTEXT, RESULTS, Recording, classify, small, train
+
+from securealign.recording.reading import read_run
+from securealign.report import comparison, words
+from securealign.report.ledger import UNKNOWN, ledger
+
+
+def made(folder, *, suite=LWE, training=None, inference=None, results=RESULTS):
+    recording = Recording(LAN)
+    if training is not None:
+        train(recording, suite, **training)
+    if inference is not None:
+        classify(recording, suite, **inference)
+    recording.result(**results)
+    return read_run(recording.write(folder / "run.jsonl"))
+
+
+def figures(view):
+    return {entry.what: entry.figure.value for entry in view.seen}
+
+
+def notes(view):
+    return {entry.what: entry.note for entry in view.seen}
+
+
+def test_training_shows_sizes_to_the_provider_and_the_product_to_the_client(tmp_path):
+    run = made(tmp_path, training={"rows": 500, "dim_a": 20, "dim_b": 30})
+    saw = ledger(run, run.sessions[0], "x")
+    provider, client = figures(saw.provider), figures(saw.client)
+    assert provider["public texts, N"] == 500
+    assert provider["dimension of the client's encoder, d_B"] == 30
+    assert provider["bytes from the client"] == run.sessions[0].stats.bytes_up
+    assert client["numbers of the product Z_Aᵀ [Z_B 1]"] == 20 * 31
+    assert client["share of Z_A that follows from the product"] == 0.93
+    assert client["texts for each column of [Z_B 1]"] == 500 / 31
+    assert "labels" in saw.provider.never
+    assert "head" in saw.client.never
+
+
+def test_too_few_texts_are_said_to_give_everything_away(tmp_path):
+    run = made(tmp_path, training={"rows": 31, "dim_a": 20, "dim_b": 30})
+    client = ledger(run, run.sessions[0], "x").client
+    assert "gives Z_A away" in notes(client)["texts for each column of [Z_B 1]"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "says"), [(64, "321 short of them"), (384, "1 short"), (385, "can compute"), (1000, "2.60 times")]
+)
+def test_inference_says_how_far_the_session_is_from_the_head(tmp_path, queries, says):
+    run = made(tmp_path, inference={"queries": queries})
+    saw = ledger(run, run.sessions[0], "x")
+    client = figures(saw.client)
+    assert client["logits"] == queries * 10
+    assert client["bits that the answers can carry"] == queries * 180
+    assert client["queries that determine the head exactly"] == 385
+    assert says in notes(saw.client)["queries that determine the head exactly"]
+    assert figures(saw.provider)["queries, m"] == queries
+
+
+def test_a_suite_that_does_not_hide_the_head_is_not_said_to(tmp_path):
+    hidden = made(tmp_path, inference={"queries": 2})
+    shown = made(tmp_path, suite=CKKS, inference={"queries": 2})
+    assert "the head" in ledger(hidden, hidden.sessions[0], "x").client.never
+    assert "the head" not in ledger(shown, shown.sessions[0], "x").client.never
+    assert words.warnings(hidden.sessions[0]) == []
+    assert "does not hide" in words.warnings(shown.sessions[0])[0]
+
+
+def test_a_suite_that_encrypts_nothing_hides_nothing(tmp_path):
+    run = made(tmp_path, suite=PLAINTEXT, training={}, inference={"queries": 2})
+    for session in run.sessions:
+        assert "encrypts nothing" in words.warnings(session)[0]
+        provider = ledger(run, session, "x").provider
+        assert "in clear" in notes(provider).values()
+        assert "labels" not in provider.never
+        assert "embeddings" not in provider.never
+
+
+def test_what_is_not_recorded_is_said_not_to_be(tmp_path):
+    recording = Recording(LAN)
+    for kind in ("training", "inference"):
+        recording.begin(kind, LWE)
+        recording.end()
+    run = read_run(recording.write(tmp_path / "run.jsonl"))
+    for session in run.sessions:
+        saw = ledger(run, session, "x")
+        assert UNKNOWN in [entry.figure for entry in (*saw.provider.seen, *saw.client.seen)]
+        assert saw.client.scales == ()
+    assert [words.session_title(session) for session in run.sessions] == ["Training", "Inference"]
+
+
+def test_a_session_that_failed_and_totals_that_contradict_are_warned_of(tmp_path):
+    path = small(tmp_path / "run.jsonl")
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    end = next(event for event in events if event["event"] == "end")
+    end.update(state="aborted", error="CONNECTION_LOST")
+    end["stats"]["bytes_up"] += 1
+    path.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+    said = words.warnings(read_run(path).sessions[0])
+    assert len(said) == 2
+    assert "did not come to its end" in said[0]
+    assert "do not add up" in said[1]
+
+
+def test_runs_are_compared_with_the_first(tmp_path):
+    first = read_run(small(tmp_path / "a.jsonl", scale=1.0))
+    second = read_run(small(tmp_path / "b.jsonl", scale=2.0))
+    rows = {row.name: row.cells for row in comparison.rows([first, second], "training")}
+    one, two = rows["Payload to the provider"]
+    assert one.ratio is None
+    assert two.ratio.value == two.figure.value / one.figure.value == pytest.approx(2, rel=1e-4)
+    assert comparison.different_work([first, second], "training") == []
+    bars = comparison.bars([first, second], "training", comparison.TIMES)
+    assert [bar.name for bar in bars] == ["1 lwe over wan", "2 lwe over wan"]
+    for bar, run in zip(bars, (first, second), strict=True):
+        assert bar.total == pytest.approx(run.sessions[0].stats.total_seconds)
+    (agreement, *_) = comparison.result_rows([first, second])
+    assert [cell.figure.text for cell in agreement.cells] == ["100.0%", "100.0%"]
+
+
+def test_runs_that_did_other_work_are_said_to(tmp_path):
+    few, many = (read_run(small(tmp_path / f"{n}.jsonl", queries=n)) for n in (3, 5))
+    (row,) = comparison.different_work([few, many], "inference")
+    assert [cell.figure.text for cell in row.cells] == ["3", "5"]
+
+
+def test_what_a_run_does_not_have_is_not_compared(tmp_path):
+    whole = read_run(small(tmp_path / "a.jsonl"))
+    half = made(tmp_path, training={}, results={"note": "text"})
+    assert all(row.cells[1] is None for row in comparison.rows([whole, half], "inference"))
+    assert len(comparison.bars([whole, half], "inference", comparison.BYTES)) == 1
+    reversed_rows = comparison.rows([half, whole], "inference")
+    assert all(row.cells[0] is None and row.cells[1].ratio is None for row in reversed_rows)
+    assert all(row.cells[1] is None for row in comparison.result_rows([whole, half]))
+
+
+def test_network_clock_and_factors_in_words(tmp_path):
+    recording = Recording(LAN, side="client")
+    train(recording)
+    recording.events[0].update(network={**LAN, "up_mbit": None}, provider_factor=4.0, started="2026-11-25T18:06:05Z")
+    run = read_run(recording.write(tmp_path / "run.jsonl"))
+    said = {
+        fact.name: "".join(w if isinstance(w, str) else w.text for w in fact.words)
+        for fact in words.run_facts(run, "r")
+    }
+    assert said["Encryption"] == "lwe with the parameters lwe-128, 128 bits, none claimed against quantum computers"
+    assert "profile lan: round trip 0.5 ms" in said["Network"]
+    assert "unlimited to the provider" in said["Network"]
+    assert said["Clock"].endswith("compute of the provider times 4")
+    assert said["Recorded"].startswith("the client's side alone")
+    assert said["Started"] == "2026-11-25 18:06:05 UTC"
+    assert words.lead(run) == "Client and provider aligned their encoders."
