@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from securealign import __version__
 from securealign.he.interface import SuiteInfo
 from securealign.protocol.party import Event
 from securealign.transport.framing import wire
@@ -73,7 +73,7 @@ class RunFile:
             {
                 "event": "run",
                 "format": FORMAT,
-                "securealign": __version__,
+                "securealign": version("securealign"),
                 "command": command,
                 "side": side,
                 "clock": "simulated" if network is not None else "measured",
