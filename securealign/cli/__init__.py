@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import audit, bench, certs, data, doctor, head, keys, report, simulate, suites
+from securealign.cli import audit, bench, certs, data, doctor, head, keys, plan, replay, report, simulate, suites
 
 app = typer.Typer(
     name="securealign",
@@ -15,6 +15,8 @@ app = typer.Typer(
     "securealign-provider and securealign-client.",
 )
 app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.show)
+app.command("replay")(replay.replay)
 app.command("report")(report.report)
 app.command("suites")(suites.show)
 app.command("simulate")(simulate.simulate)

@@ -27,6 +27,8 @@ class Channel:
         self._network = network
         self._up = self._pipe(network.up_mbit, random)
         self._down = self._pipe(network.down_mbit, random)
+        #: When the latest message could be taken, by direction.
+        self._taken = {True: 0.0, False: 0.0}
 
     def _pipe(self, mbit: float, random: Random) -> Pipe:
         network = self._network
@@ -47,4 +49,7 @@ class Channel:
     def send(self, at: float, size: int, *, up: bool) -> float:
         """Return when a message of `size` bytes, sent at `at`, can be taken at the other end."""
         overhead = _MESSAGE_SECONDS + _BYTE_SECONDS * size
-        return (self._up if up else self._down).deliver(at, stream_bytes(size)) + overhead
+        arrival = (self._up if up else self._down).deliver(at, stream_bytes(size)) + overhead
+        # A short message does not overtake a long one that is still being copied.
+        self._taken[up] = max(self._taken[up], arrival)
+        return self._taken[up]

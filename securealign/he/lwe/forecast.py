@@ -31,12 +31,12 @@ def forecast_covariance(plan: Plan) -> CovarianceForecast:
         provider_memory=int(_PROVIDER_LIMBS * limbs + _PROVIDER_SUMS * sums + _PROVIDER_KEYS * key),
         relative_error=plan.expected_error,
         work={
-            "key": {"expanded": n * n, "multiplied": n * n * width, "moved": n * width},
-            "encrypt": {"expanded": n, "multiplied": n * width, "moved": width, "whitened": width * width},
+            "key": {"expanded": n * n, "multiplied": n * n * width},
+            "encrypt": {"expanded": n, "multiplied": n * width, "whitened": width * width},
             "decrypt": {"multiplied": left * n * width, "moved": left * (n + width)},
             "accept_key": {CALL: 1, "moved": n * width},
             "absorb": {"expanded": n, "multiplied": left * (n + width), "moved": n + width},
-            "finish": {"expanded": n * n, "multiplied": left * n * (n + width), "moved": left * (n + width)},
+            "finish": {"expanded": n * n, "multiplied": left * n * (n + width)},
         },
     )
 
@@ -54,7 +54,7 @@ def forecast_head(plan: Plan) -> HeadForecast:
         provider_memory=int(_CLIENT_LIMBS * limbs + _PROVIDER_SUMS * sums + _PROVIDER_KEYS * key),
         relative_error=plan.expected_error,
         work={
-            "key": {"expanded": n * n, "multiplied": n * n * slots, "moved": n * slots},
+            "key": {"expanded": n * n, "multiplied": n * n * slots},
             "load_pool": {
                 "expanded": terms * n,
                 "multiplied": (terms + classes) * n * slots,

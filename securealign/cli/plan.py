@@ -1,0 +1,144 @@
+"""securealign plan: what a run will cost, without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from securealign.bench.selection import selected
+from securealign.bench.spread import shown
+from securealign.cli.options import AsJson, Classes, ClientFactor, DimA, DimB, ProviderFactor, Samples, Seed
+from securealign.commands import failures, progress
+from securealign.he.registry import DEFAULT_SUITE, get_suite
+from securealign.planning.plan import USUAL_R2, Plan, Question, plan
+from securealign.planning.speeds import speeds_of
+from securealign.simulation.networks import find_networks
+from securealign.simulation.replay import Conditions
+
+_MIB = 1 << 20
+
+
+def show(
+    suite: Annotated[
+        str, typer.Option("--suite", "--suites", help="Suites, separated by commas; 'all': those that can run here.")
+    ] = DEFAULT_SUITE,
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            "--networks",
+            help="Networks, separated by commas: loopback, lan, wan, transatlantic, mobile, satellite, or FILE.toml.",
+        ),
+    ] = "wan",
+    samples: Samples = 10_000,
+    dim_a: DimA = 768,
+    dim_b: DimB = 768,
+    classes: Classes = 20,
+    queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
+    seed: Seed = 0,
+    client_factor: ClientFactor = 1.0,
+    provider_factor: ProviderFactor = 1.0,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Time this machine anew.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell bytes, seconds, memory, precision, security and what leaks of a run, without running it.
+
+    The first time, this machine is timed for some seconds; a plan is for two machines like it, unless factors are given.
+    """
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        names, networks = selected(suite), find_networks(network)
+        question = Question(
+            samples=samples,
+            dim_a=dim_a,
+            dim_b=dim_b,
+            classes=classes,
+            queries=queries,
+            batch=batch,
+            pool_slots=pool_slots,
+        )
+        plans = []
+        for name in names:
+            chosen = get_suite(name)
+            speeds = speeds_of(chosen, progress=bar(f"timing {name} on this machine"), renew=calibrate)
+            for link in networks:
+                conditions = Conditions(
+                    network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor
+                )
+                plans.append(plan(chosen, speeds, question, conditions))
+    if as_json:
+        described = [one.as_dict() for one in plans]
+        typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
+        return
+    console = Console()
+    console.print(_table(question, plans))
+    _explain(console, plans)
+
+
+#: A figure of a plan, and how it is written.
+Line = tuple[str, Callable[[Plan], str]]
+
+
+def _lines(question: Question) -> list[Line]:
+    def milliseconds(one: Plan) -> str:
+        return shown(one.inference.stats.total_seconds * 1000 / question.queries)
+
+    def bytes_each(one: Plan) -> str:
+        online = one.inference.stats.phases["online"]
+        return shown((online.bytes_up + online.bytes_down) / 1000 / question.queries)
+
+    return [
+        ("training, s", lambda one: shown(one.training.stats.total_seconds)),
+        ("  of client", lambda one: shown(one.training.stats.client_seconds)),
+        ("  of provider", lambda one: shown(one.training.stats.provider_seconds)),
+        ("  on the network", lambda one: shown(one.training.stats.network_seconds)),
+        ("  sent by client, MB", lambda one: shown(one.training.stats.bytes_up / 1e6)),
+        ("  sent by provider, MB", lambda one: shown(one.training.stats.bytes_down / 1e6)),
+        ("  memory of client, MiB", lambda one: shown(one.training.client_memory / _MIB)),
+        ("  memory of provider, MiB", lambda one: shown(one.training.provider_memory / _MIB)),
+        ("  error of the map", lambda one: shown(one.map_error)),
+        ("all queries, s", lambda one: shown(one.inference.stats.total_seconds)),
+        ("  each query, ms", milliseconds),
+        ("  each query online, KB", bytes_each),
+        ("  sent in all, MB", lambda one: shown((one.inference.stats.bytes_up + one.inference.stats.bytes_down) / 1e6)),
+        ("  memory of provider, MiB", lambda one: shown(one.inference.provider_memory / _MIB)),
+        ("  error of a logit", lambda one: shown(one.inference.relative_error)),
+        ("security, bits", lambda one: str(one.suite.classical_bits)),
+        ("  against quantum", lambda one: str(one.suite.quantum_bits or "-")),
+        ("  hides the head", lambda one: "yes" if one.suite.function_private else "no"),
+    ]
+
+
+def _table(question: Question, plans: Sequence[Plan]) -> Table:
+    title = (
+        f"training: {question.samples:,} public rows, {question.dim_b} -> {question.dim_a} dimensions\n"
+        f"inference: {question.queries:,} queries, {question.batch} in a round trip, {question.classes} classes"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for one in plans:
+        table.add_column(f"{one.suite.parameter_set}\n{one.network}", justify="right")
+    for label, figure in _lines(question):
+        table.add_row(label, *(figure(one) for one in plans))
+    return table
+
+
+def _explain(console: Console, plans: Sequence[Plan]) -> None:
+    """Say in words what the client learns, which no suite changes."""
+    leak, question = plans[0].leak, plans[0].question
+    rank, share, head = leak["rank"], leak["rank_over_samples"], question.dim_a + 1
+    lines = [
+        f"The client learns {rank:,.0f} directions of {question.samples:,} rows: {share:.1%} of the provider's public "
+        f"embeddings if the encoders have nothing in common, about {USUAL_R2:.0%} for encoders of usual kinship.",
+        f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
+        f"{leak['queries_over_head']:.2g} times as many.",
+        f"The error of the map is expected, relative to what it makes of the public rows if it explains {USUAL_R2:.0%}.",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
