@@ -50,7 +50,7 @@ def show(
 ) -> None:
     """Tell bytes, seconds, memory, precision, security and what leaks of a run, without running it.
 
-    The first time, this machine is timed for some seconds; a plan is for two machines like it, unless factors are given.
+    The first time, this machine is timed for some seconds; a plan is for two machines like it, or as factors say.
     """
     with failures(as_json=as_json), progress(enabled=True) as bar:
         names, networks = selected(suite), find_networks(network)
@@ -138,7 +138,7 @@ def _explain(console: Console, plans: Sequence[Plan]) -> None:
         f"embeddings if the encoders have nothing in common, about {USUAL_R2:.0%} for encoders of usual kinship.",
         f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
         f"{leak['queries_over_head']:.2g} times as many.",
-        f"The error of the map is expected, relative to what it makes of the public rows if it explains {USUAL_R2:.0%}.",
+        f"The error of the map is relative to what it makes of the public rows, if it explains {USUAL_R2:.0%} of them.",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import get_args
 
 from securealign.errors import ErrorCode, InputError
@@ -26,6 +27,7 @@ from securealign.protocol.states import (
     Table,
 )
 from securealign.protocol.transcript import Transcript
+from securealign.recording.records import Direction as Flow
 from securealign.recording.records import Message, Run, Session
 from securealign.wire import InferenceCodec, TrainingCodec
 
@@ -78,8 +80,8 @@ def _has_begun_before(session: Session) -> bool:
 
 def _check_totals(session: Session) -> None:
     """Hold the figures of the session against its messages."""
-    counted: Counter[tuple[str, str]] = Counter()
-    sizes: Counter[tuple[str, str]] = Counter()
+    counted: Counter[tuple[str, Flow]] = Counter()
+    sizes: Counter[tuple[str, Flow]] = Counter()
     for message in session.messages:
         counted[message.type, message.direction] += 1
         sizes[message.type, message.direction] += message.bytes
@@ -89,38 +91,51 @@ def _check_totals(session: Session) -> None:
         said = stated.get((name, direction), (0, 0))
         if found != said:
             raise _Contradiction(
-                f"it holds {found[0]} {name} {direction} ({found[1]} bytes), its figures say {said[0]} ({said[1]} bytes)"
+                f"it holds {found[0]} {name} {direction} of {found[1]} bytes, its figures say {said[0]} of {said[1]}"
             )
 
 
 def _check_states(session: Session, side: str) -> None:
     """Follow the table of one side through the messages in the order in which it saw them."""
     table, state = _TABLES[session.about.kind, side], State.START
-    for message in _as_seen(session.messages, side):
+    for together in _as_seen(session.messages, side):
+        waiting = list(together)
+        while waiting:
+            state = _take_one(table, state, side, waiting)
+    if state not in FINAL:
+        raise _Contradiction(f"its messages leave the {side} in state {state.value!r}")
+
+
+def _take_one(table: Table, state: State, side: str, waiting: list[Message]) -> State:
+    """Take the first message that the table allows out of those of one moment, and return where it leads."""
+    for message in waiting:
         kind = _TYPES.get(message.type)
         direction = Direction.SEND if _is_sender(message, side) else Direction.RECEIVE
         target = table.get(state, {}).get((direction, kind)) if kind is not None else None
-        if target is None:
-            raise _Contradiction(f"a {side} in state {state.value!r} cannot {direction.value} {message.type}")
-        state = target
-    if state not in FINAL:
-        raise _Contradiction(f"its messages leave the {side} in state {state.value!r}")
+        if target is not None:
+            waiting.remove(message)
+            return target
+    message = waiting[0]
+    verb = "send" if _is_sender(message, side) else "receive"
+    raise _Contradiction(f"a {side} in state {state.value!r} cannot {verb} {message.type}")
 
 
 def _is_sender(message: Message, side: str) -> bool:
     return (message.direction == "up") == (side == "client")
 
 
-def _as_seen(messages: Sequence[Message], side: str) -> Iterator[Message]:
-    """Yield messages by the time at which a side sent or received them."""
+def _as_seen(messages: Sequence[Message], side: str) -> Iterator[list[Message]]:
+    """Yield messages by the moment at which a side sent or took them; what it sent first, which ends a step."""
 
     def when(message: Message) -> float:
-        own = message.sent if _is_sender(message, side) else message.received
-        if own is None:
+        moment = message.sent if _is_sender(message, side) else message.received
+        if moment is None:
             raise _Contradiction(f"a message lacks the time at which the {side} saw it")
-        return own
+        return moment
 
-    yield from sorted(messages, key=when)
+    ordered = sorted(messages, key=lambda message: (when(message), not _is_sender(message, side)))
+    for _, together in groupby(ordered, key=when):
+        yield list(together)
 
 
 def _check_transcript(session: Session) -> bytes:

@@ -59,8 +59,8 @@ class _Run:
         self._factors = {CLIENT: conditions.client_factor, PROVIDER: conditions.provider_factor}
         self._steps = {side: deque(steps) for side, steps in job.steps.items()}
         self._free = dict.fromkeys(self._steps, 0.0)
-        #: When the messages to a side arrive.
-        self._arrivals: dict[str, deque[float]] = {side: deque() for side in self._steps}
+        #: When the messages to a side arrive, and their places in the timeline.
+        self._arrivals: dict[str, deque[tuple[float, int]]] = {side: deque() for side in self._steps}
         self._channel = Channel(network, Random(conditions.seed))  # noqa: S311 - luck, no secret
         self._timeline = Timeline()
         self._connected = False
@@ -78,7 +78,10 @@ class _Run:
         while steps and (steps[0].received is None or arrivals):
             step = steps.popleft()
             if step.received is not None:
-                self._free[side] = max(self._free[side], arrivals.popleft())
+                arrival, place = arrivals.popleft()
+                self._free[side] = taken_at = max(self._free[side], arrival)
+                travels = self._timeline.travels
+                travels[place] = travels[place]._replace(received=taken_at)
             self._take(side, step)
             taken = True
         return taken
@@ -94,7 +97,7 @@ class _Run:
         for event in step.sent:
             sent = self._free[side]
             received = self._channel.send(sent, event.size, up=up)
-            self._arrivals[PROVIDER if up else CLIENT].append(received)
+            self._arrivals[PROVIDER if up else CLIENT].append((received, len(self._timeline.travels)))
             self._timeline.travels.append(Travel(event, up, sent, received))
 
     def _connect(self) -> None:

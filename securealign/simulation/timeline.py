@@ -22,7 +22,7 @@ class Work(NamedTuple):
 
 
 class Travel(NamedTuple):
-    """A message on its way; `up` is from client to provider."""
+    """A message on its way from when it was sent until its receiver took it; `up` is from client to provider."""
 
     event: Event
     up: bool
