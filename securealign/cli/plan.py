@@ -15,7 +15,7 @@ from securealign.bench.spread import shown
 from securealign.cli.options import AsJson, Classes, ClientFactor, DimA, DimB, ProviderFactor, Samples, Seed
 from securealign.commands import failures, progress
 from securealign.he.registry import DEFAULT_SUITE, get_suite
-from securealign.planning.plan import USUAL_R2, Plan, Question, plan
+from securealign.planning.planner import USUAL_R2, Plan, Question, plan
 from securealign.planning.speeds import speeds_of
 from securealign.simulation.networks import find_networks
 from securealign.simulation.replay import Conditions

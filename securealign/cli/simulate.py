@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -28,6 +29,9 @@ from securealign.recording.simulated import record_sessions
 from securealign.simulation.networks import find_networks
 from securealign.simulation.replay import Conditions
 from securealign.transport.stats import PhaseStats, RunStats
+
+#: By how many times a machine may be slower than this one.
+_MOST_TIMES = 1_000_000
 
 
 def simulate(
@@ -74,8 +78,13 @@ def simulate(
             queries=integers(queries, "--queries"),
             batch=batch,
         )
-        several = len(suites) * len(networks) * len(sizes.combinations()) > 1
-        _check_files(csv, figure, several=several)
+        for option, factor in (("--client-factor", client_factor), ("--provider-factor", provider_factor)):
+            if not factor <= _MOST_TIMES:  # so that NaN is refused too
+                raise typer.BadParameter(f"{factor} is not a number up to {_MOST_TIMES:,}.", param_hint=option)
+        combinations = len(sizes.combinations())
+        several = len(suites) * len(networks) * combinations > 1
+        _check_figure(figure, grows=combinations > 1)
+        _check_folders(csv, figure, record / "run.jsonl" if record is not None and several else record)
 
         def write(run: Run, conditions: Conditions) -> None:
             if record is not None:
@@ -111,18 +120,26 @@ def simulate(
 def _file_name(run: Run, conditions: Conditions) -> str:
     sizes = run.sizes
     shape = f"{sizes.samples}x{sizes.dim_b}to{sizes.dim_a}-{sizes.classes}classes-{sizes.queries}queries"
-    return f"{run.suite}-{conditions.network.name}-{shape}.jsonl"
+    # The name of a network comes from a file of the user and may hold anything.
+    network = re.sub(r"[^\w.-]", "_", conditions.network.name)
+    return f"{run.suite}-{network}-{shape}.jsonl"
 
 
-def _check_files(csv: Path | None, figure: Path | None, *, several: bool) -> None:
-    """Raise now what would lose the results later."""
-    if figure is not None:
-        require_drawable(figure)
-        if not several:
-            raise ConfigurationError(
-                "One run is no figure.", hint="Give lists, such as --samples 500,1000,2000, or leave out --figure."
-            )
-    for file in (csv, figure):
+def _check_figure(figure: Path | None, *, grows: bool) -> None:
+    """Raise what drawing would raise, before minutes of computing are lost to it."""
+    if figure is None:
+        return
+    require_drawable(figure)
+    if not grows:
+        raise ConfigurationError(
+            "No size varies, so there is no figure.",
+            hint="Give lists, such as --samples 500,1000,2000, or leave out --figure.",
+        )
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Raise `OSError` for a folder that cannot be written to, before the results are there and have no place."""
+    for file in files:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=file.parent).close()

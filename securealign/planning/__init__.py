@@ -2,10 +2,10 @@
 
 `phantom` stands in for a suite: its messages have the right sizes and hold zeros, and its work is charged to a clock
 instead of done, so that the protocol machines themselves tell which messages travel. What a machine needs for a unit of
-work is timed once (`timing`) and kept (`speeds`); `plan` puts both together over a simulated network.
+work is timed once (`timing`) and kept (`speeds`); `planner` puts both together over a simulated network.
 """
 
-from securealign.planning.plan import Plan, Question, plan
+from securealign.planning.planner import Plan, Question, plan
 from securealign.planning.speeds import Speeds, speeds_of
 
 __all__ = ["Plan", "Question", "Speeds", "plan", "speeds_of"]

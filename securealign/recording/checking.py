@@ -38,6 +38,8 @@ _TABLES: Mapping[tuple[str, str], Table] = {
     ("inference", "provider"): INFERENCE_PROVIDER,
 }
 _CODECS = {"training": TrainingCodec, "inference": InferenceCodec}
+#: What a side does with a message, and the type of it.
+_Step = tuple[Direction, str]
 _TYPES: Mapping[str, type[m.Message]] = {kind.__name__: kind for kind in get_args(m.Message)}
 
 
@@ -97,27 +99,41 @@ def _check_totals(session: Session) -> None:
 
 def _check_states(session: Session, side: str) -> None:
     """Follow the table of one side through the messages in the order in which it saw them."""
-    table, state = _TABLES[session.about.kind, side], State.START
+    table, states = _TABLES[session.about.kind, side], {State.START}
     for together in _as_seen(session.messages, side):
-        waiting = list(together)
-        while waiting:
-            state = _take_one(table, state, side, waiting)
-    if state not in FINAL:
-        raise _Contradiction(f"its messages leave the {side} in state {state.value!r}")
+        reached = _after(table, states, Counter(_step(message, side) for message in together))
+        if not reached:
+            direction, name = _step(together[0], side)
+            raise _Contradiction(f"a {side} in state {_named(states)} cannot {direction.value} {name}")
+        states = reached
+    if not states & FINAL:
+        raise _Contradiction(f"its messages leave the {side} in state {_named(states)}")
 
 
-def _take_one(table: Table, state: State, side: str, waiting: list[Message]) -> State:
-    """Take the first message that the table allows out of those of one moment, and return where it leads."""
-    for message in waiting:
-        kind = _TYPES.get(message.type)
-        direction = Direction.SEND if _is_sender(message, side) else Direction.RECEIVE
-        target = table.get(state, {}).get((direction, kind)) if kind is not None else None
-        if target is not None:
-            waiting.remove(message)
-            return target
-    message = waiting[0]
-    verb = "send" if _is_sender(message, side) else "receive"
-    raise _Contradiction(f"a {side} in state {state.value!r} cannot {verb} {message.type}")
+def _after(table: Table, states: set[State], steps: Counter[_Step]) -> set[State]:
+    """Return where messages of one moment may lead, in whichever order the side saw them."""
+    #: States by what has been seen of the moment so far, message by message.
+    reached = {frozenset[tuple[_Step, int]](): states}
+    for _ in range(sum(steps.values())):
+        further: dict[frozenset[tuple[_Step, int]], set[State]] = {}
+        for seen, before in reached.items():
+            for step in steps - Counter(dict(seen)):
+                direction, name = step
+                found = {table.get(state, {}).get((direction, _TYPES.get(name, object))) for state in before}
+                targets = {state for state in found if state is not None}
+                if targets:
+                    key = frozenset((Counter(dict(seen)) + Counter([step])).items())
+                    further.setdefault(key, set()).update(targets)
+        reached = further
+    return set().union(*reached.values())
+
+
+def _step(message: Message, side: str) -> _Step:
+    return (Direction.SEND if _is_sender(message, side) else Direction.RECEIVE), message.type
+
+
+def _named(states: set[State]) -> str:
+    return " or ".join(sorted(repr(state.value) for state in states))
 
 
 def _is_sender(message: Message, side: str) -> bool:
@@ -125,7 +141,7 @@ def _is_sender(message: Message, side: str) -> bool:
 
 
 def _as_seen(messages: Sequence[Message], side: str) -> Iterator[list[Message]]:
-    """Yield messages by the moment at which a side sent or took them; what it sent first, which ends a step."""
+    """Yield messages by the moment at which a side sent or took them."""
 
     def when(message: Message) -> float:
         moment = message.sent if _is_sender(message, side) else message.received
@@ -133,8 +149,7 @@ def _as_seen(messages: Sequence[Message], side: str) -> Iterator[list[Message]]:
             raise _Contradiction(f"a message lacks the time at which the {side} saw it")
         return moment
 
-    ordered = sorted(messages, key=lambda message: (when(message), not _is_sender(message, side)))
-    for _, together in groupby(ordered, key=when):
+    for _, together in groupby(sorted(messages, key=when), key=when):
         yield list(together)
 
 

@@ -1,0 +1,102 @@
+"""securealign plan: what it prints for machines and for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from securealign.cli import app
+from securealign.errors import ExitCode
+from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
+from securealign.planning.speeds import Speeds
+
+SIZES = ("--samples", "60", "--dim-a", "8", "--dim-b", "5", "--classes", "3", "--queries", "9", "--batch", "2")
+
+
+@pytest.fixture(autouse=True)
+def speeds(monkeypatch):
+    """A machine that was timed: every kind of work takes a nanosecond."""
+    rates = dict.fromkeys(
+        ("call", "expanded", "multiplied", "moved", "whitened", "products", "read", "factors"), 1e-9
+    )  # fmt: skip
+    known = Speeds(
+        dict.fromkeys(COVARIANCE_CALLS, rates),
+        dict.fromkeys(HEAD_CALLS, rates),
+        dict.fromkeys(("problem", "solution"), rates),
+    )
+    renewed = []
+    monkeypatch.setattr(
+        "securealign.cli.plan.speeds_of", lambda suite, *, progress, renew: renewed.append(renew) or known
+    )
+    return renewed
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["plan", *map(str, arguments)], env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+def run_json(*arguments):
+    done = run(*arguments, "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert done.stdout.count("\n") == 1
+    return json.loads(done.stdout)
+
+
+def test_one_plan_is_one_object():
+    planned = run_json(*SIZES, "--suite", "plaintext", "--network", "lan")
+    assert (planned["suite"], planned["network"], planned["samples"], planned["batch"]) == ("plaintext", "lan", 60, 2)
+    assert planned["training"]["bytes_up"] > 60 * 6 * 8
+    assert planned["inference"]["phases"]["online"]["rounds"] == 5
+
+
+def test_lists_of_suites_and_networks_are_combined():
+    plans = run_json(*SIZES, "--suite", "plaintext,lwe", "--network", "lan,wan")["plans"]
+    assert [(one["suite"], one["network"]) for one in plans] == [
+        ("plaintext", "lan"), ("plaintext", "wan"), ("lwe", "lan"), ("lwe", "wan")
+    ]  # fmt: skip
+    lan, wan = plans[2:]
+    assert lan["training"]["bytes_up"] == wan["training"]["bytes_up"]
+    assert lan["training"]["total_seconds"] < wan["training"]["total_seconds"]
+
+
+def test_a_plan_is_the_one_of_a_simulation_with_the_same_sizes():
+    planned = run_json(*SIZES, "--suite", "plaintext", "--network", "wan")
+    done = CliRunner().invoke(app, ["simulate", *SIZES, "--suite", "plaintext", "--network", "wan", "--json"])
+    simulated = json.loads(done.stdout)
+    for job in ("training", "inference"):
+        assert planned[job]["messages"] == simulated[job]["messages"]
+        assert planned[job]["rounds"] == simulated[job]["rounds"]
+
+
+def test_the_table_names_every_figure_and_the_leak():
+    done = run(*SIZES, "--suite", "lwe", "--network", "lan,mobile")
+    assert done.exit_code == ExitCode.OK
+    lines = [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in done.stdout.splitlines()]
+    for name in ("training, s", "of client", "error of the map", "each query, ms", "security, bits", "hides the head"):
+        assert name in lines
+    assert "training: 60 public rows, 5 -> 8 dimensions" in done.stdout
+    assert "The client learns 6 directions of 60 rows: 10.0% of the provider's public embeddings" in done.stdout
+    assert "9 queries determine the head, and these are 1 times as many" in done.stdout
+
+
+@pytest.mark.parametrize(("flags", "renewed"), [((), False), (("--calibrate",), True)])
+def test_the_machine_is_timed_anew_when_asked(speeds, flags, renewed):
+    run_json(*SIZES, *flags)
+    assert speeds == [renewed]
+
+
+ERRORS = {
+    "an unknown suite": (("--suite", "rot13"), ExitCode.REFUSED, "SUITE_UNKNOWN"),
+    "an unknown network": (("--network", "pigeon"), ExitCode.USAGE, "CONFIGURATION_INVALID"),
+    "too few rows": (("--samples", "5"), ExitCode.REFUSED, "TOO_FEW_ROWS"),
+    "too many rows": (("--samples", "2000000"), ExitCode.USAGE, "PLAN_INFEASIBLE"),
+}
+
+
+@pytest.mark.parametrize(("flags", "code", "error"), ERRORS.values(), ids=ERRORS)
+def test_what_cannot_be_planned_is_an_error(flags, code, error):
+    done = run(*SIZES, *flags, "--json")
+    assert done.exit_code == code
+    assert json.loads(done.stdout)["error"] == error
