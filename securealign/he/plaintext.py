@@ -216,7 +216,7 @@ class PlaintextSuite:
             provider_memory=2 * block + 3 * result,
             relative_error=2.0**-52,
             work={
-                **{call: {CALL: 1} for call in ("key", "accept_key")},
+                **{call: {CALL: 1} for call in ("key", "make", "accept_key")},
                 **{call: {CALL: 1, "moved": shape.provider_dim * shape.client_dim} for call in ("decrypt", "finish")},
                 "encrypt": {"moved": shape.client_dim, "whitened": shape.client_dim**2},
                 "absorb": {"multiplied": shape.provider_dim * shape.client_dim, "moved": shape.client_dim},

@@ -93,7 +93,9 @@ class PhantomSuite:
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
     ) -> PhantomCovariance:
         """Make the provider's side of a covariance."""
-        return self._covariance(shape)
+        covariance = self._covariance(shape)
+        covariance.till.charge("make")
+        return covariance
 
     def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> PhantomHead:
         """Make the client's side of a head."""

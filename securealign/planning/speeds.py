@@ -31,6 +31,8 @@ _HEADS = ((128, 8, 16), (768, 8, 64), (256, 96, 64), (768, 32, 32))
 _PROBLEMS = ((2048, 64, 64), (1024, 512, 96), (12288, 256, 384), (16384, 96, 64))
 #: Rows of a covariance: a tile of `lwe`, or fewer where rows are slow.
 _ROWS, _FEW_ROWS = 2048, 24
+#: Parts of the classes, and of the queries, of a head that are timed where they are slow.
+_FEW_CLASSES, _FEW_QUERIES = 8, 16
 _REPETITIONS = 2
 #: Changes when what is timed, or how it is explained, does.
 _EDITION = 1
@@ -119,7 +121,7 @@ def _measure(suite: Suite, progress: Progress) -> Speeds:
     ]
     heads = [
         rounds.sample(suite.head_forecast(shape).work, partial(time_head, suite, shape))
-        for shape in (HeadShape(features=d, classes=k, slots=slots) for d, k, slots in _HEADS)
+        for shape in _head_shapes(suite)
     ]
     return Speeds(
         covariance=_explain(covariances, COVARIANCE_CALLS),
@@ -128,9 +130,20 @@ def _measure(suite: Suite, progress: Progress) -> Speeds:
     )
 
 
+def _is_slow(suite: Suite) -> bool:
+    """Return whether every row and every query costs ciphertexts of its own."""
+    return suite.info.encrypts and not suite.info.offline_phase
+
+
+def _head_shapes(suite: Suite) -> list[HeadShape]:
+    """Return the shapes to time; few classes and queries where they are slow."""
+    classes, slots = (_FEW_CLASSES, _FEW_QUERIES) if _is_slow(suite) else (1, 1)
+    return [HeadShape(features=d, classes=-(-k // classes), slots=-(-n // slots)) for d, k, n in _HEADS]
+
+
 def _covariance_shapes(suite: Suite) -> list[CovarianceShape]:
-    """Return the shapes to time; few rows and small ones where every row costs a ciphertext of its own."""
-    if suite.info.encrypts and not suite.info.offline_phase:
+    """Return the shapes to time; few rows and small ones where they are slow."""
+    if _is_slow(suite):
         return [
             CovarianceShape(rows=_FEW_ROWS, provider_dim=features // 8, client_dim=columns // 32 + 1)
             for features, columns in _COVARIANCES

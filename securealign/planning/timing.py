@@ -65,7 +65,7 @@ def time_covariance(suite: Suite, shape: CovarianceShape) -> dict[str, float]:
     z_a = Rows(_normal(shape.rows, shape.provider_dim))
     z_b = ClientProblem(_normal(shape.rows, shape.client_dim - 1), _RIDGE).rows
     encryptor = watches["key"](lambda: suite.covariance_encryptor(shape, _SESSION, z_b, SystemEntropy()))
-    evaluator = watches["accept_key"](lambda: suite.covariance_evaluator(shape, _SESSION, z_a, SystemEntropy()))
+    evaluator = watches["make"](lambda: suite.covariance_evaluator(shape, _SESSION, z_a, SystemEntropy()))
     try:
         key = watches["key"](encryptor.key_material)
         watches["accept_key"](lambda: evaluator.accept_key(key))

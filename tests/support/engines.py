@@ -46,6 +46,8 @@ PROFILE = Profile(
     head_key_bytes=lambda shape: 64 + shape.classes,
     answer_ciphertexts=lambda _shape: 1,
     largest_classes=_RING.slots,
+    covariance_error=2.0**-30,
+    head_error=2.0**-30,
 )
 
 

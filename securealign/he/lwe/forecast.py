@@ -34,6 +34,7 @@ def forecast_covariance(plan: Plan) -> CovarianceForecast:
             "key": {"expanded": n * n, "multiplied": n * n * width},
             "encrypt": {"expanded": n, "multiplied": n * width, "whitened": width * width},
             "decrypt": {"multiplied": left * n * width, "moved": left * (n + width)},
+            "make": {CALL: 1, "read": plan.terms * left},
             "accept_key": {CALL: 1, "moved": n * width},
             "absorb": {"expanded": n, "multiplied": left * (n + width), "moved": n + width},
             "finish": {"expanded": n * n, "multiplied": left * n * (n + width)},

@@ -33,6 +33,7 @@ def forecast_covariance(plan: CovariancePlan) -> CovarianceForecast:
             "key": {CALL: 1},
             "encrypt": {"made": parts, "whitened": plan.shape.client_dim**2},
             "decrypt": {CALL: 1, "made": features * parts},
+            "make": {CALL: 1, "read": plan.shape.rows * features},
             "accept_key": {CALL: 1},
             "absorb": {"multiplied": features * parts, "sent": parts},
             "finish": {CALL: 1, "sent": features * parts},

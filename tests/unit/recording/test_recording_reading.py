@@ -9,7 +9,7 @@ from support.runs import LAN, Recording, classify, small, train
 
 from securealign.errors import ErrorCode, InputError
 from securealign.recording.reading import read_run
-from securealign.report import reading
+from securealign.recording import reading
 
 
 @pytest.fixture
