@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from securealign.alignment.aligner import LinearAligner
 from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
 from securealign.bench.inputs import synthetic_embeddings, synthetic_head
 from securealign.he.registry import get_suite
+from securealign.matrices import FloatMatrix
 from securealign.simulation.networks import Network
 from securealign.simulation.replay import Conditions
 from securealign.transport.stats import RunStats
@@ -62,6 +64,8 @@ class Run:
     label_agreement: float
     #: Share of the variance of Z_A that the map explains.
     alignment_r2: float
+    #: What the map makes of the public rows against the map fitted in clear, relative to their spread.
+    map_error: float
 
     def over(self, conditions: Conditions) -> Point:
         """Return what the run costs over a network."""
@@ -80,7 +84,11 @@ class Run:
     @property
     def results(self) -> dict[str, float]:
         """What came out, besides the costs."""
-        return {"label_agreement": self.label_agreement, "alignment_r2": self.alignment_r2}
+        return {
+            "label_agreement": self.label_agreement,
+            "alignment_r2": self.alignment_r2,
+            "map_error": self.map_error,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +128,22 @@ def run_once(suite: str, sizes: Sizes) -> Run:
     _, private = synthetic_embeddings(sizes.queries, sizes.dim_a, sizes.dim_b, seed=2)
     mapped = training.alignment.apply(private)
     inference = classify_in_process(weight, bias, mapped, suite=suite, batch=sizes.batch)
-    residual = z_a - training.alignment.apply(z_b)
+    secure, clear = training.alignment.apply(z_b), LinearAligner(ridge="auto").fit(z_b, z_a).map_.apply(z_b)
     return Run(
         suite,
         sizes,
         training,
         inference,
         label_agreement=float(np.mean(inference.labels == (mapped @ weight + bias).argmax(axis=1))),
-        alignment_r2=float(1 - np.sum(residual**2) / np.sum((z_a - z_a.mean(axis=0)) ** 2)),
+        alignment_r2=float(1 - _spread(z_a - secure, about=0.0) / _spread(z_a)),
+        map_error=float(np.sqrt(_spread(secure - clear, about=0.0) / _spread(clear))),
     )
+
+
+def _spread(matrix: FloatMatrix, about: float | None = None) -> float:
+    """Return the sum of squares about the mean of each column, or about a number."""
+    centre = matrix.mean(axis=0) if about is None else about
+    return float(np.sum((matrix - centre) ** 2))
 
 
 def sweep(

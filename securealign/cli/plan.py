@@ -42,6 +42,9 @@ def show(
     queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
     batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
+    explained: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")
+    ] = USUAL_R2,
     seed: Seed = 0,
     client_factor: ClientFactor = 1.0,
     provider_factor: ProviderFactor = 1.0,
@@ -62,6 +65,7 @@ def show(
             queries=queries,
             batch=batch,
             pool_slots=pool_slots,
+            explained=explained,
         )
         plans = []
         for name in names:
@@ -135,10 +139,10 @@ def _explain(console: Console, plans: Sequence[Plan]) -> None:
     rank, share, head = leak["rank"], leak["rank_over_samples"], question.dim_a + 1
     lines = [
         f"The client learns {rank:,.0f} directions of {question.samples:,} rows: {share:.1%} of the provider's public "
-        f"embeddings if the encoders have nothing in common, about {USUAL_R2:.0%} for encoders of usual kinship.",
+        f"embeddings if the encoders have nothing in common, {question.explained:.0%} if the map explains as much.",
         f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
         f"{leak['queries_over_head']:.2g} times as many.",
-        f"The error of the map is relative to what it makes of the public rows, if it explains {USUAL_R2:.0%} of them.",
+        "The error of the map is expected, and relative to what it makes of the public rows.",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

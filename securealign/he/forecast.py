@@ -29,8 +29,8 @@ class CovarianceForecast:
     provider_memory: int
     #: Expected error of an entry of the product, relative to the norms of the two columns that made it.
     relative_error: float
-    #: Work of each call by its name in the interface: "key", "encrypt" and "absorb" of one row, "decrypt", "make" of the
-    #: provider's side, "accept_key", "finish".
+    #: Work of each call by its name in the interface: "key", "encrypt" and "absorb" of one row, "decrypt", "make" for
+    #: the provider's side, "accept_key", "finish".
     work: Mapping[str, Work]
 
     def __post_init__(self) -> None:

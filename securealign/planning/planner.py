@@ -56,6 +56,8 @@ class Question:
     queries: int
     batch: int
     pool_slots: int = 64
+    #: Share of the variance of Z_A that the map will explain.
+    explained: float = USUAL_R2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,8 @@ class Plan:
 
     @property
     def map_error(self) -> float:
-        """Expected error of what the map makes of the public rows, relative to it, for encoders of usual kinship."""
-        return self.training.relative_error * math.sqrt(self.question.dim_b / USUAL_R2)
+        """Expected error of what the map makes of the public rows, relative to their spread."""
+        return self.training.relative_error * math.sqrt(self.question.dim_b / self.question.explained)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
