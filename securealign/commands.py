@@ -18,6 +18,8 @@ from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 Report = Callable[[int, int], None]
 
 _INTERRUPTED = 130
+#: Columns of a table that is not printed on a terminal.
+_FILE_WIDTH = 120
 
 
 @contextmanager
@@ -59,6 +61,14 @@ def _file_error(error: OSError) -> InputError:
         hint="Check the path, its permissions and the space on the disk.",
         code=ErrorCode.FILE_INVALID,
     )
+
+
+def table_console() -> Console:
+    """Return where tables are printed; a file or a pipe has no edge that they would have to fit."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
 
 
 @contextmanager

@@ -27,7 +27,9 @@ _SIZES = {
 #: Of training, these sizes matter; of a query, the others do.
 _TRAINING, _INFERENCE = ("samples", "dim_a", "dim_b"), ("dim_a", "classes", "queries")
 _MARKS = "osD^v*Px"
-_LINES = ("-", "--", ":", "-.")
+_LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+#: Part of an axis that two names of slopes are apart.
+_LEAST_GAP = 0.045
 #: Inches.
 _PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_HEIGHT = 4.6, 3.4, 0.9
 
@@ -91,6 +93,7 @@ def draw_growth(points: Sequence[Point], file: Path) -> bytes:
 def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None:  # noqa: ANN401 - matplotlib has no types
     suites = list(dict.fromkeys(point.suite for point in points))
     networks = list(dict.fromkeys(point.network for point in points))
+    ends: list[tuple[float, float, float]] = []
     for (suite, network), line in _lines(cost, size, points).items():
         sizes, costs = zip(*sorted(line.items()), strict=True)
         axis.plot(
@@ -103,17 +106,10 @@ def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None: 
             linewidth=1.4,
             label=f"{suite} over {network}" if cost.travels else suite,
         )
-        axis.annotate(
-            f"${_LETTERS[size]}^{{{_slope(sizes, costs):.1f}}}$",
-            (sizes[-1], costs[-1]),
-            xytext=(5, 0),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=MUTED,
-            va="center",
-        )
+        ends.append((costs[-1], sizes[-1], _slope(sizes, costs)))
     axis.set_xscale("log")
     axis.set_yscale("log")
+    _name_slopes(axis, _LETTERS[size], ends)
     ticks = sorted({getattr(point.sizes, size) for point in points})
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8.5)
     axis.minorticks_off()
@@ -128,6 +124,26 @@ def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None: 
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+def _name_slopes(axis: Any, letter: str, ends: Sequence[tuple[float, float, float]]) -> None:  # noqa: ANN401
+    """Write the power that a line grows with at its end, leaving out what would stand on another's."""
+    low, high = axis.get_ylim()
+    apart = (high / low) ** _LEAST_GAP
+    written = math.inf
+    for cost, size, slope in sorted(ends, reverse=True):
+        if cost * apart > written:
+            continue
+        written = cost
+        axis.annotate(
+            f"${letter}^{{{slope:.1f}}}$",
+            (size, cost),
+            xytext=(5, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=MUTED,
+            va="center",
+        )
 
 
 _LETTERS = {"samples": "N", "dim_a": "d", "dim_b": "d", "classes": "K", "queries": "m"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from securealign.bench.drawing import draw, require_drawable
@@ -20,7 +19,7 @@ from securealign.bench.selection import selected
 from securealign.bench.spread import Spread, shown
 from securealign.bench.training import TrainingReport, bench_training
 from securealign.cli.options import AsJson, Budget, Classes, CsvFile, DimA, DimB, FigureFile, Memory, Samples, Suites
-from securealign.commands import failures, progress
+from securealign.commands import failures, progress, table_console
 from securealign.files import write_atomically
 from securealign.he.registry import DEFAULT_SUITE
 
@@ -28,8 +27,6 @@ app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and
 
 #: Characters, for all labels but those of ratios to a baseline, which wrap.
 _LABEL_WIDTH = 26
-#: Columns of a table that is not printed on a terminal.
-_FILE_WIDTH = 120
 _UNUSED = "Has no effect here: one set of flags fits both phases."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
@@ -122,9 +119,7 @@ def _show(report: TrainingReport | InferenceReport, title: str, *, as_json: bool
     if as_json:
         typer.echo(json.dumps(asdict(report)))
         return
-    console, facts = Console(), report.environment
-    if not console.is_terminal:  # a file or a pipe has no edge to fit
-        console.width = _FILE_WIDTH
+    console, facts = table_console(), report.environment
     console.print(_table(title, report.figures, {name: len(done) for name, done in report.measurements.items()}))
     console.print(
         f"medians (extremes); {facts.cpus} CPUs, Python {facts.python}, numpy {facts.numpy}, {facts.blas}",

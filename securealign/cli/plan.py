@@ -13,7 +13,7 @@ from rich.table import Table
 from securealign.bench.selection import selected
 from securealign.bench.spread import shown
 from securealign.cli.options import AsJson, Classes, ClientFactor, DimA, DimB, ProviderFactor, Samples, Seed
-from securealign.commands import failures, progress
+from securealign.commands import failures, progress, table_console
 from securealign.he.registry import DEFAULT_SUITE, get_suite
 from securealign.planning.planner import USUAL_R2, Plan, Question, plan
 from securealign.planning.speeds import speeds_of
@@ -80,7 +80,7 @@ def show(
         described = [one.as_dict() for one in plans]
         typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
         return
-    console = Console()
+    console = table_console()
     console.print(_table(question, plans))
     _explain(console, plans)
 
