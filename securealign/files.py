@@ -17,16 +17,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
-        _sync_folder(path.parent)
+        replace_durably(Path(name), path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming durable as well."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def replace_durably(new: Path, path: Path) -> None:
+    """Put a file that is on disk in the place of `path`, in the same folder; durable when it returns."""
+    new.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

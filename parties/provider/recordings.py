@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class StreamRecording:
 
     def __init__(self, folder: Path) -> None:
         started = datetime.now(timezone.utc)
-        name = f"{started:%Y%m%dT%H%M%S.%fZ}.jsonl"
+        name = f"{started:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.jsonl"
         self._file = RunFile(folder / name, command="serve", side="provider", started=started)
         self._session = SessionRecorder(self._file, "provider")
         self._failure: OSError | None = None
@@ -41,8 +42,9 @@ class StreamRecording:
         """Put the file under its name; raises `OSError` when it cannot be written, and leaves nothing."""
         with self._file:
             if self._failure is not None:
+                self._session.discard()
                 raise self._failure
-            self._session.end(report.party, report.stats)
+            self._session.end(report.party, report.stats, report.error)
 
 
 class Recordings:
@@ -71,4 +73,4 @@ class Recordings:
 
 
 def _warn(error: OSError) -> None:
-    log.warning("a run file cannot be written", cause=describe(error))
+    log.warning("a run file cannot be written", cause=describe(error), reason=error.strerror)

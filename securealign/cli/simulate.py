@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from securealign.bench.sweep import Point, Run, SizeLists, sweep
 from securealign.bench.sweep_figure import draw_growth
 from securealign.bench.sweep_files import points_as_csv
 from securealign.cli.options import AsJson, ClientFactor, CsvFile, FigureFile, Integers, ProviderFactor, Seed, integers
-from securealign.commands import failures, progress
+from securealign.commands import failures, progress, table_console
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 from securealign.he.registry import DEFAULT_SUITE
@@ -84,7 +86,7 @@ def simulate(
         combinations = len(sizes.combinations())
         several = len(suites) * len(networks) * combinations > 1
         _check_figure(figure, grows=combinations > 1)
-        _check_folders(csv, figure, record / "run.jsonl" if record is not None and several else record)
+        _check_files(csv, figure, record / "run.jsonl" if record is not None and several else record)
 
         def write(run: Run, conditions: Conditions) -> None:
             if record is not None:
@@ -110,7 +112,7 @@ def simulate(
     if as_json:
         typer.echo(json.dumps({"runs": [point.as_dict() for point in points]} if several else points[0].as_dict()))
         return
-    console = Console()
+    console = table_console()
     if several:
         console.print(_sweep_table(points))
     else:
@@ -137,10 +139,12 @@ def _check_figure(figure: Path | None, *, grows: bool) -> None:
         )
 
 
-def _check_folders(*files: Path | None) -> None:
-    """Raise `OSError` for a folder that cannot be written to, before the results are there and have no place."""
+def _check_files(*files: Path | None) -> None:
+    """Raise `OSError` for a file that cannot be written, before the results are there and have no place."""
     for file in files:
         if file is not None:
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
             file.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=file.parent).close()
 
@@ -182,7 +186,7 @@ def _sweep_table(points: Sequence[Point]) -> Table:
     table = Table(title=f"{len(points)} runs; {same}", title_justify="left", box=None, pad_edge=False)
     varied = [name for name in names if len(values[name]) > 1]
     for column in ("suite", "network"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in (*varied, "training s", "up MB", "down MB", "query ms", "query KB"):
         table.add_column(column, justify="right")
     for point in points:

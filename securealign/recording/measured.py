@@ -6,6 +6,7 @@ import json
 import tempfile
 from typing import IO
 
+from securealign.errors import SecurealignError
 from securealign.protocol.party import Party
 from securealign.protocol.states import Direction
 from securealign.recording.writing import About, Line, RunFile, compute_line, connect_line, end_line, message_line
@@ -37,8 +38,11 @@ class SessionRecorder:
         if line is not None:
             self._lines.write(json.dumps(line) + "\n")
 
-    def end(self, party: Party, stats: RunStats) -> None:
-        """Write the session to its file, unless it ended before the parties agreed on anything."""
+    def end(self, party: Party, stats: RunStats, error: SecurealignError | None = None) -> None:
+        """Write the session to its file, unless it ended before the parties agreed on anything.
+
+        `error` is what ended it outside the machine, such as a lost connection.
+        """
         with self._lines:
             if party.suite is None:
                 self._file.forget(self._number)
@@ -46,17 +50,22 @@ class SessionRecorder:
             self._file.write(About(kind=party.name, suite=party.suite, facts=party.facts).line(self._number))
             self._lines.seek(0)
             self._file.copy(self._lines)
-        error = party.error.code.name if party.error is not None else None
+        reason = party.error or error
         self._file.write(
             end_line(
                 self._number,
                 self._last,
                 state=party.state.value,
-                error=error,
-                transcript=party.transcript_digest if error is None else None,
+                error=reason.code.name if reason is not None else None,
+                transcript=party.transcript_digest if reason is None else None,
                 stats=stats,
             )
         )
+
+    def discard(self) -> None:
+        """Leave nothing of the session."""
+        self._lines.close()
+        self._file.forget(self._number)
 
     def _line(self, activity: Activity) -> Line | None:
         at = self._since(activity.began if isinstance(activity, Spent) else activity.at)

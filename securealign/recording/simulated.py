@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from securealign.recording.writing import (
     About,
@@ -31,7 +32,7 @@ def record_sessions(
     results: Mapping[str, int | float | str] | None = None,
 ) -> None:
     """Write sessions, one after the other, under the same conditions to one run file."""
-    network = conditions.network.model_dump() if conditions is not None else None
+    network = _printable(conditions.network.model_dump()) if conditions is not None else None
     chosen = conditions if conditions is not None else None
     with RunFile(
         path,
@@ -47,6 +48,14 @@ def record_sessions(
         for session in sessions:
             begin = _write(file, session, conditions, begin)
         file.result(results or {})
+
+
+def _printable(network: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a network as a run file can hold it: its texts on one line."""
+    return {
+        name: "".join(char if char.isprintable() else " " for char in value) if isinstance(value, str) else value
+        for name, value in network.items()
+    }
 
 
 def _write(file: RunFile, session: Session, conditions: Conditions | None, begin: float) -> float:

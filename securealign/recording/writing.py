@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from securealign.files import replace_durably
 from securealign.he.interface import SuiteInfo
 from securealign.protocol.party import Event
 from securealign.transport.framing import wire
@@ -69,21 +71,25 @@ class RunFile:
         self._file: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8")
         #: Sessions begun so far.
         self.sessions = 0
-        self.write(
-            {
-                "event": "run",
-                "format": FORMAT,
-                "securealign": version("securealign"),
-                "command": command,
-                "side": side,
-                "clock": "simulated" if network is not None else "measured",
-                "started": started.strftime("%Y-%m-%dT%H:%M:%SZ") if started is not None else None,
-                "network": dict(network) if network is not None else None,
-                "seed": seed,
-                "client_factor": client_factor,
-                "provider_factor": provider_factor,
-            }
-        )
+        try:
+            self.write(
+                {
+                    "event": "run",
+                    "format": FORMAT,
+                    "securealign": version("securealign"),
+                    "command": command,
+                    "side": side,
+                    "clock": "simulated" if network is not None else "measured",
+                    "started": started.strftime("%Y-%m-%dT%H:%M:%SZ") if started is not None else None,
+                    "network": dict(network) if network is not None else None,
+                    "seed": seed,
+                    "client_factor": client_factor,
+                    "provider_factor": provider_factor,
+                }
+            )
+        except BaseException:
+            self.discard()
+            raise
 
     def __enter__(self) -> RunFile:
         return self
@@ -123,14 +129,16 @@ class RunFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            Path(self._name).replace(self._path)
+            replace_durably(Path(self._name), self._path)
         except BaseException:
             self.discard()
             raise
 
     def discard(self) -> None:
         """Leave nothing."""
-        self._file.close()
+        # What was not written yet is not wanted any more, so a disk that has no room for it is no concern.
+        with suppress(OSError):
+            self._file.close()
         Path(self._name).unlink(missing_ok=True)
 
 

@@ -49,7 +49,8 @@ def find_networks(names: str) -> list[Network]:
     found = [network for name in names.split(",") if name.strip() for network in _find(name.strip())]
     if not found:
         raise _unknown(names, built_in_networks())
-    return found
+    # In order, each once.
+    return list(dict.fromkeys(found))
 
 
 def find_network(name: str) -> Network:
@@ -86,8 +87,9 @@ def _unknown(name: str, known: Mapping[str, Network]) -> ConfigurationError:
 def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        undecodable = isinstance(error, UnicodeDecodeError)
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8" if undecodable else str(error)
         raise ConfigurationError(
             f"{file} cannot be read: {reason}.", hint="Check the path of the networks.", code=ErrorCode.FILE_INVALID
         ) from error
@@ -102,8 +104,10 @@ def _parse(text: str, file: str) -> dict[str, Network]:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise _invalid(file, f"{name} is outside a table")
+        if "name" in table:
+            raise _invalid(file, f"{name}.name: a network is called as its table is")
         try:
-            networks[name] = Network.model_validate({"name": name, **table})
+            networks[name] = Network.model_validate({**table, "name": name})
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, (name, *problem["loc"])))

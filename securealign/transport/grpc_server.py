@@ -150,6 +150,7 @@ class ProviderServer:
         if not self._slots.acquire(blocking=False):
             self._turn_away(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
         stream = _Stream(peer, Meter(counted="provider"), _Watchdog(context, self._settings))
+        stream.meter.count_connection()
         with ExitStack() as ending:
             # In reverse: the place is free before anybody hears that the session is over.
             ending.callback(self._finish, stream)

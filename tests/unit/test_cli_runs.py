@@ -11,6 +11,7 @@ from securealign.cli import app
 from securealign.errors import ExitCode
 from securealign.he import registry
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY, Entry
+from securealign.recording.reading import read_run
 
 STATS = {
     *("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"),
@@ -101,13 +102,22 @@ def assert_stats(stats):
 
 
 class TestSimulate:
+    @pytest.fixture
+    def rough(self, tmp_path):
+        """A file with one network that has jitter and losses."""
+        file = tmp_path / "rough.toml"
+        file.write_text(
+            "[rough]\nround_trip_ms = 50\njitter_ms = 20\nup_mbit = 5\ndown_mbit = 5\nloss = 0.05\n", encoding="utf-8"
+        )
+        return file
+
     @pytest.mark.parametrize("suite", ["plaintext", "lwe"])
     def test_json_holds_the_figures_of_both_phases(self, suite):
         result = run_json("simulate", "--suite", suite, *TINY, "--classes", 3, "--queries", 5)
         assert set(result) == {
             *("suite", "network", "seed", "client_factor", "provider_factor"),
             *("samples", "dim_a", "dim_b", "classes", "queries", "batch"),
-            *("training", "inference", "label_agreement", "alignment_r2"),
+            *("training", "inference", "label_agreement", "alignment_r2", "map_error"),
         }
         assert (result["suite"], result["network"]) == (suite, "loopback")
         assert result["label_agreement"] == 1
@@ -156,6 +166,185 @@ class TestSimulate:
         assert done.exit_code == ExitCode.USAGE
         assert option in done.stderr
         assert done.stdout == ""
+
+    @pytest.mark.parametrize("option", ["--client-factor", "--provider-factor"])
+    @pytest.mark.parametrize("value", ["-1", "nan", "inf", "2000000", "x"])
+    def test_a_factor_that_makes_no_sense_is_a_usage_error(self, option, value):
+        done = run("simulate", *TINY, option, value)
+        assert done.exit_code == ExitCode.USAGE
+        assert option in done.stderr
+        assert done.stdout == ""
+
+    def test_factors_scale_the_compute_of_their_party(self):
+        result = run_json("simulate", "--suite", "plaintext", *TINY, "--client-factor", 0, "--provider-factor", 1000)
+        assert (result["client_factor"], result["provider_factor"]) == (0, 1000)
+        for phase in ("training", "inference"):
+            assert result[phase]["client_seconds"] == 0
+            assert result[phase]["provider_seconds"] > 0
+
+    def test_another_seed_is_other_luck(self, rough):
+        """Where a network has jitter and losses; without compute nothing else differs."""
+        options = ("--suite", "plaintext", *TINY, "--client-factor", 0, "--provider-factor", 0)
+
+        def seconds(network, seed):
+            result = run_json("simulate", *options, "--network", network, "--seed", seed)
+            assert result["seed"] == seed
+            return result["training"]["total_seconds"]
+
+        assert seconds(rough, 1) == seconds(rough, 1)
+        assert len({seconds(rough, seed) for seed in range(4)}) > 1
+
+    def test_a_network_of_a_file_of_ones_own(self, rough):
+        result = run_json("simulate", "--suite", "plaintext", *TINY, "--network", f"{rough}:rough")
+        assert result["network"] == "rough"
+        assert result["training"]["network_seconds"] > 3 * 0.05
+
+    @pytest.mark.parametrize(
+        ("content", "named"),
+        [
+            (None, "cannot be read"),
+            ("", "holds no network"),
+            ("[rough]\nround_trip_ms = -1\nup_mbit = 1\ndown_mbit = 1\n", "rough.round_trip_ms"),
+            ("[other]\nround_trip_ms = 1\nup_mbit = 1\ndown_mbit = 1\n", "'rough'"),
+        ],
+        ids=["missing", "empty", "a bad value", "another name"],
+    )
+    def test_a_bad_file_of_networks_is_named_before_anything_is_computed(self, monkeypatch, tmp_path, content, named):
+        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        file = tmp_path / "lines.toml"
+        if content is not None:
+            file.write_text(content, encoding="utf-8")
+        code, error = error_of("simulate", "--suite", "plaintext", *TINY, "--network", f"{file}:rough")
+        assert code in {ExitCode.USAGE, ExitCode.INPUT}
+        assert named in error["message"]
+        assert error["hint"]
+
+    def test_a_run_is_recorded_and_can_be_reported(self, tmp_path):
+        file, page = tmp_path / "new" / "run.jsonl", tmp_path / "page.html"
+        result = run_json("simulate", "--suite", "lwe", *TINY, "--queries", 5, "--network", "wan", "--record", file)
+        recorded = read_run(file)
+        assert (recorded.about.command, recorded.about.network.name) == ("simulate", "wan")
+        assert [session.about.kind for session in recorded.sessions] == ["training", "inference"]
+        for session in recorded.sessions:
+            assert session.stats.model_dump() == result[session.about.kind]
+        named = ("label_agreement", "alignment_r2", "map_error")
+        assert recorded.results == {name: result[name] for name in named}
+        assert run("report", file, "--output", page).exit_code == ExitCode.OK
+        assert "<html" in page.read_text(encoding="utf-8")
+
+    def test_without_being_asked_nothing_is_written(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        run_json("simulate", "--suite", "plaintext", *TINY)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_recording_that_has_no_place_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        (tmp_path / "file").touch()
+        for place in (tmp_path, tmp_path / "file" / "run.jsonl"):
+            code, error = error_of("simulate", "--suite", "plaintext", *TINY, "--record", place)
+            assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
+            assert str(tmp_path) in error["message"]
+
+
+SWEEP = ("simulate", "--suites", "plaintext", "--samples", "40,50", "--dim-a", "6", "--dim-b", "4", "--queries", "5")
+
+
+class TestSweep:
+    def test_json_holds_every_combination_as_a_single_run_would_be(self):
+        arguments = ("--suites", "plaintext,lwe", "--networks", "wan,lan", *TINY, "--queries", "2,3")
+        result = run_json("simulate", *arguments)
+        assert set(result) == {"runs"}
+        assert [(one["queries"], one["suite"], one["network"]) for one in result["runs"]] == [
+            (queries, suite, network)
+            for queries in (2, 3)
+            for suite in ("plaintext", "lwe")
+            for network in ("wan", "lan")
+        ]
+        single = run_json("simulate", "--suite", "plaintext", *TINY)
+        for one in result["runs"]:
+            assert set(one) == set(single)
+            assert_stats(one["training"])
+            assert_stats(one["inference"])
+
+    def test_one_of_each_is_a_single_run(self):
+        assert "runs" not in run_json("simulate", "--suites", "plaintext", "--samples", "40,40", *TINY[2:])
+
+    def test_the_table_has_a_line_for_every_run_and_what_is_the_same_in_its_title(self):
+        done = run(*SWEEP, "--networks", "lan,wan")
+        assert done.exit_code == ExitCode.OK
+        title, header, *lines = done.stdout.splitlines()
+        assert title.split(";")[0] == "4 runs"
+        assert "dim_a 6, dim_b 4, classes 10, queries 5" in title
+        assert header.split()[:3] == ["suite", "network", "samples"]
+        assert [line.split()[:3] for line in lines] == [
+            ["plaintext", network, rows] for rows in ("40", "50") for network in ("lan", "wan")
+        ]
+
+    @pytest.mark.parametrize("option", ["--samples", "--dim-a", "--dim-b", "--classes", "--queries"])
+    @pytest.mark.parametrize("value", ["4,x", "4,0", "4,,5", "4,", "-4", "4;5", "4.5", ""])
+    def test_a_bad_list_is_a_usage_error_that_names_the_option(self, option, value):
+        done = run("simulate", option, value)
+        assert done.exit_code == ExitCode.USAGE
+        assert option in done.stderr
+        assert done.stdout == ""
+
+    def test_digits_may_be_grouped(self):
+        assert run_json("simulate", "--suite", "plaintext", *TINY[2:], "--samples", "1_000")["samples"] == 1000
+
+    def test_all_figures_are_written_to_a_table(self, tmp_path):
+        file = tmp_path / "new" / "sweep.csv"
+        result = run_json(*SWEEP, "--csv", file)
+        header, *lines = file.read_text(encoding="utf-8").splitlines()
+        assert header.startswith("suite,network,seed,samples,dim_a,dim_b,classes,queries,batch,session,phase,bytes_up,")
+        phases = sum(len(one[phase]["phases"]) + 1 for one in result["runs"] for phase in ("training", "inference"))
+        assert len(lines) == phases
+
+    def test_growth_is_drawn(self, tmp_path):
+        file = tmp_path / "new" / "growth.svg"
+        run_json(*SWEEP, "--figure", file)
+        text = file.read_text(encoding="utf-8")
+        for words in ("<svg", "Training, begin to end", "seconds, logarithmic scale", "public rows N"):
+            assert words in text
+
+    @pytest.mark.parametrize("lists", [(), ("--networks", "lan,wan"), ("--suites", "plaintext,lwe")])
+    def test_where_no_size_varies_a_figure_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path, lists):
+        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        suite = () if "--suites" in lists else ("--suite", "plaintext")
+        code, error = error_of("simulate", *suite, *TINY, *lists, "--figure", tmp_path / "growth.svg")
+        assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
+        assert "--samples 500,1000,2000" in error["hint"]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_computed(self, monkeypatch):
+        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        code, error = error_of(*SWEEP, "--figure", "growth.bmp")
+        assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
+
+    @pytest.mark.parametrize("option", ["--csv", "--figure", "--record"])
+    def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path, option):
+        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        (tmp_path / "file").touch()
+        code, error = error_of(*SWEEP, option, tmp_path / "file" / "x.svg")
+        assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
+
+    def test_every_run_is_recorded_in_a_folder(self, tmp_path):
+        folder, page = tmp_path / "new" / "runs", tmp_path / "page.html"
+        result = run_json(*SWEEP, "--networks", "lan,wan", "--record", folder)
+        runs = [read_run(file) for file in folder.iterdir()]
+        found = {(one.about.network.name, one.sessions[0].about.facts["rows"]): one for one in runs}
+        assert set(found) == {(network, rows) for network in ("lan", "wan") for rows in (40, 50)}
+        for one in result["runs"]:
+            recorded = found[one["network"], one["samples"]]
+            assert recorded.sessions[0].stats.model_dump() == one["training"]
+            assert recorded.sessions[1].stats.model_dump() == one["inference"]
+        assert run("report", *folder.iterdir(), "-o", page).exit_code == ExitCode.OK
+
+    def test_a_network_cannot_name_a_file_outside_the_folder(self, tmp_path):
+        networks, folder = tmp_path / "lines.toml", tmp_path / "runs"
+        networks.write_text('["/../../x y"]\nround_trip_ms = 1\nup_mbit = 1\ndown_mbit = 1\n', encoding="utf-8")
+        run_json(*SWEEP, "--network", networks, "--record", folder)
+        assert len(list(folder.iterdir())) == 2
+        assert {file.name for file in tmp_path.iterdir()} == {"lines.toml", "runs"}
 
 
 SPREAD = {"median", "minimum", "maximum"}
