@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from securealign.protocol.party import Event
 from securealign.simulation.job import CLIENT, PROVIDER
+from securealign.transport.meter import phase_awaited
 from securealign.transport.stats import PhaseStats, RunStats
 
 
@@ -58,7 +59,7 @@ class Timeline:
                 times[work.phase].provider += work.seconds
 
     def _book_waiting(self, times: Mapping[str, _Times]) -> None:
-        """Book what the client waits to the phase of the last message that it saw, less what the provider computes."""
+        """Book what the client waits, less what the provider computes meanwhile, as a meter does."""
         provider = deque((work.at, work.at + work.seconds) for work in self.works if work.party == PROVIDER)
         for begin, end, phase in self._waits():
             while provider and provider[0][1] <= begin:
@@ -72,15 +73,18 @@ class Timeline:
             times[phase].network += end - begin - computing
 
     def _waits(self) -> list[tuple[float, float, str]]:
-        """Return when the client did not compute: begin, end, phase."""
-        seen = sorted(((travel.sent if travel.up else travel.received), travel.event.phase) for travel in self.travels)
-        waits, free, index, phase = [], 0.0, 0, "handshake"
+        """Return when the client did not compute: begin, end, and the phase of what it waited for."""
+        sent = deque(travel for travel in self.travels if travel.up)
+        taken = deque(sorted((travel for travel in self.travels if not travel.up), key=lambda travel: travel.received))
+        waits, free, phase = [], 0.0, "handshake"
         for work in (work for work in self.works if work.party == CLIENT):
-            while index < len(seen) and seen[index][0] <= free:
-                phase = seen[index][1]
-                index += 1
+            while sent and sent[0].sent <= free:
+                phase = sent.popleft().event.phase
+            while taken and taken[0].received < work.at:
+                taken.popleft()
             if work.at > free:
-                waits.append((free, work.at, phase))
+                awaited = taken[0].event if taken and taken[0].received == work.at else None
+                waits.append((free, work.at, phase_awaited(awaited, phase)))
             free = work.at + work.seconds
         return waits
 

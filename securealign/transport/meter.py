@@ -27,6 +27,14 @@ def nobody(_activity: Activity) -> None:
     """Listen to nothing."""
 
 
+def phase_awaited(event: Event | None, said: str) -> str:
+    """Return the phase to which the wait for a message belongs, given that of the last message sent.
+
+    An acknowledgement is waited for on behalf of what it acknowledges, and so is what never arrived.
+    """
+    return said if event is None or event.message is UploadAck else event.phase
+
+
 class Meter:
     """Collects the cost of one session; `counted` is the side whose messages are counted, so that none counts twice.
 
@@ -50,9 +58,13 @@ class Meter:
         #: Since when time has not been booked; nothing outside a timed block.
         self._mark: float | None = None
         self._phase = "handshake"
+        #: Phase of the last message sent, and seconds waited since for one that has not arrived.
+        self._said = "handshake"
+        self._waited = 0.0
 
     def stats(self) -> RunStats:
         """Return what has been collected."""
+        self._book_waiting(self._said)
         return RunStats(
             {name: replace(phase) for name, phase in self._phases.items()},
             tuple(tally.stats(kind, up=up) for (kind, up), tally in self._types.items()),
@@ -62,6 +74,10 @@ class Meter:
         """Return the observer to hand to the machine of a side, "client" or "provider"."""
 
         def observe(event: Event) -> None:
+            if event.direction is Direction.RECEIVE:
+                self._book_waiting(phase_awaited(event, self._said))
+            else:
+                self._said = event.phase
             self._phase = event.phase
             if event.direction is Direction.SEND:
                 # What led to a message belongs to its phase, even when one call makes messages of several phases.
@@ -76,7 +92,8 @@ class Meter:
     def timed(self, side: str, phase: str | None = None) -> Iterator[None]:
         """Add the duration of a block to a side ("client", "provider", "network").
 
-        It goes to `phase`, or else is divided among the phases of the messages that the block sends and receives.
+        It goes to `phase`, or else is divided among the phases of the messages that the block sends and receives. What
+        is waited for the network goes to the phase of the message that ends it.
         """
         self._mark = self._clock()
         if phase is not None:
@@ -110,10 +127,20 @@ class Meter:
         if self._mark is None:
             return
         now = self._clock()
-        stats, name, seconds = self._stats(), f"{side}_seconds", now - self._mark
-        setattr(stats, name, getattr(stats, name) + seconds)
+        seconds = now - self._mark
+        if side == "network":
+            self._waited += seconds
+        else:
+            stats, name = self._stats(), f"{side}_seconds"
+            setattr(stats, name, getattr(stats, name) + seconds)
         self.listener(Spent(side, self._phase, self._mark, seconds))
         self._mark = now
+
+    def _book_waiting(self, phase: str) -> None:
+        """Book what was waited to a phase."""
+        if self._waited:
+            self._phases.setdefault(phase, PhaseStats()).network_seconds += self._waited
+            self._waited = 0.0
 
     def _count(self, event: Event, *, up: bool) -> None:
         stats, cost = self._stats(), wire(event.size)

@@ -70,12 +70,18 @@ def test_a_named_phase_takes_the_whole_block(meter, clock):
     assert phases(meter) == {"solve": PhaseStats(client_seconds=7)}
 
 
-def test_waiting_goes_to_the_phase_of_the_last_message(meter, clock):
+@pytest.mark.parametrize(
+    ("arrives", "phase"), [(m.ResultChunk, "result"), (m.UploadAck, "keys"), (None, "keys")], ids=str
+)
+def test_waiting_goes_to_the_message_that_ends_it_unless_it_acknowledges(meter, clock, arrives, phase):
     with meter.timed("client"):
-        meter.observer("client")(Event(SEND, m.Query, 5))
+        meter.observer("client")(Event(SEND, m.KeyChunk, 5))
     with meter.timed("network"):
         clock.work(2)
-    assert phases(meter)["online"].network_seconds == 2
+    if arrives is not None:
+        with meter.timed("client"):
+            meter.observer("client")(Event(RECEIVE, arrives, 5))
+    assert {name: stats.network_seconds for name, stats in phases(meter).items() if stats.network_seconds} == {phase: 2}
 
 
 def test_a_block_that_raises_is_still_counted(meter, clock):

@@ -470,13 +470,13 @@ class TestFigures:
             "online": 5,
         }
 
-    def test_what_precedes_all_messages_is_the_handshake(self):
-        """The client connects, and waits for the answer to its greeting."""
+    def test_what_is_waited_belongs_to_the_message_that_ends_it(self):
+        """The client connects, and waits for the answer to the first thing it says."""
         timeline = replay(question(), over(FAR))
         asked, answered = timeline.travels
         travelling = asked.received - asked.sent + answered.received - answered.sent
-        handshake = timeline.stats(self.COUNTED).phases["handshake"]
-        assert handshake.network_seconds == pytest.approx(timeline.connecting[1] + travelling)
+        phase = timeline.stats(self.COUNTED).phases[answered.event.phase]
+        assert phase.network_seconds == pytest.approx(timeline.connecting[1] + travelling)
 
 
 Z_A, Z_B = dyadic("A", 60, 4), dyadic("B", 60, 5)
