@@ -11,10 +11,15 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from securealign.protocol.messages import UploadAck
 from securealign.simulation.channel import Channel
 from securealign.simulation.job import CLIENT, PROVIDER, Job, Step
 from securealign.simulation.networks import Network
 from securealign.simulation.timeline import Timeline, Travel, Work
+
+#: The programs record on disk what they say before it leaves, so that a crash costs nothing; in this process nothing is
+#: recorded. Measured between both, per round trip over a fast link: 2 ms, half at each party.
+RECORD_SECONDS = 1.0e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,8 @@ class Conditions:
     seed: int = 0
     client_factor: float = 1.0
     provider_factor: float = 1.0
+    #: Seconds that a party needs to record what it says before it leaves, once a step.
+    record_seconds: float = RECORD_SECONDS
 
 
 def in_turn(job: Job) -> Timeline:
@@ -56,6 +63,7 @@ class _Run:
 
     def __init__(self, job: Job, conditions: Conditions) -> None:
         network = conditions.network
+        self._record_seconds = conditions.record_seconds
         self._factors = {CLIENT: conditions.client_factor, PROVIDER: conditions.provider_factor}
         self._steps = {side: deque(steps) for side, steps in job.steps.items()}
         self._free = dict.fromkeys(self._steps, 0.0)
@@ -92,6 +100,9 @@ class _Run:
             self._timeline.works.append(Work(side, phase, self._free[side], scaled))
             self._free[side] += scaled
         up = side == CLIENT
+        # Acknowledgements can be made again, so they leave at once.
+        if any(event.message is not UploadAck for event in step.sent):
+            self._free[side] += self._record_seconds
         if step.sent and up and not self._connected:
             self._connect()
         for event in step.sent:

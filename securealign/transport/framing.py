@@ -1,7 +1,7 @@
 """Bytes on the cable around a payload: gRPC, HTTP/2, TLS 1.3, TCP and IP.
 
-Segments are full but for the last of a message, and every second one is acknowledged by a segment without data, as
-Linux does; offloading may merge acknowledgements, so a count of packets can come out lower.
+Segments are full but for the last of a message, and acknowledged by segments without data. Frames with which HTTP/2
+opens windows and measures round trips are left out: about 30 bytes of each short message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ RECORD_OVERHEAD_BYTES, RECORD_BYTES = 22, 16_384
 SEGMENT_HEADER_BYTES = 52
 #: Data of a segment on Ethernet: 1,500 bytes without the headers.
 SEGMENT_BYTES = 1448
-#: Segments that one acknowledgement covers (RFC 9293, section 3.8.6.3).
+#: Segments that one acknowledgement covers at least (RFC 9293, section 3.8.6.3). Those that arrive together share one:
+#: Linux was counted at 2.2 to 4.2, so that bytes against a bulk upload come out up to 5 % too high.
 SEGMENTS_PER_ACKNOWLEDGEMENT = 2
 
 

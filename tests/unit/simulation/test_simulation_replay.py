@@ -35,7 +35,8 @@ patient = settings(deadline=None)
 
 
 def over(network, **changes):
-    return Conditions(network=network, **changes)
+    """Conditions under which nothing is recorded, unless a test says how long that takes."""
+    return Conditions(network=network, **{"record_seconds": 0.0, **changes})
 
 
 def step(side, *, takes=None, sends=(), seconds=0.0, phase="upload"):
@@ -132,6 +133,25 @@ class TestReplay:
         assert answered.sent == pytest.approx(asked.received + 2.0)
         assert answered.received >= answered.sent + 0.05
         assert timeline.end == pytest.approx(answered.received + 0.5)
+
+    def test_what_is_said_is_recorded_before_it_leaves(self):
+        timeline = replay(question(), over(FAR, record_seconds=10.0))
+        asked, answered = timeline.travels
+        assert asked.sent == pytest.approx(1.0 + 10.0 + timeline.connecting[1])
+        assert answered.sent == pytest.approx(asked.received + 2.0 + 10.0)
+        # What is received alone is not.
+        assert timeline.end == pytest.approx(answered.received + 0.5)
+
+    def test_acknowledgements_leave_unrecorded_and_a_step_is_recorded_once(self):
+        job = job_of(
+            step(CLIENT, seconds=1, sends=[(m.KeyChunk, 10), (m.KeyChunk, 10)]),
+            step(PROVIDER, takes=m.KeyChunk, seconds=1, sends=[(m.UploadAck, 4)]),
+            step(PROVIDER, takes=m.KeyChunk, seconds=1, sends=[(m.UploadAck, 4)]),
+            step(CLIENT, takes=m.UploadAck),
+            step(CLIENT, takes=m.UploadAck),
+        )
+        free, slow = (replay(job, over(FAR, record_seconds=seconds)).end for seconds in (0.0, 10.0))
+        assert slow == pytest.approx(free + 10.0)
 
     def test_both_parties_work_at_the_same_time(self):
         """The provider takes the first piece while the client makes the second."""
