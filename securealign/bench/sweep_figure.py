@@ -24,6 +24,7 @@ _SIZES = {
     "classes": "classes K",
     "queries": "queries",
 }
+_LETTERS = {"samples": "N", "dim_a": "d", "dim_b": "d", "classes": "K", "queries": "m"}
 #: Of training, these sizes matter; of a query, the others do.
 _TRAINING, _INFERENCE = ("samples", "dim_a", "dim_b"), ("dim_a", "classes", "queries")
 _MARKS = "osD^v*Px"
@@ -75,7 +76,7 @@ def draw_growth(points: Sequence[Point], file: Path) -> bytes:
     figure = load_figures().Figure(
         figsize=(max(columns, 2) * _PANEL_WIDTH, rows * _PANEL_HEIGHT + _LEGEND_HEIGHT), layout="constrained"
     )
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (cost, size) in zip(axes, panels, strict=False):
         _panel(axis, cost, size, points)
     for axis in axes[len(panels) :]:
@@ -144,9 +145,6 @@ def _name_slopes(axis: Any, letter: str, ends: Sequence[tuple[float, float, floa
             color=MUTED,
             va="center",
         )
-
-
-_LETTERS = {"samples": "N", "dim_a": "d", "dim_b": "d", "classes": "K", "queries": "m"}
 
 
 def _lines(cost: _Cost, size: str, points: Sequence[Point]) -> Mapping[tuple[str, str], Mapping[int, float]]:

@@ -13,6 +13,17 @@ DimB = Annotated[int, typer.Option("--dim-b", min=1, help="Dimension of the clie
 Samples = Annotated[int, typer.Option(min=2, help="Public rows; must exceed --dim-b.")]
 Classes = Annotated[int, typer.Option(min=1, help="Classes of the head.")]
 
+RunSuites = Annotated[
+    str,
+    typer.Option("--suite", "--suites", help="Suites that 'securealign suites' lists; 'all': those that can run here."),
+]
+Networks = Annotated[
+    str,
+    typer.Option(
+        "--network", "--networks", help="Networks: loopback, lan, wan, transatlantic, mobile, satellite, or FILE.toml."
+    ),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Queries in one round trip.")]
 Suites = Annotated[
     str, typer.Option(help="Suites to measure, separated by commas; 'all': each that encrypts and can run here.")
 ]

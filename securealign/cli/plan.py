@@ -12,7 +12,19 @@ from rich.table import Table
 
 from securealign.bench.selection import selected
 from securealign.bench.spread import shown
-from securealign.cli.options import AsJson, Classes, ClientFactor, DimA, DimB, ProviderFactor, Samples, Seed
+from securealign.cli.options import (
+    AsJson,
+    Batch,
+    Classes,
+    ClientFactor,
+    DimA,
+    DimB,
+    Networks,
+    ProviderFactor,
+    RunSuites,
+    Samples,
+    Seed,
+)
 from securealign.commands import failures, progress, table_console
 from securealign.he.registry import DEFAULT_SUITE, get_suite
 from securealign.planning.planner import USUAL_R2, Plan, Question, plan
@@ -24,23 +36,14 @@ _MIB = 1 << 20
 
 
 def show(
-    suite: Annotated[
-        str, typer.Option("--suite", "--suites", help="Suites, separated by commas; 'all': those that can run here.")
-    ] = DEFAULT_SUITE,
-    network: Annotated[
-        str,
-        typer.Option(
-            "--network",
-            "--networks",
-            help="Networks, separated by commas: loopback, lan, wan, transatlantic, mobile, satellite, or FILE.toml.",
-        ),
-    ] = "wan",
+    suite: RunSuites = DEFAULT_SUITE,
+    network: Networks = "wan",
     samples: Samples = 10_000,
     dim_a: DimA = 768,
     dim_b: DimB = 768,
     classes: Classes = 20,
     queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
-    batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    batch: Batch = 64,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
     explained: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")

@@ -22,7 +22,19 @@ from securealign.bench.spread import shown
 from securealign.bench.sweep import Point, Run, SizeLists, sweep
 from securealign.bench.sweep_figure import draw_growth
 from securealign.bench.sweep_files import points_as_csv
-from securealign.cli.options import AsJson, ClientFactor, CsvFile, FigureFile, Integers, ProviderFactor, Seed, integers
+from securealign.cli.options import (
+    AsJson,
+    Batch,
+    ClientFactor,
+    CsvFile,
+    FigureFile,
+    Integers,
+    Networks,
+    ProviderFactor,
+    RunSuites,
+    Seed,
+    integers,
+)
 from securealign.commands import failures, progress, table_console
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
@@ -37,24 +49,14 @@ _MOST_TIMES = 1_000_000
 
 
 def simulate(
-    suite: Annotated[
-        str,
-        typer.Option("--suite", "--suites", help="Suites that 'securealign suites' lists; 'all': that can run here."),
-    ] = DEFAULT_SUITE,
-    network: Annotated[
-        str,
-        typer.Option(
-            "--network",
-            "--networks",
-            help="Networks: loopback, lan, wan, transatlantic, mobile, satellite, or FILE.toml.",
-        ),
-    ] = "loopback",
+    suite: RunSuites = DEFAULT_SUITE,
+    network: Networks = "loopback",
     samples: Annotated[str, Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
     dim_a: Annotated[str, Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
     dim_b: Annotated[str, Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
     classes: Annotated[str, Integers("--classes", "Classes of the head.")] = "10",
     queries: Annotated[str, Integers("--queries", "Queries to classify.")] = "64",
-    batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    batch: Batch = 64,
     seed: Seed = 0,
     client_factor: ClientFactor = 1.0,
     provider_factor: ProviderFactor = 1.0,

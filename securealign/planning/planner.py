@@ -141,12 +141,10 @@ def _plan_training(suite: Suite, speeds: Speeds, question: Question, conditions:
     def stats(rows: int) -> RunStats:
         return _training(suite, speeds, replace(question, samples=rows), conditions)
 
-    def forecast(rows: int) -> CovarianceForecast:
-        shape = CovarianceShape(rows=rows, provider_dim=question.dim_a, client_dim=question.dim_b + 1)
-        return suite.covariance_forecast(shape)
-
-    known = forecast(question.samples)
-    return _session(_extended(stats, question.samples, _MOST_ROWS), known)
+    shape = CovarianceShape(rows=question.samples, provider_dim=question.dim_a, client_dim=question.dim_b + 1)
+    # First, so that what the suite cannot hold is refused before anything is simulated.
+    forecast = suite.covariance_forecast(shape)
+    return _session(_extended(stats, question.samples, _MOST_ROWS), forecast)
 
 
 def _plan_inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> SessionPlan:

@@ -32,18 +32,15 @@ def record_sessions(
     results: Mapping[str, int | float | str] | None = None,
 ) -> None:
     """Write sessions, one after the other, under the same conditions to one run file."""
-    network = _printable(conditions.network.model_dump()) if conditions is not None else None
-    chosen = conditions if conditions is not None else None
-    with RunFile(
-        path,
-        command=command,
-        side="both",
-        started=started,
-        network=network,
-        seed=chosen.seed if chosen is not None else None,
-        client_factor=chosen.client_factor if chosen is not None else 1.0,
-        provider_factor=chosen.provider_factor if chosen is not None else 1.0,
-    ) as file:
+    circumstances: dict[str, Any] = {}
+    if conditions is not None:
+        circumstances = {
+            "network": _printable(conditions.network.model_dump()),
+            "seed": conditions.seed,
+            "client_factor": conditions.client_factor,
+            "provider_factor": conditions.provider_factor,
+        }
+    with RunFile(path, command=command, side="both", started=started, **circumstances) as file:
         begin = 0.0
         for session in sessions:
             begin = _write(file, session, conditions, begin)

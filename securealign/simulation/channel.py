@@ -26,37 +26,39 @@ _CONNECTION_SECONDS = 0.032
 _RECEIVE_WINDOW = 3 << 20
 
 
+def pipes(network: Network, random: Random) -> tuple[Pipe, Pipe]:
+    """Return both directions of a new connection, up and down."""
+    up, down = (
+        Pipe(
+            mbit=mbit,
+            delay=network.round_trip_ms / 2000,
+            jitter=network.jitter_ms / 1000,
+            loss=network.loss,
+            # Each direction has luck of its own, whatever happens in the other.
+            random=Random(random.random()),  # noqa: S311 - luck, no secret
+            receive_window=_RECEIVE_WINDOW,
+        )
+        for mbit in (network.up_mbit, network.down_mbit)
+    )
+    return up, down
+
+
 class Channel:
     """Carries the messages of one session."""
 
     def __init__(self, network: Network, random: Random) -> None:
         self._network = network
         self._random = random
-        self._up, self._down = self._pipes()
+        self._up, self._down = pipes(network, random)
         #: When the latest message could be taken, by direction.
         self._taken = {True: 0.0, False: 0.0}
-
-    def _pipes(self) -> tuple[Pipe, Pipe]:
-        return self._pipe(self._network.up_mbit), self._pipe(self._network.down_mbit)
-
-    def _pipe(self, mbit: float) -> Pipe:
-        network = self._network
-        return Pipe(
-            mbit=mbit,
-            delay=network.round_trip_ms / 2000,
-            jitter=network.jitter_ms / 1000,
-            loss=network.loss,
-            # Each direction has luck of its own, whatever happens in the other.
-            random=Random(self._random.random()),  # noqa: S311 - luck, no secret
-            receive_window=_RECEIVE_WINDOW,
-        )
 
     def connect(self) -> float:
         """Return the seconds from the first packet until a message can leave."""
         now = 0.0
         for _ in range(_CONNECTIONS):
             # The windows of the channel hardly grow by its handshake, so they begin anew after it.
-            up, down = self._pipes()
+            up, down = pipes(self._network, self._random)
             for request, answer in _FLIGHTS:
                 now = down.deliver(up.deliver(now, request), answer)
         return now + _CONNECTION_SECONDS
