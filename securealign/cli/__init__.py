@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import audit, bench, certs, data, doctor, head, keys, plan, replay, report, simulate, suites
+from securealign.cli import (
+    audit,
+    bench,
+    certs,
+    data,
+    doctor,
+    experiment,
+    head,
+    keys,
+    plan,
+    replay,
+    report,
+    simulate,
+    suites,
+)
 
 app = typer.Typer(
     name="securealign",
@@ -23,6 +37,7 @@ app.command("simulate")(simulate.simulate)
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 app.add_typer(certs.app, name="certs")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(head.app, name="head")
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")

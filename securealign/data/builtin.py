@@ -69,6 +69,8 @@ _SETS: dict[str, tuple[str, _Reader]] = {
     "wordnet/nouns/test": ("wordnet", _split(_nouns, test=True)),
     "wordnet/verbs-adjectives": ("wordnet", _verbs_adjectives),
     "spam": ("spam-assassin", read_spam),
+    "spam/train": ("spam-assassin", _split(read_spam, test=False)),
+    "spam/test": ("spam-assassin", _split(read_spam, test=True)),
 }
 
 # Sources sorted by origin would make the first rows of a mixture all of one kind.

@@ -1,0 +1,10 @@
+"""securealign experiment: the paper's experiments, one command each."""
+
+from __future__ import annotations
+
+import typer
+
+from securealign.cli.experiment import classification
+
+app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's experiments, on its kind of data or on your own.")
+app.command("classification")(classification.classification)

@@ -1,0 +1,74 @@
+"""securealign experiment classification."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from securealign.cli.experiment.options import (
+    ALL_ENCODERS,
+    ALL_PUBLIC,
+    ALL_TASKS,
+    Encoders,
+    MaxTokens,
+    Output,
+    PublicSets,
+    PublicTexts,
+    Seeds,
+    Tasks,
+    TestTexts,
+    TrainTexts,
+    at_least_two,
+    check_output,
+    command_line,
+    finish,
+    names,
+)
+from securealign.cli.options import AsJson, Integers, integers
+from securealign.commands import failures, progress
+from securealign.experiments.classification.figures import figures
+from securealign.experiments.classification.measure import measure
+from securealign.experiments.classification.section import summary
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.store import Store
+
+
+def classification(
+    encoders: Encoders = ALL_ENCODERS,
+    data: Tasks = ALL_TASKS,
+    public: PublicSets = ALL_PUBLIC,
+    train: TrainTexts = 1000,
+    test: TestTexts = 500,
+    public_texts: PublicTexts = 2500,
+    max_tokens: MaxTokens = 64,
+    shots: Annotated[str, Integers("--shots", "Labelled texts that are shared, to be compared.")] = "32,64,128",
+    seeds: Seeds = 3,
+    encrypted: Annotated[
+        str, typer.Option("--encrypted", help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
+    ] = "mpnet:minilm",
+    suite: Annotated[str, typer.Option("--suite", help="Suite of the pair under encryption.")] = "lwe",
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure heads on mapped embeddings: all pairs, all tasks, maps from public texts and from the task's."""
+    numbers = tuple(integers(shots, "--shots"))
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        chosen = names(encoders, "--encoders")
+        at_least_two(chosen, "encoders")
+        check_output(output)
+        corpora = Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public"))
+        setting = Setting(
+            encoders=chosen,
+            tasks=names(data, "--data"),
+            corpora=corpora,
+            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
+            shots=numbers,
+            seeds=seeds,
+        )
+        pair = tuple(encrypted.split(":")) if encrypted else ()
+        wanted = (pair[0], pair[1]) if len(pair) == 2 and set(pair) <= set(chosen) else None
+        result = measure(setting, Store(), encrypted_pair=wanted, suite=suite, add_bar=bar, command=command_line())
+        finish(result, figures, summary, output, as_json=as_json)

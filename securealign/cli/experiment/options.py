@@ -1,0 +1,111 @@
+"""Options that experiments share, and how all of them end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from securealign.bench.drawing import load_figures
+from securealign.commands import table_console
+from securealign.errors import ConfigurationError
+from securealign.experiments.corpora import PUBLIC, TASKS
+from securealign.experiments.result import Draw, Result, write_result
+from securealign.experiments.store import Row
+
+#: Encoders that need no consent to terms.
+ENCODERS = ("mpnet", "minilm", "e5", "paraphrase", "smollm2", "wordllama", "glove")
+
+Encoders = Annotated[
+    str, typer.Option("--encoders", help="Encoders, separated by commas: built-in names, folders or hub ids.")
+]
+Tasks = Annotated[
+    str,
+    typer.Option("--data", help=f"Tasks, separated by commas: {', '.join(TASKS)}, or TRAIN.jsonl:TEST.jsonl."),
+]
+PublicSets = Annotated[str, typer.Option("--public", help="Public texts: data sets, separated by commas.")]
+TrainTexts = Annotated[int, typer.Option("--train", min=16, help="Training texts of each task.")]
+TestTexts = Annotated[int, typer.Option("--test", min=8, help="Test texts of each task.")]
+PublicTexts = Annotated[int, typer.Option("--public-texts", min=16, help="Public texts.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=4, help="Tokens of a text that encoders read.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Repetitions with other draws.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
+]
+
+ALL_ENCODERS = ",".join(ENCODERS)
+ALL_TASKS = ",".join(TASKS)
+ALL_PUBLIC = ",".join(PUBLIC)
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise typer.BadParameter("Name at least one.", param_hint=option)
+    return found
+
+
+def at_least_two(found: Sequence[str], what: str) -> None:
+    """Raise `ConfigurationError` unless there are two names or more."""
+    if len(found) < 2:
+        raise ConfigurationError(f"One of {what} is no pair.", hint="Name at least two, separated by a comma.")
+
+
+def command_line() -> str:
+    """Return the command line as typed, without the folder and format of its output."""
+    parts = iter(sys.argv[1:])
+    kept = []
+    for part in parts:
+        if part in {"--output", "-o"}:
+            next(parts, None)
+        elif part != "--json" and not part.startswith("--output="):
+            kept.append(part)
+    return shlex.join(["securealign", *kept])
+
+
+def check_output(output: Path | None) -> None:
+    """Raise now what would lose the result later: no matplotlib, or a folder that cannot be made."""
+    if output is not None:
+        load_figures()
+        output.mkdir(parents=True, exist_ok=True)
+
+
+def finish(
+    result: Result,
+    draw: Draw,
+    summary: Callable[[Result], tuple[str, list[Row]]],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the files of a result and print it: as JSON, or a summary as a table."""
+    files = write_result(result, output, draw) if output is not None else []
+    if as_json:
+        typer.echo(json.dumps(json.loads(result.as_json())))
+        return
+    title, rows = summary(result)
+    console = table_console()
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for column in columns:
+        numeric = any(isinstance(row.get(column), float | int) for row in rows)
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_shown(row.get(column)) for column in columns))
+    console.print(shown)
+    for file in files:
+        typer.echo(str(file), err=True)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else str(value)

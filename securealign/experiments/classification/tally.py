@@ -1,0 +1,75 @@
+"""What pictures and text of the experiment count up from its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from statistics import fmean
+
+from securealign.experiments.classification.losses import losses, own_accuracies
+from securealign.experiments.result import Result
+from securealign.experiments.store import Row
+
+#: Encoders that add up vectors of words; all others read a text as a whole.
+STATIC = frozenset({"wordllama", "glove"})
+#: Kinds of map, as tables name them.
+FITS = ("ridge", "ridge, not standardised", "reduced rank", "whitening", "Procrustes", "mean only")
+
+
+def main_pairs(result: Result) -> list[tuple[str, str]]:
+    """Return the ordered pairs (source, target) of two transformers, or all pairs where there is none."""
+    pairs = pairs_of(result)
+    return [pair for pair in pairs if not STATIC & set(pair)] or pairs
+
+
+def is_main(result: Result, row: Row) -> bool:
+    """Return whether a row is about one of the main pairs."""
+    return (row["source"], row["target"]) in main_pairs(result)
+
+
+def pairs_of(result: Result) -> list[tuple[str, str]]:
+    """Return the ordered pairs (source, target)."""
+    return [(row["source"], row["target"]) for row in result.table("pairs")]
+
+
+def own_accuracy(result: Result) -> dict[tuple[str, str], float]:
+    """Return by (encoder, task) what a head fitted on all training texts reaches."""
+    return own_accuracies(result.tables)
+
+
+def all_losses(result: Result) -> list[Row]:
+    """Return every pair and task with the provider's own, the client's own and the mapped accuracy."""
+    return losses(result.tables)
+
+
+def shot_accuracies(result: Result, encoder: str, task: str, shots: int) -> list[float]:
+    """Return for each seed what a head of one's own reaches from a few texts."""
+    wanted = (encoder, task, shots)
+    return [row["accuracy"] for row in result.table("own") if (row["encoder"], row["data"], row["shots"]) == wanted]
+
+
+def mapped_accuracies(
+    result: Result, fit: str, fitted_on: str, tasks: Collection[str], pairs: Collection[tuple[str, str]]
+) -> list[float]:
+    """Return the accuracies of one kind of map for all seeds of some tasks and pairs (source, target)."""
+    return [
+        row["accuracy"]
+        for row in result.table("mapped")
+        if (row["fit"], row["fitted_on"]) == (fit, fitted_on)
+        and row["data"] in tasks
+        and (row["source"], row["target"]) in pairs
+    ]
+
+
+def mean_losses(result: Result, fit: str, fitted_on: str) -> list[float]:
+    """Return for every main pair and task what the provider's head loses by a kind of map."""
+    own = own_accuracy(result)
+    return [
+        own[pair[1], task] - fmean(mapped_accuracies(result, fit, fitted_on, [task], [pair]))
+        for pair in main_pairs(result)
+        for task in result.settings["tasks"]
+    ]
+
+
+def columns(result: Result) -> Sequence[str]:
+    """Return what maps were fitted on, from public texts alone to the task's own."""
+    return ["public", *(f"public+{shots}" for shots in result.settings["shots"]), "task"]
