@@ -8,13 +8,14 @@ can take it from the public texts.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.ridge import CrossMoments, Moments, solve_ridge
 from securealign.errors import ErrorCode, InputError
 from securealign.matrices import FloatMatrix
 
@@ -34,14 +35,36 @@ def scale_of(z_b: npt.ArrayLike) -> Vector:
     return deviation
 
 
-def fit_ridge(z_b: npt.ArrayLike, z_a: npt.ArrayLike, share: float, scale: Vector | None = None) -> AlignmentMap:
-    """Return the ridge map; the penalty is `share` of the mean diagonal of the Gram matrix of the scaled rows."""
+def moments_of(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None = None) -> CrossMoments:
+    """Return the moments of scaled Z_B with Z_A: all that a ridge map depends on; more rows can be added to them."""
     source, target = _Centred.of(z_b, scale), _Centred.of(z_a)
     _check_paired(source, target)
-    gram = source.gram()
-    gram[np.diag_indices_from(gram)] += share * max(float(np.trace(gram)) / len(gram), np.finfo(np.float64).tiny)
-    weight = scipy.linalg.solve(gram, source.rows.T @ target.rows, assume_a="pos")
-    return _unscaled(source, target, weight, {"fit": "ridge", "share": share})
+    moments = Moments(len(source.rows), source.mean, source.gram())
+    return CrossMoments(moments, target.mean, source.rows.T @ target.rows)
+
+
+def with_rows(
+    moments: CrossMoments, z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None = None
+) -> CrossMoments:
+    """Return moments with more rows, leaving the given ones as they are."""
+    merged = copy.deepcopy(moments)
+    rows = np.asarray(z_b, dtype=np.float64)
+    merged.update(rows if scale is None else rows / scale, np.asarray(z_a, dtype=np.float64))
+    return merged
+
+
+def ridge_from(moments: CrossMoments, share: float, scale: Vector | None = None) -> AlignmentMap:
+    """Return the ridge map of moments of scaled rows; `share` as in `fit_ridge`."""
+    gram = moments.source.gram
+    penalty = share * max(float(np.trace(gram)) / len(gram), np.finfo(np.float64).tiny)
+    fitted = solve_ridge(moments.source, moments.target_mean, moments.cross, penalty)
+    weight = fitted.weight if scale is None else fitted.weight / scale[:, None]
+    return AlignmentMap(weight, fitted.bias, {"fit": "ridge", "share": share, "rows": moments.source.count})
+
+
+def fit_ridge(z_b: npt.ArrayLike, z_a: npt.ArrayLike, share: float, scale: Vector | None = None) -> AlignmentMap:
+    """Return the ridge map; the penalty is `share` of the mean diagonal of the Gram matrix of the scaled rows."""
+    return ridge_from(moments_of(z_b, z_a, scale), share, scale)
 
 
 def fit_reduced_rank(

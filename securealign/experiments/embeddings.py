@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,8 @@ def no_bars(_description: str) -> Report:
 class Embeddings:
     """Embeddings of texts under encoders that are named as for `open_encoder`, cut to `max_tokens` tokens.
 
-    A killed run loses a block of texts at most. Models are opened when texts are missing, one at a time.
+    A killed run loses a block of texts at most. Models are opened when texts are missing, one at a time; `say` is told
+    of what they need to be fetched.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Embeddings:
         folder: Path | None = None,
         add_bar: AddBar = no_bars,
         opener: Callable[[str], Encoder] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self._max_tokens = max_tokens
         self._folder = folder if folder is not None else cache_root() / "vectors"
         self._add_bar = add_bar
+        self._say = say
         self._opener = opener or self._open
         self._fingerprints: dict[str, str] = {}
         self._dimensions: dict[str, int] = {}
@@ -74,8 +78,7 @@ class Embeddings:
         return self._dimensions[encoder]
 
     def _open(self, encoder: str) -> Encoder:
-        limit = None if encoder == "glove" else self._max_tokens
-        return open_encoder(encoder, max_tokens=limit)
+        return open_encoder(encoder, max_tokens=self._max_tokens, progress=self._say)
 
     def _open_once(self, encoder: str) -> Encoder:
         if self._opened is None or self._opened[0] != encoder:
@@ -125,9 +128,9 @@ def _write(folder: Path, digests: Sequence[bytes], vectors: Vectors) -> None:
 
 def _read(path: Path, dimension: int) -> Iterator[tuple[bytes, npt.NDArray[np.float32]]]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             keys, vectors = content["keys"], content["vectors"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return
     if keys.shape == (len(vectors), _DIGEST_BYTES) and vectors.shape[1:] == (dimension,):
         yield from ((key.tobytes(), vector) for key, vector in zip(keys, vectors, strict=True))

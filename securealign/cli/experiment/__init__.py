@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli.experiment import classification
+from securealign.cli.experiment import classification, everything
 
 app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's experiments, on its kind of data or on your own.")
 app.command("classification")(classification.classification)
+app.command("all")(everything.run_all)
+app.command("page")(everything.write_page)

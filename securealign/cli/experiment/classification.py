@@ -46,6 +46,9 @@ def classification(
     max_tokens: MaxTokens = 64,
     shots: Annotated[str, Integers("--shots", "Labelled texts that are shared, to be compared.")] = "32,64,128",
     seeds: Seeds = 3,
+    rivals: Annotated[
+        str, typer.Option("--rivals", help="Encoders whose pairs are also given other kinds of map; '' for none.")
+    ] = "mpnet,minilm,e5,smollm2",
     encrypted: Annotated[
         str, typer.Option("--encrypted", help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
     ] = "mpnet:minilm",
@@ -67,6 +70,7 @@ def classification(
             embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
             shots=numbers,
             seeds=seeds,
+            rivals=tuple(name for name in rivals.split(",") if name in chosen),
         )
         pair = tuple(encrypted.split(":")) if encrypted else ()
         wanted = (pair[0], pair[1]) if len(pair) == 2 and set(pair) <= set(chosen) else None

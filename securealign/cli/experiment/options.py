@@ -18,12 +18,15 @@ from securealign.errors import ConfigurationError
 from securealign.experiments.corpora import PUBLIC, TASKS
 from securealign.experiments.result import Draw, Result, write_result
 from securealign.experiments.store import Row
-
-#: Encoders that need no consent to terms.
-ENCODERS = ("mpnet", "minilm", "e5", "paraphrase", "smollm2", "wordllama", "glove")
+from securealign.models.builtin import usable_encoders
 
 Encoders = Annotated[
-    str, typer.Option("--encoders", help="Encoders, separated by commas: built-in names, folders or hub ids.")
+    str,
+    typer.Option(
+        "--encoders",
+        help="Encoders, separated by commas: built-in names, folders or hub ids; 'all': those built in whose "
+        "terms need no consent, or have it.",
+    ),
 ]
 Tasks = Annotated[
     str,
@@ -40,17 +43,28 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
 ]
 
-ALL_ENCODERS = ",".join(ENCODERS)
+ALL_ENCODERS = "all"
 ALL_TASKS = ",".join(TASKS)
 ALL_PUBLIC = ",".join(PUBLIC)
 
 
 def names(text: str, option: str) -> tuple[str, ...]:
-    """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one."""
+    """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one.
+
+    "all" stands for all encoders that are built in and may be used.
+    """
+    if text == ALL_ENCODERS and option == "--encoders":
+        return usable_encoders()
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
         raise typer.BadParameter("Name at least one.", param_hint=option)
     return found
+
+
+def say(line: str) -> None:
+    """Tell what is being fetched, where it disturbs nobody."""
+    if sys.stderr.isatty():
+        typer.echo(line, err=True)
 
 
 def at_least_two(found: Sequence[str], what: str) -> None:

@@ -7,7 +7,7 @@ provider's head loses against it, the map moved out of the head's sight.
 from __future__ import annotations
 
 from securealign.alignment.fits import fit_ridge
-from securealign.experiments.classification.losses import losses
+from securealign.experiments.classification.losses import losses, main_pairs_in
 from securealign.experiments.classification.paper import MAX_LOSS
 from securealign.experiments.classification.setting import Pair, Setting, fit_head
 from securealign.experiments.corpora import labels_of
@@ -15,17 +15,24 @@ from securealign.experiments.store import Row, Store
 
 
 def exception_rows(setting: Setting, store: Store, tables: dict[str, list[Row]]) -> list[Row]:
-    """Return every pair and task that loses more than the paper's range, with what a head fitted anew reaches."""
-    rows = []
+    """Return every pair and task that loses more than the paper's range.
+
+    Those of main pairs hold what a head fitted anew reaches, the others None.
+    """
+    main, rows = set(main_pairs_in(tables)), []
     for found in losses(tables):
-        if found["provider_own"] - found["mapped"] > MAX_LOSS:
-            source, target, task = found["source"], found["target"], found["data"]
+        source, target, task = found["source"], found["target"], found["data"]
+        if found["provider_own"] - found["mapped"] <= MAX_LOSS:
+            continue
 
-            def compute(source: str = source, target: str = target, task: str = task) -> list[Row]:
-                return [{"refitted": _refitted(setting, source, target, task)}]
+        def compute(source: str = source, target: str = target, task: str = task) -> list[Row]:
+            return [{"refitted": _refitted(setting, source, target, task)}]
 
+        if (source, target) in main:
             key = setting.task_key(task, source, target)
             rows.append({**found, **store.rows("classification-exceptions", key, compute)[0]})
+        else:
+            rows.append({**found, "refitted": None})
     return rows
 
 

@@ -7,7 +7,21 @@ from statistics import fmean
 
 from securealign.experiments.store import Row
 
+#: Encoders that add up vectors of words; all others read a text as a whole.
+STATIC = frozenset({"wordllama", "glove"})
+
 Tables = Mapping[str, Sequence[Row]]
+
+
+def pairs_in(tables: Tables) -> list[tuple[str, str]]:
+    """Return the ordered pairs (source, target)."""
+    return [(row["source"], row["target"]) for row in tables["pairs"]]
+
+
+def main_pairs_in(tables: Tables) -> list[tuple[str, str]]:
+    """Return the ordered pairs (source, target) of two transformers, or all pairs where there is none."""
+    pairs = pairs_in(tables)
+    return [pair for pair in pairs if not STATIC & set(pair)] or pairs
 
 
 def own_accuracies(tables: Tables) -> dict[tuple[str, str], float]:

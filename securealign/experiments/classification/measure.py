@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from securealign.alignment import AlignmentMap
+from securealign.alignment import AlignmentMap, CrossMoments
 from securealign.alignment.fits import (
     explained,
     fit_mean_only,
@@ -16,6 +16,9 @@ from securealign.alignment.fits import (
     fit_reduced_rank,
     fit_ridge,
     fit_whitening,
+    moments_of,
+    ridge_from,
+    with_rows,
 )
 from securealign.experiments.classification.encrypted import encrypted_rows
 from securealign.experiments.classification.exceptions import exception_rows
@@ -76,6 +79,7 @@ def measure(
             },
             "public": len(corpora.public_texts), "public_sets": list(corpora.public_sets),
             "shots": list(setting.shots), "seeds": setting.seeds, "rank": setting.rank, "part": _PART,
+            "rivals": list(setting.rivals),
         },
         tables=tables,
         command=command,
@@ -133,32 +137,37 @@ class _PairWork:
                 for fit, fitted_on, seed, fitted in self._maps(task)
             ]
 
-        key = self._setting.task_key(task, self._source, self._target)
+        rivals = self._setting.rank if {self._source, self._target} <= set(self._setting.rivals) else None
+        key = {**self._setting.task_key(task, self._source, self._target), "rivals": rivals}
         return [{**self._names, "data": task, **row} for row in self._store.rows(f"{NAME}-mapped", key, compute)]
 
     def _maps(self, task: str) -> Iterator[tuple[str, str, int, AlignmentMap]]:
         setting, share, scale = self._setting, self._pair.share, self._pair.scale
         rows_b, rows_a = setting.train(self._source, task), setting.train(self._target, task)
-        public_b, public_a = setting.public(self._source), setting.public(self._target)
-        for fit, fitted in self._public_maps.items():
-            yield fit, "public", 0, fitted
+        yield "ridge", "public", 0, ridge_from(self._public, share, scale)
         for seed in range(setting.seeds):
             chosen = setting.drawn(task, seed, int(_PART * len(rows_b)))
             yield "ridge", "task", seed, fit_ridge(rows_b[chosen], rows_a[chosen], share, scale)
             for shots in setting.shots:
                 chosen = setting.drawn(task, seed, shots)
-                both_b, both_a = np.vstack([public_b, rows_b[chosen]]), np.vstack([public_a, rows_a[chosen]])
-                yield "ridge", f"public+{shots}", seed, fit_ridge(both_b, both_a, share, scale)
-        for fit, fitted in self._other_maps(rows_b, rows_a).items():
-            yield fit, "task", 0, fitted
+                moments = with_rows(self._public, rows_b[chosen], rows_a[chosen], scale)
+                yield "ridge", f"public+{shots}", seed, ridge_from(moments, share, scale)
+        if {self._source, self._target} <= set(setting.rivals):
+            for fit, fitted in self._rivals.items():
+                yield fit, "public", 0, fitted
+            for fit, fitted in self._rivals_on(rows_b, rows_a).items():
+                yield fit, "task", 0, fitted
 
     @cached_property
-    def _public_maps(self) -> dict[str, AlignmentMap]:
+    def _public(self) -> CrossMoments:
         rows_b, rows_a = self._setting.public(self._source), self._setting.public(self._target)
-        ridge = fit_ridge(rows_b, rows_a, self._pair.share, self._pair.scale)
-        return {"ridge": ridge, **self._other_maps(rows_b, rows_a)}
+        return moments_of(rows_b, rows_a, self._pair.scale)
 
-    def _other_maps(self, rows_b: Vectors, rows_a: Vectors) -> dict[str, AlignmentMap]:
+    @cached_property
+    def _rivals(self) -> dict[str, AlignmentMap]:
+        return self._rivals_on(self._setting.public(self._source), self._setting.public(self._target))
+
+    def _rivals_on(self, rows_b: Vectors, rows_a: Vectors) -> dict[str, AlignmentMap]:
         share, scale = self._pair.share, self._pair.scale
         return {
             "ridge, not standardised": fit_ridge(rows_b, rows_a, share),

@@ -6,6 +6,7 @@ from collections import Counter
 from statistics import fmean, stdev
 
 from securealign.experiments.classification.few_shots import few_shots
+from securealign.experiments.classification.losses import STATIC
 from securealign.experiments.classification.paper import MAX_LOSS, table_1
 from securealign.experiments.classification.tally import (
     FITS,
@@ -13,9 +14,9 @@ from securealign.experiments.classification.tally import (
     columns,
     is_main,
     mapped_accuracies,
-    mean_losses,
     own_accuracy,
     pairs_of,
+    rival_losses,
 )
 from securealign.experiments.markdown import command, percent, percent_spread, picture, table
 from securealign.experiments.result import Result
@@ -40,9 +41,9 @@ def section(result: Result) -> str:
         "### Maps fitted on public texts, and a few of the task's (the paper's Tables 2 and 6)",
         few_shots(result),
         picture("classification-shots.svg", "Accuracy against the number of labelled texts shared"),
-        "### Other kinds of map",
-        _other_maps(result),
     ]
+    if result.settings["rivals"]:
+        parts += ["### Other kinds of map", _other_maps(result)]
     if result.table("encrypted"):
         parts += ["### The same under encryption", _encrypted(result)]
     return "\n\n".join(parts)
@@ -80,14 +81,14 @@ def _in_distribution(result: Result) -> str:
         "what the client's encoder reaches with a head of its own, were it given all labels. "
         f"Over the {len(drops)} combinations of {_whom(result)} and a task, the map costs "
         f"{100 * fmean(drops):.1f} points on average ({100 * min(drops):.1f} to {100 * max(drops):.1f}); "
-        f"{sum(drop <= MAX_LOSS for drop in drops)} stay within {100 * MAX_LOSS:.0f} points, and in {better} the mapped "
-        "client does better than the provider itself."
+        f"{sum(drop <= MAX_LOSS for drop in drops)} stay within {100 * MAX_LOSS:.0f} points, and in {better} the "
+        "mapped client does better than the provider itself."
         f"\n\n{table(['target <- source', *tasks], lines)}"
     )
 
 
 def _whom(result: Result) -> str:
-    return "two transformers" if any(is_main(result, row) for row in result.table("pairs")) else "two encoders"
+    return "two transformers" if any(not STATIC & set(pair) for pair in pairs_of(result)) else "two encoders"
 
 
 def _exceptions(result: Result) -> str:
@@ -127,12 +128,13 @@ def reason(row: Row) -> str:
 def _other_maps(result: Result) -> str:
     lines = []
     for fit in FITS:
-        found = [mean_losses(result, fit, fitted_on) for fitted_on in _FITTED_ON]
+        found = [rival_losses(result, fit, fitted_on) for fitted_on in _FITTED_ON]
         lines.append([fit, *(f"{100 * fmean(values):.1f} ± {100 * stdev(values):.1f}" for values in found)])
     return (
-        f"Points of accuracy lost, mean and standard deviation over pairs of {_whom(result)[4:]} and tasks; less is "
-        "better. `mean only` is the control: with it, nothing is aligned. Whitening needs the provider's Gram matrix "
-        f"too, which the protocol does not share. Reduced rank keeps {result.settings['rank']} directions.\n\n"
+        f"Points of accuracy lost, mean and standard deviation over tasks and the pairs of "
+        f"{', '.join(result.settings['rivals'])}; less is better. `mean only` is the control: with it, nothing is "
+        "aligned. Whitening needs the provider's Gram matrix too, which the protocol does not share. Reduced rank "
+        f"keeps {result.settings['rank']} directions.\n\n"
         + table(["map", *(f"fitted on {name}" for name in _FITTED_ON.values())], lines)
     )
 

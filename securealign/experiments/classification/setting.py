@@ -29,6 +29,8 @@ class Setting:
     shots: tuple[int, ...] = (32, 64, 128)
     seeds: int = 3
     rank: int = 64
+    #: Encoders whose pairs are also given other kinds of map than ridge regression.
+    rivals: tuple[str, ...] = ()
     _tasks: dict[str, Task] = field(default_factory=dict, repr=False)
     _heads: dict[tuple[str, str], LinearHead] = field(default_factory=dict, repr=False)
 
@@ -77,7 +79,7 @@ class Setting:
 
     def task_key(self, task: str, *encoders: str) -> dict[str, Any]:
         """Return what a result on a task depends on."""
-        numbers = {"shots": list(self.shots), "seeds": self.seeds, "rank": self.rank}
+        numbers = {"shots": list(self.shots), "seeds": self.seeds}
         return {**self.public_key(*encoders), "task": self.task(task).digest, **numbers}
 
 

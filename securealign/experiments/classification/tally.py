@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from statistics import fmean
 
-from securealign.experiments.classification.losses import losses, own_accuracies
+from securealign.experiments.classification.losses import losses, main_pairs_in, own_accuracies, pairs_in
 from securealign.experiments.result import Result
 from securealign.experiments.store import Row
 
-#: Encoders that add up vectors of words; all others read a text as a whole.
-STATIC = frozenset({"wordllama", "glove"})
 #: Kinds of map, as tables name them.
 FITS = ("ridge", "ridge, not standardised", "reduced rank", "whitening", "Procrustes", "mean only")
 
 
 def main_pairs(result: Result) -> list[tuple[str, str]]:
     """Return the ordered pairs (source, target) of two transformers, or all pairs where there is none."""
-    pairs = pairs_of(result)
-    return [pair for pair in pairs if not STATIC & set(pair)] or pairs
+    return main_pairs_in(result.tables)
 
 
 def is_main(result: Result, row: Row) -> bool:
@@ -28,7 +25,7 @@ def is_main(result: Result, row: Row) -> bool:
 
 def pairs_of(result: Result) -> list[tuple[str, str]]:
     """Return the ordered pairs (source, target)."""
-    return [(row["source"], row["target"]) for row in result.table("pairs")]
+    return pairs_in(result.tables)
 
 
 def own_accuracy(result: Result) -> dict[tuple[str, str], float]:
@@ -60,12 +57,13 @@ def mapped_accuracies(
     ]
 
 
-def mean_losses(result: Result, fit: str, fitted_on: str) -> list[float]:
-    """Return for every main pair and task what the provider's head loses by a kind of map."""
-    own = own_accuracy(result)
+def rival_losses(result: Result, fit: str, fitted_on: str) -> list[float]:
+    """Return for every pair of rivals and task what the provider's head loses by a kind of map."""
+    own, rivals = own_accuracy(result), set(result.settings["rivals"])
     return [
         own[pair[1], task] - fmean(mapped_accuracies(result, fit, fitted_on, [task], [pair]))
-        for pair in main_pairs(result)
+        for pair in pairs_of(result)
+        if set(pair) <= rivals
         for task in result.settings["tasks"]
     ]
 

@@ -1,0 +1,94 @@
+"""Encoders and texts for tests of experiments: words with meanings, and encoders that see them differently."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from securealign.data import TextDataset
+from securealign.errors import InputError
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+
+MEANINGS = 12
+CLASSES = ("red", "green", "blue", "grey")
+PUBLIC = ("one", "two")
+
+
+def meaning_of(text: str) -> np.ndarray:
+    """Return a vector that a text means; texts of a class, its first word, lie together."""
+    own = np.random.default_rng(list(hashlib.sha256(text.encode()).digest())).normal(size=MEANINGS)
+    word = text.split(maxsplit=1)[0]
+    centre = np.random.default_rng(list(word.encode())).normal(size=MEANINGS) if word in CLASSES else np.zeros(MEANINGS)
+    return 3 * centre + own
+
+
+@dataclass
+class FakeEncoder:
+    """A random linear view of meanings, with some noise; counts the texts that it encodes."""
+
+    name: str
+    dimension: int = 16
+    noise: float = 0.05
+    encoded: int = 0
+    fails_after: int | None = None
+    unrelated: bool = False
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = hashlib.sha256(f"{self.name}/{self.dimension}/{self.noise}".encode()).hexdigest()
+        self._view = np.random.default_rng(list(self.name.encode())).normal(size=(MEANINGS, self.dimension))
+
+    def encode(self, texts: Sequence[str], *, progress: object = None) -> np.ndarray:
+        """Return embeddings (n, d), or fail once `fails_after` texts are encoded."""
+        if self.fails_after is not None and self.encoded + len(texts) > self.fails_after:
+            raise KeyboardInterrupt
+        self.encoded += len(texts)
+        rows = []
+        for text in texts:
+            random = np.random.default_rng(list(hashlib.sha256((self.name + text).encode()).digest()))
+            noise = random.normal(size=self.dimension)
+            rows.append(noise if self.unrelated else meaning_of(text) @ self._view + self.noise * noise)
+        return np.asarray(rows, dtype=np.float32)
+
+
+class FakeModels:
+    """Opens fake encoders by name, and keeps them."""
+
+    def __init__(self, *encoders: FakeEncoder) -> None:
+        self.encoders = {encoder.name: encoder for encoder in encoders}
+
+    def open(self, name: str) -> FakeEncoder:
+        """Return the encoder of this name."""
+        return self.encoders[name]
+
+    @property
+    def encoded(self) -> int:
+        """How many texts were encoded in all."""
+        return sum(encoder.encoded for encoder in self.encoders.values())
+
+
+def load(name: str) -> TextDataset:
+    """Return one of the fake data sets: public texts, or a labelled part such as "colours/train"."""
+    if name in PUBLIC:
+        return TextDataset(name=name, texts=tuple(f"{name} plain {row}" for row in range(80)))
+    base, _, part = name.partition("/")
+    if part not in {"train", "test"}:
+        raise InputError(f"{name!r} is no data set.", hint="Use another.")
+    rows = [(f"{CLASSES[row % 4]} {base} {part} {row}", row % 4) for row in range(96)]
+    return TextDataset(
+        name=name, texts=tuple(text for text, _ in rows), labels=tuple(label for _, label in rows), class_names=CLASSES
+    )
+
+
+def fake_corpora(**sizes: int) -> Corpora:
+    """Return small corpora; a task is "NAME/train:NAME/test"."""
+    return Corpora(**{"train": 80, "test": 40, "public": 100, **sizes}, public_sets=PUBLIC, load=load)
+
+
+def fake_embeddings(folder: object, *encoders: FakeEncoder) -> Embeddings:
+    """Return embeddings by fake encoders, kept in a folder."""
+    return Embeddings(folder=folder, opener=FakeModels(*encoders).open)

@@ -1,0 +1,145 @@
+import re
+from statistics import fmean
+
+import pytest
+from support.experiments import FakeEncoder, FakeModels, fake_corpora
+
+from securealign.experiments.classification.few_shots import few_shots
+from securealign.experiments.classification.figures import figures
+from securealign.experiments.classification.measure import measure
+from securealign.experiments.classification.section import reason, section, summary
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.store import Store
+
+TASK = "colours/train:colours/test"
+
+
+def make(folder, *encoders, **options):
+    models = FakeModels(*encoders)
+    setting = Setting(
+        encoders=tuple(models.encoders),
+        tasks=(TASK,),
+        corpora=fake_corpora(),
+        embeddings=Embeddings(folder=folder / "vectors", opener=models.open),
+        shots=(8, 16),
+        seeds=2,
+        rank=8,
+        **options,
+    )
+    return setting, models
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classification")
+    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
+    setting, _ = make(folder, *encoders, rivals=("a", "b"))
+    return measure(
+        setting, Store(folder / "cells"), encrypted_pair=("a", "b"), suite="plaintext", command="the command"
+    )
+
+
+def mapped(result, source, target, fit="ridge", fitted_on="task"):
+    return fmean(mapped_accuracies(result, fit, fitted_on, [TASK], [(source, target)]))
+
+
+def test_heads_work_on_mapped_embeddings_of_an_encoder_that_sees_the_same(result):
+    assert own_accuracy(result)["b", TASK] > 0.9
+    assert mapped(result, "a", "b") > own_accuracy(result)["b", TASK] - 0.06
+    assert mapped(result, "a", "b", fitted_on="public") > 0.7
+
+
+def test_nothing_is_gained_from_an_encoder_that_sees_nothing(result):
+    assert mapped(result, "odd", "b") < 0.5
+    assert mapped(result, "odd", "b", fitted_on="public") < 0.5
+
+
+def test_moving_the_mean_alone_aligns_nothing(result):
+    assert mapped(result, "a", "b", fit="mean only") < mapped(result, "a", "b") - 0.2
+    assert fmean(rival_losses(result, "mean only", "task")) > fmean(rival_losses(result, "ridge", "task")) + 0.2
+
+
+def test_encryption_changes_no_accuracy(result):
+    rows = result.table("encrypted")
+    assert {row["fitted_on"] for row in rows} == {"task", "public"}
+    assert all(abs(row["clear"] - row["encrypted"]) <= 0.002 and row["equal_labels"] > 0.99 for row in rows)
+    assert rows[0]["clear"] == pytest.approx(mapped(result, "a", "b"), abs=0.1)
+
+
+def test_pairs_that_lose_much_are_explained(result):
+    lost = {(row["source"], row["target"]): row for row in result.table("exceptions")}
+    assert ("odd", "a") in lost
+    assert ("a", "b") not in lost
+    assert reason(lost["odd", "a"]) == "the client's encoder knows less of the task"
+    assert all(row["provider_own"] - row["mapped"] > 0.06 for row in lost.values())
+    assert len(all_losses(result)) == 6
+
+
+@pytest.mark.parametrize(
+    ("client_own", "refitted", "mapped", "words"),
+    [(0.5, 0.5, 0.5, "knows less"), (0.9, 0.5, 0.5, "loses"), (0.9, 0.9, 0.5, "moves")],
+)
+def test_reasons(client_own, refitted, mapped, words):
+    row = {"provider_own": 0.9, "client_own": client_own, "refitted": refitted, "mapped": mapped}
+    assert words in reason(row)
+
+
+def test_the_section_says_what_the_tables_say(result):
+    text = section(result)
+    assert "the command" in text
+    own, through = own_accuracy(result)["b", TASK], mapped(result, "a", "b")
+    row = next(line for line in text.splitlines() if line.startswith("| b <- a |"))
+    assert re.search(rf"{own * 100:.1f} → {through * 100:.1f} ±", row)
+    assert "under encryption" in text
+    assert "alone 8" in few_shots(result)
+    assert set(figures(result)) == {"losses", "shots", "explained"}
+    title, rows = summary(result)
+    assert TASK in title
+    assert len(rows) == 6
+
+
+def test_without_rivals_and_encryption_the_section_leaves_them_out(tmp_path):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("glove", dimension=20))
+    text = section(measure(setting, Store(tmp_path / "cells")))
+    assert "encryption" not in text
+    assert "Other kinds" not in text
+    assert "two encoders" in text
+
+
+def test_static_encoders_are_told_apart(tmp_path):
+    encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True)
+    setting, _ = make(tmp_path, *encoders)
+    found = measure(setting, Store(tmp_path / "cells"))
+    assert any(row["refitted"] is None for row in found.table("exceptions"))
+    assert "two transformers" in section(found)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    store, kept = Store(tmp_path / "cells"), []
+    rows = store.rows
+
+    def killed_after_three(*cell):
+        if len(kept) == 3:
+            raise KeyboardInterrupt
+        kept.append(cell[0])
+        return rows(*cell)
+
+    monkeypatch.setattr(store, "rows", killed_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        measure(setting, store)
+    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
+    result = measure(again, Store(tmp_path / "cells"))
+    assert len(before) == 3
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert models.encoded == 0
+    assert measure(again, Store(tmp_path / "cells")) == result
+
+
+def test_too_few_rows_for_a_training_under_encryption_leave_it_out(tmp_path):
+    setting, _ = make(tmp_path, FakeEncoder("a", dimension=90), FakeEncoder("b"))
+    found = measure(setting, Store(tmp_path / "cells"), encrypted_pair=("a", "b"), suite="plaintext")
+    assert {row["fitted_on"] for row in found.table("encrypted")} == {"public"}

@@ -1,0 +1,87 @@
+import json
+
+import pytest
+from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from typer.testing import CliRunner
+
+from securealign.cli import app
+from securealign.cli.experiment import classification as command
+from securealign.errors import InputError
+from securealign.experiments.classification.figures import figures
+from securealign.experiments.classification.measure import measure
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.page import page, read_results
+from securealign.experiments.result import write_result
+from securealign.experiments.store import Store
+
+TASK = "colours/train:colours/test"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    embeddings = Embeddings(folder=tmp_path / "vectors", opener=models.open)
+    setting = Setting(("a", "b"), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
+    write_result(measure(setting, Store(tmp_path / "cells"), command="the command"), tmp_path / "results", figures)
+    return tmp_path / "results"
+
+
+def test_the_page_holds_the_sections_of_the_results_that_there_are(folder):
+    text = page(read_results(folder))
+    assert text.startswith("# Results\n")
+    assert "* [Classification: does the head work on mapped embeddings?](#classification-does-the-head" in text
+    assert text.count("\n## ") == 1
+    assert text.endswith("\n")
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no result"):
+        read_results(tmp_path)
+
+
+def test_the_page_is_written_beside_the_folder(folder):
+    done = CliRunner().invoke(app, ["experiment", "page", str(folder), "--json"])
+    assert json.loads(done.stdout) == {"file": str(folder.parent / "results.md"), "experiments": ["classification"]}
+    assert (folder.parent / "results.md").read_text() == page(read_results(folder))
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """Let the command use fake encoders and texts."""
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
+    monkeypatch.setattr(command, "Corpora", lambda **_: fake_corpora())
+
+
+def run(*options):
+    return CliRunner().invoke(
+        app,
+        ["experiment", "classification", "--encoders", "a,b", "--data", TASK, "--shots", "8", "--seeds", "2", *options],
+    )
+
+
+def test_json_is_all_that_is_printed(offline, tmp_path):
+    done = run("--json", "--output", str(tmp_path / "out"), "--encrypted", "")
+    content = json.loads(done.stdout)
+    assert content["experiment"] == "classification"
+    assert content == json.loads((tmp_path / "out" / "classification.json").read_text())
+
+
+def test_a_table_is_printed_for_people(offline):
+    done = run("--suite", "plaintext", "--encrypted", "a:b")
+    assert done.exit_code == 0
+    assert "Accuracy, mean over" in done.stdout
+
+
+def test_one_encoder_is_no_pair(offline):
+    done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", "a", "--json"])
+    assert done.exit_code == 2
+    assert "two" in json.loads(done.stdout)["hint"]
+
+
+def test_an_empty_list_is_refused(offline):
+    done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", ","])
+    assert done.exit_code == 2
+    assert "Name at least one" in done.output

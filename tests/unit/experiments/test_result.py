@@ -1,0 +1,71 @@
+import csv
+import json
+
+import pytest
+
+from securealign.errors import InputError
+from securealign.experiments.figures import heat_map, lines, new_figure
+from securealign.experiments.markdown import percent_spread, table
+from securealign.experiments.result import Result, read_result, write_result
+
+RESULT = Result(
+    experiment="trial",
+    settings={"seeds": 3},
+    tables={"one": [{"a": 1, "b": 0.5}, {"a": 2, "c": "x,y"}], "none": []},
+    command="securealign experiment trial",
+)
+
+
+def draw(result):
+    figure, (left, right) = new_figure(1, 2, width=6, height=3)
+    heat_map(left, {("p", "q"): 0.25}, ["p"], ["q", "r"], title="t", row_label="rows", column_label="columns")
+    lines(right, {"a": [(1, 2), (3, 4)], "b": [(1, 1), (3, 2)]}, title="t", x_label="x", y_label="y", logarithmic=True,
+          spread={"a": [(1, 3), (3, 5)]})  # fmt: skip
+    return {"picture": figure}
+
+
+def test_a_result_survives_its_file(tmp_path):
+    write_result(RESULT, tmp_path, draw)
+    assert read_result(tmp_path / "trial.json") == RESULT
+
+
+def test_files_are_json_csv_and_pictures(tmp_path):
+    files = write_result(RESULT, tmp_path, draw)
+    assert sorted(file.name for file in files) == ["trial-one.csv", "trial-picture.svg", "trial.json"]
+    with (tmp_path / "trial-one.csv").open(newline="") as content:
+        assert list(csv.DictReader(content)) == [{"a": "1", "b": "0.5", "c": ""}, {"a": "2", "b": "", "c": "x,y"}]
+    assert json.loads((tmp_path / "trial.json").read_text())["tables"]["none"] == []
+
+
+def test_the_same_result_gives_the_same_files(tmp_path):
+    for folder in ("first", "second"):
+        write_result(RESULT, tmp_path / folder, draw)
+    for file in (tmp_path / "first").iterdir():
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes()
+
+
+def test_nothing_is_written_when_drawing_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_result(RESULT, tmp_path / "new", lambda result: {"picture": 1 / 0})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"experiment": 3, "settings": {}, "tables": {}}', '{"other": 1}'])
+def test_another_file_is_refused(tmp_path, content):
+    file = tmp_path / "trial.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match="does not hold the result"):
+        read_result(file)
+
+
+def test_a_missing_table_is_empty():
+    assert RESULT.table("unknown") == []
+
+
+def test_a_cell_cannot_break_its_table():
+    assert table(["a", "b"], [["x|y", "1\n2"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 2 |"
+
+
+@pytest.mark.parametrize(("values", "text"), [([], ""), ([0.5], "50.0"), ([0.4, 0.6], "50.0 ± 14.1")])
+def test_spreads(values, text):
+    assert percent_spread(values) == text
