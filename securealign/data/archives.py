@@ -35,8 +35,8 @@ _DAMAGE = (
 Wanted = Callable[[str], bool]
 
 
-def extract_members(archive: Path, target: Path, *, root: str, members: tuple[str, ...], max_bytes: int) -> None:
-    """Write the members of `archive` below `root` that match a pattern of `members` into the folder `target`.
+def extract_members(archive: Path, target: Path, *, root: str, members: tuple[str, ...], max_bytes: int) -> int:
+    """Write the members of `archive` below `root` that match a pattern of `members` into `target`; return the bytes.
 
     Zip (.whl, .zip), tar (.tgz, .tar.gz) and Debian (.deb) archives. Raises `AssetError` for a damaged archive, a
     member that leaves the target or is no regular file, a pattern without a match, and more than `max_bytes` in all.
@@ -58,6 +58,7 @@ def extract_members(archive: Path, target: Path, *, root: str, members: tuple[st
                 left -= copy_bounded(stream, file, left, archive)
     if unmatched:
         raise _unusable(archive, f"holds no {root}/{min(unmatched)}")
+    return max_bytes - left
 
 
 def append_members(archive: Path, output: IO[bytes], *, pattern: str, max_bytes: int) -> int:

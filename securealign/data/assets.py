@@ -1,25 +1,24 @@
 """Pinned assets in the user's cache: fetched once, checked, unpacked, and complete whenever they are visible.
 
-`<cache>/assets/<name>-<version>/` appears by one rename of a finished folder, so a killed or concurrent fetch leaves
-nothing half done. `<cache>/supplied/` is where a user without network puts the files by hand.
+They are in `<cache>/assets/<name>-<version>/`. `<cache>/supplied/` is where a user without network puts the files by
+hand.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from securealign.data.archives import append_members, extract_members
 from securealign.data.commands import Runner, download_command, last_lines, run_command
+from securealign.data.publishing import publish
 from securealign.data.registry import Asset, Download, asset_named
 from securealign.errors import AssetError
 
 _BLOCK = 1 << 20
-_MARKER = ".complete"
+_CONSENT = "SECUREALIGN_ACCEPT_TERMS"
 
 Progress = Callable[[str], None]
 
@@ -36,50 +35,55 @@ def fetch(
     """Return the folder of a pinned asset, downloading and unpacking it unless it is there.
 
     `progress` receives a line of text a step. `run` executes the registry's client. Raises `AssetError` when a download
-    fails, has another SHA-256 than the pinned one, or cannot be unpacked, and `InputError` for an unknown name.
+    fails, has another SHA-256 than the pinned one, or cannot be unpacked, or when terms of use are not accepted, and
+    `InputError` for an unknown name.
     """
     asset = asset_named(asset) if isinstance(asset, str) else asset
     root = cache if cache is not None else cache_root()
-    target = root / "assets" / f"{asset.name}-{asset.version}"
-    if _is_complete(target, asset):
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix="fetch-") as temporary:
-            folder = _build(asset, root, Path(temporary), progress or (lambda _line: None), run)
-            (folder / _MARKER).write_text(_marker(asset), encoding="ascii")
-            _publish(folder, target, asset, Path(temporary))
-    except OSError as error:
-        raise AssetError(
-            f"The asset {asset.name} could not be stored in {root}: {error}.",
-            hint="Free space there, or set SECUREALIGN_CACHE to a folder you can write to.",
-        ) from error
-    return target
+    return publish(
+        root / "assets" / f"{asset.name}-{asset.version}",
+        asset_marker(asset),
+        lambda temporary: _build(asset, root, temporary, progress or (lambda _line: None), run),
+    )
 
 
-def _marker(asset: Asset) -> str:
+def asset_marker(asset: Asset) -> str:
+    """Return what identifies the content of the asset's folder, in hexadecimal."""
     # Over the whole entry: a release that takes other members from the same files must unpack them anew.
-    return hashlib.sha256(repr(asset).encode()).hexdigest()
-
-
-def _is_complete(target: Path, asset: Asset) -> bool:
-    # The marker stands for the hashes checked before unpacking: hashing 400 MB at each start would not be free.
-    try:
-        return (target / _MARKER).read_text(encoding="ascii") == _marker(asset)
-    except (OSError, UnicodeDecodeError):
-        return False
+    own = [(download.root, download.members) for download in asset.downloads if download.members is not None]
+    return hashlib.sha256((repr(asset) + (repr(own) if own else "")).encode()).hexdigest()
 
 
 def _build(asset: Asset, root: Path, temporary: Path, progress: Progress, run: Runner) -> Path:
+    _require_consent(asset)
     files = [_obtain(download, root, temporary, progress, run) for download in asset.downloads]
     folder = temporary / "unpacked"
     folder.mkdir()
     progress(f"unpacking {asset.name}")
     if asset.pieces is not None:
-        files = [_join(files, asset.pieces, temporary / "joined.zip", asset.max_bytes)]
-    for file in files:
-        extract_members(file, folder, root=asset.root, members=asset.members, max_bytes=asset.max_bytes)
+        joined = _join(files, asset.pieces, temporary / "joined.zip", asset.max_bytes)
+        extract_members(joined, folder, root=asset.root, members=asset.members, max_bytes=asset.max_bytes)
+        return folder
+    left = asset.max_bytes
+    for file, download in zip(files, asset.downloads, strict=True):
+        chosen_root, members = download.root or asset.root, download.members or asset.members
+        left -= extract_members(file, folder, root=chosen_root, members=members, max_bytes=left)
     return folder
+
+
+def has_consent(asset: Asset | str) -> bool:
+    """Return whether an asset is under no terms of use, or the user has accepted them in $SECUREALIGN_ACCEPT_TERMS."""
+    asset = asset_named(asset) if isinstance(asset, str) else asset
+    accepted = {name.strip() for name in os.environ.get(_CONSENT, "").split(",")}
+    return asset.terms is None or asset.name in accepted
+
+
+def _require_consent(asset: Asset) -> None:
+    if asset.terms is not None and not has_consent(asset):
+        raise AssetError(
+            f"{asset.name} is under the {asset.terms.name}, which you have not accepted; nothing was fetched.",
+            hint=f"Read {asset.terms.text}; to accept them, set {_CONSENT}={asset.name} (several names with commas).",
+        )
 
 
 def _join(files: list[Path], pattern: str, joined: Path, max_bytes: int) -> Path:
@@ -119,16 +123,3 @@ def _check(file: Path, download: Download, supplied: Path) -> None:
             f"{file} has the SHA-256 {digest.hexdigest()}, not the pinned {download.sha256}; it was not opened.",
             hint=f"Find out who changed it; a file with the pinned hash can be put at {supplied}.",
         )
-
-
-def _publish(folder: Path, target: Path, asset: Asset, temporary: Path) -> None:
-    if target.exists() and not _is_complete(target, asset):
-        # Left by a release that pinned something else; a rename cannot replace a folder with content.
-        target.rename(temporary / "outdated")
-    try:
-        folder.rename(target)
-    except OSError:
-        # Another process was first with the same content.
-        if not _is_complete(target, asset):
-            raise
-        shutil.rmtree(folder)

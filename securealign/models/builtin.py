@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from securealign.data.assets import Progress, fetch
-from securealign.errors import ConfigurationError, InputError
+from securealign.data.assets import Progress, has_consent
+from securealign.errors import ConfigurationError
 from securealign.models.encoder import Encoder
-from securealign.models.hub import hub_folder, is_hub_id
+from securealign.models.glove import GloveEncoder
+from securealign.models.lookup import builtin_folder, model_folder
 from securealign.models.transformer import TransformerEncoder
 from securealign.models.wordllama import WordLlamaEncoder
 
-_TRANSFORMERS = ("minilm", "mpnet")
-_WORDLLAMA = "wordllama"
+_TRANSFORMERS = ("minilm", "mpnet", "e5", "paraphrase", "smollm2", "gemma")
+_STATIC: dict[str, Callable[..., Encoder]] = {"wordllama": WordLlamaEncoder, "glove": GloveEncoder}
+_BUILTIN = (*_TRANSFORMERS, *_STATIC)
 
 
 def builtin_encoders() -> tuple[str, ...]:
     """Return the names of the built-in encoders, each the name of a pinned asset."""
-    return (*_TRANSFORMERS, _WORDLLAMA)
+    return _BUILTIN
+
+
+def usable_encoders() -> tuple[str, ...]:
+    """Return the names of the built-in encoders that are under no terms of use, or whose terms the user accepted."""
+    return tuple(name for name in _BUILTIN if has_consent(name))
 
 
 def open_encoder(
@@ -32,31 +39,19 @@ def open_encoder(
 ) -> Encoder:
     """Return the encoder that `spec` names: a built-in name, a model folder, or a hub id with an optional "@revision".
 
-    Built-in ones are fetched on first use into `cache`, with a line of text a step to `progress`. Raises `InputError`
-    for an unknown name or unusable folder, `AssetError` when fetching fails, `ConfigurationError` for settings the
-    encoder cannot meet, `DependencyError` without the extra 'models'.
+    Built-in ones are fetched and converted on first use into `cache`, with a line of text a step to `progress`. Raises
+    `InputError` for an unknown name or unusable folder, `AssetError` when fetching or converting fails or terms of use
+    are not accepted, `ConfigurationError` for settings the encoder cannot meet, `DependencyError` without the extra
+    'models'.
     """
-    if spec == _WORDLLAMA:
+    if spec in _STATIC:
         if pooling not in {None, "mean"}:
             raise ConfigurationError(f"{spec} has no {pooling!r} pooling.", hint="Leave pooling out.")
-        return WordLlamaEncoder(fetch(spec, cache=cache, progress=progress), max_tokens=max_tokens)
+        return _STATIC[spec](builtin_folder(spec, cache=cache, progress=progress), max_tokens=max_tokens)
     return TransformerEncoder(
-        _folder_of(spec, lambda name: fetch(name, cache=cache, progress=progress)),
+        model_folder(spec, what="encoder", builtin=_BUILTIN, cache=cache, progress=progress),
         name=spec,
         max_tokens=max_tokens,
         pooling=pooling,
         batch_size=batch_size,
-    )
-
-
-def _folder_of(spec: str, fetch_asset: Callable[[str], Path]) -> Path:
-    if spec in _TRANSFORMERS:
-        return fetch_asset(spec)
-    if spec and Path(spec).is_dir():
-        return Path(spec)
-    if is_hub_id(spec):
-        return hub_folder(spec)
-    raise InputError(
-        f"{spec!r} is no encoder: neither a built-in name, nor a folder that exists, nor a hub id.",
-        hint=f"Use one of {', '.join(builtin_encoders())}, a model folder, or an id such as organisation/model.",
     )

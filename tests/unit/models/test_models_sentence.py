@@ -71,3 +71,36 @@ def test_damaged_files_are_reported(tmp_path, content, message):
 def test_an_unknown_pooling_lists_the_known_ones(tmp_path):
     with pytest.raises(ConfigurationError, match=r"no pooling 'median'. Use one of: mean, cls, max, lasttoken"):
         read_sentence_plan(tmp_path, pooling="median")
+
+
+def prompted(tmp_path, content):
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("content", "prompt"),
+    [
+        ({"prompts": {"query": "query: "}, "default_prompt_name": "query"}, "query: "),
+        ({"prompts": {"query": "query: "}, "default_prompt_name": None}, ""),
+        ({"prompts": {}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_default_prompt_of_the_folder_is_used(tmp_path, content, prompt):
+    assert read_sentence_plan(prompted(tmp_path, content)).prompt == prompt
+
+
+def test_a_default_prompt_that_is_missing_is_reported(tmp_path):
+    with pytest.raises(InputError, match="names the prompt 'query' and does not hold it"):
+        read_sentence_plan(prompted(tmp_path, {"default_prompt_name": "query"}))
+
+
+def test_a_prompt_that_should_not_be_pooled_is_refused(tmp_path):
+    folder = folder_with(
+        tmp_path, ["Transformer", "Pooling"], {"pooling_mode_mean_tokens": True, "include_prompt": False}
+    )
+    assert read_sentence_plan(folder).prompt == ""
+    prompted(folder, {"prompts": {"query": "q"}, "default_prompt_name": "query"})
+    with pytest.raises(InputError, match="a prompt left out of the pooling, which is not implemented"):
+        read_sentence_plan(folder)

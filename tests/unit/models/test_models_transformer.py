@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from securealign.errors import AssetError, ConfigurationError, DependencyError, InputError
-from securealign.models import builtin, builtin_encoders, open_encoder
+from securealign.models import builtin_encoders, lookup, open_encoder
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -105,6 +105,16 @@ def test_the_fingerprint_covers_weights_pooling_and_limit(plain, tmp_path):
     assert len(changed | {base}) == 4
 
 
+def test_a_prompt_stands_before_each_text_and_changes_the_fingerprint(plain, tmp_path):
+    folder = make_model(tmp_path / "tiny")
+    base = TransformerEncoder(folder).fingerprint
+    prompts = folder / "config_sentence_transformers.json"
+    prompts.write_text(json.dumps({"prompts": {"q": "h "}, "default_prompt_name": "q"}))
+    encoder = TransformerEncoder(folder)
+    np.testing.assert_allclose(encoder.encode(["a b"]), TransformerEncoder(plain).encode(["h a b"]), atol=1e-6)
+    assert encoder.fingerprint != base
+
+
 @pytest.mark.parametrize("limit", [3, 17])
 def test_a_limit_the_model_cannot_meet_is_refused(plain, limit):
     with pytest.raises(ConfigurationError, match=rf"tiny cannot read {limit} tokens. Use 4 to 16"):
@@ -159,13 +169,13 @@ def test_poolings_look_at_the_tokens_alone():
 
 def test_a_folder_is_opened_by_its_path_and_a_built_in_one_by_its_name(plain, monkeypatch):
     assert open_encoder(str(plain), max_tokens=8, pooling="cls").fingerprint
-    monkeypatch.setattr(builtin, "fetch", lambda name, **_: plain)
+    monkeypatch.setattr(lookup, "fetch", lambda name, **_: plain)
     assert open_encoder("minilm").name == "minilm"
-    assert set(builtin_encoders()) == {"minilm", "mpnet", "wordllama"}
+    assert {"minilm", "e5", "smollm2", "glove"} <= set(builtin_encoders())
 
 
 def test_a_hub_id_is_resolved_to_its_folder(plain, monkeypatch):
-    monkeypatch.setattr(builtin, "hub_folder", lambda spec: plain)
+    monkeypatch.setattr(lookup, "hub_folder", lambda spec: plain)
     assert open_encoder("someone/model@main").name == "someone/model@main"
 
 
@@ -179,7 +189,7 @@ def test_a_hub_model_that_cannot_be_had_is_reported(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("spec", ["./absent", "a/b/c", ""])
 def test_what_is_neither_name_nor_folder_nor_id_is_refused(spec):
-    with pytest.raises(InputError, match=r"is no encoder.*Use one of minilm, mpnet, wordllama"):
+    with pytest.raises(InputError, match=r"is no encoder.*Use one of minilm, mpnet, e5"):
         open_encoder(spec)
 
 

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from securealign.errors import ConfigurationError, InputError
-from securealign.models import builtin, open_encoder
+from securealign.models import lookup, open_encoder
 from securealign.models.wordllama import WordLlamaEncoder
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'models'")
@@ -42,7 +42,7 @@ def test_a_limit_cuts_and_changes_the_fingerprint(folder):
 
 
 def test_it_is_opened_by_its_name_and_has_one_pooling(folder, monkeypatch):
-    monkeypatch.setattr(builtin, "fetch", lambda name, **_: folder)
+    monkeypatch.setattr(lookup, "fetch", lambda name, **_: folder)
     assert open_encoder("wordllama", max_tokens=2, pooling="mean").name == "wordllama"
     with pytest.raises(ConfigurationError, match="wordllama has no 'cls' pooling"):
         open_encoder("wordllama", pooling="cls")

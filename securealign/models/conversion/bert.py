@@ -1,0 +1,61 @@
+"""Folders of BERT encoders in the layout of transformers and sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securealign.models.optional import require
+
+_NAMESPACE = "sentence_transformers.models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertShape:
+    """The sizes of a BERT encoder, in the names of its configuration file."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    pad_token_id: int
+    layer_norm_eps: float = 1e-12
+
+
+def write_bert(folder: Path, shape: BertShape, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write configuration and weights, named as in transformers' BertModel."""
+    safetensors = require("safetensors.numpy", "A converted encoder")
+    config = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", **vars(shape)}
+    write_json(folder / "config.json", config)
+    whole = {name: np.ascontiguousarray(weight, dtype=np.float32) for name, weight in weights.items()}
+    safetensors.save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_mean_pooling(folder: Path, *, max_tokens: int, normalize: bool, prompt: str = "") -> None:
+    """Write the files by which sentence-transformers pools by the mean and puts `prompt` before each text."""
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
+    modules = [
+        {"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "", "type": f"{_NAMESPACE}.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
+    (folder / "1_Pooling").mkdir()
+    write_json(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True, "include_prompt": True})
+    if prompt:
+        prompts = {"prompts": {"query": prompt}, "default_prompt_name": "query"}
+        write_json(folder / "config_sentence_transformers.json", prompts)
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write `content` as JSON in UTF-8."""
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,0 +1,90 @@
+"""Converted models are made once, complete or absent, and names of pinned models never reach the hub."""
+
+import stat
+
+import pytest
+
+from securealign.errors import InputError
+from securealign.models import builtin_causal_lms, builtin_encoders, causal_lm_folder, lookup, open_encoder
+from securealign.models.conversion import folders
+from securealign.models.conversion.folders import Recipe, converted_folder
+
+
+@pytest.fixture(autouse=True)
+def fetched(tmp_path, monkeypatch):
+    """Pretends that every asset holds one file with its name."""
+
+    def fetch(asset, *, cache, progress):
+        folder = tmp_path / "fetched" / asset.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "raw").write_text(asset.name)
+        return folder
+
+    monkeypatch.setattr(folders, "fetch", fetch)
+
+
+def join(sources, folder):
+    (folder / "made").write_text("+".join((source / "raw").read_text() for source in sources))
+    (folder / "made").chmod(0o600)
+
+
+def failing(_sources, _folder):
+    raise KeyboardInterrupt
+
+
+def recipe_of(convert, **changes):
+    return Recipe(assets=("e5", "minilm"), convert=convert, **changes)
+
+
+def test_a_model_is_made_from_its_assets_and_named_by_the_first(tmp_path):
+    said = []
+    folder = converted_folder(recipe_of(join), cache=tmp_path / "cache", progress=said.append)
+    assert folder == tmp_path / "cache" / "converted" / "e5-0.3.0"
+    assert (folder / "made").read_text() == "e5+minilm"
+    assert stat.S_IMODE((folder / "made").stat().st_mode) == 0o644
+    assert said == ["converting e5 (0 MB), once"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["converted"]
+
+
+def test_it_is_made_once_and_again_by_another_revision(tmp_path):
+    folder = converted_folder(recipe_of(join), cache=tmp_path)
+    assert converted_folder(recipe_of(failing), cache=tmp_path) == folder
+    with pytest.raises(KeyboardInterrupt):
+        converted_folder(recipe_of(failing, revision=2), cache=tmp_path)
+    assert (folder / "made").is_file()
+
+
+def test_a_killed_conversion_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        converted_folder(recipe_of(failing), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache" / "converted").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["converted"]
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    def hub(spec):
+        raise AssertionError(spec)
+
+    monkeypatch.setattr(lookup, "hub_folder", hub)
+    monkeypatch.setattr(lookup, "converted_folder", lambda recipe, **_: recipe.assets[0])
+    monkeypatch.setattr(lookup, "fetch", lambda name, **_: name)
+
+
+def test_every_causal_model_is_known_by_its_name(no_hub):
+    assert builtin_causal_lms() == ("smollm2", "gemma")
+    assert [causal_lm_folder(name) for name in builtin_causal_lms()] == ["smollm2", "gemma"]
+    assert set(builtin_causal_lms()) < set(builtin_encoders())
+
+
+def test_a_pinned_name_of_another_kind_is_refused_without_asking_the_hub(no_hub):
+    with pytest.raises(InputError, match=r"'minilm' is no causal language model.*Use one of smollm2, gemma"):
+        causal_lm_folder("minilm")
+    with pytest.raises(InputError, match="'vader' is no encoder"):
+        open_encoder("vader")
+
+
+def test_a_folder_is_its_own_answer_and_the_hub_has_the_rest(tmp_path, monkeypatch):
+    assert causal_lm_folder(str(tmp_path)) == tmp_path
+    monkeypatch.setattr(lookup, "hub_folder", lambda spec: spec)
+    assert causal_lm_folder("someone/model@main") == "someone/model@main"
