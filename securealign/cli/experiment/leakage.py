@@ -1,0 +1,63 @@
+"""securealign experiment leakage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from securealign.cli.experiment.options import (
+    ALL_ENCODERS,
+    ALL_PUBLIC,
+    Encoders,
+    MaxTokens,
+    Output,
+    PublicSets,
+    PublicTexts,
+    Seeds,
+    Tasks,
+    TestTexts,
+    at_least_two,
+    check_output,
+    command_line,
+    finish,
+    names,
+)
+from securealign.cli.options import AsJson, Integers, integers
+from securealign.commands import failures, progress
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.leakage.figures import figures
+from securealign.experiments.leakage.measure import measure
+from securealign.experiments.leakage.section import summary
+from securealign.experiments.store import Store
+
+
+def leakage(
+    encoders: Encoders = ALL_ENCODERS,
+    data: Tasks = "20ng,r8,movie,wordnet",
+    public: PublicSets = ALL_PUBLIC,
+    test: TestTexts = 500,
+    public_texts: PublicTexts = 2500,
+    max_tokens: MaxTokens = 64,
+    rows: Annotated[
+        str, Integers("--rows", "Public rows that maps are fitted on, to be compared.")
+    ] = "250,500,1000,2000",
+    seeds: Seeds = 3,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what an alignment tells of the provider's embeddings, and mapped embeddings of the client's texts."""
+    sizes = integers(rows, "--rows")
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        chosen = names(encoders, "--encoders")
+        at_least_two(chosen, "encoders")
+        check_output(output)
+        setting = Setting(
+            encoders=chosen,
+            tasks=names(data, "--data"),
+            corpora=Corpora(test=test, public=public_texts, public_sets=names(public, "--public")),
+            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
+            seeds=seeds,
+        )
+        result = measure(setting, Store(), sizes=sizes, add_bar=bar, command=command_line())
+        finish(result, figures, summary, output, as_json=as_json)

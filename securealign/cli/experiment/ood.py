@@ -1,0 +1,62 @@
+"""securealign experiment ood."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from securealign.cli.experiment.options import (
+    ALL_PUBLIC,
+    Encoders,
+    MaxTokens,
+    Output,
+    PublicSets,
+    PublicTexts,
+    Tasks,
+    TestTexts,
+    TrainTexts,
+    at_least_two,
+    check_output,
+    command_line,
+    finish,
+    names,
+)
+from securealign.cli.options import AsJson
+from securealign.commands import failures, progress
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.ood.figures import figures
+from securealign.experiments.ood.measure import measure
+from securealign.experiments.ood.section import summary
+from securealign.experiments.store import Store
+
+
+def ood(
+    encoders: Encoders = "mpnet,minilm,e5,smollm2",
+    data: Tasks = "20ng,r8,movie,wordnet",
+    outside: Annotated[
+        str, typer.Option("--ood", help="Tasks whose test texts are out of distribution, separated by commas.")
+    ] = "20ng,r8,movie,wordnet,spam",
+    public: PublicSets = ALL_PUBLIC,
+    train: TrainTexts = 1000,
+    test: TestTexts = 500,
+    public_texts: PublicTexts = 2500,
+    max_tokens: MaxTokens = 64,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how well a head tells texts that are unlike its task, on its own and on mapped embeddings."""
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        chosen = names(encoders, "--encoders")
+        at_least_two(chosen, "encoders")
+        check_output(output)
+        setting = Setting(
+            encoders=chosen,
+            tasks=names(data, "--data"),
+            corpora=Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public")),
+            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
+        )
+        result = measure(setting, Store(), names(outside, "--ood"), add_bar=bar, command=command_line())
+        finish(result, figures, summary, output, as_json=as_json)

@@ -1,0 +1,66 @@
+"""securealign experiment similarity."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from securealign.cli.experiment.options import (
+    ALL_ENCODERS,
+    ALL_PUBLIC,
+    ALL_TASKS,
+    Encoders,
+    MaxTokens,
+    Output,
+    PublicSets,
+    PublicTexts,
+    Tasks,
+    TestTexts,
+    TrainTexts,
+    at_least_two,
+    check_output,
+    command_line,
+    finish,
+    names,
+)
+from securealign.cli.options import AsJson, Integers, integers
+from securealign.commands import failures, progress
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.similarity.figures import figures
+from securealign.experiments.similarity.measure import measure
+from securealign.experiments.similarity.section import summary
+from securealign.experiments.store import Store
+
+
+def similarity(
+    encoders: Encoders = ALL_ENCODERS,
+    data: Tasks = ALL_TASKS,
+    public: PublicSets = ALL_PUBLIC,
+    train: TrainTexts = 1000,
+    test: TestTexts = 500,
+    public_texts: PublicTexts = 2500,
+    max_tokens: MaxTokens = 64,
+    components: Annotated[str, Integers("--components", "Principal components that SVCCA keeps.")] = "64,128",
+    subsamples: Annotated[int, typer.Option(min=1, help="Splits of every corpus, drawn anew.")] = 3,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how alike encoders see the same texts: linear CKA and SVCCA, with shuffled controls."""
+    numbers = sorted(set(integers(components, "--components")))
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        chosen = names(encoders, "--encoders")
+        at_least_two(chosen, "encoders")
+        check_output(output)
+        setting = Setting(
+            encoders=chosen,
+            tasks=names(data, "--data"),
+            corpora=Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public")),
+            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
+        )
+        result = measure(
+            setting, Store(), components=numbers, subsamples=subsamples, add_bar=bar, command=command_line()
+        )
+        finish(result, figures, summary, output, as_json=as_json)

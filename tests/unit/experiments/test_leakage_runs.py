@@ -1,0 +1,255 @@
+"""The experiment on what an alignment gives away: what it finds, says, draws and keeps."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from typer.testing import CliRunner
+
+from securealign.alignment.fits import explained, fit_ridge, scale_of
+from securealign.cli import app
+from securealign.cli.experiment import leakage as command
+from securealign.errors import ConfigurationError, ExitCode, InputError
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.leakage.figures import figures
+from securealign.experiments.leakage.inversion import Collection, Words, directions
+from securealign.experiments.leakage.measure import measure
+from securealign.experiments.leakage.section import section, summary
+from securealign.experiments.leakage.spectrum import Spectrum
+from securealign.experiments.leakage.tally import alignment_means, found_by_pair, penalty_means
+from securealign.experiments.result import write_result
+from securealign.experiments.store import Store
+
+TASK = "colours/train:colours/test"
+SIZES = (12, 30, 500)
+
+
+def make(folder, *encoders):
+    models = FakeModels(*encoders)
+    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
+    return Setting(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, seeds=4), models
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("leakage")
+    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
+    setting, _ = make(folder, *encoders)
+    return measure(setting, Store(folder / "cells"), sizes=SIZES, command="the command")
+
+
+def rows_of(result, source, target, size):
+    wanted = (source, target, size)
+    return [row for row in result.table("alignment") if (row["source"], row["target"], row["rows"]) == wanted]
+
+
+def paired(rows, source=9, target=5, seed=0):
+    random = np.random.default_rng(seed)
+    z_b = random.normal(size=(rows, source)) + 2
+    return z_b, z_b @ random.normal(size=(source, target)) + random.normal(size=(rows, target)) - 1
+
+
+@pytest.mark.parametrize("rows", [7, 40], ids=["fewer rows than dimensions", "more rows"])
+@pytest.mark.parametrize("share", [1e-2, 1.0])
+def test_a_spectrum_gives_the_ridge_map(rows, share):
+    z_b, z_a = paired(rows)
+    spectrum, scale = Spectrum.of(z_b, scale_of(z_b)), scale_of(z_b)
+    fitted, ridge = spectrum.fit(z_a), fit_ridge(z_b, z_a, share, scale)
+    np.testing.assert_allclose(fitted.predict(spectrum.project(z_b[:4]), share), ridge.apply(z_b[:4]), atol=1e-8)
+    assert fitted.used(share) == pytest.approx(explained(z_a, ridge.apply(z_b)))
+    assert spectrum.rank == min(9, rows - 1)
+
+
+def test_what_leaks_is_the_projection_on_the_client_s_columns():
+    """The client computes it from its rows and the product of the protocol alone."""
+    z_b, z_a = paired(40)
+    centred = z_b - z_b.mean(axis=0)
+    product = centred.T @ (z_a - z_a.mean(axis=0))
+    projected = centred @ np.linalg.solve(centred.T @ centred, product)
+    fitted = Spectrum.of(z_b, scale_of(z_b)).fit(z_a)
+    assert fitted.leaked == pytest.approx(np.sum(projected**2) / np.sum((z_a - z_a.mean(axis=0)) ** 2))
+    assert fitted.leaked == pytest.approx(fitted.used(0.0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1e-4, 10), st.floats(1.1, 10))
+def test_a_larger_penalty_uses_less(seed, share, factor):
+    z_b, z_a = paired(30, seed=seed)
+    fitted = Spectrum.of(z_b, scale_of(z_b)).fit(z_a)
+    assert fitted.used(share * factor) < fitted.used(share) < fitted.leaked
+
+
+def test_rows_as_few_as_dimensions_give_everything_away(result):
+    for source in ("a", "b", "odd"):
+        assert all(row["leaked"] == pytest.approx(1.0) for row in rows_of(result, source, "a", 12))
+
+
+def test_with_more_rows_only_what_encoders_share_leaks(result):
+    alike, odd = rows_of(result, "a", "b", 80), rows_of(result, "odd", "b", 80)
+    assert min(row["leaked"] for row in alike) > 0.9
+    assert np.mean([row["leaked"] for row in odd]) == pytest.approx(16 / 79, abs=0.05)
+    assert np.mean([row["held_out"] for row in alike]) > 0.8
+    assert np.mean([row["held_out"] for row in odd]) < 0.1
+
+
+def test_the_shuffled_control_counts_dimensions(result):
+    for row in alignment_means(result):
+        assert row["leaked_shuffled"] == pytest.approx(row["expected_shuffled"], abs=0.06)
+
+
+def test_sizes_are_cut_to_the_rows_that_are_not_held_out(result):
+    assert result.settings["sizes"] == [12, 30, 80]
+
+
+def test_a_penalty_changes_the_map_and_not_what_leaks(result):
+    means = penalty_means(result)
+    assert [row["used"] for row in means] == sorted((row["used"] for row in means), reverse=True)
+    assert len({row["leaked"] for row in means}) == 1
+    assert means[-1]["used"] < means[0]["used"] <= means[0]["leaked"]
+
+
+def test_mapped_texts_are_found_unless_the_encoders_share_nothing(result):
+    found = found_by_pair(result)
+    assert found["a", "b"] > 0.8
+    assert found["odd", "b"] < 0.15
+    assert {row["top1"] for row in result.table("native")} == {1.0}
+    assert {row["candidates"] for row in result.table("native")} == {140}
+
+
+WORDS = Words.of(("the cat", "the dog", "the fish swims", "the bird"), 3)
+
+
+def test_rare_words_weigh_more():
+    assert WORDS.overlap("The cat", "the CAT!") == 1.0
+    assert WORDS.overlap("the cat", "the dog") == 0.0  # a word that all texts hold tells nothing
+    assert 0 < WORDS.overlap("cat dog", "cat bird") < 1
+    assert WORDS.overlap("cat", "cat unheard") > 0
+    assert WORDS.overlap("the the the cat", "cat") == 0.0  # only the first words count
+    assert WORDS.overlap("", "the") == 0.0
+
+
+def test_an_embedding_that_says_nothing_finds_the_true_text_by_chance_alone():
+    """All candidates are tied: the true one is neither first nor, of forty, among ten."""
+    random = np.random.default_rng(0)
+    public, private = random.normal(size=(30, 4)), random.normal(size=(10, 4))
+    texts = tuple(f"p{row}" for row in range(30)), tuple(f"t{row}" for row in range(10))
+    collection = Collection.of(WORDS, texts, (public, private))
+    blank = collection.attack(np.tile(public.mean(axis=0), (10, 1)))
+    assert (blank["top1"], blank["top10"], blank["overlap"]) == (0.0, 0.0, 0.0)
+    assert collection.attack(private)["top1"] == 1.0
+    assert collection.guess() == 0.0
+
+
+def test_directions_do_not_depend_on_length():
+    rows, mean = np.array([[3.0, 4.0], [1.0, 1.0]]), np.array([1.0, 1.0])
+    np.testing.assert_allclose(directions(rows, mean), [[2 / 13**0.5, 3 / 13**0.5], [0, 0]], rtol=1e-6)
+
+
+def test_the_section_says_what_the_tables_say(result):
+    text, found = section(result), found_by_pair(result)
+    assert text.startswith("## ")
+    assert "the command" in text
+    assert "the client learns at least 100.0 %" in text
+    assert f"{100 * max(found.values()):.1f} % of the mapped" in text
+    assert "leakage-alignment.svg" in text
+    assert "leakage-inversion.svg" in text
+    title, rows = summary(result)
+    assert title.startswith("What 80 public rows")
+    assert len(rows) == 6
+
+
+def test_the_section_leaves_out_what_was_not_measured(result):
+    kept = {**result.tables, "alignment": [row for row in result.table("alignment") if row["rows"] == 80]}
+    assert "With N up to" not in section(replace(result, tables=kept))
+    few = {**result.tables, "alignment": [row for row in result.table("alignment") if row["rows"] == 12]}
+    settings = {**result.settings, "sizes": [12]}
+    assert "With more rows" not in section(replace(result, tables=few, settings=settings))
+    for own, told in ((0.2, False), (0.3, True)):
+        native = [{**row, "overlap": own, "overlap_guessed": 0.2} for row in result.table("native")]
+        text = section(replace(result, tables={**result.tables, "native": native}))
+        assert ("of the gain over chance" in text) == told
+
+
+def test_files_are_written(result, tmp_path):
+    files = {file.name for file in write_result(result, tmp_path, figures)}
+    tables = {f"leakage-{name}.csv" for name in ("alignment", "penalty", "native", "mapped")}
+    assert files == {"leakage.json", "leakage-alignment.svg", "leakage-inversion.svg", *tables}
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    store, kept = Store(tmp_path / "cells"), []
+    rows = store.rows
+
+    def killed_after_three(*cell):
+        if len(kept) == 3:
+            raise KeyboardInterrupt
+        kept.append(cell[0])
+        return rows(*cell)
+
+    monkeypatch.setattr(store, "rows", killed_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        measure(setting, store, sizes=SIZES)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
+    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    result = measure(again, Store(tmp_path / "cells"), sizes=SIZES)
+    assert len(before) == 3
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert models.encoded == 0
+    assert measure(again, Store(tmp_path / "cells"), sizes=SIZES) == result
+
+
+def test_sizes_too_small_are_refused(tmp_path):
+    setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    with pytest.raises(ConfigurationError, match="on 3 rows"):
+        measure(setting, Store(tmp_path / "cells"), sizes=(3, 30))
+    assert models.encoded == 0
+
+
+def test_private_texts_must_not_all_be_public(tmp_path):
+    setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    corpora = Corpora(train=80, test=40, public=96, public_sets=("colours/test",), load=setting.corpora.load)
+    with pytest.raises(InputError, match="are public") as caught:
+        measure(replace(setting, corpora=corpora), Store(tmp_path / "cells"), sizes=SIZES)
+    assert caught.value.hint
+    assert models.encoded == 0
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """Let the command use fake encoders and texts."""
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
+    monkeypatch.setattr(command, "Corpora", lambda **_: fake_corpora())
+
+
+def run(*options):
+    given = ["experiment", "leakage", "--encoders", "a,b", "--data", TASK, "--seeds", "1", *map(str, options)]
+    return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+def test_the_command_prints_json_and_nothing_else(offline):
+    done = run("--rows", "12,30", "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert done.stdout.count("\n") == 1
+    assert json.loads(done.stdout)["settings"]["sizes"] == [12, 30]
+
+
+def test_the_command_prints_a_table_and_writes_files(offline, tmp_path):
+    done = run("--rows", "12,30", "--output", tmp_path / "out")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert "found first" in done.stdout
+    assert (tmp_path / "out" / "leakage-inversion.svg").exists()
+
+
+def test_too_few_rows_are_an_error(offline):
+    done = run("--rows", "3", "--json")
+    assert done.exit_code == ExitCode.USAGE
+    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"

@@ -1,0 +1,193 @@
+"""The experiment on texts out of distribution: what it finds, says, draws and keeps."""
+
+import json
+
+import numpy as np
+import pytest
+from support.experiments import CLASSES, FakeEncoder, FakeModels, fake_corpora, load
+from typer.testing import CliRunner
+
+from securealign.cli import app
+from securealign.cli.experiment import ood as command
+from securealign.data import TextDataset
+from securealign.errors import ConfigurationError, ExitCode
+from securealign.experiments.classification.setting import Setting
+from securealign.experiments.corpora import Corpora
+from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.ood.figures import figures
+from securealign.experiments.ood.measure import judge, measure
+from securealign.experiments.ood.section import section, summary
+from securealign.experiments.ood.tally import cases, changes, layout, length_alone
+from securealign.experiments.result import write_result
+from securealign.experiments.store import Store
+
+TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))
+FORMS = {"plain": "about {} {} only", "long": "about {} {} with many more words than any other text"}
+
+
+def load_all(name):
+    """Return texts of colours, of no colour, and long ones of no colour; of two colours alone, too."""
+    base, _, part = name.partition("/")
+    if base == "pair":
+        rows = [row for row in range(len(load(name))) if row % 4 < 2]
+        chosen = load(name).subset(rows)
+        return TextDataset(name=name, texts=chosen.texts, labels=chosen.labels, class_names=CLASSES)
+    if base not in FORMS:
+        return load(name)
+    texts = tuple(FORMS[base].format(part, row) for row in range(96))
+    return TextDataset(name=name, texts=texts, labels=tuple(row % 2 for row in range(96)), class_names=("x", "y"))
+
+
+def corpora():
+    chosen = fake_corpora()
+    return Corpora(train=80, test=40, public=100, public_sets=chosen.public_sets, load=load_all)
+
+
+def make(folder, *encoders, tasks=(TASK,)):
+    models = FakeModels(*encoders)
+    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
+    return Setting(tuple(models.encoders), tasks, corpora(), embeddings), models
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ood")
+    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
+    setting, _ = make(folder, *encoders, tasks=(TASK, TWO))
+    return measure(setting, Store(folder / "cells"), [TASK, PLAIN, LONG], command="the command")
+
+
+def line(result, source, target, ood=PLAIN, score="energy"):
+    return next(
+        found
+        for found in layout(result, score)
+        if (found.data, found.ood, found.source, found.target) == (TASK, ood, source, target)
+    )
+
+
+def test_mapped_embeddings_tell_what_native_ones_tell(result):
+    found = line(result, "a", "b")
+    assert found.auroc["own"] > 0.8
+    assert found.auroc["task"] > found.auroc["own"] - 0.1
+    assert found.auroc["public"] > 0.6
+    assert found.fpr95["own"] < 0.8
+    assert found.accuracy["own"] > 0.9
+
+
+def test_an_encoder_that_sees_nothing_tells_nothing(result):
+    found = line(result, "odd", "b")
+    assert found.auroc["task"] < 0.7
+    assert found.auroc["public"] < 0.7
+    assert found.accuracy["public"] < 0.5
+
+
+def test_length_alone_is_the_control(result):
+    assert length_alone(result)[TASK, LONG] == 1.0
+    assert length_alone(result)[TASK, PLAIN] == 0.5
+
+
+def test_a_task_is_not_out_of_its_own_distribution(result):
+    assert cases(result) == [(TASK, PLAIN), (TASK, LONG), (TWO, TASK), (TWO, PLAIN), (TWO, LONG)]
+
+
+def test_texts_that_a_task_shares_are_left_out(tmp_path):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    again = "colours/test:colours/test"
+    with pytest.raises(ConfigurationError, match="Nothing is out of the distribution") as caught:
+        measure(setting, Store(tmp_path / "cells"), [TASK, again])
+    assert "--ood" in caught.value.hint
+
+
+def test_a_judgement_by_hand():
+    sure, unsure = np.array([[5.0, 0.0], [0.0, 5.0]]), np.array([[0.1, 0.0]])
+    rows = judge(sure, {"other": unsure}, np.array([0, 0]))
+    assert [(row["score"], row["auroc"], row["fpr95"]) for row in rows] == [("energy", 1.0, 0.0), ("softmax", 1.0, 0.0)]
+    assert {row["accuracy"] for row in rows} == {0.5}
+
+
+def test_with_two_classes_both_scores_are_one(result):
+    rows = [row for row in result.table("mapped") if row["data"] == TWO]
+    energy, softmax = ([row["auroc"] for row in rows if row["score"] == score] for score in ("energy", "softmax"))
+    assert energy == pytest.approx(softmax)
+
+
+def test_the_section_says_what_the_tables_say(result):
+    text, lines = section(result), layout(result)
+    assert text.startswith("## ")
+    assert "the command" in text
+    assert f"changes by {np.mean(changes(lines, 'public')):+.3f} on average" in text
+    assert f"With two classes ({TWO})" in text
+    assert f"{TASK} / {LONG}" in text.split("Length alone does as well")[1].splitlines()[0]
+    assert text.count("| b <- a |") == 1 + len(cases(result))
+    title, rows = summary(result)
+    assert "AUROC" in title
+    assert rows[0]["length alone"] == 0.5
+
+
+def test_no_case_of_length_and_no_task_of_two_classes_are_not_mentioned(tmp_path):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    text = section(measure(setting, Store(tmp_path / "cells"), [PLAIN]))
+    assert "in 0 of 1 cases." in text
+    assert "two classes" not in text
+
+
+def test_files_are_written(result, tmp_path):
+    files = {file.name for file in write_result(result, tmp_path, figures)}
+    assert files == {"ood.json", "ood-own.csv", "ood-mapped.csv", "ood-length.csv", "ood-auroc.svg"}
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    store, kept = Store(tmp_path / "cells"), []
+    rows = store.rows
+
+    def killed_after_three(*cell):
+        if len(kept) == 3:
+            raise KeyboardInterrupt
+        kept.append(cell[0])
+        return rows(*cell)
+
+    monkeypatch.setattr(store, "rows", killed_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        measure(setting, store, [PLAIN, LONG])
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
+    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    result = measure(again, Store(tmp_path / "cells"), [PLAIN, LONG])
+    assert len(before) == 3
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert models.encoded == 0
+    assert measure(again, Store(tmp_path / "cells"), [PLAIN, LONG]) == result
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """Let the command use fake encoders and texts."""
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
+    monkeypatch.setattr(command, "Corpora", lambda **_: corpora())
+
+
+def run(*options):
+    given = ["experiment", "ood", "--encoders", "a,b", "--data", TASK, *map(str, options)]
+    return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+def test_the_command_prints_json_and_nothing_else(offline):
+    done = run("--ood", PLAIN, "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert done.stdout.count("\n") == 1
+    assert json.loads(done.stdout)["experiment"] == "ood"
+
+
+def test_the_command_prints_a_table_and_writes_files(offline, tmp_path):
+    done = run("--ood", PLAIN, "--output", tmp_path / "out")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert "length alone" in done.stdout
+    assert (tmp_path / "out" / "ood-auroc.svg").exists()
+
+
+def test_nothing_out_of_distribution_is_an_error(offline):
+    done = run("--ood", TASK, "--json")
+    assert done.exit_code == ExitCode.USAGE
+    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"
