@@ -77,7 +77,7 @@ class Corpora:
         mixed = [text for text in chain.from_iterable(zip_longest(*parts)) if text is not None]
         return tuple(dict.fromkeys(mixed))[: self.public]
 
-    @property
+    @cached_property
     def public_digest(self) -> str:
         """Hexadecimal digest of the public texts."""
         return dataset_digest(self.public_texts).hex()

@@ -10,6 +10,7 @@ from securealign.cli.experiment.options import (
     ALL_ENCODERS,
     ALL_PUBLIC,
     ALL_TASKS,
+    TOKENS,
     Encoders,
     MaxTokens,
     Output,
@@ -30,9 +31,9 @@ from securealign.commands import failures, progress
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
 from securealign.experiments.classification.section import summary
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -43,7 +44,7 @@ def classification(
     train: TrainTexts = 1000,
     test: TestTexts = 500,
     public_texts: PublicTexts = 2500,
-    max_tokens: MaxTokens = 64,
+    max_tokens: MaxTokens = TOKENS,
     shots: Annotated[str, Integers("--shots", "Labelled texts that are shared, to be compared.")] = "32,64,128",
     seeds: Seeds = 3,
     rivals: Annotated[

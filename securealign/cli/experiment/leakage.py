@@ -7,6 +7,7 @@ from typing import Annotated
 from securealign.cli.experiment.options import (
     ALL_ENCODERS,
     ALL_PUBLIC,
+    TOKENS,
     Encoders,
     MaxTokens,
     Output,
@@ -23,12 +24,12 @@ from securealign.cli.experiment.options import (
 )
 from securealign.cli.options import AsJson, Integers, integers
 from securealign.commands import failures, progress
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.leakage.figures import figures
 from securealign.experiments.leakage.measure import measure
 from securealign.experiments.leakage.section import summary
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -38,7 +39,7 @@ def leakage(
     public: PublicSets = ALL_PUBLIC,
     test: TestTexts = 500,
     public_texts: PublicTexts = 2500,
-    max_tokens: MaxTokens = 64,
+    max_tokens: MaxTokens = TOKENS,
     rows: Annotated[
         str, Integers("--rows", "Public rows that maps are fitted on, to be compared.")
     ] = "250,500,1000,2000",

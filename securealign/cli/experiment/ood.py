@@ -8,6 +8,7 @@ import typer
 
 from securealign.cli.experiment.options import (
     ALL_PUBLIC,
+    TOKENS,
     Encoders,
     MaxTokens,
     Output,
@@ -24,12 +25,12 @@ from securealign.cli.experiment.options import (
 )
 from securealign.cli.options import AsJson
 from securealign.commands import failures, progress
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.ood.figures import figures
 from securealign.experiments.ood.measure import measure
 from securealign.experiments.ood.section import summary
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -43,7 +44,7 @@ def ood(
     train: TrainTexts = 1000,
     test: TestTexts = 500,
     public_texts: PublicTexts = 2500,
-    max_tokens: MaxTokens = 64,
+    max_tokens: MaxTokens = TOKENS,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:

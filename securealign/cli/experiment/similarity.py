@@ -10,6 +10,7 @@ from securealign.cli.experiment.options import (
     ALL_ENCODERS,
     ALL_PUBLIC,
     ALL_TASKS,
+    TOKENS,
     Encoders,
     MaxTokens,
     Output,
@@ -26,9 +27,9 @@ from securealign.cli.experiment.options import (
 )
 from securealign.cli.options import AsJson, Integers, integers
 from securealign.commands import failures, progress
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.setting import Setting
 from securealign.experiments.similarity.figures import figures
 from securealign.experiments.similarity.measure import measure
 from securealign.experiments.similarity.section import summary
@@ -42,7 +43,7 @@ def similarity(
     train: TrainTexts = 1000,
     test: TestTexts = 500,
     public_texts: PublicTexts = 2500,
-    max_tokens: MaxTokens = 64,
+    max_tokens: MaxTokens = TOKENS,
     components: Annotated[str, Integers("--components", "Principal components that SVCCA keeps.")] = "64,128",
     subsamples: Annotated[int, typer.Option(min=1, help="Splits of every corpus, drawn anew.")] = 3,
     output: Output = None,

@@ -11,8 +11,8 @@ from securealign.alignment import AlignmentMap
 from securealign.alignment.fits import fit_ridge
 from securealign.api import align_in_process, classify_in_process
 from securealign.commands import Report
-from securealign.experiments.classification.setting import Pair, Setting
 from securealign.experiments.corpora import labels_of
+from securealign.experiments.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from securealign.alignment.fits import fit_ridge
 from securealign.experiments.classification.losses import losses, main_pairs_in
 from securealign.experiments.classification.paper import MAX_LOSS
-from securealign.experiments.classification.setting import Pair, Setting, fit_head
 from securealign.experiments.corpora import labels_of
+from securealign.experiments.setting import Pair, Setting, fit_head
 from securealign.experiments.store import Row, Store
 
 

@@ -22,10 +22,10 @@ from securealign.alignment.fits import (
 )
 from securealign.experiments.classification.encrypted import encrypted_rows
 from securealign.experiments.classification.exceptions import exception_rows
-from securealign.experiments.classification.setting import Pair, Setting, fit_head
 from securealign.experiments.corpora import labels_of
 from securealign.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.experiments.result import Result
+from securealign.experiments.setting import Pair, Setting, fit_head
 from securealign.experiments.store import Row, Store
 
 NAME = "classification"
@@ -43,11 +43,7 @@ def measure(
     command: str = "",
 ) -> Result:
     """Return accuracies of all pairs on all tasks; `encrypted_pair` (source, target) also runs under encryption."""
-    for encoder in setting.encoders:  # one after the other, so that one model is in memory at a time
-        setting.public(encoder)
-        for task in setting.tasks:
-            setting.train(encoder, task)
-            setting.test(encoder, task)
+    setting.prepare()
     tables: dict[str, list[Row]] = {"own": [], "pairs": [], "mapped": []}
     pairs = list(permutations(setting.encoders, 2))
     report = add_bar("own heads and pairs")

@@ -7,9 +7,9 @@ from typing import Any
 
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.leakage.inversion import Collection, Words
 from securealign.experiments.leakage.sweep import PairSweep
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
 
 #: Words of a text that are compared.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securealign.errors import ConfigurationError
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.embeddings import AddBar, no_bars
 from securealign.experiments.leakage.attacks import WORDS, Attacks
 from securealign.experiments.leakage.sweep import HELD_OUT, PENALTIES, PairSweep, Sweep
 from securealign.experiments.result import Result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
 
 NAME = "leakage"
@@ -30,10 +30,7 @@ def measure(
     """
     sizes = _possible(sizes, len(setting.corpora.public_texts))
     attacks = Attacks(setting, store)
-    for encoder in setting.encoders:  # one after the other, so that one model is in memory at a time
-        setting.public(encoder)
-        for task in setting.tasks:
-            setting.test(encoder, task)
+    setting.prepare(train=False)
     tables: dict[str, list[Row]] = {"alignment": [], "penalty": [], "native": [], "mapped": []}
     report, count = add_bar("pairs of encoders"), len(setting.encoders)
     for done, source in enumerate(setting.encoders):

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from securealign.alignment import AlignmentMap
 from securealign.alignment.fits import explained, fit_ridge, scale_of
-from securealign.experiments.classification.setting import Pair, Setting
 from securealign.experiments.leakage.spectrum import Fitted, Spectrum
+from securealign.experiments.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
 from securealign.matrices import FloatMatrix
 

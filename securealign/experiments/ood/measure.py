@@ -15,10 +15,10 @@ from securealign.alignment.fits import fit_ridge
 from securealign.alignment.ood import auroc, energy_score, fpr_at, msp_score
 from securealign.data import dataset_digest
 from securealign.errors import ConfigurationError
-from securealign.experiments.classification.setting import Pair, Setting
 from securealign.experiments.corpora import labels_of
 from securealign.experiments.embeddings import AddBar, no_bars
 from securealign.experiments.result import Result
+from securealign.experiments.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
 from securealign.matrices import FloatMatrix
 
@@ -39,12 +39,7 @@ def measure(
     Raises `ConfigurationError` when a task has nothing out of distribution.
     """
     chosen = {task: _outside(setting, task, outside) for task in setting.tasks}
-    for encoder in setting.encoders:  # one after the other, so that one model is in memory at a time
-        setting.public(encoder)
-        for task in setting.tasks:
-            setting.train(encoder, task)
-        for task in dict.fromkeys((*setting.tasks, *outside)):
-            setting.test(encoder, task)
+    setting.prepare(others=outside)
     tables: dict[str, list[Row]] = {"own": [], "mapped": [], "length": []}
     pairs = list(permutations(setting.encoders, 2))
     report, total = add_bar("pairs of encoders"), len(setting.encoders) + len(pairs)

@@ -13,9 +13,9 @@ from securealign.alignment.fits import scale_of
 from securealign.alignment.similarity import CentredRows, KeptComponents, Order
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.experiments.result import Result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
 
 NAME = "similarity"

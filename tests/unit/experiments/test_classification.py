@@ -8,9 +8,9 @@ from securealign.experiments.classification.few_shots import few_shots
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
 from securealign.experiments.classification.section import reason, section, summary
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
 from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 TASK = "colours/train:colours/test"

@@ -14,7 +14,6 @@ from securealign.alignment.fits import explained, fit_ridge, scale_of
 from securealign.cli import app
 from securealign.cli.experiment import leakage as command
 from securealign.errors import ConfigurationError, ExitCode, InputError
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.leakage.figures import figures
@@ -24,6 +23,7 @@ from securealign.experiments.leakage.section import section, summary
 from securealign.experiments.leakage.spectrum import Spectrum
 from securealign.experiments.leakage.tally import alignment_means, found_by_pair, penalty_means
 from securealign.experiments.result import write_result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 TASK = "colours/train:colours/test"

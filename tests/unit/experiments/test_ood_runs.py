@@ -11,7 +11,6 @@ from securealign.cli import app
 from securealign.cli.experiment import ood as command
 from securealign.data import TextDataset
 from securealign.errors import ConfigurationError, ExitCode
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.ood.figures import figures
@@ -19,6 +18,7 @@ from securealign.experiments.ood.measure import judge, measure
 from securealign.experiments.ood.section import section, summary
 from securealign.experiments.ood.tally import cases, changes, layout, length_alone
 from securealign.experiments.result import write_result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))

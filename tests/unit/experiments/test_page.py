@@ -9,10 +9,10 @@ from securealign.cli.experiment import classification as command
 from securealign.errors import InputError
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.page import page, read_results
 from securealign.experiments.result import write_result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 TASK = "colours/train:colours/test"

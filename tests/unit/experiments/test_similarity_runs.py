@@ -10,9 +10,9 @@ from securealign.cli import app
 from securealign.cli.experiment import similarity as command
 from securealign.data import TextDataset
 from securealign.errors import ExitCode, InputError
-from securealign.experiments.classification.setting import Setting
 from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.result import write_result
+from securealign.experiments.setting import Setting
 from securealign.experiments.similarity.figures import figures
 from securealign.experiments.similarity.measure import measure
 from securealign.experiments.similarity.section import section, summary
