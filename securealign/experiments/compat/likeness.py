@@ -1,0 +1,77 @@
+"""How alike both encoders see the public texts: CKA, SVCCA, what the map explains, and what the protocol shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securealign.alignment.fits import explained, fit_ridge, scale_of
+from securealign.alignment.similarity import KeptComponents, debiased_cka, linear_cka
+from securealign.errors import InputError
+from securealign.experiments.compat.setting import Setting
+from securealign.experiments.embeddings import Vectors
+from securealign.experiments.store import Row, Store
+
+#: Principal components that SVCCA keeps (paper, section 3).
+COMPONENTS = (64, 128)
+#: Penalty as good as none: what the public rows show of each other does not depend on how the map is fitted.
+_NO_SHARE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """Figures over held-out public rows, except `shown`; None where the texts are too few for it."""
+
+    cka: float
+    cka_debiased: float | None
+    svcca_64: float
+    svcca_64_shuffled: float
+    svcca_64_components: int
+    svcca_128: float
+    svcca_128_shuffled: float
+    svcca_128_components: int
+    #: Share of the variance of the provider's embeddings that the map explains.
+    r2: float
+    #: Share of the variance of the provider's public embeddings that the client learns from training.
+    shown: float
+
+
+def likeness(setting: Setting, store: Store) -> Likeness:
+    """Return how alike the sides are; computed once for two encoders and public texts."""
+    return Likeness(**store.rows("compat-likeness", setting.key, lambda: [_compute(setting)])[0])
+
+
+def _compute(setting: Setting) -> Row:
+    rows_b, rows_a, fitted, held = setting.rows_b, setting.rows_a, setting.fitted, setting.held
+    everything = fit_ridge(rows_b, rows_a, _NO_SHARE, scale_of(rows_b))
+    return {
+        "cka": linear_cka(rows_b[held], rows_a[held]),
+        "cka_debiased": _debiased(rows_b[held], rows_a[held]),
+        **_svcca([rows_b[fitted], rows_a[fitted]], [rows_b[held], rows_a[held]]),
+        "r2": explained(rows_a[held], setting.map_without_held.apply(rows_b[held])),
+        "shown": max(0.0, explained(rows_a, everything.apply(rows_b))),
+    }
+
+
+def _debiased(rows_b: Vectors, rows_a: Vectors) -> float | None:
+    try:
+        return debiased_cka(rows_b, rows_a)
+    except InputError:
+        return None
+
+
+def _svcca(train: Sequence[Vectors], test: Sequence[Vectors]) -> Row:
+    most = max(COMPONENTS)
+    client, provider = (KeptComponents.of(fitted, held, most) for fitted, held in zip(train, test, strict=True))
+    order = np.random.default_rng(0).permutation(len(train[0]))
+    row: Row = {}
+    for components in COMPONENTS:
+        found = client.svcca(provider, components)
+        row |= {
+            f"svcca_{components}": found.held_out,
+            f"svcca_{components}_shuffled": client.svcca(provider, components, order).held_out,
+            f"svcca_{components}_components": found.components,
+        }
+    return row

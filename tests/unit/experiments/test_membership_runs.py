@@ -1,0 +1,222 @@
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import typer
+from support.experiments import FakeEncoder, fake_corpora, fake_embeddings
+from typer.testing import CliRunner
+
+from securealign.cli.experiment import membership as command
+from securealign.errors import ConfigurationError, InputError
+from securealign.experiments.membership import interval
+from securealign.experiments.membership import measure as module
+from securealign.experiments.membership.figures import figures
+from securealign.experiments.membership.measure import measure
+from securealign.experiments.membership.section import section, summary
+from securealign.experiments.membership.setting import Plan
+from securealign.experiments.result import read_result, write_result
+from securealign.experiments.store import Store
+
+TASK = "colours/train:colours/test"
+PLAN = Plan(
+    rows=(90, 20),
+    shots=(8, 4),
+    penalties=(0.01, 1.0),
+    epsilons=(100.0, 10.0),
+    maps=24,
+    private_maps=12,
+    folds=3,
+)
+
+
+def run(folder, plan=PLAN, add_bar=module.no_bars, **others):
+    embeddings = fake_embeddings(folder / "vectors", FakeEncoder("a", 30), FakeEncoder("b", 24))
+    return measure(
+        fake_corpora(),
+        embeddings,
+        Store(folder / "cells"),
+        **{"encoders": ("a", "b"), "data": (TASK,), "plan": plan, "add_bar": add_bar, "command": "a command", **others},
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    """Intervals need not be exact here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interval, "RESAMPLES", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return where a run has left its cells."""
+    path = tmp_path_factory.mktemp("membership")
+    run(path)
+    return path
+
+
+@pytest.fixture
+def result(folder):
+    """Return the result of a small run, from its cells."""
+    return run(folder)
+
+
+def test_every_sweep_has_a_row_for_each_value_and_attack(result):
+    rows = result.table("sweeps")
+    values = {
+        (row["sweep"], row["rows"], row["shots"], row["penalty"], row["epsilon"], row["unit"])
+        for row in rows
+        if row["source"] == "a"
+    }
+    assert values == {
+        ("rows", 90, 8, 0.01, None, "text"),
+        ("rows", 20, 8, 0.01, None, "text"),
+        ("shots", 90, 8, 0.01, None, "text"),
+        ("shots", 90, 4, 0.01, None, "text"),
+        ("penalty", 90, 8, 0.01, None, "text"),
+        ("penalty", 90, 8, 1.0, None, "text"),
+        *(("epsilon by text", 90, 8, 0.01, epsilon, "text") for epsilon in (None, 100.0, 10.0)),
+        *(("epsilon by row", 90, 8, 0.01, epsilon, "row") for epsilon in (None, 100.0, 10.0)),
+    }
+    assert len(rows) == 2 * 12 * 3
+    for row in rows:
+        assert row["accuracy low"] <= row["accuracy"] <= row["accuracy high"]
+        assert row["maps"] == (12 if row["epsilon"] or row["unit"] == "row" else 24)
+        assert (row["bound"] is not None) == (row["unit"] == "row" and row["epsilon"] is not None)
+
+
+def test_controls_are_there(result):
+    rows = result.table("controls")
+    assert {(row["control"], row["attack"]) for row in rows} == {
+        (control, attack) for control in ("interpolating", "shuffled") for attack in ("features", "residual", "span")
+    }
+    assert {row["rows"] for row in rows if row["control"] == "interpolating"} == {20}
+
+
+def test_a_second_run_computes_nothing(folder, result, monkeypatch):
+    monkeypatch.setattr(module, "attack_setting", None)
+    assert run(folder).tables == result.tables
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    plan = replace(PLAN, epsilons=(), penalties=(0.01,))
+    real, done = module.attack_setting, []
+
+    def failing(material, setting, *others):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(setting)
+        return real(material, setting, *others)
+
+    monkeypatch.setattr(module, "attack_setting", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, plan)
+    again = []
+    monkeypatch.setattr(module, "attack_setting", lambda *given: again.append(given[1]) or real(*given))
+    first = run(tmp_path, plan)
+    # Rows, shots, a row of Z_A without noise, and two controls, for both directions.
+    assert len(again) == 2 * 6 - len(done)
+    monkeypatch.setattr(module, "attack_setting", real)
+    assert run(tmp_path / "afresh", plan).tables == first.tables
+
+
+def test_progress_counts_shadow_maps(tmp_path):
+    seen = []
+    plan = replace(PLAN, epsilons=(), rows=(20,), penalties=(0.01,), shots=(4,))
+    run(tmp_path, plan, lambda title: lambda done, total: seen.append((title, done, total)))
+    ours = [(done, total) for title, done, total in seen if title == "b <- a: 20 rows, 4 shots"]
+    assert ours[:25] == [(done, 24) for done in range(25)]
+
+
+def test_too_few_candidates_are_refused(tmp_path):
+    with pytest.raises(InputError, match="50 shots need 100 candidates"):
+        run(tmp_path, replace(PLAN, shots=(50,)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": ()}, {"penalties": (0.0,)}, {"epsilons": (-1.0,)}, {"folds": 1}, {"maps": 11}]
+)
+def test_plans_that_make_no_sense_are_refused(change):
+    with pytest.raises(ConfigurationError):
+        replace(PLAN, **change)
+
+
+def test_files_pictures_and_section_follow_from_the_result(tmp_path, result):
+    for name, rows in result.tables.items():
+        result.tables[name] = [row for row in rows if row["source"] == "a"]
+    files = {file.name for file in write_result(result, tmp_path, figures)}
+    assert files == {
+        "membership.json",
+        "membership-sweeps.csv",
+        "membership-controls.csv",
+        "membership-accuracy.svg",
+        "membership-alarms.svg",
+    }
+    text = section(read_result(tmp_path / "membership.json"))
+    assert text == section(result)
+    assert text.startswith("## Membership inference on the map\n")
+    assert "    a command\n" in text
+    assert "| paper, appendix K | features | 0.530 ± 0.113 |" in text
+    assert all(f"membership-{name}.svg" in text for name in ("accuracy", "alarms"))
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"), [(0.5, "an R^2 above zero at epsilon = 10, 100."), (-0.5, "No map under noise has an R^2 above")]
+)
+def test_the_section_says_whether_maps_under_noise_are_of_use(result, fit, said):
+    for row in result.table("sweeps"):
+        row["R2"] = fit
+    assert said in section(result)
+
+
+def test_a_run_without_noise_says_nothing_about_it(tmp_path):
+    plan = replace(PLAN, epsilons=(), rows=(20,), penalties=(0.01,), shots=(4,))
+    assert "with noise, accuracies" not in section(run(tmp_path, plan))
+
+
+def test_the_summary_has_a_line_for_each_setting_and_control(result):
+    title, rows = summary(result)
+    assert "0.530" in title
+    assert len(rows) == 2 * (12 + 2)
+    assert {"features", "residual", "span", "R2"} <= set(rows[0])
+
+
+@pytest.fixture
+def app(monkeypatch, tmp_path):
+    """Return the command with fake encoders and texts."""
+    monkeypatch.setattr(command, "Corpora", lambda **sizes: fake_corpora(public=sizes["public"]))
+    encoders = (FakeEncoder("a", 30), FakeEncoder("b", 24))
+    monkeypatch.setattr(command, "Embeddings", lambda **others: fake_embeddings(tmp_path / "vectors", *encoders))
+    monkeypatch.setattr(command, "Store", lambda: Store(tmp_path / "cells"))
+    monkeypatch.setattr(sys, "argv", ["securealign", "experiment", "membership"])
+    app = typer.Typer()
+    app.command()(command.membership)
+    return app
+
+
+SMALL = [
+    "--encoders=a,b",
+    f"--data={TASK}",
+    "--rows=40",
+    "--shots=4",
+    "--penalties=0.1",
+    "--epsilons=",
+    "--maps=8",
+    "--private-maps=8",
+    "--folds=2",
+]
+
+
+def test_the_command_prints_json(app):
+    done = CliRunner().invoke(app, [*SMALL, "--json"])
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout)
+    assert printed["experiment"] == "membership"
+    assert printed["settings"]["shots"] == [4]
+
+
+def test_the_command_refuses_what_is_no_number_and_a_single_encoder(app):
+    assert "no list of numbers" in CliRunner().invoke(app, ["--penalties=much"]).output
+    done = CliRunner().invoke(app, [*SMALL, "--encoders=a", "--json"])
+    assert json.loads(done.stdout)["error"]
