@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,10 @@ class LinearHead:
         # A dead dimension of an encoder is noise around a constant: standardised, it would get a weight without bound.
         scale[scale <= _DEAD_SCALE * scale.max()] = 1.0
         model = LogisticRegression(C=inverse_penalty, max_iter=2000)
-        model.fit((matrix - mean) / scale, np.asarray(labels))
+        with warnings.catch_warnings():
+            # A few texts of many classes are what a client alone may have; it is told by its accuracy.
+            warnings.filterwarnings("ignore", message="The number of unique classes is greater")
+            model.fit((matrix - mean) / scale, np.asarray(labels))
         head = cls.from_sklearn(model, class_names)
         weight = head.weight / scale[:, None]
         return cls(weight, head.bias - mean @ weight, head.class_names)

@@ -78,6 +78,12 @@ def test_labels_must_fit(embeddings, labels):
         LinearHead.fit(embeddings, labels, NAMES)
 
 
+def test_one_text_for_each_of_many_classes_gives_a_head_without_a_warning():
+    rows = np.random.default_rng(0).normal(size=(20, 8))
+    head = LinearHead.fit(rows, list(range(20)), [str(number) for number in range(20)])
+    assert head.weight.shape == (8, 20)
+
+
 def test_training_on_nan_is_refused():
     broken = EMBEDDINGS.copy()
     broken[7, 2] = np.nan
