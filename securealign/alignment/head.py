@@ -67,6 +67,7 @@ class LinearHead:
         """
         # scikit-learn takes a second to import, which only fitting needs to spend.
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
         require_finite(matrix, "The training matrix")
@@ -79,7 +80,9 @@ class LinearHead:
         # A dead dimension of an encoder is noise around a constant: standardised, it would get a weight without bound.
         scale[scale <= _DEAD_SCALE * scale.max()] = 1.0
         model = LogisticRegression(C=inverse_penalty, max_iter=2000)
-        with warnings.catch_warnings():
+        # numpy and scipy bring a BLAS each, and the solver goes back and forth between the two: the idle threads of one
+        # spin on the cores that the other needs, which takes twenty times as long as one thread alone.
+        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
             # A few texts of many classes are what a client alone may have; it is told by its accuracy.
             warnings.filterwarnings("ignore", message="The number of unique classes is greater")
             model.fit((matrix - mean) / scale, np.asarray(labels))

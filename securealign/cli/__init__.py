@@ -8,6 +8,8 @@ from securealign.cli import (
     audit,
     bench,
     certs,
+    chat,
+    compat,
     data,
     doctor,
     experiment,
@@ -28,6 +30,8 @@ app = typer.Typer(
     help="Use one organisation's classifier on another's embeddings, under encryption. The parties themselves run as "
     "securealign-provider and securealign-client.",
 )
+app.command("chat")(chat.chat)
+app.command("compat")(compat.compat)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.show)
 app.command("replay")(replay.replay)

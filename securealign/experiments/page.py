@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from securealign.errors import InputError
+from securealign.experiments.findings import findings
 from securealign.experiments.result import Result, read_result
 
 #: The experiments, in the order in which they are read.
@@ -32,6 +33,7 @@ else runs. The models are re-uploads by single authors, some of them quantised, 
 def page(results: Mapping[str, Result]) -> str:
     """Return the page of some results, by experiment."""
     sections = [_section_of(name)(results[name]) for name in EXPERIMENTS if name in results]
+    sections = [text for text in (findings(results), *sections) if text]
     return "\n\n".join([_INTRODUCTION, _contents(sections), *sections]) + "\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from securealign.data.assets import Progress
+from securealign.data.assets import Progress, has_consent
 from securealign.models.lookup import model_folder
 
 _BUILTIN = ("smollm2", "gemma")
@@ -13,6 +13,11 @@ _BUILTIN = ("smollm2", "gemma")
 def builtin_causal_lms() -> tuple[str, ...]:
     """Return the names of the built-in causal language models."""
     return _BUILTIN
+
+
+def usable_causal_lms() -> tuple[str, ...]:
+    """Return the built-in causal language models that are under no terms of use, or whose terms the user accepted."""
+    return tuple(name for name in _BUILTIN if has_consent(name))
 
 
 def causal_lm_folder(spec: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from securealign.cli.experiment.options import (
-    ALL_ENCODERS,
+    ALL,
     ALL_PUBLIC,
     ALL_TASKS,
     TOKENS,
@@ -38,7 +38,7 @@ from securealign.experiments.store import Store
 
 
 def classification(
-    encoders: Encoders = ALL_ENCODERS,
+    encoders: Encoders = ALL,
     data: Tasks = ALL_TASKS,
     public: PublicSets = ALL_PUBLIC,
     train: TrainTexts = 1000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from securealign.cli.experiment.options import (
-    ALL_ENCODERS,
+    ALL,
     ALL_PUBLIC,
     TOKENS,
     Encoders,
@@ -34,7 +34,7 @@ from securealign.experiments.store import Store
 
 
 def leakage(
-    encoders: Encoders = ALL_ENCODERS,
+    encoders: Encoders = ALL,
     data: Tasks = "20ng,r8,movie,wordnet",
     public: PublicSets = ALL_PUBLIC,
     test: TestTexts = 500,

@@ -19,6 +19,7 @@ from securealign.experiments.corpora import PUBLIC, TASKS
 from securealign.experiments.result import Draw, Result, write_result
 from securealign.experiments.store import Row
 from securealign.models.builtin import usable_encoders
+from securealign.models.causal import usable_causal_lms
 
 Encoders = Annotated[
     str,
@@ -43,7 +44,8 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
 ]
 
-ALL_ENCODERS = "all"
+ALL = "all"
+_EVERY = {"--encoders": usable_encoders, "--models": usable_causal_lms}
 ALL_TASKS = ",".join(TASKS)
 ALL_PUBLIC = ",".join(PUBLIC)
 #: Enough to tell topics, at three quarters of what 64 cost.
@@ -53,10 +55,10 @@ TOKENS = 48
 def names(text: str, option: str) -> tuple[str, ...]:
     """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one.
 
-    "all" stands for all encoders that are built in and may be used.
+    "all" stands for all encoders, or language models, that are built in and may be used.
     """
-    if text == ALL_ENCODERS and option == "--encoders":
-        return usable_encoders()
+    if text == ALL and option in _EVERY:
+        return _EVERY[option]()
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
         raise typer.BadParameter("Name at least one.", param_hint=option)

@@ -27,12 +27,14 @@ from securealign.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.experiments.result import Result
 from securealign.experiments.setting import Pair, Setting, fit_head
 from securealign.experiments.store import Row, Store
+from securealign.experiments.threads import one_blas_thread
 
 NAME = "classification"
 #: Part of a task's training texts that fits a map in one repetition.
 _PART = 0.9
 
 
+@one_blas_thread()
 def measure(
     setting: Setting,
     store: Store,

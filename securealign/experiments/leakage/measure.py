@@ -11,11 +11,13 @@ from securealign.experiments.leakage.sweep import HELD_OUT, PENALTIES, PairSweep
 from securealign.experiments.result import Result
 from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
+from securealign.experiments.threads import one_blas_thread
 
 NAME = "leakage"
 _FEWEST_ROWS = 8
 
 
+@one_blas_thread()
 def measure(
     setting: Setting,
     store: Store,

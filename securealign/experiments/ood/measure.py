@@ -20,6 +20,7 @@ from securealign.experiments.embeddings import AddBar, no_bars
 from securealign.experiments.result import Result
 from securealign.experiments.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
+from securealign.experiments.threads import one_blas_thread
 from securealign.matrices import FloatMatrix
 
 NAME = "ood"
@@ -31,6 +32,7 @@ _MOST_SHARED = 0.5
 Outside = Mapping[str, tuple[str, ...]]
 
 
+@one_blas_thread()
 def measure(
     setting: Setting, store: Store, outside: Sequence[str], *, add_bar: AddBar = no_bars, command: str = ""
 ) -> Result:

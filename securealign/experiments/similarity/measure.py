@@ -17,6 +17,7 @@ from securealign.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.experiments.result import Result
 from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
+from securealign.experiments.threads import one_blas_thread
 
 NAME = "similarity"
 PUBLIC = "public"
@@ -25,6 +26,7 @@ _HELD_OUT = 2 / 7
 _FEWEST_TEXTS = 16
 
 
+@one_blas_thread()
 def measure(
     setting: Setting,
     store: Store,

@@ -10,6 +10,7 @@ from securealign.errors import InputError
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
 from securealign.experiments.embeddings import Embeddings
+from securealign.experiments.findings import findings, rank_correlation
 from securealign.experiments.page import page, read_results
 from securealign.experiments.result import write_result
 from securealign.experiments.setting import Setting
@@ -31,7 +32,7 @@ def test_the_page_holds_the_sections_of_the_results_that_there_are(folder):
     text = page(read_results(folder))
     assert text.startswith("# Results\n")
     assert "* [Classification: does the head work on mapped embeddings?](#classification-does-the-head" in text
-    assert text.count("\n## ") == 1
+    assert text.count("\n## ") == 2
     assert text.endswith("\n")
 
 
@@ -85,3 +86,17 @@ def test_an_empty_list_is_refused(offline):
     done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", ","])
     assert done.exit_code == 2
     assert "Name at least one" in done.output
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [([1, 2, 3], [10, 20, 90], 1), ([1, 2, 3], [3, 2, 1], -1), ([1, 1, 1], [1, 2, 3], 0), ([1, 1, 2], [5, 5, 7], 1)],
+)
+def test_rank_correlations(first, second, expected):
+    assert rank_correlation(first, second) == pytest.approx(expected)
+
+
+def test_findings_say_what_the_results_say(folder):
+    results = read_results(folder)
+    assert "over 2 combinations" in findings(results)
+    assert findings({}) == ""
