@@ -1,0 +1,88 @@
+"""securealign experiment generation and tokenizers: options, output and mistakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from securealign.cli.experiment.generation import generation, penalty
+from securealign.cli.experiment.tokenizers import tokenizers
+from securealign.errors import ConfigurationError, ExitCode
+
+pytestmark = pytest.mark.models
+pytest.importorskip("torch", reason="needs the extra 'models'")
+pytest.importorskip("transformers", reason="needs the extra 'models'")
+pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
+
+from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer, save_llama  # noqa: E402
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command("generation")(generation)
+app.command("tokenizers")(tokenizers)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
+    save_llama(tmp_path / "llama", byte_level_tokenizer())
+    byte_fallback_tokenizer().save_pretrained(tmp_path / "marked")
+    texts = [f"{one}, {other} {number}." for number in range(6) for one in SENTENCES for other in SENTENCES]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    question = {"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": "B"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(question) + "\n")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def small(folder, *arguments):
+    return run(
+        "generation", "--models", folder / "llama", "--data", folder / "texts.jsonl", "--pairs", 200, "--test", 60,
+        "--sweep", 50, "--samples", 0, "--question-data", folder / "questions.jsonl", *arguments,
+    )  # fmt: skip
+
+
+def test_one_model_is_measured_against_itself(folder):
+    done = small(folder, "--depths", "post-norm,L/2", "--output", folder / "out", "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    tables = json.loads(done.stdout)["tables"]
+    assert {row["depth"] for row in tables["scores"]} == {"post-norm", "L/2"}
+    assert [row["questions"] for row in tables["questions"]] == [1, 1]
+    assert tables["texts"] == tables["likeness"] == tables["streaming"] == []
+    assert (folder / "out" / "generation-depths.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--depths", "bottom"), "'bottom' is no depth"),
+        (("--ridge", "-1"), "'-1' is no ridge penalty"),
+        (("--ridge", "inf"), "'inf' is no ridge penalty"),
+    ],
+)
+def test_mistakes_are_told_before_models_are_read(folder, arguments, message):
+    done = small(folder, *arguments)
+    assert done.exit_code == ExitCode.USAGE
+    assert message in done.stderr
+
+
+def test_penalties_are_numbers_or_automatic():
+    assert (penalty("auto"), penalty("1e-4")) == ("auto", 1e-4)
+    with pytest.raises(ConfigurationError):
+        penalty("nan")
+
+
+def test_tokenizers_are_compared_by_folder(folder):
+    models = f"{folder / 'llama'},{folder / 'marked'}"
+    arguments = ("tokenizers", "--models", models, "--data", folder / "texts.jsonl", "--texts", 10)
+    done = run(*arguments, "--json")
+    assert done.exit_code == ExitCode.OK, done.output
+    content = json.loads(done.stdout)
+    assert content["settings"]["tokenizers"] == ["llama", "marked"]
+    assert len(content["tables"]["pairs"]) == 2
+    assert run("tokenizers", "--models", folder / "llama").exit_code == ExitCode.USAGE

@@ -1,0 +1,178 @@
+"""The experiment on tiny random models: cells, tables, pictures and text, all from the same result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from securealign.data import TextDataset
+from securealign.errors import InputError
+from securealign.experiments.result import Result, read_result, write_result
+from securealign.experiments.store import Store
+
+pytestmark = pytest.mark.models
+pytest.importorskip("torch", reason="needs the extra 'models'")
+pytest.importorskip("transformers", reason="needs the extra 'models'")
+pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
+
+from support.causal_lms import (  # noqa: E402 - after the skip
+    SENTENCES,
+    byte_fallback_tokenizer,
+    byte_level_tokenizer,
+    save_gemma,
+    save_llama,
+)
+
+from securealign.alignment.generation.causal import CausalModel  # noqa: E402
+from securealign.experiments.embeddings import Embeddings  # noqa: E402
+from securealign.experiments.generation.figures import figures  # noqa: E402
+from securealign.experiments.generation.measure import measure  # noqa: E402
+from securealign.experiments.generation.section import section, summary  # noqa: E402
+from securealign.experiments.generation.setting import Setting  # noqa: E402
+from securealign.experiments.generation.streaming import measure_stream, stream  # noqa: E402
+from securealign.experiments.generation.tally import named, pairs_of, shuffled, usual  # noqa: E402
+
+NAMES = ("act", "animal", "food", "plant")
+DEPTHS = ("post-norm", "h[-1]", "L/2")
+
+
+class FakeEncoder:
+    """Embeds a text by its length and first letters."""
+
+    name, dimension, fingerprint = "fake", 4, "ab" * 32
+
+    def encode(self, texts, *, progress=None):
+        rows = [[len(text), *(ord(letter) for letter in text.ljust(3)[:3])] for text in texts]
+        return np.array(rows, dtype=np.float32)
+
+
+def load(name):
+    if name == "glosses":
+        return TextDataset(name=name, texts=tuple(SENTENCES), labels=(0, 1, 2, 3), class_names=NAMES)
+    texts = tuple(f"{one}, {other} {number}." for number in range(4) for one in SENTENCES for other in SENTENCES)
+    return TextDataset(name=name, texts=texts)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    models = {
+        "llama": CausalModel(save_llama(root / "llama", byte_level_tokenizer(chat=True)), name="llama"),
+        "gemma": CausalModel(save_gemma(root / "gemma", byte_fallback_tokenizer()), name="gemma"),
+    }
+    return Setting(
+        models=("llama", "gemma"), data="texts", pairs=300, test=60, sweep=30, depths=DEPTHS, samples=3,
+        max_new_tokens=5, questions=3, question_data="glosses", encoder="fake", load=load,
+        open_model=models.__getitem__,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def result(setting, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECUREALIGN_CACHE", str(folder))
+        embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
+        return measure(setting, Store(folder / "cells"), embeddings, command="securealign experiment generation")
+
+
+def test_every_ordered_pair_is_scored_and_controlled(result):
+    assert pairs_of(result) == [("llama", "gemma"), ("gemma", "llama"), ("llama", "llama"), ("gemma", "gemma")]
+    for pair in pairs_of(result):
+        assert usual(result, pair)["count"] == 60
+        assert usual(result, pair)["fitted_on"] == 300
+        assert shuffled(result, pair)["r2"] < usual(result, pair)["r2"]
+    same = usual(result, ("llama", "llama"))
+    assert same["r2"] > 0.98
+    assert same["agreement"] > 0.9
+    assert abs(same["nll_mapped"] - same["nll_native"]) < 0.1
+
+
+def test_depths_lead_to_the_head_and_between_models_to_their_like(result):
+    found = {
+        (row["depth"], row["landing"])
+        for row in result.table("scores")
+        if (row["source"], row["target"]) == ("llama", "gemma")
+    }
+    assert found == {
+        ("post-norm", "post-norm"), ("h[-1]", "post-norm"), ("L/2", "post-norm"), ("h[-1]", "h[-1]"), ("L/2", "L/2")
+    }  # fmt: skip
+    own = {row["landing"] for row in result.table("scores") if row["source"] == row["target"]}
+    assert own == {"post-norm"}
+
+
+def test_two_models_of_one_name_are_refused(setting):
+    with pytest.raises(InputError, match="have the same name"):
+        replace(setting, models=("llama", "llama")).ordered_pairs
+
+
+def test_positions_with_the_same_end_are_a_part_of_all(result):
+    for pair in pairs_of(result):
+        exact = usual(result, pair, positions="exact")
+        assert 0 < exact["count"] <= usual(result, pair)["count"]
+
+
+def test_texts_answers_and_likeness_have_a_row_for_each(result):
+    assert len(result.table("texts")) == 3 * 6
+    assert [row["questions"] for row in result.table("questions")] == [3] * 6
+    assert all(row["chance"] == 0.25 for row in result.table("questions"))
+    likeness = {(row["source"], row["target"]): row for row in result.table("likeness")}
+    assert likeness["llama", "llama"]["natives"] == pytest.approx(1.0)
+
+
+def test_a_second_run_reads_its_cells(setting, folder, result, monkeypatch):
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(folder))
+    monkeypatch.setattr("securealign.alignment.generation.maps.fit_stitches", None)
+    monkeypatch.setattr("securealign.alignment.generation.causal.CausalModel.run", None)
+    embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
+    again = measure(setting, Store(folder / "cells"), embeddings, command=result.command)
+    assert again == result
+
+
+def test_the_result_survives_its_file_and_gives_the_same_text(result, tmp_path):
+    files = write_result(result, tmp_path, figures)
+    assert {file.name for file in files} >= {"generation-depths.svg", "generation-loss.svg", "generation-scores.csv"}
+    assert section(read_result(tmp_path / "generation.json")) == section(result)
+
+
+def test_the_section_says_what_the_tables_hold(result):
+    text = section(result)
+    for pair in pairs_of(result):
+        assert f"- {named(pair)}: the map explains {usual(result, pair)['r2'] * 100:.1f}%" in text
+    assert "securealign experiment generation" in text
+    assert "fake" in text
+    title, rows = summary(result)
+    assert title.startswith("Next token")
+    assert len(rows) == 4
+
+
+def test_a_run_without_texts_and_questions_says_nothing_of_them(result):
+    tables = {name: rows for name, rows in result.tables.items() if name in {"models", "scores"}}
+    text = section(Result(experiment="generation", settings=result.settings, tables=tables))
+    assert "Multiple choice" not in text
+    assert "good or bad" not in text
+
+
+def test_memory_of_a_fit_does_not_grow_with_its_pairs():
+    few, many = measure_stream(8_000, 64), measure_stream(64_000, 64)
+    assert (few["pairs"], many["pairs"]) == (8_000, 64_000)
+    # All rows of the larger one alone would take 31 MiB of float32.
+    assert many["peak_bytes"] - few["peak_bytes"] < 8 << 20
+
+
+def test_a_stream_counts_the_pairs_of_a_last_short_batch():
+    assert stream(2_001, 3)["pairs"] == 2_001
+
+
+def test_memory_is_part_of_the_section_when_measured(result):
+    row = {"pairs": 500_000, "dimension": 960, "seconds": 60.0, "peak_bytes": 300 << 20}
+    changed = Result(experiment="generation", settings=result.settings, tables={**result.tables, "streaming": [row]})
+    assert "| 500,000 | 960 | 300 | 60 |" in section(changed)
+    assert json.loads(changed.as_json())["tables"]["streaming"] == [row]
