@@ -12,6 +12,7 @@ import typer
 
 from securealign.cli.options import AsJson
 from securealign.commands import failures, progress
+from securealign.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from securealign.alignment.generation.chat import Prompt
@@ -24,7 +25,10 @@ _LOOPS = 4
 
 def chat(
     source: Annotated[str, typer.Option("--source", help="Model whose body reads: built-in name, folder or hub id.")],
-    target: Annotated[str, typer.Option("--target", help="Model whose head writes; the same form.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Model whose head writes; not needed with --native."),
+    ] = None,
     map_folder: Annotated[
         Path | None, typer.Option("--map", help="Folder of a fitted map; without it, one is fitted and kept.")
     ] = None,
@@ -50,7 +54,9 @@ def chat(
 
     with failures(as_json=as_json):
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
-        pair = _native(source) if native else _pair(source, target, map_folder, data, pairs, ridge)
+        if target is None and not native:
+            raise ConfigurationError("No head is named.", hint="Give --target MODEL, or --native for the source's own.")
+        pair = _native(source) if target is None or native else _pair(source, target, map_folder, data, pairs, ridge)
         rules = StopRules(max_new_tokens=max_new_tokens, repeats=_LOOPS)
         history: list[dict[str, str]] = []
         for request in [prompt] if prompt is not None else _lines(as_json=as_json):

@@ -18,6 +18,7 @@ from securealign.experiments.membership.setting import Plan, Setting
 from securealign.experiments.membership.shadow import Material
 from securealign.experiments.result import Result
 from securealign.experiments.store import Row, Store
+from securealign.experiments.threads import one_blas_thread
 
 EXPERIMENT = "membership"
 
@@ -74,6 +75,7 @@ class _Bench:
         }
 
 
+@one_blas_thread()
 def measure(
     corpora: Corpora,
     embeddings: Embeddings,

@@ -110,7 +110,7 @@ def test_depths_lead_to_the_head_and_between_models_to_their_like(result):
 
 def test_two_models_of_one_name_are_refused(setting):
     with pytest.raises(InputError, match="have the same name"):
-        replace(setting, models=("llama", "llama")).ordered_pairs
+        _ = replace(setting, models=("llama", "llama")).ordered_pairs
 
 
 def test_positions_with_the_same_end_are_a_part_of_all(result):
