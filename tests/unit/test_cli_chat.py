@@ -115,12 +115,12 @@ def test_a_map_of_another_pair_is_refused(folders, cache):
 
 
 def test_without_a_head_the_command_says_how_to_name_one(folders, cache):
-    done = CliRunner().invoke(app, ["chat", "--source", str(folders / "llama"), "--prompt", "hello", "--json"])
+    done = CliRunner().invoke(app, ["--source", str(folders / "llama"), "--prompt", "hello", "--json"])
     assert done.exit_code == 2
     assert "--target" in json.loads(done.stdout)["hint"]
 
 
 def test_a_model_by_itself_needs_no_target(folders, cache):
     options = ["--prompt", "hello", "--json", "--native", "--max-new-tokens", "3"]
-    (answer,) = answers(CliRunner().invoke(app, ["chat", "--source", str(folders / "llama"), *options]))
+    (answer,) = answers(CliRunner().invoke(app, ["--source", str(folders / "llama"), *options]))
     assert answer["tokens"] <= 3
