@@ -79,4 +79,5 @@ def lines(
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     if len(series) > 1:
-        axis.legend(frameon=False, fontsize=8.5)
+        # A place of its own: looking for the best one takes long enough on a busy machine for a warning.
+        axis.legend(frameon=False, fontsize=8.5, loc="lower right")

@@ -42,6 +42,8 @@ def test_the_commands_of_the_interface_are_there():
     paths = {" ".join(path) for program, path, _ in commands() if program is app}
     assert {"suites", "simulate", "bench training", "bench inference", "certs init", "head fit"} <= paths
     assert {"data list", "data digest", "data export"} <= paths
+    experiments = ("similarity", "classification", "ood", "tokenizers", "generation", "membership", "leakage")
+    assert {"compat", "chat", *(f"experiment {name}" for name in experiments)} <= paths
 
 
 @pytest.mark.parametrize(("program", "path", "command"), COMMANDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +19,7 @@ from securealign.experiments.classification.tally import (
 )
 from securealign.experiments.figures import MARKS, heat_map, lines, new_figure
 from securealign.experiments.result import Result
+from securealign.experiments.store import Row
 
 #: Points; the end of the colours.
 _MOST_LOST = 50.0
@@ -92,22 +93,31 @@ def _shots_panel(axis: Any, result: Result, task: str) -> None:  # noqa: ANN401
 
 
 def _explained(result: Result) -> Any:  # noqa: ANN401
-    figure, (axis,) = new_figure(1, 1, width=7.2, height=4.6)
+    figure, axes = new_figure(1, 2, width=11.5, height=4.6)
     found = all_losses(result)
-    for index, task in enumerate(result.settings["tasks"]):
-        rows = [row for row in found if row["data"] == task]
-        axis.scatter(
-            [row["r2"] for row in rows],
-            [100 * (row["provider_own"] - row["mapped"]) for row in rows],
-            s=[34 if is_main(result, row) else 14 for row in rows],
-            color=COLOURS[index % len(COLOURS)], marker=MARKS[index % len(MARKS)], label=task, alpha=0.75, linewidths=0,
-        )  # fmt: skip
-    axis.set_xlabel("share of the provider's test embeddings that the map explains, R²", fontsize=9, color=MUTED)
-    axis.set_ylabel("accuracy lost, points", fontsize=9, color=MUTED)
-    axis.set_title(
-        "Loss against what the map explains (small: a static encoder in the pair)", fontsize=10.5, color=INK, loc="left"
-    )
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.legend(frameon=False, fontsize=8.5)
+    panels: dict[str, Callable[[Row], float]] = {
+        "points by which the client's own head is worse than the provider's": lambda row: (
+            100 * (row["provider_own"] - row["client_own"])
+        ),
+        "share of the provider's test embeddings that the map explains, R²": lambda row: row["r2"],
+    }
+    for axis, (label, value) in zip(axes, panels.items(), strict=True):
+        for index, task in enumerate(result.settings["tasks"]):
+            rows = [row for row in found if row["data"] == task]
+            axis.scatter(
+                [value(row) for row in rows],
+                [100 * (row["provider_own"] - row["mapped"]) for row in rows],
+                s=[34 if is_main(result, row) else 12 for row in rows],
+                color=COLOURS[index % len(COLOURS)],
+                marker=MARKS[index % len(MARKS)],
+                label=task,
+                alpha=0.75,
+                linewidths=0,
+            )
+        axis.set_xlabel(label, fontsize=9, color=MUTED)
+        axis.set_ylabel("accuracy lost by the map, points", fontsize=9, color=MUTED)
+        axis.grid(color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+    axes[0].set_title("Small: a static encoder in the pair", fontsize=10.5, color=INK, loc="left")
+    axes[0].legend(frameon=False, fontsize=8.5, loc="upper left")
     return figure

@@ -37,7 +37,10 @@ def section(result: Result) -> str:
         picture("classification-losses.svg", "Points of accuracy lost, by pair of encoders"),
         "### Where more is lost than the paper's range",
         _exceptions(result),
-        picture("classification-explained.svg", "Accuracy lost against the R² of the map"),
+        picture(
+            "classification-explained.svg",
+            "Accuracy lost against how much less the client knows, and against R²",
+        ),
         "### Maps fitted on public texts, and a few of the task's (the paper's Tables 2 and 6)",
         few_shots(result),
         picture("classification-shots.svg", "Accuracy against the number of labelled texts shared"),

@@ -31,7 +31,7 @@ def _alignment(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types
         axis.set_ylim(min(0.0, *(row[column] for row in means)), 1.03)
     ratios, shares = zip(*sorted((row["ratio"], row["expected_shuffled"]) for row in means), strict=True)
     axes[0].plot(ratios, shares, color=MUTED, linestyle="--", linewidth=1.4, label="nothing in common")
-    axes[0].legend(frameon=False, fontsize=8.5)
+    axes[0].legend(frameon=False, fontsize=8.5, loc="upper right")
     return figure
 
 
