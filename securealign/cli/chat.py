@@ -38,7 +38,9 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="One request; without it, each line of standard input is one.")
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="Heat of the draw; 0 takes the likeliest token.")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Heat of the draw; 0 takes the likeliest token.")
+    ] = 0.0,
     top_p: Annotated[float, typer.Option("--top-p", help="Share of probability that tokens are drawn from.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
