@@ -327,7 +327,9 @@ def test_tokenizers_are_compared_between_language_models_alone(tmp_path, monkeyp
     assert tokens(setting(tmp_path, "one", "two"), store) is None
 
 
+@pytest.mark.models
 def test_a_language_model_without_a_fast_tokenizer_is_not_compared(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="needs the extra 'models'")
     side = EncoderSide(_language_model(tmp_path, "slow"), embeddings(tmp_path))
     monkeypatch.setitem(ENCODERS, side.spec, ENCODERS["one"])
     pair = replace(setting(tmp_path, "one", "two"), client=side, provider=side)
