@@ -10,6 +10,8 @@ import numpy as np
 from securealign.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures
 
 MARKS = "osD^v*PX"
+#: Eight that all kinds of colour vision tell apart (Okabe and Ito 2008), in the order of the marks.
+PALETTE = (*COLOURS, "#009E73", "#CC79A7", "#000000", "#999999")
 #: From light to dark in grey as in colour.
 HEAT = "cividis"
 _BRIGHT_ENOUGH = 0.55
@@ -62,11 +64,12 @@ def lines(
     y_label: str,
     logarithmic: bool = False,
     spread: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    legend: str | None = "lower right",
 ) -> None:
-    """Draw lines through (x, y) points with a legend; `spread` holds (low, high) for each point of a line."""
+    """Draw lines through (x, y) points; `spread` holds (low, high) for each point of a line, `legend` its place."""
     for index, (name, points) in enumerate(series.items()):
         xs, ys = zip(*points, strict=True)
-        colour = COLOURS[index % len(COLOURS)]
+        colour = PALETTE[index % len(PALETTE)]
         axis.plot(xs, ys, color=colour, marker=MARKS[index % len(MARKS)], markersize=4.5, linewidth=1.4, label=name)
         if spread and name in spread:
             low, high = zip(*spread[name], strict=True)
@@ -78,6 +81,6 @@ def lines(
     axis.set_title(title, fontsize=10.5, color=INK, loc="left")
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
-    if len(series) > 1:
-        # A place of its own: looking for the best one takes long enough on a busy machine for a warning.
-        axis.legend(frameon=False, fontsize=8.5, loc="lower right")
+    if len(series) > 1 and legend is not None:
+        # A place that is given: looking for the best one takes long enough on a busy machine for a warning.
+        axis.legend(frameon=False, fontsize=8.5, loc=legend)

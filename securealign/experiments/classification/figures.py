@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
-from securealign.bench.drawing import COLOURS, GRID, INK, MUTED
+from securealign.bench.drawing import GRID, INK, MUTED
 from securealign.experiments.classification.tally import (
     all_losses,
     columns,
@@ -17,7 +17,7 @@ from securealign.experiments.classification.tally import (
     pairs_of,
     shot_accuracies,
 )
-from securealign.experiments.figures import MARKS, heat_map, lines, new_figure
+from securealign.experiments.figures import MARKS, PALETTE, heat_map, lines, new_figure
 from securealign.experiments.result import Result
 from securealign.experiments.store import Row
 
@@ -108,7 +108,7 @@ def _explained(result: Result) -> Any:  # noqa: ANN401
                 [value(row) for row in rows],
                 [100 * (row["provider_own"] - row["mapped"]) for row in rows],
                 s=[34 if is_main(result, row) else 12 for row in rows],
-                color=COLOURS[index % len(COLOURS)],
+                color=PALETTE[index % len(PALETTE)],
                 marker=MARKS[index % len(MARKS)],
                 label=task,
                 alpha=0.75,

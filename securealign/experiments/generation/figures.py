@@ -32,7 +32,14 @@ def _depths(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types he
             ]
             if len(points) > 1:
                 series[named(pair)] = sorted(points)
-        lines(axis, series, title=title, x_label="state of the source", y_label="agreement with the target")
+        lines(
+            axis,
+            series,
+            title=title,
+            x_label="state of the source",
+            y_label="agreement with the target",
+            legend="upper right",
+        )
         axis.set_xticks(range(len(depths)), depths)
         axis.set_ylim(0, 1.02)
     return figure

@@ -27,7 +27,7 @@ def _alignment(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types
     )
     for axis, column, title, label in panels:
         series = {name: [(row["ratio"], row[column]) for row in means if row["source"] == name] for name in sources}
-        lines(axis, series, title=title, x_label="N / d_B", y_label=label, logarithmic=True)
+        lines(axis, series, title=title, x_label="N / d_B", y_label=label, logarithmic=True, legend=None)
         axis.set_ylim(min(0.0, *(row[column] for row in means)), 1.03)
     ratios, shares = zip(*sorted((row["ratio"], row["expected_shuffled"]) for row in means), strict=True)
     axes[0].plot(ratios, shares, color=MUTED, linestyle="--", linewidth=1.4, label="nothing in common")

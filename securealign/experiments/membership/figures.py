@@ -41,9 +41,8 @@ def _grid(result: Result, column: str, label: str, chance: float) -> Any:  # noq
                     name: [(row[f"{column} low"], row[f"{column} high"]) for row in rows]
                     for name, rows in series.items()
                 },
+                legend="center right",
             )
-            # A place of its own choice takes long to find, and matplotlib warns when it does.
-            axis.get_legend().set_loc("center right")
             axis.axhline(chance, color=MUTED, linewidth=0.9, linestyle=":")
             ticks = [shown(row[quantity]) for row in next(iter(series.values()))]
             axis.set_xticks(range(len(ticks)), ticks)
