@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.ridge import CrossMoments, Moments, solve_ridge
-from securealign.errors import ErrorCode, InputError
+from securealign.alignment.ridge import CrossMoments, Moments, check_paired, solve_ridge
 from securealign.matrices import FloatMatrix
 
 Vector = npt.NDArray[np.float64]
@@ -24,13 +23,13 @@ Vector = npt.NDArray[np.float64]
 #: Penalties to choose from, as shares of the mean diagonal of the Gram matrix.
 SHARES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 _HELD_OUT = 5
-#: Standard deviation, relative to the largest, below which a dimension is dead.
+#: Standard deviation, relative to the largest, below which a dimension of an encoder is noise around a constant.
 _DEAD = 1e-6
 
 
-def scale_of(z_b: npt.ArrayLike) -> Vector:
-    """Return the standard deviation of every dimension (d_B,), 1 for a dead one."""
-    deviation: Vector = np.asarray(z_b, dtype=np.float64).std(axis=0)
+def scale_of(rows: npt.ArrayLike) -> Vector:
+    """Return the standard deviation of every dimension of rows (n, d), 1 for a dead one, shape (d,)."""
+    deviation: Vector = np.asarray(rows, dtype=np.float64).std(axis=0)
     deviation[deviation <= _DEAD * deviation.max(initial=0.0)] = 1.0
     return deviation
 
@@ -38,7 +37,7 @@ def scale_of(z_b: npt.ArrayLike) -> Vector:
 def moments_of(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None = None) -> CrossMoments:
     """Return the moments of scaled Z_B with Z_A: all that a ridge map depends on; more rows can be added to them."""
     source, target = _Centred.of(z_b, scale), _Centred.of(z_a)
-    _check_paired(source, target)
+    check_paired(len(source.rows), len(target.rows))
     moments = Moments(len(source.rows), source.mean, source.gram())
     return CrossMoments(moments, target.mean, source.rows.T @ target.rows)
 
@@ -82,7 +81,7 @@ def fit_reduced_rank(
 def fit_procrustes(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None = None) -> AlignmentMap:
     """Return the best rotation with one scaling factor (Schönemann 1966); between dimensions, a part of a rotation."""
     source, target = _Centred.of(z_b, scale), _Centred.of(z_a)
-    _check_paired(source, target)
+    check_paired(len(source.rows), len(target.rows))
     left, values, right = np.linalg.svd(source.rows.T @ target.rows, full_matrices=False)
     rotation = left @ right
     spread = float(np.sum((source.rows @ rotation) ** 2))
@@ -92,7 +91,7 @@ def fit_procrustes(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None 
 def fit_whitening(z_b: npt.ArrayLike, z_a: npt.ArrayLike, share: float, scale: Vector | None = None) -> AlignmentMap:
     """Return the map that whitens Z_B, rotates, and gives it the covariance of Z_A; it needs Z_A's Gram matrix too."""
     source, target = _Centred.of(z_b, scale), _Centred.of(z_a)
-    _check_paired(source, target)
+    check_paired(len(source.rows), len(target.rows))
     whiten, colour = _power(source.gram(), share, -0.5), _power(target.gram(), share, 0.5)
     uncolour = _power(target.gram(), share, -0.5)
     left, _, right = np.linalg.svd(whiten @ (source.rows.T @ target.rows) @ uncolour, full_matrices=False)
@@ -102,7 +101,7 @@ def fit_whitening(z_b: npt.ArrayLike, z_a: npt.ArrayLike, share: float, scale: V
 def fit_mean_only(z_b: npt.ArrayLike, z_a: npt.ArrayLike) -> AlignmentMap:
     """Return the map that only moves the mean, keeping the first dimensions and padding with none: a control."""
     source, target = _Centred.of(z_b), _Centred.of(z_a)
-    _check_paired(source, target)
+    check_paired(len(source.rows), len(target.rows))
     return _unscaled(source, target, np.eye(source.rows.shape[1], target.rows.shape[1]), {"fit": "mean only"})
 
 
@@ -147,15 +146,6 @@ class _Centred:
     def gram(self) -> FloatMatrix:
         gram: FloatMatrix = self.rows.T @ self.rows
         return gram
-
-
-def _check_paired(source: _Centred, target: _Centred) -> None:
-    if len(source.rows) != len(target.rows):
-        raise InputError(
-            f"Z_B has {len(source.rows)} rows and Z_A has {len(target.rows)}.",
-            hint="Row i of both must embed the same text.",
-            code=ErrorCode.SHAPE_MISMATCH,
-        )
 
 
 def _power(gram: FloatMatrix, share: float, power: float) -> FloatMatrix:

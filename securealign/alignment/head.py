@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
+from securealign.alignment.fits import scale_of
 from securealign.errors import ErrorCode, InputError
 from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 _KIND = "head"
-#: Standard deviation, relative to the largest, below which a dimension is dead.
-_DEAD_SCALE = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,9 +75,8 @@ class LinearHead:
                 f"{len(matrix)} embeddings and {len(labels)} labels of {len(set(labels))} classes cannot fit a head.",
                 hint="Give one label per embedding and at least two classes.",
             )
-        mean, scale = matrix.mean(axis=0), matrix.std(axis=0)
-        # A dead dimension of an encoder is noise around a constant: standardised, it would get a weight without bound.
-        scale[scale <= _DEAD_SCALE * scale.max()] = 1.0
+        # Standardised, a dead dimension of an encoder would get a weight without bound.
+        mean, scale = matrix.mean(axis=0), scale_of(matrix)
         model = LogisticRegression(C=inverse_penalty, max_iter=2000)
         # numpy and scipy bring a BLAS each, and the solver goes back and forth between the two: the idle threads of one
         # spin on the cores that the other needs, which takes twenty times as long as one thread alone.

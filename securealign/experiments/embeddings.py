@@ -32,8 +32,7 @@ def no_bars(_description: str) -> Report:
 class Embeddings:
     """Embeddings of texts under encoders that are named as for `open_encoder`, cut to `max_tokens` tokens.
 
-    A killed run loses a block of texts at most. Models are opened when texts are missing, one at a time; `say` is told
-    of what they need to be fetched.
+    A killed run loses a block of texts at most. Models are opened when texts are missing, one at a time.
     """
 
     def __init__(
@@ -43,12 +42,10 @@ class Embeddings:
         folder: Path | None = None,
         add_bar: AddBar = no_bars,
         opener: Callable[[str], Encoder] | None = None,
-        say: Callable[[str], None] | None = None,
     ) -> None:
         self._max_tokens = max_tokens
         self._folder = folder if folder is not None else cache_root() / "vectors"
         self._add_bar = add_bar
-        self._say = say
         self._opener = opener or self._open
         self._fingerprints: dict[str, str] = {}
         self._dimensions: dict[str, int] = {}
@@ -78,7 +75,7 @@ class Embeddings:
         return self._dimensions[encoder]
 
     def _open(self, encoder: str) -> Encoder:
-        return open_encoder(encoder, max_tokens=self._max_tokens, progress=self._say)
+        return open_encoder(encoder, max_tokens=self._max_tokens)
 
     def _open_once(self, encoder: str) -> Encoder:
         if self._opened is None or self._opened[0] != encoder:

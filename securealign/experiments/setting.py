@@ -33,6 +33,7 @@ class Setting:
     rivals: tuple[str, ...] = ()
     _tasks: dict[str, Task] = field(default_factory=dict, repr=False)
     _heads: dict[tuple[str, str], LinearHead] = field(default_factory=dict, repr=False)
+    _pairs: dict[tuple[str, str], Pair] = field(default_factory=dict, repr=False)
 
     def task(self, name: str) -> Task:
         """Return a task, read once."""
@@ -68,6 +69,14 @@ class Setting:
             self._heads[encoder, task] = fit_head(self.train(encoder, task), labels_of(data), data.class_names)
         return self._heads[encoder, task]
 
+    def pair(self, source: str, target: str) -> Pair:
+        """Return a pair with the scale and penalty that are chosen on the public texts alone."""
+        if (source, target) not in self._pairs:
+            rows_b, rows_a = self.public(source), self.public(target)
+            scale = scale_of(rows_b)
+            self._pairs[source, target] = Pair(source, target, scale, choose_share(rows_b, rows_a, scale))
+        return self._pairs[source, target]
+
     def accuracy(self, head: LinearHead, rows: npt.ArrayLike, task: str) -> float:
         """Return the share of test texts whose class a head tells from these embeddings (n, d)."""
         test = self.task(task).test
@@ -100,13 +109,6 @@ class Pair:
     target: str
     scale: Vector = field(repr=False)
     share: float
-
-    @classmethod
-    def of(cls, setting: Setting, source: str, target: str) -> Pair:
-        """Choose scale and penalty on the public texts alone."""
-        rows_b, rows_a = setting.public(source), setting.public(target)
-        scale = scale_of(rows_b)
-        return cls(source, target, scale, choose_share(rows_b, rows_a, scale))
 
 
 def fit_head(rows: npt.ArrayLike, labels: Sequence[int], class_names: Sequence[str]) -> LinearHead:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from securealign.alignment.fits import explained
 from securealign.alignment.generation.causal import CausalModel
 from securealign.alignment.generation.depths import POST_NORM
 from securealign.alignment.generation.fitting import PairedStates
@@ -72,20 +73,12 @@ def score(
     )
 
 
-def explained(mapped: npt.NDArray[np.floating], target: npt.NDArray[np.floating]) -> float:
-    """Return R^2 over all dimensions at once: 1 - |target - mapped|^2 / |target - mean|^2."""
-    truth = np.asarray(target, dtype=np.float64)
-    residual = float(((truth - mapped) ** 2).sum())
-    spread = float(((truth - truth.mean(axis=0)) ** 2).sum())
-    return 1.0 - residual / spread if spread > 0 else 0.0
-
-
 def predict_mapped(
     target: CausalModel, alignment: AlignmentMap, pairs: PairedStates, *, depth: str, landing: str
 ) -> tuple[Predictions, float]:
     """Return what the target's head says of mapped states, and the R^2 of the map on these pairs."""
     mapped = alignment.apply(pairs.source[depth])
-    return predict(target, mapped, pairs.following, landing), explained(mapped, pairs.target[landing])
+    return predict(target, mapped, pairs.following, landing), explained(pairs.target[landing], mapped)
 
 
 @dataclass(frozen=True)

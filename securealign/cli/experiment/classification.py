@@ -20,20 +20,15 @@ from securealign.cli.experiment.options import (
     Tasks,
     TestTexts,
     TrainTexts,
-    at_least_two,
-    check_output,
     command_line,
     finish,
-    names,
+    task_setting,
 )
 from securealign.cli.options import AsJson, Integers, integers
 from securealign.commands import failures, progress
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
 from securealign.experiments.classification.section import summary
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -60,20 +55,12 @@ def classification(
     """Measure heads on mapped embeddings: all pairs, all tasks, maps from public texts and from the task's."""
     numbers = tuple(integers(shots, "--shots"))
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        chosen = names(encoders, "--encoders")
-        at_least_two(chosen, "encoders")
-        check_output(output)
-        corpora = Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public"))
-        setting = Setting(
-            encoders=chosen,
-            tasks=names(data, "--data"),
-            corpora=corpora,
-            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
-            shots=numbers,
-            seeds=seeds,
-            rivals=tuple(name for name in rivals.split(",") if name in chosen),
-        )
+        setting = task_setting(
+            encoders, data, public, max_tokens, output, bar,
+            texts={"train": train, "test": test, "public": public_texts},
+            shots=numbers, seeds=seeds, rivals=tuple(rivals.split(",")),
+        )  # fmt: skip
         pair = tuple(encrypted.split(":")) if encrypted else ()
-        wanted = (pair[0], pair[1]) if len(pair) == 2 and set(pair) <= set(chosen) else None
+        wanted = (pair[0], pair[1]) if len(pair) == 2 and set(pair) <= set(setting.encoders) else None
         result = measure(setting, Store(), encrypted_pair=wanted, suite=suite, add_bar=bar, command=command_line())
         finish(result, figures, summary, output, as_json=as_json)

@@ -16,20 +16,15 @@ from securealign.cli.experiment.options import (
     Seeds,
     Tasks,
     TestTexts,
-    at_least_two,
-    check_output,
     command_line,
     finish,
-    names,
+    task_setting,
 )
 from securealign.cli.options import AsJson, Integers, integers
 from securealign.commands import failures, progress
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.leakage.figures import figures
 from securealign.experiments.leakage.measure import measure
 from securealign.experiments.leakage.section import summary
-from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -50,15 +45,9 @@ def leakage(
     """Measure what an alignment tells of the provider's embeddings, and mapped embeddings of the client's texts."""
     sizes = integers(rows, "--rows")
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        chosen = names(encoders, "--encoders")
-        at_least_two(chosen, "encoders")
-        check_output(output)
-        setting = Setting(
-            encoders=chosen,
-            tasks=names(data, "--data"),
-            corpora=Corpora(test=test, public=public_texts, public_sets=names(public, "--public")),
-            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
-            seeds=seeds,
-        )
+        setting = task_setting(
+            encoders, data, public, max_tokens, output, bar,
+            texts={"test": test, "public": public_texts}, seeds=seeds,
+        )  # fmt: skip
         result = measure(setting, Store(), sizes=sizes, add_bar=bar, command=command_line())
         finish(result, figures, summary, output, as_json=as_json)

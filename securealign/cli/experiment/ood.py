@@ -17,20 +17,16 @@ from securealign.cli.experiment.options import (
     Tasks,
     TestTexts,
     TrainTexts,
-    at_least_two,
-    check_output,
     command_line,
     finish,
     names,
+    task_setting,
 )
 from securealign.cli.options import AsJson
 from securealign.commands import failures, progress
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.ood.figures import figures
 from securealign.experiments.ood.measure import measure
 from securealign.experiments.ood.section import summary
-from securealign.experiments.setting import Setting
 from securealign.experiments.store import Store
 
 
@@ -50,14 +46,9 @@ def ood(
 ) -> None:
     """Measure how well a head tells texts that are unlike its task, on its own and on mapped embeddings."""
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        chosen = names(encoders, "--encoders")
-        at_least_two(chosen, "encoders")
-        check_output(output)
-        setting = Setting(
-            encoders=chosen,
-            tasks=names(data, "--data"),
-            corpora=Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public")),
-            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
-        )
+        setting = task_setting(
+            encoders, data, public, max_tokens, output, bar,
+            texts={"train": train, "test": test, "public": public_texts},
+        )  # fmt: skip
         result = measure(setting, Store(), names(outside, "--ood"), add_bar=bar, command=command_line())
         finish(result, figures, summary, output, as_json=as_json)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,8 +15,10 @@ from rich.table import Table
 from securealign.bench.drawing import load_figures
 from securealign.commands import table_console
 from securealign.errors import ConfigurationError
-from securealign.experiments.corpora import PUBLIC, TASKS
+from securealign.experiments.corpora import PUBLIC, TASKS, Corpora
+from securealign.experiments.embeddings import AddBar, Embeddings
 from securealign.experiments.result import Draw, Result, write_result
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row
 from securealign.models.builtin import usable_encoders
 from securealign.models.causal import usable_causal_lms
@@ -65,16 +67,34 @@ def names(text: str, option: str) -> tuple[str, ...]:
     return found
 
 
-def say(line: str) -> None:
-    """Tell what is being fetched, where it disturbs nobody."""
-    if sys.stderr.isatty():
-        typer.echo(line, err=True)
-
-
 def at_least_two(found: Sequence[str], what: str) -> None:
     """Raise `ConfigurationError` unless there are two names or more."""
     if len(found) < 2:
         raise ConfigurationError(f"One of {what} is no pair.", hint="Name at least two, separated by a comma.")
+
+
+def task_setting(
+    encoders: str,
+    data: str,
+    public: str,
+    max_tokens: int,
+    output: Path | None,
+    add_bar: AddBar,
+    *,
+    texts: Mapping[str, Any],
+    **numbers: Any,  # noqa: ANN401 - fields of `Setting`
+) -> Setting:
+    """Return the setting that options describe, `texts` with the sizes of `Corpora`; raises for mistakes in them."""
+    chosen = names(encoders, "--encoders")
+    at_least_two(chosen, "encoders")
+    check_output(output)
+    return Setting(
+        encoders=chosen,
+        tasks=names(data, "--data"),
+        corpora=Corpora(**texts, public_sets=names(public, "--public")),
+        embeddings=Embeddings(max_tokens=max_tokens, add_bar=add_bar),
+        **numbers,
+    )
 
 
 def command_line() -> str:

@@ -19,17 +19,12 @@ from securealign.cli.experiment.options import (
     Tasks,
     TestTexts,
     TrainTexts,
-    at_least_two,
-    check_output,
     command_line,
     finish,
-    names,
+    task_setting,
 )
 from securealign.cli.options import AsJson, Integers, integers
 from securealign.commands import failures, progress
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.setting import Setting
 from securealign.experiments.similarity.figures import figures
 from securealign.experiments.similarity.measure import measure
 from securealign.experiments.similarity.section import summary
@@ -52,15 +47,10 @@ def similarity(
     """Measure how alike encoders see the same texts: linear CKA and SVCCA, with shuffled controls."""
     numbers = sorted(set(integers(components, "--components")))
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        chosen = names(encoders, "--encoders")
-        at_least_two(chosen, "encoders")
-        check_output(output)
-        setting = Setting(
-            encoders=chosen,
-            tasks=names(data, "--data"),
-            corpora=Corpora(train=train, test=test, public=public_texts, public_sets=names(public, "--public")),
-            embeddings=Embeddings(max_tokens=max_tokens, add_bar=bar),
-        )
+        setting = task_setting(
+            encoders, data, public, max_tokens, output, bar,
+            texts={"train": train, "test": test, "public": public_texts},
+        )  # fmt: skip
         result = measure(
             setting, Store(), components=numbers, subsamples=subsamples, add_bar=bar, command=command_line()
         )

@@ -12,6 +12,7 @@ from securealign.alignment.fits import fit_ridge
 from securealign.api import align_in_process, classify_in_process
 from securealign.commands import Report
 from securealign.experiments.corpora import labels_of
+from securealign.experiments.embeddings import Vectors
 from securealign.experiments.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
 
@@ -20,14 +21,22 @@ def encrypted_rows(
     setting: Setting, store: Store, source: str, target: str, *, suite: str, report: Report
 ) -> list[Row]:
     """Return accuracies in clear and under encryption, for maps fitted on each task's texts and on public texts."""
-    pair = cache(lambda: Pair.of(setting, source, target))
+    public = cache(lambda: _learnt(setting.pair(source, target), setting.public(source), setting.public(target), suite))
     rows: list[Row] = []
     for done, task in enumerate(setting.tasks):
         report(done, len(setting.tasks))
         key = {**setting.task_key(task, source, target), "suite": suite}
 
         def compute(task: str = task) -> list[Row]:
-            return _task_rows(setting, pair(), task, suite)
+            pair = setting.pair(source, target)
+            own = _learnt(pair, setting.train(source, task), setting.train(target, task), suite)
+            learnt = {"task": own, "public": public()}
+            return [
+                {"fitted_on": name, "suite": suite, "training_bytes": maps.sent}
+                | _classify(setting, pair, task, suite, maps)
+                for name, maps in learnt.items()
+                if maps is not None
+            ]
 
         found = store.rows("classification-encrypted", key, compute)
         rows += [{"source": source, "target": target, "data": task, **row} for row in found]
@@ -35,31 +44,25 @@ def encrypted_rows(
     return rows
 
 
-def _task_rows(setting: Setting, pair: Pair, task: str, suite: str) -> list[Row]:
-    parts = {
-        "task": (setting.train(pair.source, task), setting.train(pair.target, task)),
-        "public": (setting.public(pair.source), setting.public(pair.target)),
-    }
-    rows: list[Row] = []
-    for name, (rows_b, rows_a) in parts.items():
-        # With fewer, the product would give the provider's embeddings away, and the protocol refuses.
-        if len(rows_b) > rows_b.shape[1] + 1:
-            clear = fit_ridge(rows_b, rows_a, pair.share, pair.scale)
-            scaled = rows_b / pair.scale
-            penalty = pair.share * float(scaled.var(axis=0, dtype=np.float64).mean()) * len(scaled)
-            run = align_in_process(rows_a, scaled, suite=suite, ridge=penalty)
-            sent = run.stats.bytes_up + run.stats.bytes_down
-            row = {"fitted_on": name, "suite": suite, "training_bytes": sent}
-            rows.append(row | _classify(setting, pair, task, suite, Maps(clear, run.alignment)))
-    return rows
-
-
 @dataclass(frozen=True)
 class Maps:
-    """One map, fitted in clear on raw embeddings and under encryption on scaled ones."""
+    """One map, fitted in clear on raw embeddings and under encryption on scaled ones, and the bytes that took."""
 
     clear: AlignmentMap
     encrypted: AlignmentMap
+    sent: int
+
+
+def _learnt(pair: Pair, rows_b: Vectors, rows_a: Vectors, suite: str) -> Maps | None:
+    """Return the maps of some texts, or None when there are too few of them."""
+    # With fewer, the product would give the provider's embeddings away, and the protocol refuses.
+    if len(rows_b) <= rows_b.shape[1] + 1:
+        return None
+    scaled = rows_b / pair.scale
+    penalty = pair.share * float(scaled.var(axis=0, dtype=np.float64).mean()) * len(scaled)
+    run = align_in_process(rows_a, scaled, suite=suite, ridge=penalty)
+    clear = fit_ridge(rows_b, rows_a, pair.share, pair.scale)
+    return Maps(clear, run.alignment, run.stats.bytes_up + run.stats.bytes_down)
 
 
 def _classify(setting: Setting, pair: Pair, task: str, suite: str, maps: Maps) -> Row:

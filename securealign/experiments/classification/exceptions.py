@@ -10,7 +10,7 @@ from securealign.alignment.fits import fit_ridge
 from securealign.experiments.classification.losses import losses, main_pairs_in
 from securealign.experiments.classification.paper import MAX_LOSS
 from securealign.experiments.corpora import labels_of
-from securealign.experiments.setting import Pair, Setting, fit_head
+from securealign.experiments.setting import Setting, fit_head
 from securealign.experiments.store import Row, Store
 
 
@@ -37,7 +37,7 @@ def exception_rows(setting: Setting, store: Store, tables: dict[str, list[Row]])
 
 
 def _refitted(setting: Setting, source: str, target: str, task: str) -> float:
-    pair = Pair.of(setting, source, target)
+    pair = setting.pair(source, target)
     rows_b, rows_a = setting.train(source, task), setting.train(target, task)
     fitted = fit_ridge(rows_b, rows_a, pair.share, pair.scale)
     data = setting.task(task).train

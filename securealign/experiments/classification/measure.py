@@ -66,6 +66,7 @@ def measure(
         tables["encrypted"] = encrypted_rows(setting, store, *encrypted_pair, suite=suite, report=report)
     report(total, total)
     corpora = setting.corpora
+    rivals = [name for name in setting.rivals if name in setting.encoders]
     return Result(
         experiment=NAME,
         settings={
@@ -77,7 +78,7 @@ def measure(
             },
             "public": len(corpora.public_texts), "public_sets": list(corpora.public_sets),
             "shots": list(setting.shots), "seeds": setting.seeds, "rank": setting.rank, "part": _PART,
-            "rivals": list(setting.rivals),
+            "rivals": rivals if len(rivals) > 1 else [],
         },
         tables=tables,
         command=command,
@@ -109,9 +110,9 @@ class _PairWork:
         self._names = {"source": source, "target": target}
         self._source, self._target = source, target
 
-    @cached_property
+    @property
     def _pair(self) -> Pair:
-        return Pair.of(self._setting, self._source, self._target)
+        return self._setting.pair(self._source, self._target)
 
     @property
     def facts(self) -> Row:

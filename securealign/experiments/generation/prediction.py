@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from securealign.alignment.fits import explained
 from securealign.alignment.generation.depths import POST_NORM
 from securealign.alignment.generation.fitting import PairedStates, Stitch, paired_states
 from securealign.alignment.generation.maps import FitSettings, fitted_maps, map_key
 from securealign.alignment.generation.scoring import (
     Predictions,
     Scores,
-    explained,
     predict,
     predict_mapped,
     score,
@@ -121,7 +121,7 @@ class PairScorer:
     @staticmethod
     def _r2(alignment: AlignmentMap, pairs: PairedStates, stitch: Stitch, kept: np.ndarray[Any, Any]) -> float:
         mapped = alignment.apply(pairs.source[stitch.depth][kept])
-        return explained(mapped, pairs.target[stitch.landing][kept])
+        return explained(pairs.target[stitch.landing][kept], mapped)
 
     @cached_property
     def _states(self) -> PairedStates:

@@ -74,7 +74,7 @@ class PairSweep:
     @cached_property
     def pair(self) -> Pair:
         """Scale and penalty, as both parties take them from the public texts."""
-        return Pair.of(self._setting, self.source, self.target)
+        return self._setting.pair(self.source, self.target)
 
     @cached_property
     def _targets(self) -> FloatMatrix:

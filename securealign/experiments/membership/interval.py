@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from securealign.experiments.membership.attack import Numbers, Truths
 from securealign.experiments.store import Row
@@ -50,7 +50,7 @@ def evaluate(scores: FloatMatrix, members: Truths, folds: Numbers, seed: int) ->
 def mean_interval(values: npt.NDArray[np.float64]) -> Estimate:
     """Return the mean of one value for each target, with Student's interval."""
     mean = float(values.mean())
-    half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, (1 + _LEVEL) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return Estimate(mean, mean - half, mean + half)
 
 

@@ -125,9 +125,9 @@ class _PairWork:
         self._setting, self._store = setting, store
         self._source, self._target = source, target
 
-    @cached_property
+    @property
     def _pair(self) -> Pair:
-        return Pair.of(self._setting, self._source, self._target)
+        return self._setting.pair(self._source, self._target)
 
     @cached_property
     def _public_map(self) -> AlignmentMap:

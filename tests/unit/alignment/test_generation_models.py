@@ -20,6 +20,7 @@ from support.causal_lms import (  # noqa: E402 - after the skip
     save_llama,
 )
 
+from securealign.alignment.fits import explained  # noqa: E402
 from securealign.alignment.generation import fitting, maps  # noqa: E402
 from securealign.alignment.generation.causal import CausalModel, same_tokens  # noqa: E402
 from securealign.alignment.generation.chat import Prompt, frame  # noqa: E402
@@ -31,7 +32,6 @@ from securealign.alignment.generation.pairs import NO_OFFSET, pair_tokens  # noq
 from securealign.alignment.generation.sampling import Chooser, Sampling  # noqa: E402
 from securealign.alignment.generation.scoring import (  # noqa: E402
     Predictions,
-    explained,
     predict,
     predict_mapped,
     score,
@@ -259,7 +259,7 @@ def test_scores_can_leave_positions_out():
 
 
 def test_constant_targets_have_nothing_to_explain():
-    assert explained(np.zeros((3, 2)), np.ones((3, 2))) == 0
+    assert explained(np.ones((3, 2)), np.zeros((3, 2))) == 0
 
 
 def test_texts_without_pairs_cannot_be_scored(models):

@@ -108,6 +108,13 @@ def test_without_rivals_and_encryption_the_section_leaves_them_out(tmp_path):
     assert "two encoders" in text
 
 
+def test_one_rival_among_the_encoders_is_no_pair_to_compare_maps_by(tmp_path):
+    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), rivals=("a", "elsewhere"))
+    found = measure(setting, Store(tmp_path / "cells"))
+    assert found.settings["rivals"] == []
+    assert "Other kinds" not in section(found)
+
+
 def test_static_encoders_are_told_apart(tmp_path):
     encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True)
     setting, _ = make(tmp_path, *encoders)

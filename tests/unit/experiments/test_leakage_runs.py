@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from securealign.alignment.fits import explained, fit_ridge, scale_of
 from securealign.cli import app
-from securealign.cli.experiment import leakage as command
+from securealign.cli.experiment import options as command
 from securealign.errors import ConfigurationError, ExitCode, InputError
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings

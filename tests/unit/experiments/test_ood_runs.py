@@ -8,7 +8,7 @@ from support.experiments import CLASSES, FakeEncoder, FakeModels, fake_corpora, 
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import ood as command
+from securealign.cli.experiment import options as command
 from securealign.data import TextDataset
 from securealign.errors import ConfigurationError, ExitCode
 from securealign.experiments.corpora import Corpora

@@ -5,7 +5,7 @@ from support.experiments import FakeEncoder, FakeModels, fake_corpora
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import classification as command
+from securealign.cli.experiment import options as command
 from securealign.errors import InputError
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure

@@ -7,7 +7,7 @@ from support.experiments import FakeEncoder, FakeModels, fake_corpora
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import similarity as command
+from securealign.cli.experiment import options as command
 from securealign.data import TextDataset
 from securealign.errors import ExitCode, InputError
 from securealign.experiments.embeddings import Embeddings
