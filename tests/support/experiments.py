@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from securealign.cli.experiment import options
 from securealign.data import TextDataset
 from securealign.errors import InputError
 from securealign.experiments.corpora import Corpora
@@ -92,3 +95,11 @@ def fake_corpora(**sizes: int) -> Corpora:
 def fake_embeddings(folder: object, *encoders: FakeEncoder) -> Embeddings:
     """Return embeddings by fake encoders, kept in a folder."""
     return Embeddings(folder=folder, opener=FakeModels(*encoders).open)
+
+
+def let_commands_use_fakes(monkeypatch: pytest.MonkeyPatch, folder: Path, corpora: Corpora) -> None:
+    """Let commands with tasks see two fake encoders, "a" and "b", and fake texts, and keep what they do in a folder."""
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(folder / "cache"))
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    monkeypatch.setattr(options, "Embeddings", lambda **_: Embeddings(folder=folder / "vectors", opener=models.open))
+    monkeypatch.setattr(options, "Corpora", lambda **_: corpora)

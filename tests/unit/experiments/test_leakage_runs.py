@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
 from typer.testing import CliRunner
 
 from securealign.alignment.fits import explained, fit_ridge, scale_of
 from securealign.cli import app
-from securealign.cli.experiment import options as command
 from securealign.errors import ConfigurationError, ExitCode, InputError
 from securealign.experiments.corpora import Corpora
 from securealign.experiments.embeddings import Embeddings
@@ -224,10 +223,7 @@ def test_private_texts_must_not_all_be_public(tmp_path):
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """Let the command use fake encoders and texts."""
-    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
-    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
-    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
-    monkeypatch.setattr(command, "Corpora", lambda **_: fake_corpora())
+    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
 
 
 def run(*options):

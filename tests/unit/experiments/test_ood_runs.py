@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from support.experiments import CLASSES, FakeEncoder, FakeModels, fake_corpora, load
+from support.experiments import CLASSES, FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes, load
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import options as command
 from securealign.data import TextDataset
 from securealign.errors import ConfigurationError, ExitCode
 from securealign.experiments.corpora import Corpora
@@ -162,10 +161,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """Let the command use fake encoders and texts."""
-    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
-    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
-    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
-    monkeypatch.setattr(command, "Corpora", lambda **_: corpora())
+    let_commands_use_fakes(monkeypatch, tmp_path, corpora())
 
 
 def run(*options):

@@ -1,11 +1,10 @@
 import json
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import options as command
 from securealign.errors import InputError
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
@@ -50,10 +49,7 @@ def test_the_page_is_written_beside_the_folder(folder):
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """Let the command use fake encoders and texts."""
-    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path / "cache"))
-    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
-    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=tmp_path / "vectors", opener=models.open))
-    monkeypatch.setattr(command, "Corpora", lambda **_: fake_corpora())
+    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
 
 
 def run(*options):
