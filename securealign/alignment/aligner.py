@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.ridge import CrossMoments, Penalty, check_paired, solve_ridge
-from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
+from securealign.alignment.ridge import Penalty, fit_map
+from securealign.matrices import FloatMatrix
 
 
 class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -26,12 +26,7 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> LinearAligner:  # noqa: N803
         """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks."""
-        source, target = Rows(X, name="Z_B"), Rows(y, name="Z_A")
-        check_paired(source.shape[0], target.shape[0])
-        moments = CrossMoments.empty(source.shape[1], target.shape[1])
-        for first in range(0, source.shape[0], BLOCK_ROWS):
-            moments.update(source.block(first, first + BLOCK_ROWS), target.block(first, first + BLOCK_ROWS))
-        self.map_ = solve_ridge(moments.source, moments.target_mean, moments.cross, self.ridge)
+        self.map_ = fit_map(X, y, self.ridge)
         return self
 
     def transform(self, X: npt.ArrayLike) -> FloatMatrix:  # noqa: N803

@@ -15,7 +15,7 @@ import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.errors import ConfigurationError, ErrorCode, InputError
-from securealign.matrices import FloatMatrix, Rows
+from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
 
 #: A ridge penalty in the units of the Gram matrix, or "auto".
 Penalty = float | Literal["auto"]
@@ -87,6 +87,16 @@ def check_paired(source_rows: int, target_rows: int) -> None:
             hint="Row i of both must embed the same text.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
+
+
+def fit_map(z_b: npt.ArrayLike, z_a: npt.ArrayLike, ridge: Penalty) -> AlignmentMap:
+    """Return the ridge map from Z_B (N, d_B) to Z_A (N, d_A), reading both in blocks; raises `InputError`."""
+    source, target = Rows(z_b, name="Z_B"), Rows(z_a, name="Z_A")
+    check_paired(source.shape[0], target.shape[0])
+    moments = CrossMoments.empty(source.shape[1], target.shape[1])
+    for first in range(0, source.shape[0], BLOCK_ROWS):
+        moments.update(source.block(first, first + BLOCK_ROWS), target.block(first, first + BLOCK_ROWS))
+    return solve_ridge(moments.source, moments.target_mean, moments.cross, ridge)
 
 
 def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:

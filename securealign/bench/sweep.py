@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from securealign.alignment.aligner import LinearAligner
+from securealign.alignment.ridge import fit_map
 from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
 from securealign.bench.inputs import synthetic_embeddings, synthetic_head
 from securealign.he.registry import get_suite
@@ -128,7 +128,7 @@ def run_once(suite: str, sizes: Sizes) -> Run:
     _, private = synthetic_embeddings(sizes.queries, sizes.dim_a, sizes.dim_b, seed=2)
     mapped = training.alignment.apply(private)
     inference = classify_in_process(weight, bias, mapped, suite=suite, batch=sizes.batch)
-    secure, clear = training.alignment.apply(z_b), LinearAligner(ridge="auto").fit(z_b, z_a).map_.apply(z_b)
+    secure, clear = training.alignment.apply(z_b), fit_map(z_b, z_a, "auto").apply(z_b)
     return Run(
         suite,
         sizes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securealign.alignment.aligner import LinearAligner
+from securealign.alignment.ridge import fit_map
 from securealign.api import align_in_process
 from securealign.bench.environment import Environment, environment
 from securealign.bench.inputs import synthetic_embeddings
@@ -126,7 +126,7 @@ def bench_training(
     for suite in suites:  # before minutes of measuring are lost to a name that is wrong
         get_suite(suite)
     z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
-    reference = LinearAligner(ridge="auto").fit(z_b, z_a).map_.weight
+    reference = fit_map(z_b, z_a, "auto").weight
 
     def contender(suite: str) -> Callable[[int], TrainingRun]:
         return lambda _: _run(suite, z_a, z_b, reference)

@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import nnls
 
 from securealign.data.assets import cache_root
 from securealign.files import write_atomically
@@ -185,6 +184,8 @@ def _explain(samples: Sequence[Sample], calls: Sequence[str]) -> dict[str, dict[
 
 def explain(observed: Sequence[tuple[Work, float]]) -> dict[str, float]:
     """Return non-negative seconds for a unit of each kind of work, given amounts and seconds of several calls."""
+    from scipy.optimize import nnls  # takes a fifth of a second, which no other command needs to spend
+
     kinds = sorted(observed[0][0])
     amounts = np.array([[work[kind] for kind in kinds] for work, _ in observed], dtype=np.float64)
     seconds = np.array([taken for _, taken in observed])

@@ -99,3 +99,11 @@ def test_the_program_as_a_process():
     assert done.returncode == ExitCode.INPUT
     assert json.loads(done.stdout)["error"] == "INPUT_INVALID"
     assert done.stderr == ""
+
+
+def test_no_program_loads_at_its_start_what_few_commands_need():
+    slow = {"torch", "transformers", "sklearn", "matplotlib", "pyarrow", "scipy.stats", "scipy.optimize"}
+    programs = "securealign.cli, parties.provider.__main__, parties.client.__main__"
+    code = f"import sys; import {programs}; print(*sorted({slow} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []

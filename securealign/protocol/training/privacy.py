@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
@@ -83,6 +82,8 @@ def _mu(epsilon: float, delta: float) -> float:
 
 
 def _root(function: Callable[[float], float], lower: float, upper: float) -> float:
+    from scipy.optimize import brentq  # takes a fifth of a second, which only differential privacy needs to spend
+
     return float(brentq(function, lower, upper, xtol=1e-13, rtol=1e-13))
 
 
