@@ -158,10 +158,11 @@ def test_classification_goes_on_over_a_new_connection_and_every_query_is_charged
     assert len(sent) == 5
 
 
-@pytest.mark.parametrize("after", range(500, 8000, 750))
+# However far the provider is when the first cut comes, the rows that are left to send then make up for these bytes.
+@pytest.mark.parametrize("after", range(500, 12_000, 1_000))
 def test_a_connection_may_be_cut_at_any_byte_of_its_beginning_and_after_it(provider, client, z_b, after):
     with Proxy(provider.server.port) as proxy:
-        client.on_event = when(9, RowBatch, lambda: proxy.cut(after))
+        client.on_event = when(1, RowBatch, lambda: proxy.cut(after))
         fitted = client.align(proxy.address, z_b)
         assert proxy.cuts == 2
     assert_clear(provider, z_b, fitted)
