@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -69,6 +70,21 @@ def table_console() -> Console:
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     return console
+
+
+def show_steps() -> None:
+    """Print on standard error what the library logs: steps such as downloads, long enough to make one wonder."""
+    logger = logging.getLogger("securealign")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _StepHandler) for handler in logger.handlers):
+        logger.addHandler(_StepHandler())
+
+
+class _StepHandler(logging.Handler):
+    """Prints to the standard error of the moment, which bars put above themselves."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(self.format(record), err=True)
 
 
 @contextmanager

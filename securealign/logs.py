@@ -123,6 +123,8 @@ def configure_logs(*, as_json: bool, quiet: bool) -> None:
     )
     others = [handler for handler in logging.root.handlers if not isinstance(handler, _Relay)]
     logging.root.handlers[:] = [*others, _Relay()]
+    # Of our own packages also the steps, such as downloads; of others, warnings.
+    logging.getLogger("securealign").setLevel(logging.INFO)
 
 
 def redact_python_output() -> None:

@@ -21,6 +21,7 @@ from securealign.cli import (
     simulate,
     suites,
 )
+from securealign.commands import show_steps
 
 app = typer.Typer(
     name="securealign",
@@ -49,4 +50,5 @@ app.add_typer(keys.app, name="keys")
 
 def main() -> None:
     """Run the command line."""
+    show_steps()
     app()

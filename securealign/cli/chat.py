@@ -87,7 +87,7 @@ def _native(source: str) -> StitchedModel:
     from securealign.alignment.generation.stitched import StitchedModel
     from securealign.models import causal_lm_folder
 
-    return StitchedModel.native(CausalModel(causal_lm_folder(source, progress=_say), name=source))
+    return StitchedModel.native(CausalModel(causal_lm_folder(source), name=source))
 
 
 def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: int, ridge: str) -> StitchedModel:
@@ -100,12 +100,12 @@ def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: i
     from securealign.cli.experiment.generation import penalty
     from securealign.data import load_dataset
     from securealign.models import causal_lm_folder
+    from securealign.models.lookup import require_terms
 
+    require_terms((source, target))
     fit = FitSettings(pairs=pairs, ridge=penalty(ridge))
     known = AlignmentMap.from_pretrained(map_folder) if map_folder is not None else None
-    models = {
-        name: CausalModel(causal_lm_folder(name, progress=_say), name=name) for name in dict.fromkeys((source, target))
-    }
+    models = {name: CausalModel(causal_lm_folder(name), name=name) for name in dict.fromkeys((source, target))}
     if known is not None:
         depth, landing = (str(known.metadata.get(name, "post-norm")) for name in ("depth", "landing"))
         return StitchedModel(models[source], models[target], known, depth=depth, landing=landing)
@@ -127,7 +127,3 @@ def _lines(*, as_json: bool) -> Iterator[str]:
             return
         if line.strip():
             yield line.strip()
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

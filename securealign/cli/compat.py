@@ -25,6 +25,7 @@ from securealign.experiments.embeddings import Embeddings
 from securealign.experiments.store import Store
 from securealign.files import write_atomically
 from securealign.he.registry import DEFAULT_SUITE
+from securealign.models.lookup import require_terms
 
 _SUFFIXES = frozenset({".html", ".htm"})
 _SIDE = "built-in encoder, model folder or hub id; or .npy, .npz, .safetensors with a row for each public text"
@@ -72,6 +73,7 @@ def compat(
             raise ConfigurationError(f"{output} is not the name of a page.", hint="End its name in .html.")
         usage = Usage(network=network, suite=suite, queries=queries, classes=classes)
         usage.check()
+        require_terms((client, provider))
         dataset = load_dataset(public)
         embeddings = Embeddings(max_tokens=max_tokens, add_bar=bar)
         sides = [open_side(spec, dataset.texts, embeddings) for spec in (client, provider)]

@@ -7,8 +7,8 @@ hand.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from securealign.data.archives import append_members, extract_members
@@ -20,7 +20,7 @@ from securealign.errors import AssetError
 _BLOCK = 1 << 20
 _CONSENT = "SECUREALIGN_ACCEPT_TERMS"
 
-Progress = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
@@ -29,21 +29,19 @@ def cache_root() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "securealign"
 
 
-def fetch(
-    asset: Asset | str, *, cache: Path | None = None, progress: Progress | None = None, run: Runner = run_command
-) -> Path:
+def fetch(asset: Asset | str, *, cache: Path | None = None, run: Runner = run_command) -> Path:
     """Return the folder of a pinned asset, downloading and unpacking it unless it is there.
 
-    `progress` receives a line of text a step. `run` executes the registry's client. Raises `AssetError` when a download
-    fails, has another SHA-256 than the pinned one, or cannot be unpacked, or when terms of use are not accepted, and
-    `InputError` for an unknown name.
+    Steps are logged. `run` executes the registry's client. Raises `AssetError` when a download fails, has another
+    SHA-256 than the pinned one, or cannot be unpacked, or when terms of use are not accepted, and `InputError` for an
+    unknown name.
     """
     asset = asset_named(asset) if isinstance(asset, str) else asset
     root = cache if cache is not None else cache_root()
     return publish(
         root / "assets" / f"{asset.name}-{asset.version}",
         asset_marker(asset),
-        lambda temporary: _build(asset, root, temporary, progress or (lambda _line: None), run),
+        lambda temporary: _build(asset, root, temporary, run),
     )
 
 
@@ -54,12 +52,12 @@ def asset_marker(asset: Asset) -> str:
     return hashlib.sha256((repr(asset) + (repr(own) if own else "")).encode()).hexdigest()
 
 
-def _build(asset: Asset, root: Path, temporary: Path, progress: Progress, run: Runner) -> Path:
-    _require_consent(asset)
-    files = [_obtain(download, root, temporary, progress, run) for download in asset.downloads]
+def _build(asset: Asset, root: Path, temporary: Path, run: Runner) -> Path:
+    require_consent(asset)
+    files = [_obtain(download, root, temporary, run) for download in asset.downloads]
     folder = temporary / "unpacked"
     folder.mkdir()
-    progress(f"unpacking {asset.name}")
+    logger.info("unpacking %s", asset.name)
     if asset.pieces is not None:
         joined = _join(files, asset.pieces, temporary / "joined.zip", asset.max_bytes)
         extract_members(joined, folder, root=asset.root, members=asset.members, max_bytes=asset.max_bytes)
@@ -78,7 +76,9 @@ def has_consent(asset: Asset | str) -> bool:
     return asset.terms is None or asset.name in accepted
 
 
-def _require_consent(asset: Asset) -> None:
+def require_consent(asset: Asset | str) -> None:
+    """Raise `AssetError` unless `has_consent`."""
+    asset = asset_named(asset) if isinstance(asset, str) else asset
     if asset.terms is not None and not has_consent(asset):
         raise AssetError(
             f"{asset.name} is under the {asset.terms.name}, which you have not accepted; nothing was fetched.",
@@ -93,12 +93,12 @@ def _join(files: list[Path], pattern: str, joined: Path, max_bytes: int) -> Path
     return joined
 
 
-def _obtain(download: Download, root: Path, temporary: Path, progress: Progress, run: Runner) -> Path:
+def _obtain(download: Download, root: Path, temporary: Path, run: Runner) -> Path:
     supplied = root / "supplied" / download.filename
     if supplied.is_file():
         _check(supplied, download, supplied)
         return supplied
-    progress(f"downloading {download.package} {download.version} ({download.size / 1e6:.0f} MB)")
+    logger.info("downloading %s %s (%.0f MB)", download.package, download.version, download.size / 1e6)
     folder = temporary / download.package.replace("/", "-")
     folder.mkdir()
     command = download_command(download, folder)

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from securealign.data.assets import Progress, fetch
+from securealign.data.assets import fetch
 from securealign.data.datasets import TextDataset
 from securealign.data.files import STDIN, load_texts
 from securealign.data.readers import (
@@ -89,7 +89,6 @@ def load_dataset(
     label_field: str = "label",
     limit: int | None = None,
     cache: Path | None = None,
-    progress: Progress | None = None,
 ) -> TextDataset:
     """Return the data set that `spec` names: a built-in set, a file (see `load_texts`), or "-" for standard input.
 
@@ -98,7 +97,7 @@ def load_dataset(
     """
     if spec in _SETS:
         asset, reader = _SETS[spec]
-        dataset = _collect(spec, reader(fetch(asset, cache=cache, progress=progress)))
+        dataset = _collect(spec, reader(fetch(asset, cache=cache)))
         if spec in _SHUFFLED:
             dataset = dataset.shuffled(_SHUFFLED[spec])
         return dataset if limit is None else dataset.take(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from securealign.data.assets import Progress, has_consent
+from securealign.data.assets import has_consent
 from securealign.errors import ConfigurationError
 from securealign.models.encoder import Encoder
 from securealign.models.glove import GloveEncoder
@@ -35,21 +35,19 @@ def open_encoder(
     pooling: str | None = None,
     batch_size: int = 32,
     cache: Path | None = None,
-    progress: Progress | None = None,
 ) -> Encoder:
     """Return the encoder that `spec` names: a built-in name, a model folder, or a hub id with an optional "@revision".
 
-    Built-in ones are fetched and converted on first use into `cache`, with a line of text a step to `progress`. Raises
-    `InputError` for an unknown name or unusable folder, `AssetError` when fetching or converting fails or terms of use
-    are not accepted, `ConfigurationError` for settings the encoder cannot meet, `DependencyError` without the extra
-    'models'.
+    Built-in ones are fetched and converted on first use into `cache`. Raises `InputError` for an unknown name or
+    unusable folder, `AssetError` when fetching or converting fails or terms of use are not accepted,
+    `ConfigurationError` for settings the encoder cannot meet, `DependencyError` without the extra 'models'.
     """
     if spec in _STATIC:
         if pooling not in {None, "mean"}:
             raise ConfigurationError(f"{spec} has no {pooling!r} pooling.", hint="Leave pooling out.")
-        return _STATIC[spec](builtin_folder(spec, cache=cache, progress=progress), max_tokens=max_tokens)
+        return _STATIC[spec](builtin_folder(spec, cache=cache), max_tokens=max_tokens)
     return TransformerEncoder(
-        model_folder(spec, what="encoder", builtin=_BUILTIN, cache=cache, progress=progress),
+        model_folder(spec, what="encoder", builtin=_BUILTIN, cache=cache),
         name=spec,
         max_tokens=max_tokens,
         pooling=pooling,

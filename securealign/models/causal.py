@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from securealign.data.assets import Progress, has_consent
+from securealign.data.assets import has_consent
 from securealign.models.lookup import model_folder
 
 _BUILTIN = ("smollm2", "gemma")
@@ -20,12 +20,11 @@ def usable_causal_lms() -> tuple[str, ...]:
     return tuple(name for name in _BUILTIN if has_consent(name))
 
 
-def causal_lm_folder(spec: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+def causal_lm_folder(spec: str, *, cache: Path | None = None) -> Path:
     """Return the folder of the model that `spec` names, in float32, for transformers' AutoModelForCausalLM.
 
     `spec` is a built-in name, a model folder, or a hub id with an optional "@revision". Built-in ones are fetched and
-    converted on first use, with a line of text a step to `progress`. Raises `InputError` for an unknown name,
-    `AssetError` when fetching or converting fails or terms of use are not accepted, `DependencyError` without the extra
-    'models'.
+    converted on first use. Raises `InputError` for an unknown name, `AssetError` when fetching or converting fails or
+    terms of use are not accepted, `DependencyError` without the extra 'models'.
     """
-    return model_folder(spec, what="causal language model", builtin=_BUILTIN, cache=cache, progress=progress)
+    return model_folder(spec, what="causal language model", builtin=_BUILTIN, cache=cache)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from securealign.data.assets import Progress, fetch
+from securealign.data.assets import fetch, require_consent
 from securealign.data.registry import ASSETS
 from securealign.errors import InputError
 from securealign.models.conversion.folders import converted_folder
@@ -12,22 +13,27 @@ from securealign.models.conversion.recipes import RECIPES
 from securealign.models.hub import hub_folder, is_hub_id
 
 
-def builtin_folder(name: str, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+def builtin_folder(name: str, *, cache: Path | None = None) -> Path:
     """Return the folder of a pinned model, fetched and converted on first use."""
     if name in RECIPES:
-        return converted_folder(RECIPES[name], cache=cache, progress=progress)
-    return fetch(name, cache=cache, progress=progress)
+        return converted_folder(RECIPES[name], cache=cache)
+    return fetch(name, cache=cache)
 
 
-def model_folder(
-    spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None, progress: Progress | None = None
-) -> Path:
+def require_terms(specs: Iterable[str]) -> None:
+    """Raise `AssetError` for a pinned model whose terms of use are not accepted, before another is fetched for it."""
+    for spec in specs:
+        if spec in ASSETS:
+            require_consent(spec)
+
+
+def model_folder(spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None) -> Path:
     """Return the folder of one of the `builtin` names, a local folder, or a hub model; `what` names the kind.
 
     Raises `InputError` for anything else.
     """
     if spec in builtin:
-        return builtin_folder(spec, cache=cache, progress=progress)
+        return builtin_folder(spec, cache=cache)
     if spec and Path(spec).is_dir():
         return Path(spec)
     # A pinned name of another kind is a mistake, and never a reason to ask the hub.

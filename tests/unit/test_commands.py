@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from securealign.commands import failures, progress
+from securealign.commands import failures, progress, show_steps
 from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 
 
@@ -121,3 +122,33 @@ def test_a_bar_shows_on_a_terminal_unless_it_is_switched_off(capsys, monkeypatch
     out, err = capsys.readouterr()
     assert out == ""
     assert ("embedding" in err) is enabled
+
+
+@pytest.fixture
+def steps():
+    """Shows the library's steps, and restores its logger afterwards."""
+    logger = logging.getLogger("securealign")
+    level, handlers = logger.level, list(logger.handlers)
+    show_steps()
+    show_steps()
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
+def test_steps_of_the_library_are_said_once_on_standard_error(steps, capsys):
+    logging.getLogger("securealign.data.assets").info("downloading %s (%.0f MB)", "minilm", 90.4)
+    logging.getLogger("securealign.data.assets").debug("a detail")
+    logging.getLogger("another.package").info("chatter")
+    assert capsys.readouterr() == ("", "downloading minilm (90 MB)\n")
+
+
+def test_steps_are_said_above_a_bar(steps, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(enabled=True) as bar:
+        bar("embedding")(1, 2)
+        logging.getLogger("securealign.models").info("converting minilm")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.index("converting minilm\n") < err.rindex("embedding")

@@ -238,6 +238,13 @@ def test_records_of_other_packages_become_events(capsys, as_json):
     assert written.count("\n") == 1
 
 
+def test_steps_of_the_own_packages_become_events_too(capsys):
+    log(as_json=True)
+    logging.getLogger("securealign.data.assets").info("unpacking %s", "minilm")
+    written = json.loads(capsys.readouterr().out)
+    assert (written["message"], written["level"]) == ("unpacking minilm", "info")
+
+
 def test_configuring_twice_does_not_write_twice(capsys):
     log()
     log()

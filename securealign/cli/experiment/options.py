@@ -22,6 +22,7 @@ from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row
 from securealign.models.builtin import usable_encoders
 from securealign.models.causal import usable_causal_lms
+from securealign.models.lookup import require_terms
 
 Encoders = Annotated[
     str,
@@ -57,13 +58,16 @@ TOKENS = 48
 def names(text: str, option: str) -> tuple[str, ...]:
     """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one.
 
-    "all" stands for all encoders, or language models, that are built in and may be used.
+    "all" stands for all encoders, or language models, that are built in and may be used. Raises `AssetError` for a
+    model whose terms are not accepted.
     """
     if text == ALL and option in _EVERY:
         return _EVERY[option]()
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
         raise typer.BadParameter("Name at least one.", param_hint=option)
+    if option in _EVERY:
+        require_terms(found)
     return found
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securealign.data.assets import Progress, asset_marker, cache_root, fetch
+from securealign.data.assets import asset_marker, cache_root, fetch
 from securealign.data.publishing import publish
 from securealign.data.registry import asset_named
+
+logger = logging.getLogger(__name__)
 
 Convert = Callable[[Sequence[Path], Path], None]
 """Writes a model folder, which is empty, from the folders of the assets."""
@@ -27,7 +30,7 @@ class Recipe:
     revision: int = 1
 
 
-def converted_folder(recipe: Recipe, *, cache: Path | None = None, progress: Progress | None = None) -> Path:
+def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
     """Return <cache>/converted/<name>-<version>, fetching the assets and converting them unless it is there.
 
     Raises `AssetError` when fetching or converting fails, `DependencyError` without the extra 'models'.
@@ -38,9 +41,8 @@ def converted_folder(recipe: Recipe, *, cache: Path | None = None, progress: Pro
     origin = "".join(asset_marker(asset) for asset in assets)
 
     def build(temporary: Path) -> Path:
-        sources = [fetch(asset, cache=cache, progress=progress) for asset in assets]
-        if progress is not None:
-            progress(f"converting {named.name} ({_size(sources[0]) / 1e6:.0f} MB), once")
+        sources = [fetch(asset, cache=cache) for asset in assets]
+        logger.info("converting %s (%.0f MB), once", named.name, _size(sources[0]) / 1e6)
         folder = temporary / named.name
         folder.mkdir()
         recipe.convert(sources, folder)

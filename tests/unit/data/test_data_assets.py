@@ -67,13 +67,13 @@ def good_client():
     return FakeClient({ASSET.downloads[0].filename: CONTENT})
 
 
-def test_a_fetched_asset_holds_its_members_and_nothing_else_is_left(tmp_path):
-    said = []
-    folder = fetch(ASSET, cache=tmp_path, run=good_client(), progress=said.append)
+def test_a_fetched_asset_holds_its_members_and_nothing_else_is_left(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = fetch(ASSET, cache=tmp_path, run=good_client())
     assert folder == tmp_path / "assets" / "tiny-1.0"
     assert sorted(path.name for path in folder.iterdir()) == [".complete", "config.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["assets"]
-    assert said == ["downloading pkg 1.0 (0 MB)", "unpacking tiny"]
+    assert caplog.messages == ["downloading pkg 1.0 (0 MB)", "unpacking tiny"]
 
 
 def test_a_present_asset_is_returned_without_running_anything(tmp_path):

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from securealign.cli import app
 from securealign.cli.experiment import everything
 from securealign.cli.experiment.options import names
+from securealign.errors import AssetError
 from securealign.experiments.page import EXPERIMENTS
 
 
@@ -49,6 +50,13 @@ def test_all_leaves_out_what_is_under_terms_that_nobody_accepted(monkeypatch, op
     assert "gemma" not in names("all", option)
     monkeypatch.setenv("SECUREALIGN_ACCEPT_TERMS", "other, gemma")
     assert "gemma" in names("all", option)
+
+
+@pytest.mark.parametrize("option", ["--encoders", "--models"])
+def test_a_model_whose_terms_are_not_accepted_is_refused_before_others_are_fetched(monkeypatch, option):
+    monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
+    with pytest.raises(AssetError, match="Gemma Terms of Use"):
+        names("smollm2,gemma", option)
 
 
 def test_a_name_is_taken_once():

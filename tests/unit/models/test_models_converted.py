@@ -1,10 +1,11 @@
 """Converted models are made once, complete or absent, and names of pinned models never reach the hub."""
 
 import stat
+from contextlib import nullcontext
 
 import pytest
 
-from securealign.errors import InputError
+from securealign.errors import AssetError, InputError
 from securealign.models import builtin_causal_lms, builtin_encoders, causal_lm_folder, lookup, open_encoder
 from securealign.models.conversion import folders
 from securealign.models.conversion.folders import Recipe, converted_folder
@@ -14,7 +15,7 @@ from securealign.models.conversion.folders import Recipe, converted_folder
 def fetched(tmp_path, monkeypatch):
     """Pretends that every asset holds one file with its name."""
 
-    def fetch(asset, *, cache, progress):
+    def fetch(asset, *, cache):
         folder = tmp_path / "fetched" / asset.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "raw").write_text(asset.name)
@@ -36,13 +37,13 @@ def recipe_of(convert, **changes):
     return Recipe(assets=("e5", "minilm"), convert=convert, **changes)
 
 
-def test_a_model_is_made_from_its_assets_and_named_by_the_first(tmp_path):
-    said = []
-    folder = converted_folder(recipe_of(join), cache=tmp_path / "cache", progress=said.append)
+def test_a_model_is_made_from_its_assets_and_named_by_the_first(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = converted_folder(recipe_of(join), cache=tmp_path / "cache")
     assert folder == tmp_path / "cache" / "converted" / "e5-0.3.0"
     assert (folder / "made").read_text() == "e5+minilm"
     assert stat.S_IMODE((folder / "made").stat().st_mode) == 0o644
-    assert said == ["converting e5 (0 MB), once"]
+    assert caplog.messages == ["converting e5 (0 MB), once"]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["converted"]
 
 
@@ -88,3 +89,13 @@ def test_a_folder_is_its_own_answer_and_the_hub_has_the_rest(tmp_path, monkeypat
     assert causal_lm_folder(str(tmp_path)) == tmp_path
     monkeypatch.setattr(lookup, "hub_folder", lambda spec: spec)
     assert causal_lm_folder("someone/model@main") == "someone/model@main"
+
+
+@pytest.mark.parametrize("accepted", [None, "gemma"])
+def test_terms_are_asked_for_before_another_model_is_fetched(no_hub, monkeypatch, accepted):
+    monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
+    lookup.require_terms(("smollm2", "a/model", "./folder"))
+    if accepted:
+        monkeypatch.setenv("SECUREALIGN_ACCEPT_TERMS", accepted)
+    with nullcontext() if accepted else pytest.raises(AssetError, match="Gemma Terms of Use"):
+        lookup.require_terms(("smollm2", "gemma"))
