@@ -17,6 +17,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._threads: list[threading.Thread] = []
         self.port = self._listener.getsockname()[1]
         #: How often connections were cut.
@@ -28,13 +29,15 @@ class Proxy:
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Proxy:
-        self._start(self._accept)
+        self._acceptor.start()
         return self
 
     def __exit__(self, *unused: object) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        # Only then can no connection begin that the cut would miss.
+        self._acceptor.join(10)
         self.cut()
         for thread in self._threads:
             thread.join(10)
@@ -47,11 +50,6 @@ class Proxy:
         self.cuts += 1
         for item in sockets:
             _shut(item)
-
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -66,7 +64,9 @@ class Proxy:
                 continue
             with self._lock:
                 self._sockets |= {near, far}
-            self._start(self._connection, near, far)
+            thread = threading.Thread(target=self._connection, args=(near, far), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _connection(self, near: socket.socket, far: socket.socket) -> None:
         back = threading.Thread(target=_pump, args=(far, near, lambda size: None), daemon=True)
