@@ -35,6 +35,8 @@ from securealign.transport.status import ERROR_KEY, status_of
 
 TRAINING_METHOD = "/securealign.v1.Training/Align"
 INFERENCE_METHOD = "/securealign.v1.Inference/Classify"
+#: How the names of threads begin that serve sessions.
+THREAD_PREFIX = "securealign-session"
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
@@ -105,7 +107,8 @@ class ProviderServer:
         self._admission = admission or Admission()
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
         # A few threads more than sessions, so that a full server can still say that it is full.
-        self._server = grpc.server(ThreadPoolExecutor(self._settings.max_sessions + 4), options=_OPTIONS)
+        self._threads = ThreadPoolExecutor(self._settings.max_sessions + 4, thread_name_prefix=THREAD_PREFIX)
+        self._server = grpc.server(self._threads, options=_OPTIONS)
         for method, serving in methods.items():
             host = serving if isinstance(serving, Host) else TransientHost(serving)
             self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(host)),))
@@ -126,8 +129,10 @@ class ProviderServer:
         self._server.start()
 
     def stop(self, grace: float | None = 5.0) -> None:
-        """Refuse new sessions, give running ones `grace` seconds, and return when all are over."""
+        """Refuse new sessions, give running ones `grace` seconds, and return when all are over and recorded."""
         self._server.stop(grace).wait()
+        # gRPC does not wait for its threads, one of which may be about to leave a session whose stream has ended.
+        self._threads.shutdown(wait=True)
 
     def wait(self) -> None:
         """Block until the server is stopped."""

@@ -24,7 +24,7 @@ from securealign.storage.blobs import BlobFolder
 from securealign.storage.journal import SessionJournal
 from securealign.transport import hosting
 from securealign.transport.grpc_client import GrpcLink
-from securealign.transport.grpc_server import TRAINING_METHOD, ServerSettings
+from securealign.transport.grpc_server import THREAD_PREFIX, TRAINING_METHOD, ServerSettings
 from securealign.transport.meter import Meter
 from securealign.wire import TrainingCodec
 
@@ -175,6 +175,14 @@ def test_training_goes_on_with_a_provider_that_was_stopped_and_started_at_the_sa
     assert_clear(provider, z_b, fitted)
     assert provider.reports[-1].resumed
     assert set(provider.counters("rank").values()) == {DIM_B + 1}
+
+
+def test_a_server_that_was_stopped_has_left_its_sessions(provider, client, z_b):
+    client.on_event = when(4, RowBatch, provider.server.stop)
+    with pytest.raises(TransportError):
+        client.align(provider.address, z_b, tries(0))
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(THREAD_PREFIX)] == []
+    assert [report.suspended for report in provider.reports] == [True]
 
 
 def test_classification_goes_on_with_a_provider_that_was_stopped_and_started(provider, client, queries):
