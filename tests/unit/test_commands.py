@@ -125,15 +125,16 @@ def test_a_bar_shows_on_a_terminal_unless_it_is_switched_off(capsys, monkeypatch
 
 
 @pytest.fixture
-def steps():
-    """Shows the library's steps, and restores its logger afterwards."""
+def steps(monkeypatch):
+    """Shows the library's steps as a program of its own would, whose other loggers nobody has set up."""
     logger = logging.getLogger("securealign")
-    level, handlers = logger.level, list(logger.handlers)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logger, "handlers", [])
+    level = logger.level
     show_steps()
     show_steps()
     yield
     logger.setLevel(level)
-    logger.handlers[:] = handlers
 
 
 def test_steps_of_the_library_are_said_once_on_standard_error(steps, capsys):
