@@ -15,7 +15,7 @@ from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.models.encoder import Progress, check_finite, fingerprint_of
 from securealign.models.optional import require
 from securealign.models.pooling import pool
-from securealign.models.quiet import quiet
+from securealign.models.pretrained import UnreadableModelError, load_pretrained
 from securealign.models.sentence import SentencePlan, read_sentence_plan
 
 _DEFAULT_MAX_TOKENS = 512  # memory grows with the square of the length, and few encoders were trained beyond
@@ -124,41 +124,22 @@ class TransformerEncoder:
 
 
 def _load(folder: Path) -> tuple[Any, Any]:
-    transformers = require("transformers", _PURPOSE)
-    torch = require("torch", _PURPOSE)
-    safetensors = require("safetensors", _PURPOSE)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{folder} holds no config.json with safetensors weights.",
-            hint="Give a model folder; weights in torch's pickle format must be converted to safetensors first.",
-            code=ErrorCode.FILE_INVALID,
-        )
     try:
-        with quiet(transformers):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model, report = transformers.AutoModel.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{folder} cannot be loaded: {reason}",
-            hint="Check that the download is complete.",
-            code=ErrorCode.FILE_INVALID,
-        ) from error
-    _check_loaded(folder, model, report)
+        tokenizer, model, missing = load_pretrained(folder, "AutoModel", _PURPOSE)
+    except UnreadableModelError as error:
+        raise InputError(f"{folder} {error.reason}.", hint=error.hint, code=ErrorCode.FILE_INVALID) from error
+    # transformers fills weights that are missing with random numbers. Only the pooler's are never used here.
+    _check_loaded(folder, model, [key for key in missing if not key.startswith("pooler.")])
     model.config.use_cache = False
-    return tokenizer, model.to(torch.float32).eval()
+    return tokenizer, model
 
 
-def _check_loaded(folder: Path, model: Any, report: dict[str, Any]) -> None:  # noqa: ANN401 - transformers is optional
+def _check_loaded(folder: Path, model: Any, missing: Sequence[str]) -> None:  # noqa: ANN401 - transformers is optional
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(
             f"{folder} holds an encoder-decoder model, which gives no single vector a token.",
             hint="Use an encoder or a decoder model.",
         )
-    # transformers fills weights that are missing with random numbers. Only the pooler's are never used here.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
             f"{folder} lacks {len(missing)} weights, the first of which is {missing[0]}.",

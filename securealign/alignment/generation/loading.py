@@ -7,7 +7,7 @@ from typing import Any
 
 from securealign.errors import ErrorCode, InputError
 from securealign.models.optional import require
-from securealign.models.quiet import quiet
+from securealign.models.pretrained import UnreadableModelError, load_pretrained
 
 _PURPOSE = "A language model"
 _PROBE = 8
@@ -20,28 +20,20 @@ def load_causal(folder: Path) -> tuple[Any, Any]:
     What can be used has a fast tokenizer, which knows character offsets, and logits that are a function of the last
     hidden state alone. Raises `DependencyError` without torch and transformers.
     """
-    transformers = require("transformers", _PURPOSE)
-    torch = require("torch", _PURPOSE)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise _unusable(folder, "it holds no config.json with safetensors weights")
     try:
-        with quiet(transformers):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unusable(folder, (str(error).strip().splitlines() or [type(error).__name__])[0]) from error
-    if report["missing_keys"]:
-        raise _unusable(folder, f"it lacks {len(report['missing_keys'])} weights")
+        tokenizer, model, missing = load_pretrained(folder, "AutoModelForCausalLM", _PURPOSE)
+    except UnreadableModelError as error:
+        raise _unusable(folder, f"it {error.reason}") from error
+    if missing:
+        raise _unusable(folder, f"it lacks {len(missing)} weights")
     if not tokenizer.is_fast:
         raise _unusable(folder, "its tokenizer knows no character offsets")
-    model = model.to(torch.float32).eval()
-    _check_head(folder, torch, model)
+    _check_head(folder, model)
     return tokenizer, model
 
 
-def _check_head(folder: Path, torch: Any, model: Any) -> None:  # noqa: ANN401 - torch is optional
+def _check_head(folder: Path, model: Any) -> None:  # noqa: ANN401 - torch is optional
+    torch = require("torch", _PURPOSE)
     ids = torch.arange(min(_PROBE, model.config.vocab_size)).unsqueeze(0)
     with torch.inference_mode():
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state

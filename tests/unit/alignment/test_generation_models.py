@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,13 @@ def test_a_model_is_known_by_its_files_and_its_ends(models, folders, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot be used as a causal language model"):
         CausalModel(tmp_path)
+
+
+def test_damaged_weights_are_reported(folders, tmp_path):
+    folder = shutil.copytree(folders["llama"], tmp_path / "llama")
+    (folder / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match="llama cannot be used as a causal language model: it cannot be loaded"):
+        CausalModel(folder)
 
 
 def test_without_torch_the_extra_is_named(folders, monkeypatch):
