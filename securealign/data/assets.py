@@ -13,7 +13,7 @@ from pathlib import Path
 
 from securealign.data.archives import append_members, extract_members
 from securealign.data.commands import Runner, download_command, last_lines, run_command
-from securealign.data.publishing import publish
+from securealign.data.publishing import is_published, publish
 from securealign.data.registry import Asset, Download, asset_named
 from securealign.errors import AssetError
 
@@ -38,11 +38,16 @@ def fetch(asset: Asset | str, *, cache: Path | None = None, run: Runner = run_co
     """
     asset = asset_named(asset) if isinstance(asset, str) else asset
     root = cache if cache is not None else cache_root()
-    return publish(
-        root / "assets" / f"{asset.name}-{asset.version}",
-        asset_marker(asset),
-        lambda temporary: _build(asset, root, temporary, run),
-    )
+    return publish(_target(asset, root), asset_marker(asset), lambda temporary: _build(asset, root, temporary, run))
+
+
+def is_fetched(asset: Asset) -> bool:
+    """Return whether `fetch` would find the asset in the user's cache."""
+    return is_published(_target(asset, cache_root()), asset_marker(asset))
+
+
+def _target(asset: Asset, root: Path) -> Path:
+    return root / "assets" / f"{asset.name}-{asset.version}"
 
 
 def asset_marker(asset: Asset) -> str:
@@ -76,9 +81,8 @@ def has_consent(asset: Asset | str) -> bool:
     return asset.terms is None or asset.name in accepted
 
 
-def require_consent(asset: Asset | str) -> None:
+def require_consent(asset: Asset) -> None:
     """Raise `AssetError` unless `has_consent`."""
-    asset = asset_named(asset) if isinstance(asset, str) else asset
     if asset.terms is not None and not has_consent(asset):
         raise AssetError(
             f"{asset.name} is under the {asset.terms.name}, which you have not accepted; nothing was fetched.",

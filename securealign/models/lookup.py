@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from securealign.data.assets import fetch, require_consent
+from securealign.data.assets import fetch, is_fetched, require_consent
 from securealign.data.registry import ASSETS
 from securealign.errors import InputError
-from securealign.models.conversion.folders import converted_folder
+from securealign.models.conversion.folders import converted_folder, is_converted
 from securealign.models.conversion.recipes import RECIPES
 from securealign.models.hub import hub_folder, is_hub_id
 
@@ -21,10 +21,14 @@ def builtin_folder(name: str, *, cache: Path | None = None) -> Path:
 
 
 def require_terms(specs: Iterable[str]) -> None:
-    """Raise `AssetError` for a pinned model whose terms of use are not accepted, before another is fetched for it."""
+    """Raise `AssetError` for a pinned model that would be refused for its terms, before another is fetched for it."""
     for spec in specs:
-        if spec in ASSETS:
-            require_consent(spec)
+        if spec in ASSETS and not _is_cached(spec):
+            require_consent(ASSETS[spec])
+
+
+def _is_cached(name: str) -> bool:
+    return is_fetched(ASSETS[name]) or (name in RECIPES and is_converted(RECIPES[name]))
 
 
 def model_folder(spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None) -> Path:

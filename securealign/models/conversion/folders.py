@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securealign.data.assets import asset_marker, cache_root, fetch
-from securealign.data.publishing import publish
+from securealign.data.publishing import is_published, publish
 from securealign.data.registry import asset_named
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
     """
     assets = [asset_named(name) for name in recipe.assets]
     named = assets[0]
-    root = cache if cache is not None else cache_root()
-    origin = "".join(asset_marker(asset) for asset in assets)
 
     def build(temporary: Path) -> Path:
         sources = [fetch(asset, cache=cache) for asset in assets]
@@ -51,11 +49,20 @@ def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
         return folder
 
-    return publish(
-        root / "converted" / f"{named.name}-{named.version}",
-        hashlib.sha256(f"{origin} {recipe.revision}".encode()).hexdigest(),
-        build,
-    )
+    return publish(*_place(recipe, cache if cache is not None else cache_root()), build)
+
+
+def is_converted(recipe: Recipe) -> bool:
+    """Return whether `converted_folder` would find the folder in the user's cache."""
+    return is_published(*_place(recipe, cache_root()))
+
+
+def _place(recipe: Recipe, root: Path) -> tuple[Path, str]:
+    """Return where the folder is, and the marker under which it is finished."""
+    assets = [asset_named(name) for name in recipe.assets]
+    origin = "".join(asset_marker(asset) for asset in assets)
+    marker = hashlib.sha256(f"{origin} {recipe.revision}".encode()).hexdigest()
+    return root / "converted" / f"{assets[0].name}-{assets[0].version}", marker
 
 
 def _size(folder: Path) -> int:

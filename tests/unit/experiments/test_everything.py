@@ -53,7 +53,8 @@ def test_all_leaves_out_what_is_under_terms_that_nobody_accepted(monkeypatch, op
 
 
 @pytest.mark.parametrize("option", ["--encoders", "--models"])
-def test_a_model_whose_terms_are_not_accepted_is_refused_before_others_are_fetched(monkeypatch, option):
+def test_a_model_whose_terms_are_not_accepted_is_refused_before_others_are_fetched(tmp_path, monkeypatch, option):
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path))
     monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
     with pytest.raises(AssetError, match="Gemma Terms of Use"):
         names("smollm2,gemma", option)

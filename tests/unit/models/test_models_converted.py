@@ -92,10 +92,21 @@ def test_a_folder_is_its_own_answer_and_the_hub_has_the_rest(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("accepted", [None, "gemma"])
-def test_terms_are_asked_for_before_another_model_is_fetched(no_hub, monkeypatch, accepted):
+def test_terms_are_asked_for_before_another_model_is_fetched(no_hub, tmp_path, monkeypatch, accepted):
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path))
     monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
     lookup.require_terms(("smollm2", "a/model", "./folder"))
     if accepted:
         monkeypatch.setenv("SECUREALIGN_ACCEPT_TERMS", accepted)
     with nullcontext() if accepted else pytest.raises(AssetError, match="Gemma Terms of Use"):
         lookup.require_terms(("smollm2", "gemma"))
+
+
+def test_a_model_that_is_in_the_cache_needs_no_consent_again(tmp_path, monkeypatch):
+    monkeypatch.delenv("SECUREALIGN_ACCEPT_TERMS", raising=False)
+    monkeypatch.setenv("SECUREALIGN_CACHE", str(tmp_path))
+    monkeypatch.setitem(lookup.RECIPES, "gemma", Recipe(assets=("gemma",), convert=join))
+    with pytest.raises(AssetError, match="Gemma Terms of Use"):
+        lookup.require_terms(["gemma"])
+    converted_folder(lookup.RECIPES["gemma"])
+    lookup.require_terms(["gemma"])
