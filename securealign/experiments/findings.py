@@ -60,8 +60,9 @@ def _losses(result: Result) -> Iterator[str]:
         f"embeddings by {unexplained:.2f}. In {alike} of {len(rows)}, the mapped accuracy is within {100 * _ALIKE:.0f} "
         "points of the client's own: a map carries over what the client's encoder sees, and adds nothing."
     )
-    task, public = (_mean_loss(result, fitted_on) for fitted_on in ("task", "public"))
-    by_task = {name: _mean_loss(result, "public", name) for name in result.settings["tasks"]}
+    tasks, pairs = list(result.settings["tasks"]), main_pairs(result)
+    task, public = (_mean_loss(result, fitted_on, tasks, pairs) for fitted_on in ("task", "public"))
+    by_task = {name: _mean_loss(result, "public", [name], pairs) for name in tasks}
     worst, best = max(by_task, key=lambda name: by_task[name]), min(by_task, key=lambda name: by_task[name])
     yield (
         f"**When the public texts are unlike the task's.** The same pairs lose {100 * task:.1f} points with maps "
@@ -70,11 +71,11 @@ def _losses(result: Result) -> Iterator[str]:
     )
 
 
-def _mean_loss(result: Result, fitted_on: str, task: str | None = None) -> float:
-    own, pairs = own_accuracy(result), main_pairs(result)
+def _mean_loss(result: Result, fitted_on: str, tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> float:
+    own = own_accuracy(result)
     return fmean(
         own[pair[1], name] - fmean(mapped_accuracies(result, "ridge", fitted_on, [name], [pair]))
-        for name in ([task] if task else result.settings["tasks"])
+        for name in tasks
         for pair in pairs
     )
 
@@ -87,12 +88,7 @@ def _likeness(result: Result, similarity: Result) -> Iterator[str]:
     pairs = [pair for pair in main_pairs(result) if frozenset(pair) in known]
     if len(pairs) < 3:
         return
-    lost = [
-        fmean(
-            own[pair[1], name] - fmean(mapped_accuracies(result, "ridge", "public", [name], [pair])) for name in tasks
-        )
-        for pair in pairs
-    ]
+    lost = [_mean_loss(result, "public", tasks, [pair]) for pair in pairs]
     explained: dict[tuple[str, str], Row] = {(row["source"], row["target"]): row for row in result.table("pairs")}
     cka = rank_correlation(lost, [known[frozenset(pair)]["cka_debiased"] for pair in pairs])
     r2 = rank_correlation(lost, [explained[pair]["public_r2"] for pair in pairs])
