@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 
 #: Called with (done, total).
 Report = Callable[[int, int], None]
+Item = TypeVar("Item")
 
 _INTERRUPTED = 130
 #: Columns of a table that is not printed on a terminal.
@@ -99,3 +101,11 @@ def progress(*, enabled: bool) -> Iterator[Callable[[str], Report]]:
             return lambda done, total: bars.update(task, completed=done, total=total)
 
         yield add
+
+
+def counted(items: Collection[Item], report: Report) -> Iterator[Item]:
+    """Yield the items, and report how many of them are done before each and at the end."""
+    for done, item in enumerate(items):
+        report(done, len(items))
+        yield item
+    report(len(items), len(items))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from securealign.commands import failures, progress, show_steps
+from securealign.commands import counted, failures, progress, show_steps
 from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 
 
@@ -153,3 +153,12 @@ def test_steps_are_said_above_a_bar(steps, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.index("converting minilm\n") < err.rindex("embedding")
+
+
+def test_items_are_counted_before_each_and_at_the_end():
+    seen = []
+    items = counted("ab", lambda done, total: seen.append((done, total)))
+    assert next(items) == "a"
+    assert seen == [(0, 2)]
+    assert list(items) == ["b"]
+    assert seen == [(0, 2), (1, 2), (2, 2)]

@@ -10,7 +10,7 @@ import numpy as np
 from securealign.alignment import AlignmentMap
 from securealign.alignment.fits import fit_ridge
 from securealign.api import align_in_process, classify_in_process
-from securealign.commands import Report
+from securealign.commands import Report, counted
 from securealign.experiments.corpora import labels_of
 from securealign.experiments.embeddings import Vectors
 from securealign.experiments.setting import Pair, Setting
@@ -23,8 +23,7 @@ def encrypted_rows(
     """Return accuracies in clear and under encryption, for maps fitted on each task's texts and on public texts."""
     public = cache(lambda: _learnt(setting.pair(source, target), setting.public(source), setting.public(target), suite))
     rows: list[Row] = []
-    for done, task in enumerate(setting.tasks):
-        report(done, len(setting.tasks))
+    for task in counted(setting.tasks, report):
         key = {**setting.task_key(task, source, target), "suite": suite}
 
         def compute(task: str = task) -> list[Row]:
@@ -40,7 +39,6 @@ def encrypted_rows(
 
         found = store.rows("classification-encrypted", key, compute)
         rows += [{"source": source, "target": target, "data": task, **row} for row in found]
-    report(len(setting.tasks), len(setting.tasks))
     return rows
 
 

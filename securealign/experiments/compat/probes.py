@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from securealign.alignment import LinearHead
 from securealign.alignment.fits import explained
+from securealign.commands import counted
 from securealign.data import TextDataset
 from securealign.errors import InputError
 from securealign.experiments.compat.setting import ALONE, Setting
@@ -84,15 +85,12 @@ def labelled_probes(setting: Setting, store: Store, add_bar: AddBar) -> list[Pro
         for task, _ in prepared:
             side.of(task.train.texts, f"{task.name}, training")
             side.of(task.test.texts, f"{task.name}, test")
-    report = add_bar("probes")
     probes = []
-    for done, (task, dropped) in enumerate(prepared):
-        report(done, len(prepared))
+    for task, dropped in counted(prepared, add_bar("probes")):
         key = {**setting.key, "task": task.digest, "shots": setting.shots, "seeds": setting.seeds}
         row = store.rows("compat-probe", key, partial(_task_row, setting, task))[0]
         shares = dropped > 0 or not set(setting.public.data.texts).isdisjoint(task.train.texts)
         probes.append(Probe(name=task.name, kind="task", **row, dropped=dropped, shares_texts=shares))
-    report(len(prepared), len(prepared))
     return probes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from securealign.alignment.generation.maps import map_key
 from securealign.alignment.generation.stitched import StitchedModel
+from securealign.commands import counted
 from securealign.experiments.embeddings import AddBar, Embeddings, no_bars
 from securealign.experiments.generation.answering import answered
 from securealign.experiments.generation.prediction import PairScorer, all_maps, native_row
@@ -38,11 +39,10 @@ def measure(
     for pair in setting.ordered_pairs:
         scores += PairScorer(setting, store, pair, maps).rows(add_bar(f"{pair[0]} to {pair[1]}"))
     speakers = _speakers(setting, maps)
-    texts, report = {}, add_bar("texts")
-    for done, (name, (stitched, key)) in enumerate(speakers.items()):
-        report(done, len(speakers))
-        texts[name] = written(setting, store, stitched, key)
-    report(len(speakers), len(speakers))
+    texts = {
+        name: written(setting, store, stitched, key)
+        for name, (stitched, key) in counted(speakers.items(), add_bar("texts"))
+    }
     tables = {
         "models": models,
         "scores": scores,
@@ -80,12 +80,10 @@ def _questions(setting: Setting, store: Store, speakers: Speakers, add_bar: AddB
     if not setting.questions:
         return []
     questions = _load_questions(setting)
-    rows, report = [], add_bar("questions")
-    for done, (name, (stitched, key)) in enumerate(speakers.items()):
-        report(done, len(speakers))
-        rows.append({"source": name[0], "target": name[1], **answered(store, stitched, questions, key)})
-    report(len(speakers), len(speakers))
-    return rows
+    return [
+        {"source": source, "target": target, **answered(store, stitched, questions, key)}
+        for (source, target), (stitched, key) in counted(speakers.items(), add_bar("questions"))
+    ]
 
 
 def _load_questions(setting: Setting) -> list[Question]:

@@ -21,7 +21,7 @@ from securealign.alignment.generation.scoring import (
     score_native,
 )
 from securealign.alignment.maps import AlignmentMap
-from securealign.commands import Report
+from securealign.commands import Report, counted
 from securealign.experiments.generation.setting import Pair, Setting
 from securealign.experiments.store import Row, Store
 
@@ -71,10 +71,8 @@ class PairScorer:
         jobs = [(stitch, usual, FITTED) for stitch in self._stitches]
         jobs += [(self._stitches[0], other, FITTED), (self._stitches[0], usual, SHUFFLED)]
         rows: list[Row] = []
-        for done, job in enumerate(jobs):
-            report(done, len(jobs))
+        for job in counted(jobs, report):
             rows += self._cell(*job)
-        report(len(jobs), len(jobs))
         return rows
 
     def _cell(self, stitch: Stitch, fit: FitSettings, kind: str) -> list[Row]:

@@ -8,6 +8,7 @@ from itertools import permutations
 from typing import Any
 
 from securealign.alignment.tokenizers import fertility, jaccard, match_tokens, verdict
+from securealign.commands import counted
 from securealign.data import dataset_digest
 from securealign.errors import InputError
 from securealign.experiments.embeddings import AddBar, no_bars
@@ -39,7 +40,7 @@ def measure(
     def kept(key: dict[str, Any], compute: Callable[[], Row]) -> Row:
         return store.rows(NAME, {**key, "texts": digest}, lambda: [compute()])[0]
 
-    report, pairs = add_bar("pairs of tokenizers"), list(permutations(opened, 2))
+    report = add_bar("pairs of tokenizers")
     own = [
         {
             "tokenizer": one.name,
@@ -49,14 +50,12 @@ def measure(
         for one in opened
     ]
     rows = []
-    for done, (source, target) in enumerate(pairs):
-        report(done, len(pairs))
+    for source, target in counted(list(permutations(opened, 2)), report):
         key = {"source": source.fingerprint, "target": target.fingerprint}
         found = kept(key, partial(_pair, source, target, texts))
         judged = verdict(found["exact"], _smaller(source, target))
         told = {"outlook": judged.outlook.value, "reason": judged.reason}
         rows.append({"source": source.name, "target": target.name, **found, **told})
-    report(len(pairs), len(pairs))
     tables = {"tokenizers": own, "pairs": rows}
     settings = {"tokenizers": [one.name for one in opened], "data": data, "texts": len(texts)}
     return Result(experiment=NAME, settings=settings, tables=tables, command=command)
