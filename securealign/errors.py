@@ -122,6 +122,12 @@ class ErrorCode(Enum):
     )
     PRIVACY_REFUSED = (47, "The parties do not agree on differential privacy for this training.", ExitCode.REFUSED)
     OUTPUT_REFUSED = (48, "The provider's policy does not offer that output.", ExitCode.REFUSED)
+    SPACE_MISMATCH = (
+        49,
+        "The map was made with another provider, another encoder of it or other public texts; align again.",
+        ExitCode.REFUSED,
+    )
+    PAIRS_UNRELATED = (50, "The public embeddings of the two parties do not belong together.", ExitCode.INPUT)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
         self.number = number

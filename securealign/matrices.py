@@ -77,40 +77,37 @@ class Affine(NamedTuple):
     matrix: FloatMatrix
     offset: npt.NDArray[np.float64]
 
+    def apply(self, block: npt.NDArray[np.floating]) -> FloatMatrix:
+        """Return the images (n, k) of rows (n, d)."""
+        image: FloatMatrix = (block - self.centre) @ self.matrix + self.offset
+        return image
+
 
 class Rows:
-    """A matrix read in float64 blocks, optionally mapped by an affine transform on the way.
+    """A matrix read in float64 blocks.
 
     `norms` bounds the Euclidean norms of the columns, shape (columns,), for a caller who knows them without a pass.
     """
 
     def __init__(
-        self,
-        values: npt.ArrayLike,
-        *,
-        name: str = "The matrix",
-        affine: Affine | None = None,
-        norms: npt.NDArray[np.float64] | None = None,
+        self, values: npt.ArrayLike, *, name: str = "The matrix", norms: npt.NDArray[np.float64] | None = None
     ) -> None:
         self._values = as_matrix(values, name)
         self._name = name
-        self._affine = affine
         self._norms = norms
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) after the transform."""
+        """(rows, columns)."""
         rows, columns = self._values.shape
-        return rows, columns if self._affine is None else len(self._affine.offset)
+        return rows, columns
 
     def block(self, first: int, stop: int) -> FloatMatrix:
         """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
         block = np.array(self._values[first:stop], dtype=np.float64)
         _release_pages(self._values)
         require_finite(block, self._name, first)
-        if self._affine is None:
-            return block
-        return (block - self._affine.centre) @ self._affine.matrix + self._affine.offset
+        return block
 
     def blocks(self) -> Iterator[FloatMatrix]:
         """Yield the matrix in blocks of `BLOCK_ROWS` rows."""
@@ -128,19 +125,29 @@ class Rows:
 
 
 class MappedRows(Rows):
-    """Rows of a source, each changed by a function of blocks that keeps their shape; `norms` as in `Rows`."""
+    """Rows of a source, each changed by a function of blocks; `norms` as in `Rows`.
+
+    `columns` is their number afterwards, that of the source unless given.
+    """
 
     def __init__(
-        self, source: Rows, change: Callable[[FloatMatrix], FloatMatrix], norms: npt.NDArray[np.float64] | None = None
+        self,
+        source: Rows,
+        change: Callable[[FloatMatrix], FloatMatrix],
+        *,
+        columns: int | None = None,
+        norms: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self._source = source
         self._change = change
+        self._columns = columns
         self._norms = norms
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of the source."""
-        return self._source.shape
+        """(rows, columns) after the change."""
+        rows, columns = self._source.shape
+        return rows, self._columns or columns
 
     def block(self, first: int, stop: int) -> FloatMatrix:
         """Return rows `first` to `stop`, changed; raises `InputError` for values that are not finite."""

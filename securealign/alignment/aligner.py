@@ -9,24 +9,31 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.ridge import Penalty, fit_map
+from securealign.alignment.clear import fit_map
+from securealign.alignment.regression import MapKind
+from securealign.alignment.ridge import Penalty
 from securealign.matrices import FloatMatrix
 
 
 class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Affine map from the embeddings of one encoder to those of another by ridge regression.
+    """Affine map from the embeddings of one encoder to those of another.
 
-    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". After `fit`, `map_` holds the result.
+    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto", which standardises the columns and chooses
+    by generalised cross-validation. `map` is "ridge" (the paper's) or "soft", which keeps the spread of embeddings: see
+    `securealign.alignment.regression`. After `fit`, `map_` holds the result.
     """
 
     map_: AlignmentMap
 
-    def __init__(self, ridge: Penalty = 1e-3) -> None:
+    def __init__(self, ridge: Penalty = 1e-3, map: MapKind = "ridge") -> None:  # noqa: A002 - what users call it
         self.ridge = ridge
+        self.map = map
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> LinearAligner:  # noqa: N803
-        """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks."""
-        self.map_ = fit_map(X, y, self.ridge)
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None  # noqa: N803
+    ) -> LinearAligner:
+        """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks; weights are above zero."""
+        self.map_ = fit_map(X, y, self.ridge, kind=self.map, weights=sample_weight)
         return self
 
     def transform(self, X: npt.ArrayLike) -> FloatMatrix:  # noqa: N803
@@ -43,6 +50,6 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def from_pretrained(cls, folder: str | Path) -> LinearAligner:
         """Read a fitted map; raises `InputError` when the folder does not hold one."""
         loaded = AlignmentMap.from_pretrained(folder)
-        aligner = cls(ridge=loaded.metadata.get("ridge", 1e-3))
+        aligner = cls(ridge=loaded.metadata.get("ridge", 1e-3), map=loaded.metadata.get("map", "ridge"))
         aligner.map_ = loaded
         return aligner

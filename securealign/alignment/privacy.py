@@ -23,7 +23,8 @@ _FINE = 2.0**-8
 class PrivateProblem:
     """Party B's half of the regression under noise: `rows` to encrypt, shape (N + 2 (d_B + 1), d_B + 1).
 
-    The last rows are the identity and 2^-8 times the identity, times what the provider draws.
+    The last rows are the identity and 2^-8 times the identity, times what the provider draws. The penalty of `problem`
+    is fixed.
     """
 
     def __init__(self, problem: ClientProblem) -> None:
@@ -31,7 +32,7 @@ class PrivateProblem:
         count, width = problem.moments.count, len(problem.moments.mean) + 1
         # As long as another whitened column: one over the texts would drown the others.
         self._constant = count**-0.5
-        source = Rows(problem.embeddings, name="Z_B", affine=problem.affine(self._constant))
+        source = problem.whitened(self._constant)
         self._gram = np.zeros((width, width))
         self._weights = 0.0
         squares = np.zeros(width)
@@ -51,7 +52,9 @@ class PrivateProblem:
         # lambda L^-1 L^-T: what is left of the penalty in whitened space, at the mean weight of a text.
         penalty[:-1, :-1] = problem.penalty * self._weights / problem.moments.count * (whitened.T @ whitened)
         coefficients = np.linalg.solve(self._gram + penalty, product.T / _UNIT)
-        return problem.alignment(coefficients[:-1], coefficients[-1] * self._constant)
+        # Noise leaves no square of the provider's rows from which a penalty or an R^2 could be worked out.
+        facts = {"map": "ridge", "ridge": problem.ridge, "penalty": problem.penalty, "rows": problem.moments.count}
+        return problem.alignment(whitened @ coefficients[:-1], coefficients[-1] * self._constant, facts)
 
 
 def _to_unit(block: FloatMatrix) -> FloatMatrix:

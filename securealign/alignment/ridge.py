@@ -6,7 +6,7 @@ b = mean_A - mean_B W (paper, section 3.1; the intercept is not penalised).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,12 +15,16 @@ import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.errors import ConfigurationError, ErrorCode, InputError
-from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows
+from securealign.matrices import FloatMatrix, Rows
 
 #: A ridge penalty in the units of the Gram matrix, or "auto".
 Penalty = float | Literal["auto"]
-#: "auto" is this share of the mean diagonal of the centred Gram matrix: it does not depend on the scale of embeddings.
+#: Where nothing can choose the penalty, "auto" is this share of the mean diagonal of the centred Gram matrix.
 AUTO_SHARE = 0.01
+#: The smallest penalty that "auto" chooses, as such a share: rows are encrypted under it before the choice is made.
+SMALLEST_SHARE = 1e-6
+
+Weights = npt.NDArray[np.float64] | None
 
 
 @dataclass
@@ -30,6 +34,11 @@ class Moments:
     count: int
     mean: npt.NDArray[np.float64]
     gram: FloatMatrix
+    #: Sum of the weights of the rows, their number where they have none.
+    weight: float = field(default=-1.0)
+
+    def __post_init__(self) -> None:
+        self.weight = float(self.count) if self.weight < 0 else self.weight
 
     @classmethod
     def empty(cls, columns: int) -> Moments:
@@ -44,15 +53,15 @@ class Moments:
             moments.update(block)
         return moments
 
-    def update(self, block: FloatMatrix) -> None:
+    def update(self, block: FloatMatrix, weights: Weights = None) -> None:
         """Add a block of rows; exact merging of centred moments (Chan, Golub, LeVeque 1983)."""
-        mean = block.mean(axis=0)
-        centred = block - mean
+        added, mean, centred = _centred(block, weights)
         shift = mean - self.mean
-        total = self.count + len(block)
-        self.gram += centred.T @ centred + np.outer(shift, shift) * (self.count * len(block) / total)
-        self.mean += shift * (len(block) / total)
-        self.count = total
+        total = self.weight + added
+        self.gram += centred.T @ centred + np.outer(shift, shift) * (self.weight * added / total)
+        self.mean += shift * (added / total)
+        self.count += len(block)
+        self.weight = total
 
 
 @dataclass
@@ -62,21 +71,34 @@ class CrossMoments:
     source: Moments
     target_mean: npt.NDArray[np.float64]
     cross: FloatMatrix
+    #: Squared norm of the centred rows of Z_A.
+    target_squares: float = 0.0
 
     @classmethod
     def empty(cls, source_columns: int, target_columns: int) -> CrossMoments:
         """Return the moments of no rows."""
         return cls(Moments.empty(source_columns), np.zeros(target_columns), np.zeros((source_columns, target_columns)))
 
-    def update(self, source: FloatMatrix, target: FloatMatrix) -> None:
-        """Add a block of paired rows."""
-        source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    def update(self, source: FloatMatrix, target: FloatMatrix, weights: Weights = None) -> None:
+        """Add a block of paired rows, with weights (n,) if some count more than others."""
+        added, source_mean, source_rows = _centred(source, weights)
+        _, target_mean, target_rows = _centred(target, weights)
         source_shift, target_shift = source_mean - self.source.mean, target_mean - self.target_mean
-        total = self.source.count + len(source)
-        self.cross += (source - source_mean).T @ (target - target_mean)
-        self.cross += np.outer(source_shift, target_shift) * (self.source.count * len(source) / total)
-        self.target_mean += target_shift * (len(source) / total)
-        self.source.update(source)
+        merged = self.source.weight * added / (self.source.weight + added)
+        self.cross += source_rows.T @ target_rows + np.outer(source_shift, target_shift) * merged
+        self.target_squares += float(np.vdot(target_rows, target_rows) + merged * (target_shift @ target_shift))
+        self.target_mean += target_shift * (added / (self.source.weight + added))
+        self.source.update(source, weights)
+
+
+def _centred(block: FloatMatrix, weights: Weights) -> tuple[float, npt.NDArray[np.float64], FloatMatrix]:
+    """Return the weight of all rows, their mean, and the centred rows times the square roots of their weights."""
+    if weights is None:
+        mean: npt.NDArray[np.float64] = block.mean(axis=0)
+        return float(len(block)), mean, block - mean
+    total = float(weights.sum())
+    mean = weights @ block / total
+    return total, mean, (block - mean) * np.sqrt(weights)[:, None]
 
 
 def check_paired(source_rows: int, target_rows: int) -> None:
@@ -87,16 +109,6 @@ def check_paired(source_rows: int, target_rows: int) -> None:
             hint="Row i of both must embed the same text.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
-
-
-def fit_map(z_b: npt.ArrayLike, z_a: npt.ArrayLike, ridge: Penalty) -> AlignmentMap:
-    """Return the ridge map from Z_B (N, d_B) to Z_A (N, d_A), reading both in blocks; raises `InputError`."""
-    source, target = Rows(z_b, name="Z_B"), Rows(z_a, name="Z_A")
-    check_paired(source.shape[0], target.shape[0])
-    moments = CrossMoments.empty(source.shape[1], target.shape[1])
-    for first in range(0, source.shape[0], BLOCK_ROWS):
-        moments.update(source.block(first, first + BLOCK_ROWS), target.block(first, first + BLOCK_ROWS))
-    return solve_ridge(moments.source, moments.target_mean, moments.cross, ridge)
 
 
 def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
@@ -115,6 +127,13 @@ def resolve_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
             hint="Use 'auto' or a number above zero.",
         )
     return penalty
+
+
+def smallest_penalty(ridge: Penalty, gram: FloatMatrix) -> float:
+    """Return the penalty to begin with: the smallest that "auto" chooses, or the given number."""
+    if ridge == "auto":
+        return SMALLEST_SHARE * float(np.trace(gram)) / len(gram)
+    return resolve_penalty(ridge, gram)
 
 
 def factor_ridge(gram: FloatMatrix, ridge: Penalty) -> tuple[float, FloatMatrix]:

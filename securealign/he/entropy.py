@@ -39,6 +39,16 @@ def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint
     return out
 
 
+def gaussian(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return a standard normal number for every eight uniform bytes, by inverting the distribution at 52 bits."""
+    from scipy.special import ndtri  # takes a tenth of a second, which few programs need to spend
+
+    # One bit less than a float64 holds: with the half that keeps both ends away, the largest would round to one.
+    uniform = ((octets.view("<u8") >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    numbers: npt.NDArray[np.float64] = ndtri(uniform)
+    return numbers
+
+
 class SystemEntropy:
     """Randomness of the operating system, stretched by AES-256-CTR under a fresh key for every large request."""
 

@@ -13,7 +13,7 @@ from securealign.errors import InputError, LocalProtocolError
 from securealign.he.interface import CovarianceShape
 from securealign.he.lwe.covariance import covariance_plan
 from securealign.he.lwe.suite import LweSuite
-from securealign.matrices import Affine, Rows
+from securealign.matrices import Affine, MappedRows, Rows
 
 
 def normal(seed: int, rows: int, columns: int) -> np.ndarray:
@@ -85,7 +85,8 @@ def test_memory_mapped_input(tmp_path):
 def test_centred_rows_with_a_constant_column():
     a, b = normal(1, 40, 3) + 5, normal(2, 40, 2) + 7
     constant = Affine(np.zeros(2), np.eye(2, 3), np.array([0.0, 0.0, 1.0]))
-    left, right = Rows(a, affine=Affine(a.mean(axis=0), np.eye(3), np.zeros(3))), Rows(b, affine=constant)
+    left = MappedRows(Rows(a), Affine(a.mean(axis=0), np.eye(3), np.zeros(3)).apply)
+    right = MappedRows(Rows(b), constant.apply, columns=3)
     shape = CovarianceShape(rows=40, provider_dim=3, client_dim=3)
     suite = LweSuite(TOY)
     encryptor = suite.covariance_encryptor(shape, b"session", right, SeededEntropy(b"client"))

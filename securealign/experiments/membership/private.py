@@ -87,9 +87,7 @@ class PrivateTexts:
         operator = _affine(problem.solve(np.eye(width)))
         self.projection: FloatMatrix = np.linalg.inv(operator).astype(np.float64, copy=False)
         self.reference: FloatMatrix = operator @ (problem.rows.block(0, public).T @ material.public_target)
-        self.directions: FloatMatrix = Rows(material.pool_source, affine=client.affine(public**-0.5)).block(
-            0, len(material.pool_source)
-        )
+        self.directions: FloatMatrix = client.affine(public**-0.5).apply(material.pool_source)
         self._material, self._penalty, self._plans, self._seed = material, penalty, plans, seed
 
     def maps(self, members: Truths) -> Iterator[tuple[FloatMatrix, ...]]:

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from securealign.errors import ErrorCode, SuiteError
-from securealign.he.entropy import keystream
+from securealign.he.entropy import gaussian, keystream
 from securealign.matrices import FloatMatrix, MappedRows, Rows, StackedRows
 
 #: log2 of the ratio between the two rows of a column.
@@ -134,11 +133,3 @@ def _noise(plan: NoisePlan, seed: bytes, session: bytes) -> list[Rows]:
         return ((block + half) % (2 * half) - half) * plan.quantum
 
     return [MappedRows(Rows(steps), part) for part in (coarse, fine)]
-
-
-def gaussian(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return a standard normal number for every eight uniform bytes, by inverting the distribution at 52 bits."""
-    # One bit less than a float64 holds: with the half that keeps both ends away, the largest would round to one.
-    uniform = ((octets.view("<u8") >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    numbers: npt.NDArray[np.float64] = ndtri(uniform)
-    return numbers

@@ -1,0 +1,125 @@
+"""The provider's private coordinates: centred, scaled, whitened and secretly rotated embeddings.
+
+The provider trains and answers in these coordinates only. With columns of one size and no offset, what a suite rounds
+and floods costs every direction the same; and the client learns neither mean nor scale of the provider's embeddings
+nor, without its encoder, their axes. A space is as secret as the head, and made once for the same rows: two whitenings
+of different strength would show the spectrum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from securealign.alignment.head import LinearHead
+from securealign.alignment.ridge import Moments
+from securealign.alignment.scaling import Scaling, Vector
+from securealign.errors import ErrorCode, InputError
+from securealign.he.entropy import Entropy, gaussian
+from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
+
+#: Bytes of a random name.
+ID_BYTES = 16
+#: rho: what is added to the spectrum before whitening, relative to its mean. Weak directions stay weak.
+STRENGTH = 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class Space:
+    """u = ((z - mean) / scale - centre) inner, which `outer` inverts; `inner` and `outer` have shape (d, d).
+
+    `identifier` names the space for both parties; it is random, so that it tells nothing of the embeddings.
+    `total_squares` is the squared norm of the public embeddings in the space.
+    """
+
+    identifier: bytes
+    scaling: Scaling
+    centre: Vector
+    inner: FloatMatrix
+    outer: FloatMatrix
+    total_squares: float
+
+    def __repr__(self) -> str:
+        return f"<Space of {len(self.centre)} dimensions>"
+
+    @classmethod
+    def of(cls, rows: Rows, entropy: Entropy | None = None, *, scaling: Scaling | None = None) -> Space:
+        """Return the space of embeddings (N, d); without `entropy` it is not rotated, for use in one process.
+
+        Raises `InputError` for embeddings that do not vary or are too large to compute with.
+        """
+        scaling = scaling or Scaling.of(rows, "The provider's public embeddings")
+        moments = Moments.of(scaling.rows(rows))
+        values, vectors = np.linalg.eigh(moments.gram)
+        values = np.maximum(values, 0.0)
+        raised = values + STRENGTH * values.mean()
+        if not raised.any():
+            raise InputError(
+                "The provider's public embeddings do not vary.", hint="Check the encoder, and that the texts differ."
+            )
+        rotated = vectors.T if entropy is None else vectors.T @ _rotation(len(values), entropy)
+        root = np.sqrt(raised / moments.count)[:, None]
+        return cls(
+            identifier=bytes(ID_BYTES) if entropy is None else entropy.octets(ID_BYTES).tobytes(),
+            scaling=scaling,
+            centre=moments.mean,
+            inner=vectors @ (rotated / root),
+            outer=rotated.T @ (root * vectors.T),
+            total_squares=moments.count * float(np.sum(values / raised)),
+        )
+
+    @classmethod
+    def fixed(cls, dimension: int, entropy: Entropy) -> Space:
+        """Return raw coordinates under a name: what differential privacy needs, since rows must not shape their space.
+
+        Nothing is said of the squared norm of the rows, which is theirs.
+        """
+        unit = np.eye(dimension)
+        name = entropy.octets(ID_BYTES).tobytes()
+        return cls(name, Scaling.identity(dimension), np.zeros(dimension), unit, unit, 0.0)
+
+    @property
+    def depends_on_rows(self) -> bool:
+        """Whether the public embeddings shaped the space; false under differential privacy."""
+        return self.total_squares > 0
+
+    def rows(self, rows: Rows) -> Rows:
+        """Return public embeddings (N, d) in the space, as training multiplies with them."""
+        affine = Affine(self.centre, self.inner, np.zeros(len(self.centre)))
+        return MappedRows(self.scaling.rows(rows), affine.apply)
+
+    def apply(self, embeddings: FloatMatrix) -> FloatMatrix:
+        """Return embeddings (n, d) in the space; unlike training rows, long ones are not shortened."""
+        scaled = (embeddings - self.scaling.mean) / self.scaling.scale
+        inner: FloatMatrix = (scaled - self.centre) @ self.inner
+        return inner
+
+    def fold(self, head: LinearHead) -> LinearHead:
+        """Return the head that gives the same logits on embeddings in the space.
+
+        Raises `InputError` when the head takes another dimension.
+        """
+        if len(head.weight) != len(self.centre):
+            raise InputError(
+                f"The head takes {len(head.weight)} dimensions and the public embeddings have {len(self.centre)}.",
+                hint="Use the encoder that the head was fitted on.",
+                code=ErrorCode.SHAPE_MISMATCH,
+            )
+        scaled = self.scaling.scale[:, None] * head.weight
+        bias = head.bias + self.scaling.mean @ head.weight + self.centre @ scaled
+        return LinearHead(self.outer @ scaled, bias, head.class_names)
+
+    def unfold(self, weight: FloatMatrix, bias: Vector) -> tuple[FloatMatrix, Vector]:
+        """Return the map to raw embeddings for one into the space, `weight` (d_B, d) and `bias` (d,)."""
+        scale = self.scaling.scale
+        back = self.outer * scale
+        return weight @ back, self.scaling.mean + scale * self.centre + bias @ back
+
+
+def _rotation(dimension: int, entropy: Entropy) -> FloatMatrix:
+    """Return a uniformly distributed orthogonal matrix (Stewart 1980)."""
+    normal = gaussian(entropy.octets(8 * dimension * dimension)).reshape(dimension, dimension)
+    orthogonal, triangle = np.linalg.qr(normal)
+    rotation: FloatMatrix = orthogonal * np.sign(np.diag(triangle))
+    return rotation
