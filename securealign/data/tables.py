@@ -88,14 +88,15 @@ def _quoted_records(source: str, lines: Iterator[Line], separator: str) -> Itera
                 if position < _end(row) and not row.startswith(separator, position):
                     raise bad_line(source, number, "something follows a quote that closes a cell", _CSV_HINT)
             else:
-                cell = without_end(source, number, row[position:].split(separator, 1)[0])
+                stop = row.find(separator, position)
+                cell = without_end(source, number, row[position:] if stop < 0 else row[position:stop])
                 position += len(cell)
             cells.append(cell)
         yield _Record(number, cells)
 
 
 def _end(row: str) -> int:
-    return len(row.removesuffix("\n").removesuffix("\r"))
+    return len(row) - (2 if row.endswith("\r\n") else row.endswith(("\r", "\n")))
 
 
 def _quoted_cell(source: str, lines: Iterator[Line], first: Line, position: int) -> tuple[str, str, int]:
