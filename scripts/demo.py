@@ -22,7 +22,7 @@ from rich.table import Table
 
 from securealign import AlignmentMap, LinearAligner, LinearHead
 from securealign.commands import progress
-from securealign.data import TextDataset, load_dataset
+from securealign.data import TextDataset, load_dataset, load_public
 from securealign.files import write_atomically
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached
@@ -192,7 +192,7 @@ def referee(
     folder: Path, aligned: dict[str, Any], trained: dict[str, Any], classified: dict[str, Any], labels: list[str]
 ) -> dict[str, Any]:
     """Compare the encrypted run with the same computation in clear and return the summary."""
-    texts = load_dataset(str(folder / "public.jsonl")).texts
+    texts = load_public(str(folder / "public.jsonl")).texts
     private = load_dataset(str(folder / "private.jsonl"))
     expected = [private.class_names[label] for label in private.labels or ()]
     head = LinearHead.from_pretrained(folder / "head")

@@ -101,6 +101,7 @@ def classify(
 
 
 def _lines(result: Classification) -> list[str]:
+    # A class name holds neither tabs nor line ends: the message that brings it was checked.
     return [f"{label}\t{score:.4f}" for label, score in zip(result.labels, result.scores, strict=True)]
 
 

@@ -16,14 +16,14 @@ from parties.client.recording import Recording
 from parties.client.work import Answers, Classification, Training
 from securealign.alignment.maps import AlignmentMap
 from securealign.commands import Report
-from securealign.data import dataset_digest, load_dataset
+from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
 from securealign.keys.identity import Role
 from securealign.models import Encoder, open_encoder
-from securealign.models.source import encode_cached, load_paired
+from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.randomness import Root
@@ -63,14 +63,13 @@ class Client:
         """
         if self._settings.public is None:
             raise ConfigurationError("There are no public texts to align on.", hint="Add a section [public].")
-        texts = load_dataset(self._settings.path_or_name(self._settings.public.texts)).texts
+        public = load_public(self._settings.path_or_name(self._settings.public.texts))
         if self._settings.public.embeddings is not None:
-            embeddings = load_paired(self._settings.path(self._settings.public.embeddings), texts)
+            embeddings = load_public_embeddings(self._settings.path(self._settings.public.embeddings), public)
         else:
-            embeddings = encode_cached(self._encoder, texts, embedding)
+            embeddings = encode_cached(self._encoder, public.texts, embedding)
         recording = Recording(record, "align")
-        digest = dataset_digest(texts)
-        training = Training(embeddings, digest, self._settings.alignment, uploading, recording.hear)
+        training = Training(embeddings, public.digest, self._settings.alignment, uploading, recording.hear)
 
         def make(root: Root) -> TrainingClient:
             return training.client(self._suites, self._entropy, root, allow_unencrypted=self._allow_unencrypted)

@@ -17,7 +17,7 @@ from parties.provider.recordings import Recordings
 from securealign.alignment.head import LinearHead
 from securealign.audit import AuditLog
 from securealign.commands import Report
-from securealign.data import dataset_digest, load_dataset
+from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
@@ -26,7 +26,7 @@ from securealign.keys.identity import Role
 from securealign.logs import describe
 from securealign.matrices import Rows
 from securealign.models import open_encoder
-from securealign.models.source import encode_cached, load_paired
+from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.observability import (
     HealthSwitch,
     Metrics,
@@ -177,13 +177,13 @@ class Provider:
         return AuditLog(self._settings.path(section.file or state.folder / "audit.log"))
 
     def _load_public(self, section: PublicSection, report: Report | None) -> PublicData:
-        texts = load_dataset(self._settings.path_or_name(section.texts)).texts
+        public = load_public(self._settings.path_or_name(section.texts))
         if section.embeddings is not None:
-            embeddings = load_paired(self._settings.path(section.embeddings), texts)
+            embeddings = load_public_embeddings(self._settings.path(section.embeddings), public)
         else:
             encoder = open_encoder(self._settings.path_or_name(section.encoder or ""), max_tokens=section.max_tokens)
-            embeddings = encode_cached(encoder, texts, report)
-        return PublicData(dataset_digest(texts), Rows(embeddings, name="The provider's public embeddings"))
+            embeddings = encode_cached(encoder, public.texts, report)
+        return PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"))
 
     def _check_dimensions(self) -> None:
         if self._public is None or self._head is None:

@@ -16,6 +16,7 @@ from securealign.alignment.fits import scale_of
 from securealign.errors import ErrorCode, InputError
 from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
+from securealign.naming import fault_of_name
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -42,12 +43,13 @@ class LinearHead:
                 "does not fit together.",
                 code=ErrorCode.SHAPE_MISMATCH,
             )
-        unfit = [name for name in self.class_names if not (name.isprintable() and 0 < len(name) <= Limits().max_text)]
-        if unfit:
-            raise InputError(
-                f"A class name of {len(unfit[0])} characters is empty, too long or not printable.",
-                hint=f"Use names of 1 to {Limits().max_text} printable characters.",
-            )
+        for number, name in enumerate(self.class_names):
+            fault = fault_of_name(name)
+            if fault is not None:
+                raise InputError(
+                    f"The class name of column {number} {fault}.",
+                    hint=f"Use names of 1 to {Limits().max_text} characters without line ends and control characters.",
+                )
         require_finite(self.weight, "The head's weight")
         require_finite(self.bias[None], "The head's bias")
 

@@ -10,8 +10,12 @@ import typer
 
 from securealign.cli.options import AsJson
 from securealign.commands import failures
-from securealign.data import builtin_names, dataset_digest, load_dataset
+from securealign.data import PublicTexts, builtin_names, load_dataset, load_public
 from securealign.files import write_atomically
+
+Data = Annotated[
+    str, typer.Argument(help="JSONL, CSV, TSV or text file, - for standard input, or the name of a built-in set.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Texts: built-in sets, samples of them, and digests.")
 
@@ -24,19 +28,23 @@ def list_names(as_json: AsJson = False) -> None:
 
 @app.command()
 def digest(
-    data: Annotated[str, typer.Argument(help="JSONL, CSV or text file, or the name of a built-in set.")],
+    data: Data,
     as_json: AsJson = False,
 ) -> None:
-    """Print the digest that both parties compare before they train on these texts."""
+    """Print the digest that both parties compare before they train on these texts; repeated texts count once."""
     with failures(as_json=as_json):
-        texts = load_dataset(data).texts
-        value = dataset_digest(texts).hex()
-    typer.echo(json.dumps({"rows": len(texts), "digest": value}) if as_json else f"{value}  {len(texts)} texts")
+        public = load_public(data)
+    rows, value, repeated = len(public.texts), public.digest.hex(), public.repeated
+    if as_json:
+        typer.echo(json.dumps({"rows": rows, "digest": value, "repeated": repeated}))
+    else:
+        left_out = f", {repeated} repeated left out" if repeated else ""
+        typer.echo(f"{value}  {rows} texts{left_out}")
 
 
 @app.command()
 def export(
-    data: Annotated[str, typer.Argument(help="JSONL, CSV or text file, or the name of a built-in set.")],
+    data: Data,
     output: Annotated[Path, typer.Argument(help="JSONL file to write.")],
     samples: Annotated[int | None, typer.Option(min=1, help="Write this many texts, drawn at random.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
@@ -53,6 +61,6 @@ def export(
             for index, text in enumerate(dataset.texts)
         ]
         write_atomically(output, "".join(f"{line}\n" for line in lines).encode())
-        value = dataset_digest(dataset.texts).hex()
+        value = PublicTexts.of(dataset.texts).digest.hex()
     result = {"file": str(output), "rows": len(dataset), "digest": value}
     typer.echo(json.dumps(result) if as_json else f"{len(dataset)} texts in {output}, digest {value}")

@@ -86,7 +86,7 @@ def load_dataset(
     spec: str,
     *,
     text_field: str = "text",
-    label_field: str = "label",
+    label_field: str | None = None,
     limit: int | None = None,
     cache: Path | None = None,
 ) -> TextDataset:

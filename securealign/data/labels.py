@@ -2,69 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from typing import NamedTuple
 
-from securealign.errors import InputError
+from securealign.errors import ErrorCode, InputError
+from securealign.naming import fault_of_name
 
-RawLabel = str | int | None
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_SHOWN = 20
 
-_MAX_CLASSES = 65_536  # a label is an index into a list of names: one typing error must not allocate gigabytes
-_MAX_DIGITS = 18  # longer digit strings are identifiers, and int() would refuse the very long ones
+
+class Kind(Enum):
+    """How a file writes a label; cells of tables are strings."""
+
+    STRING = "a string"
+    NUMBER = "a number"
+    TRUTH = "true or false"
+
+
+class Label(NamedTuple):
+    """A label, and its name: the characters in the file, so that 01, 1 and 1.0 are never taken for one another."""
+
+    kind: Kind
+    name: str
 
 
 def number_labels(
-    source: str, lines: Sequence[int], raw: Sequence[RawLabel], class_names: Sequence[str] | None = None
+    source: str, lines: Sequence[int], raw: Sequence[Label | None], class_names: Sequence[str] | None = None
 ) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
     """Return (labels, class names) for the raw labels found at `lines` of `source`.
 
-    All None gives (None, ()). Whole numbers, written as numbers or as digits, are class numbers and named after
-    themselves; other strings are numbered in sorted order. `class_names` replaces these names, so that a test file gets
-    the numbers of its training file.
-    Raises `InputError` with the line where kinds mix, a label is missing, or a name is unknown.
+    All None gives (None, ()). Classes are numbered in the order of `sorted_names`, or by their place in `class_names`,
+    so that a test file gets the numbers of its training file. Raises `InputError` with the line where a label is
+    missing or of another kind, cannot be shown, is none of `class_names`, or differs from another one only in white
+    space, in how the same characters are composed, or in how the same number is written.
     """
     if all(label is None for label in raw):
         return None, ()
-    kind = type(next(label for label in raw if label is not None))
+    first = next(label.kind for label in raw if label is not None)
+    given = []
     for line, label in zip(lines, raw, strict=True):
-        if type(label) is not kind:
-            raise InputError(
-                f"{source}, line {line}: the label is {_kind(label)}, other lines have {_kind(kind())}.",
-                hint="Give every line a label of the same kind, or leave the field out everywhere.",
+        if label is None or label.kind is not first:
+            found = "missing" if label is None else label.kind.value
+            raise _bad_label(
+                source,
+                line,
+                f"is {found}, other lines have {first.value}",
+                "Give every line a label of the same kind, or leave the field out everywhere.",
             )
-    strings = [label for label in raw if isinstance(label, str)]
-    # A table cannot say whether "3" is a string, so digits mean numbers in every format, unless they are given names.
-    digits = all(label.isascii() and label.isdigit() and len(label) <= _MAX_DIGITS for label in strings)
-    if strings and not (digits and not set(strings) <= set(class_names or ())):
-        names = tuple(class_names) if class_names is not None else tuple(sorted(set(strings)))
-        return _number_strings(source, lines, strings, names), names
-    numbers = [int(label) for label in raw if label is not None]
-    return _check_numbers(source, lines, numbers, class_names)
-
-
-def _kind(label: RawLabel) -> str:
-    return {str: "a string", int: "a number"}.get(type(label), "missing")
-
-
-def _number_strings(source: str, lines: Sequence[int], labels: list[str], names: tuple[str, ...]) -> tuple[int, ...]:
+        given.append(label)
+    _check(source, lines, given)
+    names = sorted_names(label.name for label in given) if class_names is None else tuple(class_names)
     index = {name: number for number, name in enumerate(names)}
-    for line, label in zip(lines, labels, strict=True):
-        if label not in index:
-            raise InputError(
-                f"{source}, line {line}: the label is none of the {len(names)} class names.",
-                hint=f"Use one of: {', '.join(names[:20])}.",
-            )
-    return tuple(index[label] for label in labels)
+    for line, label in zip(lines, given, strict=True):
+        if label.name not in index:
+            hint = f"Use one of: {', '.join(names[:_SHOWN])}."
+            raise _bad_label(source, line, f"is none of the {len(names)} class names", hint)
+    return tuple(index[label.name] for label in given), names
 
 
-def _check_numbers(
-    source: str, lines: Sequence[int], labels: list[int], class_names: Sequence[str] | None
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    bound = _MAX_CLASSES if class_names is None else len(class_names)
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names in the order that numbers their classes: by value if all are numbers, else as text."""
+    distinct = set(names)
+    if all(_NUMBER.fullmatch(name) for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (Decimal(name), name)))
+    return tuple(sorted(distinct))
+
+
+def _check(source: str, lines: Sequence[int], labels: Sequence[Label]) -> None:
+    """Refuse names that cannot be shown, and two names that a reader would take for one."""
+    seen: dict[object, tuple[str, int]] = {}
+    checked = set()
     for line, label in zip(lines, labels, strict=True):
-        if not 0 <= label < bound:
-            raise InputError(
-                f"{source}, line {line}: the class number is not between 0 and {bound - 1}.",
-                hint="Number the classes from 0, or write the labels as strings.",
-            )
-    names = class_names if class_names is not None else [str(number) for number in range(max(labels) + 1)]
-    return tuple(labels), tuple(names)
+        if label.name in checked:
+            continue
+        checked.add(label.name)
+        fault = fault_of_name(label.name) or (None if label.name.strip() else "is blank")
+        if fault is not None:
+            raise _bad_label(source, line, fault, "Write the name of its class on one line, as it is to be shown.")
+        name, other = seen.setdefault(_likeness(label), (label.name, line))
+        if name != label.name:
+            what = f"is written otherwise on line {other}, with the same meaning"
+            raise _bad_label(source, line, what, "Write each class in one way, down to white space and Unicode form.")
+
+
+def _likeness(label: Label) -> object:
+    if label.kind is Kind.NUMBER:
+        try:
+            return Decimal(label.name)
+        except InvalidOperation:
+            # An exponent beyond all bounds; its characters are a name like any other.
+            return label.name
+    return unicodedata.normalize("NFC", label.name).strip()
+
+
+def _bad_label(source: str, line: int, what: str, hint: str) -> InputError:
+    return InputError(f"{source}, line {line}: the label {what}.", hint=hint, code=ErrorCode.FILE_INVALID)

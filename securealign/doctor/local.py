@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 
 from securealign.alignment.head import LinearHead
-from securealign.data import dataset_digest, load_dataset
+from securealign.data import load_public
 from securealign.doctor.configuration import ClientFile, PartyFile, ProviderFile
 from securealign.doctor.findings import Finding, failed, fine, warning
 from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
@@ -23,7 +23,7 @@ from securealign.keys.bundles import load_bundle
 from securealign.keys.chains import CertificateProblem, now_utc
 from securealign.keys.identity import identity_of
 from securealign.keys.revocation import parse_lists
-from securealign.models.source import load_paired
+from securealign.models.source import load_public_embeddings
 from securealign.transport.grpc_client import is_loopback
 
 #: Before a certificate or a list expires, its operator has to act, and others with him.
@@ -54,11 +54,11 @@ class Site:
         section = self.file.public
         if section is None:
             return None
-        texts = load_dataset(self.file.path_or_name(section.texts)).texts
+        public = load_public(self.file.path_or_name(section.texts))
         dimension = None
         if section.embeddings is not None:
-            dimension = load_paired(self.file.path(section.embeddings), texts).shape[1]
-        return PublicData(len(texts), dataset_digest(texts), dimension)
+            dimension = load_public_embeddings(self.file.path(section.embeddings), public).shape[1]
+        return PublicData(len(public.texts), public.digest, dimension)
 
 
 def check_locally(site: Site) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from securealign.data import PublicTexts
 from securealign.data.assets import cache_root
 from securealign.errors import ErrorCode, InputError
 from securealign.models.cache import EmbeddingCache
@@ -21,12 +22,27 @@ def encode_cached(encoder: Encoder, texts: Sequence[str], progress: Progress | N
 
 
 def load_paired(path: Path, texts: Sequence[str]) -> NDArray[np.floating]:
-    """Return embeddings made elsewhere; raises `InputError` unless there is one row for each of `texts`."""
+    """Return embeddings made elsewhere; raises `InputError` unless there is one row for each of `texts`.
+
+    The path may name an array of several, as for `load_embeddings`.
+    """
+    return _load_rows(path, len(texts))
+
+
+def load_public_embeddings(path: Path, public: PublicTexts) -> NDArray[np.floating]:
+    """Return the rows (N, d) of the distinct public texts from a file with one row for each text of their source.
+
+    Raises `InputError` for another number of rows. The path may name an array of several, as for `load_embeddings`.
+    """
+    return public.select(_load_rows(path, public.in_source))
+
+
+def _load_rows(path: Path, count: int) -> NDArray[np.floating]:
     embeddings = load_embeddings(path)
-    if len(embeddings) != len(texts):
+    if len(embeddings) != count:
         raise InputError(
-            f"{path} has {len(embeddings)} rows for {len(texts)} texts.",
-            hint="Embed exactly these texts, in their order.",
+            f"{path} has {len(embeddings)} rows for {count} texts.",
+            hint="Embed exactly these texts, in their order; repeated texts count, and blank lines are no texts.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
     return embeddings

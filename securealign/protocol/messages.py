@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.limits import MAX_CHUNK_BYTES, Limits
+from securealign.naming import fault_of_name
 
 DIGEST_BYTES = 32
 _LIMITS = Limits()
@@ -164,7 +165,7 @@ class InferenceAccept:
         _require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
         _require(self.live_pools > 0, "a provider keeps at least one pool")
         for name in self.class_names:
-            _require_text(name, "a class name")
+            _require(fault_of_name(name) is None, "a class name is a short text that can be shown on one line")
 
 
 @dataclass(frozen=True, kw_only=True)

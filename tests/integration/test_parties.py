@@ -119,6 +119,22 @@ def test_align_and_classify_between_two_processes(site):
     assert answered["stats"]["bytes_down"] > 0
 
 
+def test_public_texts_that_are_repeated_count_once_on_both_sides(site):
+    np.savez(site / "both.npz", a=np.load(site / "public_a.npy"), b=np.load(site / "public_b.npy"))
+    lines = (site / "public.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    # The client's copy holds one text twice, so its file of embeddings has a row more.
+    (site / "longer.jsonl").write_text("".join([*lines[:5], lines[0], "\n", *lines[5:]]), encoding="utf-8")
+    np.save(site / "longer.npy", np.insert(np.load(site / "public_b.npy"), 5, 1000.0, axis=0))
+    with provider(site, "--set", "public.embeddings=both.npz:a") as (_, port):
+        longer = ("--set", "public.texts=longer.jsonl", "--set", "public.embeddings=longer.npy")
+        aligned = client(site, port, "align", "--json", *longer)
+    assert aligned.returncode == 0, aligned.stderr
+    assert json.loads(aligned.stdout)["rows"] == ROWS
+    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
+    saved = AlignmentMap.from_pretrained(site / "alignment")
+    assert np.linalg.norm(saved.weight - clear.weight) < 2e-3 * np.linalg.norm(clear.weight)
+
+
 def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
     # 17 columns a session of 120 rows: three stay below a half.
     with provider(site) as (process, port):

@@ -47,8 +47,17 @@ def test_list_names_the_built_in_sets():
 
 def test_digest_is_the_one_that_parties_compare(labelled):
     expected = dataset_digest(TEXTS).hex()
-    assert run_json("digest", labelled) == {"rows": 20, "digest": expected}
+    assert run_json("digest", labelled) == {"rows": 20, "digest": expected, "repeated": 0}
     assert run("digest", labelled).stdout == f"{expected}  20 texts\n"
+
+
+def test_repeated_texts_count_once(labelled, tmp_path):
+    twice = tmp_path / "twice.jsonl"
+    twice.write_bytes(labelled.read_bytes() + b"\n" + labelled.read_bytes())
+    expected = dataset_digest(TEXTS).hex()
+    assert run_json("digest", twice) == {"rows": 20, "digest": expected, "repeated": 20}
+    assert run("digest", twice).stdout == f"{expected}  20 texts, 20 repeated left out\n"
+    assert run_json("export", twice, tmp_path / "copy.jsonl")["digest"] == expected
 
 
 def test_digest_of_standard_input_equals_that_of_the_file(labelled):

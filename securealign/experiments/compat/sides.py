@@ -11,10 +11,8 @@ import numpy as np
 
 from securealign.errors import InputError
 from securealign.experiments.embeddings import Embeddings, Vectors
+from securealign.models.precomputed import is_array_file
 from securealign.models.source import load_paired
-
-#: Files of embeddings; any other name is that of an encoder.
-ARRAY_SUFFIXES = frozenset({".npy", ".npz", ".safetensors"})
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,6 @@ Side = EncoderSide | FileSide
 
 def open_side(spec: str, texts: Sequence[str], embeddings: Embeddings) -> Side:
     """Return the side that `spec` names: a file of embeddings of all `texts`, or an encoder."""
-    if Path(spec).suffix.lower() in ARRAY_SUFFIXES:
+    if is_array_file(spec):
         return FileSide.load(Path(spec), texts)
     return EncoderSide(spec, embeddings)

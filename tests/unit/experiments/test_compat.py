@@ -224,6 +224,15 @@ def test_a_file_goes_with_an_encoder_and_keeps_the_first_of_equal_texts(folder):
         side.of(["x"], "other")
 
 
+def test_an_array_of_several_is_named_by_its_key(folder):
+    texts = load("public").texts
+    rows = np.load(save(folder, "one.npy", texts, "one"))
+    np.savez(folder / "several.npz", first=rows, other=rows[:, :1])
+    side = open_side(f"{folder / 'several.npz'}:first", texts, Embeddings())
+    assert (side.name, side.encodes) == ("several.npz:first", False)
+    np.testing.assert_array_equal(side.public(texts[:2]), rows[:2].astype(np.float32))
+
+
 def test_a_file_of_another_length_is_refused(folder):
     path = save(folder, "short.npy", ["a b", "c d"], "one")
     with pytest.raises(InputError, match="2 rows for 300 texts"):

@@ -1,13 +1,17 @@
 """Embeddings from files: matrices of finite floats, or an error that says which row or key."""
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from securealign.data import PublicTexts
 from securealign.errors import ErrorCode, InputError
 from securealign.models import load_embeddings, precomputed
+from securealign.models.precomputed import is_array_file
+from securealign.models.source import load_paired, load_public_embeddings
 
 MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -39,10 +43,101 @@ def test_files_of_several_arrays_need_a_key(tmp_path, name, save):
     np.testing.assert_array_equal(load_embeddings(path), MATRIX)
     save(path, {"a": MATRIX + 1, "z": MATRIX})
     np.testing.assert_array_equal(load_embeddings(path, key="z"), MATRIX)
-    with pytest.raises(InputError, match=r"holds several arrays. Give one of these keys: a, z"):
+    np.testing.assert_array_equal(load_embeddings(f"{path}:z"), MATRIX)
+    np.testing.assert_array_equal(load_embeddings(tmp_path / f"{name}:a"), MATRIX + 1)
+    with pytest.raises(InputError, match="holds several arrays") as caught:
         load_embeddings(path)
-    with pytest.raises(InputError, match=r"holds no array 'q'. Give one of these keys: a, z"):
-        load_embeddings(path, key="q")
+    assert caught.value.hint == f"Name one: {path}:a or {path}:z."
+    for wrong in ({"path": path, "key": "q"}, {"path": f"{path}:q"}):
+        with pytest.raises(InputError, match="holds no array 'q'") as caught:
+            load_embeddings(**wrong)
+        assert caught.value.hint == f"Name one: {path}:a or {path}:z."
+
+
+def test_a_file_without_arrays_is_refused(tmp_path):
+    save_npz(tmp_path / "x.npz", {})
+    with pytest.raises(InputError, match=r"x\.npz holds no arrays"):
+        load_embeddings(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("name", "save"), KEYED.items())
+@pytest.mark.parametrize("folder", ["plain", "a:b", "old.npz:copies"])
+@pytest.mark.parametrize("key", ["z", "layer:1", "model/last", "x.npz:z"])
+def test_names_of_folders_and_arrays_may_hold_colons(tmp_path, name, save, folder, key):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / name
+    save(path, {key: MATRIX, "other": MATRIX + 1})
+    np.testing.assert_array_equal(load_embeddings(f"{path}:{key}"), MATRIX)
+
+
+def test_a_file_that_is_there_is_read_whatever_its_name(tmp_path):
+    np.save(tmp_path / "run:3.npy", MATRIX)
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "run:3.npy"), MATRIX)
+    save_npz(tmp_path / "a.npz:b.npz", {"z": MATRIX, "y": MATRIX + 1})
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "a.npz:b.npz:z"), MATRIX)
+    with pytest.raises(InputError, match=r"a\.npz:b\.npz holds several arrays"):
+        load_embeddings(tmp_path / "a.npz:b.npz")
+
+
+def test_a_key_of_a_missing_file_leaves_the_file_to_be_named(tmp_path):
+    with pytest.raises(InputError, match=r"x\.npz cannot be read: No such file"):
+        load_embeddings(tmp_path / "x.npz:z")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz:z", "x.safetensors:z", "X.NPZ"])
+def test_array_files_are_known_by_their_names(name):
+    assert is_array_file(name)
+    assert not is_array_file("organisation/model:npz")
+
+
+def save_halves(path, halves, kind="BF16"):
+    header = json.dumps(
+        {
+            "first": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+            "emb": {"dtype": kind, "shape": list(halves.shape), "data_offsets": [4, 4 + halves.nbytes]},
+        }
+    ).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4) + halves.tobytes())
+
+
+def test_bfloat16_is_widened_exactly(tmp_path):
+    values = np.array([[1.0, -2.5, 0.0078125], [3.0e38, -0.0, 1e-40]], dtype=np.float32)
+    halves = (values.view(np.uint32) >> 16).astype("<u2")
+    save_halves(tmp_path / "x.safetensors", halves)
+    read = load_embeddings(tmp_path / "x.safetensors:emb")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read.view(np.uint32), halves.astype(np.uint32) << 16)
+    assert read[0].tolist() == [1.0, -2.5, 0.0078125]
+
+
+def test_values_of_bfloat16_that_are_not_finite_are_refused(tmp_path):
+    save_halves(tmp_path / "x.safetensors", np.array([[0x3F80], [0x7FC0]], dtype="<u2"))
+    with pytest.raises(InputError, match=r"Row 1 of .*x\.safetensors"):
+        load_embeddings(tmp_path / "x.safetensors", key="emb")
+
+
+@pytest.mark.parametrize(("kind", "width"), [("F8_E4M3", "u1"), ("F8_E5M2", "u1"), ("I16", "<u2"), ("BOOL", "u1")])
+def test_other_types_of_safetensors_are_refused_with_a_remedy(tmp_path, kind, width):
+    save_halves(tmp_path / "x.safetensors", np.zeros((2, 3), dtype=width), kind)
+    with pytest.raises(InputError, match=f"holds {kind}, not floating-point numbers.*Convert it to float32") as caught:
+        load_embeddings(tmp_path / "x.safetensors:emb")
+    assert caught.value.code is ErrorCode.FILE_INVALID
+
+
+def test_rows_of_repeated_public_texts_are_left_out(tmp_path):
+    np.save(tmp_path / "x.npy", MATRIX)
+    public = PublicTexts.of(["a", "b", "a", "c"])
+    np.testing.assert_array_equal(load_public_embeddings(tmp_path / "x.npy", public), MATRIX[[0, 1, 3]])
+    with pytest.raises(InputError, match="has 4 rows for 3 texts") as caught:
+        load_public_embeddings(tmp_path / "x.npy", PublicTexts.of(public.texts))
+    assert caught.value.code is ErrorCode.SHAPE_MISMATCH
+
+
+def test_one_row_for_each_text_is_required(tmp_path):
+    save_npz(tmp_path / "x.npz", {"z": MATRIX, "short": MATRIX[:3]})
+    np.testing.assert_array_equal(load_paired(tmp_path / "x.npz:z", ["a", "b", "a", "c"]), MATRIX)
+    with pytest.raises(InputError, match=r"x\.npz:short has 3 rows for 4 texts"):
+        load_paired(tmp_path / "x.npz:short", ["a", "b", "a", "c"])
 
 
 def test_a_key_for_a_single_array_is_refused(tmp_path):

@@ -1,0 +1,69 @@
+"""Lines of text files with their numbers, and the rules that all formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from securealign.data.labels import Label
+from securealign.errors import ErrorCode, InputError
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Fields(NamedTuple):
+    """The names of the fields or columns that hold the text and the label."""
+
+    text: str
+    label: str
+
+
+class Row(NamedTuple):
+    """A text with its label, and the line of the file on which both begin, counted from 1."""
+
+    line: int
+    text: str
+    label: Label | None
+
+
+Line = tuple[int, str]
+Parser = Callable[[str, Iterator[Line], Fields], Iterator[Row]]
+
+
+def decoded(source: str, lines: Iterable[bytes]) -> Iterator[Line]:
+    """Yield the lines with their numbers and line ends; raises `InputError` for one that is not UTF-8."""
+    # Lines end at "\n" alone: str.splitlines would also cut at U+2028 and others that JSON and prose may hold.
+    for number, line in enumerate(lines, start=1):
+        # Spreadsheets write a byte order mark that would otherwise become part of the first field's name.
+        body = line.removeprefix(_BOM) if number == 1 else line
+        try:
+            yield number, body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise bad_line(source, number, f"byte {error.start + 1} is not UTF-8", "Save the file as UTF-8.") from None
+
+
+def is_blank(line: str) -> bool:
+    """Return whether a line holds white space alone: in every format, such a line is no row."""
+    return not line.strip()
+
+
+def without_end(source: str, number: int, line: str) -> str:
+    """Return a line without its LF or CRLF; raises `InputError` for a carriage return elsewhere in it."""
+    body = line.removesuffix("\n").removesuffix("\r")
+    # Where lines end with it alone, all of them would become one text.
+    if "\r" in body:
+        what = "a carriage return stands inside the line"
+        raise bad_line(source, number, what, "End lines with LF or CRLF; texts that hold line ends go into JSONL.")
+    return body
+
+
+def bad_line(source: str, line: int, what: str, hint: str) -> InputError:
+    """Return an error that names file and line, to raise; `what` holds nothing of the text, which may be private."""
+    return InputError(f"{source}, line {line}: {what}.", hint=hint, code=ErrorCode.FILE_INVALID)
+
+
+def parse_plain(source: str, lines: Iterator[Line], _fields: Fields) -> Iterator[Row]:
+    """Yield each line that is not blank as a text."""
+    for number, line in lines:
+        if not is_blank(line):
+            yield Row(number, without_end(source, number, line), None)

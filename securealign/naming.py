@@ -1,0 +1,32 @@
+"""What may stand in a class name: anything that is shown on one line as it is.
+
+The provider publishes class names, and the client prints them beside other output. The list is fixed rather than taken
+from the interpreter's Unicode tables: two parties on different Python releases have to agree on it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from securealign.limits import Limits
+
+# Joiners (U+200C, U+200D) and marks of direction spell Persian, Hindi and emoji. Overrides and isolates (U+202A to
+# U+202E, U+2066 to U+2069) can show a name as another one.
+_REFUSED = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters: tabs, line ends, escapes of terminals
+    "\u2028\u2029"  # separators of lines and paragraphs
+    "\u202a-\u202e\u2066-\u2069"
+    "\ud800-\udfff"  # halves of pairs, which have no UTF-8 form
+    "\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]"
+)
+
+
+def fault_of_name(name: str) -> str | None:
+    """Return what keeps `name` from being a class name, as the end of a sentence, or None."""
+    longest = Limits().max_text
+    if not name:
+        return "is empty"
+    if len(name) > longest:
+        return f"has {len(name)} characters, more than {longest}"
+    refused = _REFUSED.search(name)
+    return f"holds the character U+{ord(refused[0]):04X}, which cannot be shown" if refused else None
