@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from securealign.alignment.clear import distinct_rows
+from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.privacy import PrivateProblem
-from securealign.alignment.ridge import Penalty
+from securealign.alignment.regression import MapKind
+from securealign.alignment.ridge import Penalty, check_paired
+from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
 from securealign.errors import ErrorCode, InputError
 from securealign.he.entropy import Entropy, SystemEntropy
@@ -64,30 +68,40 @@ def align_in_process(
     *,
     suite: str | Suite = DEFAULT_SUITE,
     ridge: Penalty = 1e-3,
+    map: MapKind = "ridge",  # noqa: A002 - what users call it
     network: str | Network | None = None,
     privacy: Privacy | None = None,
     entropy: Entropy | None = None,
 ) -> AlignmentRun:
     """Fit the map from Z_B (N, d_B) to Z_A (N, d_A) under encryption, both parties in this process.
 
-    `ridge` is the penalty of the paper, added to the Gram matrix, or "auto". With `privacy` the provider adds noise
-    that hides single rows of Z_A. Over a `network` of `securealign.simulation`, by name, the times of the figures are
-    virtual. Raises `InputError` for matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown
-    network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party that
-    refuses.
+    `ridge` is the penalty of the paper, added to the Gram matrix, which takes all rows as they are, or "auto", which
+    leaves repeated rows out, standardises, and chooses by generalised cross-validation. `map` is "ridge" (the paper's)
+    or "soft": see `securealign.alignment.regression`. With `privacy` the provider adds noise that hides single rows of
+    Z_A; the map is then the paper's. Over a `network` of `securealign.simulation`, by name, the times of the figures
+    are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises `InputError` for
+    matrices that do not fit together, hold NaN, do not vary or are not of the same texts, `ConfigurationError` for an
+    unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party
+    that refuses.
     """
     conditions = _conditions(network)
-    provider_rows, client_matrix = Rows(z_a, name="Z_A"), as_matrix(z_b, "Z_B")
-    if provider_rows.shape[0] != len(client_matrix):
-        raise InputError(
-            f"Z_A has {provider_rows.shape[0]} rows and Z_B has {len(client_matrix)}.",
-            hint="Row i of both must embed the same text.",
-            code=ErrorCode.SHAPE_MISMATCH,
-        )
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
+    provider_matrix, client_matrix = as_matrix(z_a, "Z_A"), as_matrix(z_b, "Z_B")
+    check_paired(len(client_matrix), len(provider_matrix))
+    if ridge == "auto":
+        kept = distinct_rows(client_matrix, provider_matrix)
+        if len(kept) < len(client_matrix):
+            client_matrix, provider_matrix = client_matrix[kept], provider_matrix[kept]
+    provider_rows = Rows(provider_matrix, name="Z_A")
+    if privacy is None:
+        scaling = Scaling.of(provider_rows, "Z_A", shorten=ridge == "auto")
+        space = Space.of(provider_rows, entropy.fork("space"), scaling=scaling)
+        provider_rows = space.rows(provider_rows)
+    else:
+        space = Space.fixed(provider_rows.shape[1], entropy.fork("space"))
     log = _Log()
     with log.meter.timed(CLIENT, "solve"):
-        problem = ClientProblem(client_matrix, ridge)
+        problem = ClientProblem(client_matrix, ridge, map, fixed=privacy is not None)
         private = PrivateProblem(problem) if privacy is not None else None
     client = TrainingClient(
         TrainingCodec(),
@@ -106,11 +120,14 @@ def align_in_process(
         UNNAMED_DATASET,
         entropy,
         policy=replace(_SIMULATION, privacy=privacy),
+        space=space.identifier,
+        total_squares=space.total_squares,
         observer=log.meter.observer(PROVIDER),
     )
     product = train(InProcessLink(client, provider, log.meter), client, log.meter)
     with log.meter.timed(CLIENT, "solve"):
-        alignment = (private or problem).solve(product)
+        into_space = private.solve(product) if private else problem.solve(product, client.total_squares)
+    alignment = AlignmentMap(*space.unfold(into_space.weight, into_space.bias), into_space.metadata)
     session = log.session(client)
     return AlignmentRun(alignment, session.stats(conditions), session)
 
@@ -128,16 +145,22 @@ def classify_in_process(
 ) -> ClassificationRun:
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
-    A message carries up to `batch` queries, all that fit without it. Over a `network` of `securealign.simulation`, by
+    Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
+    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network` of `securealign.simulation`, by
     name, the times of the figures are virtual. Raises `InputError` for matrices that do not fit together or hold NaN,
     `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem.
     """
     conditions = _conditions(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
     names = tuple(str(index) for index in range(matrix.shape[1]))
-    head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
+    raw_head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
     query_matrix = as_matrix(queries, "The query matrix", columns=len(matrix))
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
+    space = Space.of_queries(Rows(query_matrix, name="The query matrix"), entropy.fork("space"))
+    folded = space.fold(raw_head)
+    # What all logits have in common can be as large as it likes: both sides are here to take it off and add it again.
+    common = float(folded.bias.mean())
+    head = replace(folded, bias=folded.bias - common)
     log = _Log()
     client = InferenceClient(
         InferenceCodec(),
@@ -145,18 +168,28 @@ def classify_in_process(
         len(matrix),
         entropy,
         slots=pool_slots,
+        space=space.identifier,
         allow_unencrypted=True,
         observer=log.meter.observer(CLIENT),
     )
     policy = Policy(allow_unencrypted=True, max_queries=len(query_matrix))
     provider = InferenceProvider(
-        InferenceCodec(), [chosen], head, entropy, policy=policy, observer=log.meter.observer(PROVIDER)
+        InferenceCodec(),
+        [chosen],
+        head,
+        entropy,
+        policy=policy,
+        space=space.identifier,
+        observer=log.meter.observer(PROVIDER),
     )
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = batch or len(query_matrix)
-    blocks = [open_session.logits(query_matrix[first : first + step]) for first in range(0, len(query_matrix), step)]
+    blocks = [
+        open_session.logits(space.apply(query_matrix[first : first + step]))
+        for first in range(0, len(query_matrix), step)
+    ]
     open_session.close()
-    logits = np.vstack(blocks)
+    logits = np.vstack(blocks) + common
     session = log.session(client)
     return ClassificationRun(logits, logits.argmax(axis=1), session.stats(conditions), session)
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.clear import fit_map
+from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.regression import MapKind
 from securealign.alignment.ridge import Penalty
 from securealign.matrices import FloatMatrix
@@ -30,7 +30,10 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.map = map
 
     def fit(
-        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None  # noqa: N803
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,  # noqa: N803
     ) -> LinearAligner:
         """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks; weights are above zero."""
         self.map_ = fit_map(X, y, self.ridge, kind=self.map, weights=sample_weight)

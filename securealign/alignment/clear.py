@@ -16,7 +16,7 @@ from securealign.alignment.regression import MapKind, Regression, require_map_ki
 from securealign.alignment.ridge import CrossMoments, Penalty, check_paired, smallest_penalty
 from securealign.alignment.scaling import Scaling
 from securealign.errors import InputError
-from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows, as_matrix
+from securealign.matrices import BLOCK_ROWS, Rows, as_matrix
 
 
 def fit_map(

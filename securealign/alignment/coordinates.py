@@ -8,13 +8,14 @@ of different strength would show the spectrum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from securealign.alignment.head import LinearHead
 from securealign.alignment.ridge import Moments
-from securealign.alignment.scaling import Scaling, Vector
+from securealign.alignment.scaling import Scaling, Vector, floored
 from securealign.errors import ErrorCode, InputError
 from securealign.he.entropy import Entropy, gaussian
 from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
@@ -79,6 +80,15 @@ class Space:
         name = entropy.octets(ID_BYTES).tobytes()
         return cls(name, Scaling.identity(dimension), np.zeros(dimension), unit, unit, 0.0)
 
+    @classmethod
+    def of_queries(cls, queries: Rows, entropy: Entropy) -> Space:
+        """Return a space for queries (m, d) when nothing else is known; those that do not vary are only rescaled."""
+        first = queries.block(0, 1)
+        if all((block == first).all() for block in queries.blocks()):
+            plain = cls.fixed(queries.shape[1], entropy)
+            return replace(plain, scaling=Scaling(plain.centre, floored(np.abs(first[0]))))
+        return cls.of(queries, entropy)
+
     @property
     def depends_on_rows(self) -> bool:
         """Whether the public embeddings shaped the space; false under differential privacy."""
@@ -89,7 +99,7 @@ class Space:
         affine = Affine(self.centre, self.inner, np.zeros(len(self.centre)))
         return MappedRows(self.scaling.rows(rows), affine.apply)
 
-    def apply(self, embeddings: FloatMatrix) -> FloatMatrix:
+    def apply(self, embeddings: npt.NDArray[np.floating]) -> FloatMatrix:
         """Return embeddings (n, d) in the space; unlike training rows, long ones are not shortened."""
         scaled = (embeddings - self.scaling.mean) / self.scaling.scale
         inner: FloatMatrix = (scaled - self.centre) @ self.inner

@@ -71,9 +71,9 @@ class Regression:
         return self.total - 2 * float(np.sum(squares / raised)) + float(np.sum(squares * self.values / raised**2))
 
     def unseen(self, penalty: float) -> float:
-        """Return the generalised cross-validation estimate of a row's squared error on unseen texts (Golub et al. 1979).
+        """Return the estimate of a row's squared error on unseen texts, by generalised cross-validation.
 
-        Infinite where there are as many parameters as rows.
+        Infinite where there are as many parameters as rows (Golub, Heath, Wahba 1979).
         """
         left = 1 - self.freedom(penalty) / self.count
         return max(self.residual(penalty), 0.0) / self.count / left**2 if left > 0 else math.inf
@@ -138,9 +138,9 @@ def require_related(regression: Regression, penalty: float) -> float:
     found, dimension = regression.relatedness(penalty), len(regression.values)
     if found < RELATED and tells_related(regression.count, dimension):
         raise InputError(
-            f"The public embeddings of the two parties do not belong together: relatedness {found:.1f}, where pairs of "
+            f"The public embeddings of the two parties do not belong together: relatedness {found:.1f}, where rows of "
             f"the same texts reach {RELATED:g} and more.",
-            hint="Check that row i embeds the same text on both sides, in the same order and with the intended encoder.",
+            hint="Check that row i embeds the same text on both sides, in the same order, by the intended encoder.",
             code=ErrorCode.PAIRS_UNRELATED,
         )
     return found

@@ -72,9 +72,7 @@ class ClientProblem:
         facts = regression.facts(self.kind, penalty, self.ridge)
         return self.alignment(regression.weight(self.kind, penalty), product[:, -1] / self.moments.count, facts)
 
-    def alignment(
-        self, weight: FloatMatrix, centre: npt.NDArray[np.float64], facts: dict[str, Any]
-    ) -> AlignmentMap:
+    def alignment(self, weight: FloatMatrix, centre: npt.NDArray[np.float64], facts: dict[str, Any]) -> AlignmentMap:
         """Return the map of raw embeddings for a weight of scaled and centred ones (d_B, d_A).
 
         `centre` (d_A,) is what the mean of the scaled rows becomes.

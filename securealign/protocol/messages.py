@@ -16,6 +16,9 @@ from securealign.limits import MAX_CHUNK_BYTES, Limits
 from securealign.naming import fault_of_name
 
 DIGEST_BYTES = 32
+SPACE_BYTES = 16
+#: The space of sessions whose parties share a process and name none.
+UNNAMED_SPACE = bytes(SPACE_BYTES)
 _LIMITS = Limits()
 
 
@@ -113,7 +116,8 @@ class PrivacyTerms:
 class TrainingAccept:
     """The provider accepts training: its dimension d_A, its digest of the public texts, and the upload window.
 
-    With `privacy` both parties append rows of noise.
+    `space` names the provider's coordinates and `total_squares` is the squared norm of its rows in them. With `privacy`
+    both parties append rows of noise, and nothing is said of that norm.
     """
 
     phase: ClassVar[str] = "handshake"
@@ -121,25 +125,35 @@ class TrainingAccept:
     dimension: int
     dataset_digest: bytes
     window: int
+    space: bytes
+    total_squares: float
     privacy: PrivacyTerms | None = None
 
     def __post_init__(self) -> None:
         _require(self.dimension > 0, "dimensions are positive")
+        _require(len(self.space) == SPACE_BYTES, f"a space has a name of {SPACE_BYTES} bytes")
+        _require(0 <= self.total_squares < math.inf, "a squared norm is neither negative nor infinite")
+        _require(self.privacy is None or self.total_squares == 0, "a squared norm is not told under privacy")
         _require(0 < self.window <= 1024, "an upload window is 1 to 1024 messages")
         _require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceHello:
-    """The client opens inference: the dimension of its mapped queries and the slots it wants in a pool."""
+    """The client opens inference: the dimension and space of its mapped queries and the slots it wants in a pool.
+
+    Clients of protocol version 1 name no space; they are refused for their version.
+    """
 
     phase: ClassVar[str] = "handshake"
     hello: Hello
     features: int
     slots: int
+    space: bytes
 
     def __post_init__(self) -> None:
         _require(self.features > 0 and self.slots > 0, "dimensions are positive")
+        _require(len(self.space) in {0, SPACE_BYTES}, f"a space has a name of {SPACE_BYTES} bytes")
 
 
 @dataclass(frozen=True, kw_only=True)

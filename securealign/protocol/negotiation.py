@@ -11,7 +11,7 @@ from securealign.he.interface import Suite
 from securealign.protocol.messages import DIGEST_BYTES, Accept, Hello, SuiteOffer
 
 #: Protocol versions of this release, newest first.
-VERSIONS = (1,)
+VERSIONS = (2,)
 
 
 def offer(suite: Suite) -> SuiteOffer:

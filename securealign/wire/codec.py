@@ -61,12 +61,16 @@ def _training_accept(source: training_pb2.TrainingAccept) -> m.TrainingAccept:
         dimension=source.dimension,
         dataset_digest=source.dataset_digest,
         window=source.window,
+        space=source.space,
+        total_squares=source.total_squares,
         privacy=_privacy(source),
     )
 
 
 def _inference_hello(source: inference_pb2.InferenceHello) -> m.InferenceHello:
-    return m.InferenceHello(hello=_hello(source.hello), features=source.features, slots=source.slots)
+    return m.InferenceHello(
+        hello=_hello(source.hello), features=source.features, slots=source.slots, space=source.space
+    )
 
 
 def _inference_accept(source: inference_pb2.InferenceAccept) -> m.InferenceAccept:

@@ -17,6 +17,7 @@ from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.protocol.client import ClientParty
 from securealign.protocol.inference.slots import SlotAllocator, SlotRange
 from securealign.protocol.messages import (
+    UNNAMED_SPACE,
     Answer,
     Confirm,
     InferenceAccept,
@@ -35,7 +36,10 @@ from securealign.protocol.streams import Assembler, chunks
 
 
 class InferenceClient(ClientParty):
-    """The client of one inference session over queries of `features` dimensions, in pools of `slots`."""
+    """The client of one inference session over queries of `features` dimensions, in pools of `slots`.
+
+    `space` names the provider's coordinates that the queries are in.
+    """
 
     table = INFERENCE_CLIENT
     name = "inference"
@@ -48,6 +52,7 @@ class InferenceClient(ClientParty):
         entropy: Entropy,
         *,
         slots: int = 64,
+        space: bytes = UNNAMED_SPACE,
         limits: Limits | None = None,
         allow_unencrypted: bool = False,
         observer: Observer | None = None,
@@ -66,6 +71,7 @@ class InferenceClient(ClientParty):
             raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
         self._features = features
         self._slots = slots
+        self._space = space
         #: What the provider accepted: classes, names, output mode, queries left.
         self.accepted: InferenceAccept | None = None
         self._encryptor: HeadEncryptor | None = None
@@ -117,7 +123,8 @@ class InferenceClient(ClientParty):
 
     def start(self) -> list[bytes]:
         """Return the opening message; the first pool is requested as soon as the key is sent."""
-        return self._send_all([InferenceHello(hello=self._hello, features=self._features, slots=self._slots)])
+        hello = InferenceHello(hello=self._hello, features=self._features, slots=self._slots, space=self._space)
+        return self._send_all([hello])
 
     def prepare(self) -> list[bytes]:
         """Request the next pool; one at a time, any time after the handshake, while `may_prepare`."""

@@ -14,6 +14,7 @@ from securealign.limits import Limits
 from securealign.protocol.budget import BudgetLedger, QueryAccount
 from securealign.protocol.inference.slots import SlotLedger, SlotRange
 from securealign.protocol.messages import (
+    UNNAMED_SPACE,
     Answer,
     Confirm,
     InferenceAccept,
@@ -35,6 +36,7 @@ from securealign.protocol.streams import chunks
 class InferenceProvider(ProviderParty):
     """The provider of one inference session; owns the head and sees ciphertexts only.
 
+    The head takes embeddings in the coordinates named `space`; maps into others are refused.
     `account` bounds what the peer's sessions are given together; without it each session stands alone. `throttle` is
     asked for the number of queries of a message before they are charged.
     """
@@ -51,6 +53,7 @@ class InferenceProvider(ProviderParty):
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        space: bytes = UNNAMED_SPACE,
         account: QueryAccount | None = None,
         throttle: Grant | None = None,
         reserve: Grant | None = None,
@@ -61,6 +64,7 @@ class InferenceProvider(ProviderParty):
             codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, turn=turn, observer=observer
         )
         self._head = head
+        self._space = space
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
@@ -110,7 +114,8 @@ class InferenceProvider(ProviderParty):
             return
         hello = decoded(self.codec, blobs, "hello", InferenceHello)
         accept = decoded(self.codec, blobs, "accept", InferenceAccept)
-        self._require_same_policy(accept.logit_bits == (self._policy.output_bits or 0))
+        same = hello.space == self._space and accept.logit_bits == (self._policy.output_bits or 0)
+        self._require_same_policy(same)
         suite, session = self._agreed(accept.accept, hello.hello)
         evaluator = self._begin(hello, suite, session)
         if self._shared_account is None:
@@ -138,6 +143,12 @@ class InferenceProvider(ProviderParty):
     def _on_hello(self, message: InferenceHello) -> InferenceAccept:
         accept, suite, session = self._greet(message.hello)
         features, classes = self._head.weight.shape
+        if message.space != self._space:
+            raise RemoteProtocolError(
+                f"The client's map leads into the space {message.space.hex()}, this provider's is {self._space.hex()}.",
+                hint="Its client has to align again.",
+                code=ErrorCode.SPACE_MISMATCH,
+            )
         if message.features != features:
             raise RemoteProtocolError(
                 f"Queries have {message.features} dimensions, the head takes {features}.", code=ErrorCode.SHAPE_MISMATCH

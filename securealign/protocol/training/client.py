@@ -70,6 +70,9 @@ class TrainingClient(ClientParty):
         self._private_rows = private_rows
         #: What the provider's noise guarantees, if it adds any; the product is then that of `private_rows`.
         self.privacy: PrivacyTerms | None = None
+        #: Name of the provider's coordinates, and the squared norm of its rows in them, 0 if it adds noise.
+        self.space = b""
+        self.total_squares = 0.0
         self._digest = dataset_digest
         self._encryptor: CovarianceEncryptor | None = None
         self._result: Assembler | None = None
@@ -96,7 +99,7 @@ class TrainingClient(ClientParty):
         return {"rows": rows, "dim_b": columns - 1} | ({"dim_a": self._provider_dim} if self._provider_dim else {})
 
     def product(self) -> FloatMatrix:
-        """Decrypt Z_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done; call once, it ends the secret key."""
+        """Decrypt U_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done; call once, it ends the secret key."""
         self.require_success()
         encryptor = set_up(self._encryptor)
         try:
@@ -162,6 +165,7 @@ class TrainingClient(ClientParty):
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         self._provider_dim = message.dimension
+        self.space, self.total_squares = message.space, message.total_squares
         self._take_terms(message.privacy)
         rows, columns = self._rows.shape
         shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)

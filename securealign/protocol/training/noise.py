@@ -20,7 +20,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from securealign.errors import ErrorCode, SuiteError
 from securealign.he.entropy import gaussian, keystream

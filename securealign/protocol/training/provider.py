@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
+
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceEvaluator, CovarianceShape, EncryptedRows, Suite
 from securealign.limits import Limits
 from securealign.matrices import Rows
 from securealign.protocol.messages import (
+    UNNAMED_SPACE,
     Confirm,
     Finish,
     KeyChunk,
@@ -36,6 +39,7 @@ from securealign.protocol.training.rank import RankAccount
 class TrainingProvider(ProviderParty):
     """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only.
 
+    The rows are embeddings in the coordinates named `space`, and `total_squares` is their squared norm.
     `account` bounds what the peer's sessions show together, and `privacy_account` what they cost if policy asks for
     differential privacy; without them each session stands alone.
     """
@@ -53,6 +57,8 @@ class TrainingProvider(ProviderParty):
         *,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        space: bytes = UNNAMED_SPACE,
+        total_squares: float | None = None,
         account: RankAccount | None = None,
         privacy_account: PrivacyAccount | None = None,
         reserve: Grant | None = None,
@@ -64,6 +70,8 @@ class TrainingProvider(ProviderParty):
         )
         self._rows = rows
         self._digest = dataset_digest
+        self._space = space
+        self._total_squares = total_squares
         self._account = account
         self._privacy_account = privacy_account
         #: Rows that travel: those of the public texts, and rows of noise if policy asks for them.
@@ -128,7 +136,7 @@ class TrainingProvider(ProviderParty):
         hello = decoded(self.codec, blobs, "hello", TrainingHello)
         accept = decoded(self.codec, blobs, "accept", TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
-        self._require_same_policy(accept.privacy == self._terms())
+        self._require_same_policy(accept.privacy == self._terms() and accept.space == self._space)
         if accept.privacy is not None:
             self._noise_seed = kept(blobs, "noise")
         evaluator = self._begin(hello, suite, session)
@@ -166,8 +174,18 @@ class TrainingProvider(ProviderParty):
             dimension=dimension,
             dataset_digest=self._digest,
             window=self._limits.upload_window,
+            space=self._space,
+            total_squares=self._squares(),
             privacy=self._terms(),
         )
+
+    def _squares(self) -> float:
+        """Return the squared norm of the rows, in a pass over them unless it is known; 0 under privacy."""
+        if self._policy.privacy is not None:
+            return 0.0
+        if self._total_squares is None:
+            self._total_squares = float(np.sum(self._rows.column_norms() ** 2))
+        return self._total_squares
 
     def _terms(self) -> PrivacyTerms | None:
         privacy = self._policy.privacy

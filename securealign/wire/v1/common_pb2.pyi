@@ -66,6 +66,7 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED: _ErrorCode.ValueType  # 46
     ERROR_CODE_PRIVACY_REFUSED: _ErrorCode.ValueType  # 47
     ERROR_CODE_OUTPUT_REFUSED: _ErrorCode.ValueType  # 48
+    ERROR_CODE_SPACE_MISMATCH: _ErrorCode.ValueType  # 49
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a session ended. The public sentence of each is in securealign/errors.py."""
@@ -105,6 +106,7 @@ ERROR_CODE_CERTIFICATE_REVOKED: ErrorCode.ValueType  # 40
 ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED: ErrorCode.ValueType  # 46
 ERROR_CODE_PRIVACY_REFUSED: ErrorCode.ValueType  # 47
 ERROR_CODE_OUTPUT_REFUSED: ErrorCode.ValueType  # 48
+ERROR_CODE_SPACE_MISMATCH: ErrorCode.ValueType  # 49
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

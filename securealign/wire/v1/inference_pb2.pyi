@@ -54,10 +54,13 @@ class InferenceHello(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
     features: _builtins.int
     """Dimension of B's mapped queries; must equal d_A."""
     slots: _builtins.int
     """Query slots B wants in a pool; 1 to 4,096."""
+    space: _builtins.bytes
+    """The space into which B's map leads, as A named it in training; 16 bytes. A refuses any but its own."""
     @_builtins.property
     def hello(self) -> _common_pb2.Hello: ...
     def __init__(
@@ -66,10 +69,11 @@ class InferenceHello(_message.Message):
         hello: _common_pb2.Hello | None = ...,
         features: _builtins.int = ...,
         slots: _builtins.int = ...,
+        space: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "hello", b"hello", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "hello", b"hello", "slots", b"slots", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
