@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from securealign.alignment.clear import distinct_rows
+from securealign.alignment.clear import distinct_rows, warn_unrelated
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.margins import precision_warning, query_norms, uncertain_share
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.regression import MapKind
 from securealign.alignment.ridge import Penalty, check_paired
 from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import SecurealignWarning
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
@@ -94,7 +96,7 @@ def align_in_process(
             client_matrix, provider_matrix = client_matrix[kept], provider_matrix[kept]
     provider_rows = Rows(provider_matrix, name="Z_A")
     if privacy is None:
-        scaling = Scaling.of(provider_rows, "Z_A", shorten=ridge == "auto")
+        scaling = Scaling.of(provider_rows, "Z_A", normalise=ridge == "auto")
         space = Space.of(provider_rows, entropy.fork("space"), scaling=scaling)
         provider_rows = space.rows(provider_rows)
     else:
@@ -127,6 +129,7 @@ def align_in_process(
     product = train(InProcessLink(client, provider, log.meter), client, log.meter)
     with log.meter.timed(CLIENT, "solve"):
         into_space = private.solve(product) if private else problem.solve(product, client.total_squares)
+    warn_unrelated(into_space.metadata)
     alignment = AlignmentMap(*space.unfold(into_space.weight, into_space.bias), into_space.metadata)
     session = log.session(client)
     return AlignmentRun(alignment, session.stats(conditions), session)
@@ -146,9 +149,10 @@ def classify_in_process(
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
     Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
-    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network` of `securealign.simulation`, by
-    name, the times of the figures are virtual. Raises `InputError` for matrices that do not fit together or hold NaN,
-    `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem.
+    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network` of
+    `securealign.simulation`, by name, the times of the figures are virtual. Raises `InputError` for matrices that do
+    not fit together or hold NaN, `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown
+    or cannot hold the problem; warns when encryption makes labels uncertain.
     """
     conditions = _conditions(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
@@ -188,8 +192,13 @@ def classify_in_process(
         open_session.logits(space.apply(query_matrix[first : first + step]))
         for first in range(0, len(query_matrix), step)
     ]
+    logit_error = open_session.logit_error
     open_session.close()
     logits = np.vstack(blocks) + common
+    norms = np.concatenate([query_norms(space.apply(block)) for block in Rows(query_matrix).blocks()])
+    warning = precision_warning(uncertain_share(logits, logit_error * norms))
+    if warning is not None:
+        warnings.warn(warning, SecurealignWarning, stacklevel=2)
     session = log.session(client)
     return ClassificationRun(logits, logits.argmax(axis=1), session.stats(conditions), session)
 

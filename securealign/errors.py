@@ -152,6 +152,10 @@ class SecurealignError(Exception):
         self.hint = hint
 
 
+class SecurealignWarning(UserWarning):
+    """A result that is given but may not be what it seems."""
+
+
 class ConfigurationError(SecurealignError):
     """A setting, flag or parameter that the local user can correct."""
 

@@ -82,6 +82,7 @@ def classify(
         if (texts is None) == (embeddings is None):
             raise InputError("Nothing to classify, or too much.", hint="Give either --input or --embeddings.")
         client = Client(load_settings(ClientSettings, config, override or []))
+        _ = client.alignment  # a map that cannot be used is refused before texts are embedded
         if embeddings is not None:
             matrix = load_embeddings(embeddings)
         else:
@@ -129,6 +130,11 @@ def _print_alignment(figures: dict[str, Any]) -> None:
             f"{phase['network_seconds']:.2f}",
         )
     console.print(table)
+    if figures["r2"] is not None:
+        console.print(
+            f"a {figures['map']} map; it explains {figures['r2']:.1%} of the provider's public embeddings (R²), and an "
+            f"estimated {figures['r2_unseen']:.1%} on unseen texts"
+        )
     console.print(f"map saved in {figures['alignment']}")
 
 
@@ -136,7 +142,8 @@ def _print_classification(figures: dict[str, Any]) -> None:
     Console(stderr=True, highlight=False).print(
         f"{figures['queries']} queries under {figures['suite']}: {figures['online_ms_median']:.1f} ms online for each "
         f"{figures['batch']}, {figures['offline_ms_per_query']:.1f} ms offline and "
-        f"{(figures['bytes_up_per_query'] + figures['bytes_down_per_query']) / 1000:.1f} KB online for each query"
+        f"{(figures['bytes_up_per_query'] + figures['bytes_down_per_query']) / 1000:.1f} KB online for each query; "
+        f"{figures['uncertain_share']:.2%} of the labels are within the error of encryption"
     )
 
 

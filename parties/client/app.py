@@ -15,6 +15,8 @@ from parties.client.config import ClientSettings
 from parties.client.recording import Recording
 from parties.client.work import Answers, Classification, Training
 from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.margins import precision_warning
+from securealign.alignment.regression import unrelated_warning
 from securealign.commands import Report
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
@@ -79,7 +81,11 @@ class Client:
                 with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
                     product = train(link, client, training.meter)
                 solved = training.solve(client, product)
+            doubt = unrelated_warning(solved.metadata)
+            if doubt is not None:
+                log.warning("public embeddings may not belong together", reason=doubt)
             origin = {
+                "space": client.space.hex(),
                 "encoder": self._encoder_fingerprint(),
                 "dataset_digest": training.digest.hex(),
                 "suite": client.suite_name,
@@ -87,8 +93,9 @@ class Client:
             AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
             return training.figures(client, solved, self._folder)
 
-        provider, ridge = self._settings.provider, self._settings.alignment.ridge
-        work = work_name(provider.address, ",".join(provider.suites), str(ridge), training.digest, embeddings)
+        provider, section = self._settings.provider, self._settings.alignment
+        settings = f"{section.ridge} {section.accept_noise}"
+        work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
         with recording:
             return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
 
@@ -108,9 +115,8 @@ class Client:
 
         With `record` the session is written to a run file, also when it fails.
         """
-        alignment = AlignmentMap.from_pretrained(self._folder)
-        self._check_encoder(alignment)
-        queries = alignment.apply(embeddings)
+        queries = self.alignment.apply(embeddings)
+        space = self.alignment.space
         provider, slots = self._settings.provider, self._settings.inference.pool_slots
         recording = Recording(record, "classify")
         meter = Meter(counted="client", listener=recording.hear)
@@ -122,6 +128,7 @@ class Client:
                 queries.shape[1],
                 self._entropy,
                 slots=slots,
+                space=space,
                 allow_unencrypted=self._allow_unencrypted,
                 observer=meter.observer("client"),
                 root=root,
@@ -133,9 +140,13 @@ class Client:
                 answers = Answers(queries, batch, classifying)
                 answers.ask(session)
                 session.close()
-            return answers.classification(session.accepted.class_names, meter, client.suite_name)
+            result = answers.classification(session.accepted.class_names, meter, client.suite_name)
+            warning = precision_warning(result.figures["uncertain_share"])
+            if warning is not None:
+                log.warning("precision is short", reason=warning)
+            return result
 
-        work = work_name(provider.address, ",".join(provider.suites), str(slots), queries)
+        work = work_name(provider.address, ",".join(provider.suites), str(slots), space, queries)
         with recording:
             return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
 
@@ -169,6 +180,14 @@ class Client:
 
     def _encoder_fingerprint(self) -> str:
         return self._encoder.fingerprint if self._settings.encoder is not None else ""
+
+    @cached_property
+    def alignment(self) -> AlignmentMap:
+        """The map that `align` has saved; raises `InputError` or `ConfigurationError` for one that cannot be used."""
+        alignment = AlignmentMap.from_pretrained(self._folder)
+        _ = alignment.space
+        self._check_encoder(alignment)
+        return alignment
 
     def _check_encoder(self, alignment: AlignmentMap) -> None:
         made_with, current = alignment.metadata.get("encoder", ""), self._encoder_fingerprint()

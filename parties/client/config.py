@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from securealign.alignment.regression import MapKind
 from securealign.settings import Section, Settings, StateSection
 
 
@@ -36,9 +37,10 @@ class PublicSection(Section):
 
 
 class AlignmentSection(Section):
-    """The alignment map: where it is kept, and the ridge penalty of the fit."""
+    """The alignment map: where it is kept, its kind, and the ridge penalty of the fit."""
 
     folder: Path = Path("alignment")
+    map: MapKind = "soft"
     ridge: float | Literal["auto"] = "auto"
     accept_noise: bool = False
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from parties.client.config import AlignmentSection
 from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.margins import query_norms, uncertain_share
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.secure import ClientProblem
 from securealign.commands import Report
@@ -27,6 +28,9 @@ from securealign.transport.meter import Listener, Meter
 from securealign.transport.sessions import InferenceSession
 from securealign.transport.stats import PhaseStats
 from securealign.wire import TrainingCodec
+
+#: What a map's manifest says of its fit; estimates are missing under differential privacy.
+_FIT = ("map", "ridge", "penalty", "r2", "r2_unseen", "relatedness")
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,10 @@ class Training:
         self.digest = digest
         self._uploading = uploading
         with self.meter.timed("client", "solve"):
-            self._problem = ClientProblem(embeddings, section.ridge)
-            self._private = PrivateProblem(self._problem) if section.accept_noise else None
+            self._problem = ClientProblem(embeddings, section.ridge, section.map)
+            # Under noise no penalty can be chosen from the product, so rows are made under one that is fixed.
+            fixed = ClientProblem(embeddings, section.ridge, fixed=True) if section.accept_noise else None
+            self._private = PrivateProblem(fixed) if fixed is not None else None
 
     def client(
         self, suites: Sequence[Suite], entropy: Entropy, root: Root, *, allow_unencrypted: bool
@@ -85,7 +91,7 @@ class Training:
         with self.meter.timed("client", "solve"):
             if client.privacy is not None and self._private is not None:
                 return self._private.solve(product)
-            return self._problem.solve(product)
+            return self._problem.solve(product, client.total_squares)
 
     def figures(self, client: TrainingClient, solved: AlignmentMap, folder: Path) -> dict[str, Any]:
         """Return what the fit was and what it cost."""
@@ -95,7 +101,8 @@ class Training:
             "rows": self._problem.rows.shape[0],
             "d_a": solved.weight.shape[1],
             "d_b": solved.weight.shape[0],
-            "ridge": solved.metadata["ridge"],
+            **{name: solved.metadata.get(name) for name in _FIT},
+            "space": client.space.hex(),
             "privacy": asdict(client.privacy) if client.privacy is not None else None,
             "pid": os.getpid(),
             "stats": self.meter.stats().as_dict(),
@@ -111,6 +118,7 @@ class Answers:
         self._classifying = classifying
         self._blocks: list[FloatMatrix] = []
         self._online: list[float] = []
+        self._logit_error = 0.0
 
     def ask(self, session: InferenceSession) -> None:
         """Ask what was not answered before."""
@@ -122,6 +130,7 @@ class Answers:
             self._blocks.append(session.logits(self._queries[first : first + self._batch]))
             self._online.append((time.perf_counter() - start) * 1000)
             self._classifying(min(first + self._batch, total), total)
+        self._logit_error = session.logit_error
 
     def classification(self, class_names: Sequence[str], meter: Meter, suite: str) -> Classification:
         """Return labels, probabilities and figures."""
@@ -132,18 +141,20 @@ class Answers:
             labels=[names[index] for index in logits.argmax(axis=1)],
             scores=shifted.max(axis=1) / shifted.sum(axis=1),
             logits=logits,
-            figures=self._figures(meter, suite),
+            figures=self._figures(logits, meter, suite),
         )
 
-    def _figures(self, meter: Meter, suite: str) -> dict[str, Any]:
+    def _figures(self, logits: FloatMatrix, meter: Meter, suite: str) -> dict[str, Any]:
         stats = meter.stats()
         queries, online = len(self._queries), self._online or [0.0]
+        uncertain = uncertain_share(logits, self._logit_error * query_norms(self._queries))
         offline = stats.phases.get("offline", PhaseStats())
         answers = stats.phases.get("online", PhaseStats())
         return {
             "suite": suite,
             "queries": queries,
             "batch": self._batch,
+            "uncertain_share": uncertain,
             "online_ms_median": float(np.median(online)),
             "online_ms_p95": float(np.quantile(online, 0.95)),
             "offline_ms_per_query": offline.total_seconds * 1000 / queries,

@@ -14,19 +14,21 @@ import structlog
 from parties.provider.config import ProviderSettings, PublicSection
 from parties.provider.machines import LEDGERS, Machines, PublicData
 from parties.provider.recordings import Recordings
+from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
+from securealign.alignment.margins import expected_uncertain_share, precision_warning
 from securealign.audit import AuditLog
 from securealign.commands import Report
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
-from securealign.he.interface import Suite
+from securealign.he.interface import HeadShape, Suite
 from securealign.he.registry import get_suite
 from securealign.keys.identity import Role
 from securealign.logs import describe
 from securealign.matrices import Rows
 from securealign.models import open_encoder
-from securealign.models.source import encode_cached, load_public_embeddings
+from securealign.models.source import encode_cached, fingerprint_of, load_public_embeddings
 from securealign.observability import (
     HealthSwitch,
     Metrics,
@@ -43,6 +45,7 @@ from securealign.protocol.training.provider import TrainingProvider
 from securealign.storage.counters import Ledger
 from securealign.storage.opening import State
 from securealign.storage.sessions import ProviderSessions
+from securealign.storage.spaces import Origin, SpaceFolder
 from securealign.transport.credentials import BundleSource, peer_identity
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
@@ -62,6 +65,9 @@ _EXPIRY_SECONDS = 600.0
 #: Names of the services, for the health of each.
 _SERVICES = {TRAINING_METHOD: "securealign.v1.Training", INFERENCE_METHOD: "securealign.v1.Inference"}
 
+#: Public texts whose margins are measured at the start, and slots of a pool, on which the error hardly depends.
+_MARGIN_TEXTS, _MARGIN_SLOTS = 1000, 64
+
 Hosts = dict[str, DurableHost]
 
 
@@ -71,21 +77,23 @@ class Provider:
     def __init__(self, settings: ProviderSettings, report: Report | None = None) -> None:
         self._settings = settings
         self._suites: list[Suite] = [get_suite(name) for name in settings.policy.suites]
-        self._public = self._load_public(settings.public, report) if settings.public else None
+        self._source = BundleSource(settings.path(settings.server.certificates), Role.PROVIDER)
         self._head = LinearHead.from_pretrained(settings.path(settings.head.folder)) if settings.head else None
+        self._public = self._load_public(settings.public, report) if settings.public else None
         self._check_dimensions()
 
     def serve(self) -> None:
         """Serve until the process is told to stop."""
         settings = self._settings
         with ExitStack() as closing:
-            source = BundleSource(settings.path(settings.server.certificates), Role.PROVIDER)
+            source = self._source
             state = settings.open_state(settings.state)
             closing.callback(state.close)
             closing.enter_context(state.folder.locked("provider"))
             audit = closing.enter_context(self._open_audit())
             metrics = Metrics()
-            hosts = self._hosts(state, metrics)
+            space = self._space(state)
+            hosts = self._hosts(state, metrics, space)
             watch_certificates(metrics, source)
             metrics.kept_sessions(state.kept_sessions)
             running = self._server(source, hosts, Recorder(metrics, audit, details=_details))
@@ -147,8 +155,29 @@ class Provider:
         )
         return _Running(running, health[0])
 
-    def _hosts(self, state: State, metrics: Metrics) -> Hosts:
-        settings, public, head = self._settings, self._public, self._head
+    def _space(self, state: State) -> Space:
+        """Return the private coordinates: those kept for this encoder and these texts, or new ones, made once."""
+        section, public = self._settings.space, self._public
+        folder = self._settings.path(section.folder or self._settings.state.folder / "spaces" / "default")
+        kept = SpaceFolder(folder, state.folder.sealers)
+        if public is None:
+            return kept.current()
+        private = self._settings.privacy is not None
+        origin = Origin(public.encoder, public.digest.hex(), private)
+        space = kept.find(origin)
+        if space is None:
+            entropy = SystemEntropy()
+            space = Space.fixed(public.rows.shape[1], entropy) if private else Space.of(public.rows, entropy)
+            kept.keep(space, origin)
+            log.info("space made", space=space.identifier.hex(), folder=str(folder))
+        kept.use(origin)
+        return space
+
+    def _hosts(self, state: State, metrics: Metrics, space: Space) -> Hosts:
+        settings, public = self._settings, self._public
+        head = space.fold(self._head) if self._head is not None else None
+        if head is not None:
+            self._check_precision(head, space)
         ledgers = {kind: Ledger(state.folder.database, kind) for kind in LEDGERS}
         machines = Machines(self._suites, SystemEntropy(), settings.policy, ledgers, metrics, privacy=settings.privacy)
         sessions = ProviderSessions(
@@ -161,13 +190,13 @@ class Provider:
         if public is not None:
 
             def make_training(peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
-                return machines.training(public, peer, observer, counters)
+                return machines.training(public, space, peer, observer, counters)
 
             hosts[TRAINING_METHOD] = DurableHost("training", TrainingCodec(), make_training, sessions)
         if head is not None:
 
             def make_inference(peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
-                return machines.inference(head, peer, observer, counters)
+                return machines.inference(head, space, peer, observer, counters)
 
             hosts[INFERENCE_METHOD] = DurableHost("inference", InferenceCodec(), make_inference, sessions)
         return hosts
@@ -180,10 +209,30 @@ class Provider:
         public = load_public(self._settings.path_or_name(section.texts))
         if section.embeddings is not None:
             embeddings = load_public_embeddings(self._settings.path(section.embeddings), public)
+            made_by = fingerprint_of(embeddings)
         else:
             encoder = open_encoder(self._settings.path_or_name(section.encoder or ""), max_tokens=section.max_tokens)
             embeddings = encode_cached(encoder, public.texts, report)
-        return PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"))
+            made_by = encoder.fingerprint
+        return PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"), made_by)
+
+    def _check_precision(self, head: LinearHead, space: Space) -> None:
+        """Warn for each suite under which labels near a boundary would be lost in the error of encryption."""
+        policy = self._settings.policy
+        if self._public is not None and self._settings.privacy is None:
+            embeddings = space.rows(self._public.rows).block(0, _MARGIN_TEXTS)
+        elif space.count:
+            embeddings = space.typical(_MARGIN_TEXTS)
+        else:
+            return
+        features, classes = head.weight.shape
+        shape = HeadShape(features=features, classes=classes, slots=_MARGIN_SLOTS, logit_bits=policy.output_bits)
+        for suite in self._suites:
+            error = suite.head_forecast(shape).relative_error
+            share = expected_uncertain_share(head, embeddings, error)
+            warning = precision_warning(share)
+            if warning is not None:
+                log.warning("precision is short", suite=suite.info.parameter_set, share=round(share, 4), reason=warning)
 
     def _check_dimensions(self) -> None:
         if self._public is None or self._head is None:

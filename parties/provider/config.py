@@ -36,6 +36,12 @@ class PublicSection(Section):
         return self
 
 
+class SpaceSection(Section):
+    """Where the private coordinates are kept; without a folder they lie in the state folder."""
+
+    folder: Path | None = None
+
+
 class HeadSection(Section):
     """The linear head; without it the provider serves no inference."""
 
@@ -100,6 +106,7 @@ class ProviderSettings(Settings):
 
     server: ServerSection
     public: PublicSection | None = None
+    space: SpaceSection = SpaceSection()
     head: HeadSection | None = None
     policy: PolicySection = PolicySection()
     privacy: PrivacySection | None = None

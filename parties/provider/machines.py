@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parties.provider.config import PolicySection, PrivacySection
+from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
@@ -36,10 +37,11 @@ _LONGEST_WAIT = 60.0
 
 @dataclass(frozen=True)
 class PublicData:
-    """The public texts as the provider holds them: their digest, and one embedding for each."""
+    """The public texts as the provider holds them: their digest, one embedding for each, and who made those."""
 
     digest: bytes
     rows: Rows
+    encoder: str
 
 
 class Machines:
@@ -68,17 +70,21 @@ class Machines:
         rate = policy.max_queries_per_minute
         self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
 
-    def training(self, public: PublicData, peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
-        """Return the machine of a training session."""
+    def training(
+        self, public: PublicData, space: Space, peer: Peer, observer: Observer, counters: Counters
+    ) -> TrainingProvider:
+        """Return the machine of a training session, which multiplies with embeddings in the space."""
         ranks = RankLedger(counters["rank"], self._ledgers["rank"].lock)
         privacy = PrivacyLedger(counters["privacy"], self._ledgers["privacy"].lock)
         return TrainingProvider(
             TrainingCodec(),
             self._suites,
-            public.rows,
+            public.rows if self._privacy is not None else space.rows(public.rows),
             public.digest,
             self._entropy,
             policy=self.policy(peer),
+            space=space.identifier,
+            total_squares=space.total_squares,
             account=watched_rank(ranks.account(peer.identity, public.digest), peer.identity, self._metrics),
             privacy_account=privacy.account(peer.identity, public.digest),
             reserve=peer.reserve,
@@ -86,8 +92,10 @@ class Machines:
             observer=self._metrics.watching(observer),
         )
 
-    def inference(self, head: LinearHead, peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
-        """Return the machine of an inference session."""
+    def inference(
+        self, head: LinearHead, space: Space, peer: Peer, observer: Observer, counters: Counters
+    ) -> InferenceProvider:
+        """Return the machine of an inference session for a head of embeddings in the space."""
         answers = BudgetLedger(counters["answers"], self._ledgers["answers"].lock)
         machine = InferenceProvider(
             InferenceCodec(),
@@ -95,6 +103,7 @@ class Machines:
             head,
             self._entropy,
             policy=self.policy(peer),
+            space=space.identifier,
             account=watched_queries(answers.account(peer.identity), peer.identity, self._metrics),
             throttle=self._throttle(peer),
             reserve=peer.reserve,

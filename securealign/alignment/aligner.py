@@ -31,9 +31,9 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self,
-        X: npt.ArrayLike,
+        X: npt.ArrayLike,  # noqa: N803 - scikit-learn's name
         y: npt.ArrayLike,
-        sample_weight: npt.ArrayLike | None = None,  # noqa: N803
+        sample_weight: npt.ArrayLike | None = None,
     ) -> LinearAligner:
         """Fit the map from Z_B = `X` (N, d_B) to Z_A = `y` (N, d_A), reading both in blocks; weights are above zero."""
         self.map_ = fit_map(X, y, self.ridge, kind=self.map, weights=sample_weight)

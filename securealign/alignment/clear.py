@@ -5,17 +5,20 @@ Labelled shots among the rows weigh more than public texts: rows are multiplied 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.coordinates import Space
 from securealign.alignment.maps import AlignmentMap
-from securealign.alignment.regression import MapKind, Regression, require_map_kind, require_related
+from securealign.alignment.regression import MapKind, Regression, require_map_kind, require_related, unrelated_warning
 from securealign.alignment.ridge import CrossMoments, Penalty, check_paired, smallest_penalty
 from securealign.alignment.scaling import Scaling
-from securealign.errors import InputError
+from securealign.errors import InputError, SecurealignWarning
 from securealign.matrices import BLOCK_ROWS, Rows, as_matrix
 
 
@@ -62,7 +65,7 @@ class ClearFit:
                 given = None if given is None else given[kept]
         source, target = Rows(matrix_b, name="Z_B"), Rows(matrix_a, name="Z_A")
         scaling = Scaling.of(source, "Z_B") if ridge == "auto" else Scaling.identity(source.shape[1])
-        space = Space.of(target, scaling=Scaling.of(target, "Z_A", shorten=ridge == "auto"))
+        space = Space.of(target, scaling=Scaling.of(target, "Z_A", normalise=ridge == "auto"))
         moments = CrossMoments.empty(source.shape[1], target.shape[1])
         pairs = scaling.rows(source), space.rows(target)
         for first in range(0, len(matrix_b), BLOCK_ROWS):
@@ -82,7 +85,16 @@ class ClearFit:
         raw = weight / self.scaling.scale[:, None]
         mean = self.scaling.mean + self.scaling.scale * self.moments.source.mean
         bias = self.moments.target_mean - mean @ raw
-        return AlignmentMap(*self.space.unfold(raw, bias), self.regression.facts(kind, self.penalty, self.ridge))
+        facts = self.regression.facts(kind, self.penalty, self.ridge)
+        warn_unrelated(facts)
+        return AlignmentMap(*self.space.unfold(raw, bias), facts)
+
+
+def warn_unrelated(facts: Mapping[str, Any]) -> None:
+    """Warn when rows of the two parties may not belong together."""
+    warning = unrelated_warning(facts)
+    if warning is not None:
+        warnings.warn(warning, SecurealignWarning, stacklevel=3)
 
 
 def distinct_rows(z_b: npt.NDArray[np.floating], z_a: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:

@@ -22,6 +22,8 @@ from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
 
 #: Bytes of a random name.
 ID_BYTES = 16
+#: By more than rounding, so that norms stay bounds.
+_ABOVE_ROUNDING = 1 + 1e-9
 #: rho: what is added to the spectrum before whitening, relative to its mean. Weak directions stay weak.
 STRENGTH = 1.0
 
@@ -31,7 +33,7 @@ class Space:
     """u = ((z - mean) / scale - centre) inner, which `outer` inverts; `inner` and `outer` have shape (d, d).
 
     `identifier` names the space for both parties; it is random, so that it tells nothing of the embeddings.
-    `total_squares` is the squared norm of the public embeddings in the space.
+    `norms` (d,) are those of its columns over the `count` public embeddings; zeros if they did not shape it.
     """
 
     identifier: bytes
@@ -39,7 +41,8 @@ class Space:
     centre: Vector
     inner: FloatMatrix
     outer: FloatMatrix
-    total_squares: float
+    norms: Vector
+    count: int
 
     def __repr__(self) -> str:
         return f"<Space of {len(self.centre)} dimensions>"
@@ -61,13 +64,15 @@ class Space:
             )
         rotated = vectors.T if entropy is None else vectors.T @ _rotation(len(values), entropy)
         root = np.sqrt(raised / moments.count)[:, None]
+        squares = moments.count * ((values / raised) @ rotated**2)
         return cls(
             identifier=bytes(ID_BYTES) if entropy is None else entropy.octets(ID_BYTES).tobytes(),
             scaling=scaling,
             centre=moments.mean,
             inner=vectors @ (rotated / root),
             outer=rotated.T @ (root * vectors.T),
-            total_squares=moments.count * float(np.sum(values / raised)),
+            norms=np.sqrt(squares),
+            count=moments.count,
         )
 
     @classmethod
@@ -78,7 +83,7 @@ class Space:
         """
         unit = np.eye(dimension)
         name = entropy.octets(ID_BYTES).tobytes()
-        return cls(name, Scaling.identity(dimension), np.zeros(dimension), unit, unit, 0.0)
+        return cls(name, Scaling.identity(dimension), np.zeros(dimension), unit, unit, np.zeros(dimension), 0)
 
     @classmethod
     def of_queries(cls, queries: Rows, entropy: Entropy) -> Space:
@@ -90,17 +95,22 @@ class Space:
         return cls.of(queries, entropy)
 
     @property
-    def depends_on_rows(self) -> bool:
-        """Whether the public embeddings shaped the space; false under differential privacy."""
-        return self.total_squares > 0
+    def total_squares(self) -> float:
+        """Squared norm of the public embeddings in the space, 0 if they did not shape it."""
+        return float(self.norms @ self.norms)
+
+    def typical(self, count: int) -> FloatMatrix:
+        """Return made-up embeddings (count, d) in the space, of the size of public ones; always the same."""
+        deviation = np.sqrt(self.total_squares / max(self.count, 1) / len(self.centre))
+        return np.random.default_rng(0).normal(scale=deviation, size=(count, len(self.centre)))
 
     def rows(self, rows: Rows) -> Rows:
         """Return public embeddings (N, d) in the space, as training multiplies with them."""
         affine = Affine(self.centre, self.inner, np.zeros(len(self.centre)))
-        return MappedRows(self.scaling.rows(rows), affine.apply)
+        return MappedRows(self.scaling.rows(rows), affine.apply, norms=self.norms * _ABOVE_ROUNDING)
 
     def apply(self, embeddings: npt.NDArray[np.floating]) -> FloatMatrix:
-        """Return embeddings (n, d) in the space; unlike training rows, long ones are not shortened."""
+        """Return embeddings (n, d) in the space; unlike training rows, at their own norm."""
         scaled = (embeddings - self.scaling.mean) / self.scaling.scale
         inner: FloatMatrix = (scaled - self.centre) @ self.inner
         return inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 _KIND = "alignment"
@@ -34,6 +35,21 @@ class AlignmentMap:
                 f"A map with weight {self.weight.shape} and bias {self.bias.shape} does not fit together.",
                 code=ErrorCode.SHAPE_MISMATCH,
             )
+
+    @property
+    def space(self) -> bytes:
+        """Name (16 bytes) of the provider's coordinates that the map leads into.
+
+        Raises `ConfigurationError` for a map that names none: it was fitted in one process, or by an older release.
+        """
+        name = self.metadata.get("space")
+        if not (isinstance(name, str) and re.fullmatch("[0-9a-f]{32}", name)):
+            raise ConfigurationError(
+                "The map does not say for which provider, encoder and public texts it was made.",
+                hint="Run 'securealign-client align' again.",
+                code=ErrorCode.SPACE_MISMATCH,
+            )
+        return bytes.fromhex(name)
 
     def apply(self, embeddings: npt.ArrayLike) -> FloatMatrix:
         """Map embeddings of shape (n, d_B) to (n, d_A); raises `InputError` for other shapes or NaN."""

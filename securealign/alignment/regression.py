@@ -15,6 +15,7 @@ bounds the correlations that unrelated encoders reach by chance.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -76,7 +77,9 @@ class Regression:
         Infinite where there are as many parameters as rows (Golub, Heath, Wahba 1979).
         """
         left = 1 - self.freedom(penalty) / self.count
-        return max(self.residual(penalty), 0.0) / self.count / left**2 if left > 0 else math.inf
+        if left <= 0:
+            return math.inf
+        return max(self.residual(penalty), 0.0) / (self.count * left**2)
 
     def best_penalty(self, smallest: float) -> float:
         """Return the penalty, `smallest` or above, whose estimated error on unseen texts is smallest."""
@@ -133,10 +136,11 @@ class Regression:
 def require_related(regression: Regression, penalty: float) -> float:
     """Return the relatedness of both parties' rows; raises `InputError` when it is that of unrelated rows.
 
-    Where chance alone may reach it, for few rows or dimensions, no error is raised.
+    Rows or dimensions too few to tell raise no error: see `unrelated_warning`.
     """
     found, dimension = regression.relatedness(penalty), len(regression.values)
-    if found < RELATED and tells_related(regression.count, dimension):
+    enough = regression.count >= _ROWS_PER_DIMENSION * dimension and dimension >= _FEWEST_DIMENSIONS
+    if found < RELATED and enough:
         raise InputError(
             f"The public embeddings of the two parties do not belong together: relatedness {found:.1f}, where rows of "
             f"the same texts reach {RELATED:g} and more.",
@@ -146,6 +150,12 @@ def require_related(regression: Regression, penalty: float) -> float:
     return found
 
 
-def tells_related(rows: int, dimension: int) -> bool:
-    """Return whether there are rows and dimensions enough for relatedness to decide."""
-    return rows >= _ROWS_PER_DIMENSION * dimension and dimension >= _FEWEST_DIMENSIONS
+def unrelated_warning(facts: Mapping[str, Any]) -> str | None:
+    """Return what to tell a user whose map's manifest says that rows may not belong together, None if they do."""
+    found = facts.get("relatedness")
+    if found is None or found >= RELATED:
+        return None
+    return (
+        f"The public embeddings may not belong together: relatedness {found:.1f}, where rows of the same texts reach "
+        f"{RELATED:g} and more. Check their order, or give more public texts: here they are too few to decide."
+    )

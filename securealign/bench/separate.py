@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from securealign.alignment.coordinates import Space
 from securealign.alignment.secure import ClientProblem
 from securealign.api import UNNAMED_DATASET
 from securealign.bench.inputs import synthetic_linear_head
@@ -66,14 +67,23 @@ def _train_client(suite: str, pipe: Connection, file: Path, channel: Connection)
         TrainingCodec(), [get_suite(suite)], problem.rows, UNNAMED_DATASET, SystemEntropy(), allow_unencrypted=True
     )
     watch = MemoryWatch()
-    problem.solve(train(PipeLink(client, pipe, watch), client, Meter(counted="client")))
+    product = train(PipeLink(client, pipe, watch), client, Meter(counted="client"))
+    problem.solve(product, client.total_squares)
     channel.send(watch.peak())
 
 
 def _train_provider(suite: str, pipe: Connection, file: Path, channel: Connection) -> None:
     rows = Rows(np.load(file, mmap_mode="r"))
+    space = Space.of(rows, SystemEntropy())
     provider = TrainingProvider(
-        TrainingCodec(), [get_suite(suite)], rows, UNNAMED_DATASET, SystemEntropy(), policy=_POLICY
+        TrainingCodec(),
+        [get_suite(suite)],
+        space.rows(rows),
+        UNNAMED_DATASET,
+        SystemEntropy(),
+        policy=_POLICY,
+        space=space.identifier,
+        total_squares=space.total_squares,
     )
     channel.send(_serve(provider, pipe))
 

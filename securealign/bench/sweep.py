@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from securealign.alignment.ridge import fit_map
+from securealign.alignment.clear import fit_map
 from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
 from securealign.bench.inputs import synthetic_embeddings, synthetic_head
 from securealign.he.registry import get_suite

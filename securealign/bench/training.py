@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securealign.alignment.ridge import fit_map
+from securealign.alignment.clear import fit_map
+from securealign.alignment.coordinates import Space
 from securealign.api import align_in_process
 from securealign.bench.environment import Environment, environment
 from securealign.bench.inputs import synthetic_embeddings
@@ -17,8 +18,9 @@ from securealign.bench.rows import RATIO, Comparison, Quantity, Row, memory_rows
 from securealign.bench.selection import CLEAR
 from securealign.bench.separate import training_memory
 from securealign.bench.spread import Spread, ratio, seconds
+from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
-from securealign.matrices import FloatMatrix
+from securealign.matrices import FloatMatrix, Rows
 from securealign.transport.stats import PhaseStats, RunStats
 
 PHASE = "training"
@@ -75,6 +77,8 @@ class TrainingReport:
     repetitions: int
     budget_seconds: float
     clear_seconds: Spread
+    #: What the provider computes once for an encoder and its public texts, before any session.
+    space_seconds: Spread
     suites: list[TrainingFigures]
     environment: Environment
     figures: list[Row]
@@ -141,6 +145,7 @@ def bench_training(
         repetitions=repetitions,
         budget_seconds=budget_seconds,
         clear_seconds=Spread.of(run.stats.total_seconds for run in runs[CLEAR].values()),
+        space_seconds=Spread.of(seconds(lambda: Space.of(Rows(z_a), SystemEntropy())) for _ in range(repetitions)),
         suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
         environment=environment(),
         figures=[

@@ -63,6 +63,7 @@ _CHECK_OF_CODE = {
     ErrorCode.PARAMETERS_MISMATCH: "parameters",
     ErrorCode.DATASET_MISMATCH: "digest",
     ErrorCode.SHAPE_MISMATCH: "dimension",
+    ErrorCode.SPACE_MISMATCH: "map",
     ErrorCode.TOO_FEW_ROWS: "dimension",
     ErrorCode.LIMIT_EXCEEDED: "dimension",
     ErrorCode.SERVER_BUSY: "busy",
@@ -163,7 +164,8 @@ class _Sessions:
         public = self._public()
         if public is None:
             return
-        dimension = public.dimension or self._dimension_of_map(0)
+        saved = self._map()
+        dimension = public.dimension or (0 if saved is None else len(saved.weight))
         if not dimension:
             yield warning(
                 "dimension",
@@ -188,11 +190,15 @@ class _Sessions:
             yield fine("dimension", f"{dimension} here, {answer.dimension} at the provider")
 
     def _infer(self, suites: list[Suite]) -> Iterator[Finding]:
-        features = self._dimension_of_map(1)
-        if not features:
+        saved = self._map()
+        if saved is None:
             return
+        features = saved.weight.shape[1]
         opening = InferenceHello(
-            hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open), features=features, slots=1
+            hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open),
+            features=features,
+            slots=1,
+            space=saved.space,
         )
         answer = greet(
             self._channel, INFERENCE_METHOD, InferenceCodec(), opening, InferenceAccept, timeout=self._timeout
@@ -207,13 +213,12 @@ class _Sessions:
             # The checks of this machine say so.
             return None
 
-    def _dimension_of_map(self, axis: int) -> int:
-        """Return d_B (axis 0) or d_A (axis 1) of the alignment map, 0 while there is none."""
+    def _map(self) -> AlignmentMap | None:
+        """Return the alignment map, None while there is none."""
         try:
-            saved = AlignmentMap.from_pretrained(self._file.path(self._file.alignment.folder))
-            return int(saved.weight.shape[axis])
+            return AlignmentMap.from_pretrained(self._file.path(self._file.alignment.folder))
         except SecurealignError:
-            return 0
+            return None
 
     def _detail(self, check: str, suites: list[Suite]) -> str:
         """Return what this party holds, to compare with the provider's."""
@@ -240,6 +245,7 @@ _HINTS = {
     "parameters": "Run the same release on both sides.",
     "digest": "Exchange the file of public texts again, and compare 'sha256sum' of both.",
     "dimension": "Agree on more public texts, or check which encoder and head each side uses.",
+    "map": "Run 'securealign-client align' again.",
     "busy": "Try again later.",
     "policy": "Ask the provider's operator what its policy allows.",
 }

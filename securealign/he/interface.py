@@ -180,6 +180,11 @@ class HeadEncryptor(Protocol):
         """Take the provider's offline material of a pool; raises `CiphertextError` for malformed bytes."""
         ...
 
+    @property
+    def head_norm(self) -> float:
+        """Bound on the norms of the provider's classes, weight and bias; 0 before anything has shown its scale."""
+        ...
+
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Encrypt queries of shape (count, features) into consecutive slots that were never used before."""
         ...

@@ -101,6 +101,9 @@ class _CovarianceProvider:
 
 
 class _HeadClient:
+    #: Nothing that has a scale is sent.
+    head_norm = 0.0
+
     def __init__(self, shape: HeadShape) -> None:
         self._shape = shape
         #: By pool and first slot: the number of queries that were asked together.

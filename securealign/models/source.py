@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,18 @@ from numpy.typing import NDArray
 from securealign.data import PublicTexts
 from securealign.data.assets import cache_root
 from securealign.errors import ErrorCode, InputError
+from securealign.matrices import BLOCK_ROWS
 from securealign.models.cache import EmbeddingCache
 from securealign.models.encoder import Encoder, Progress
 from securealign.models.precomputed import load_embeddings
+
+
+def fingerprint_of(embeddings: NDArray[np.floating]) -> str:
+    """Return the hexadecimal SHA-256 of embeddings (n, d) made elsewhere, which stands for their encoder's."""
+    digest = hashlib.sha256(f"{embeddings.dtype.str} {embeddings.shape}".encode())
+    for first in range(0, len(embeddings), BLOCK_ROWS):
+        digest.update(np.ascontiguousarray(embeddings[first : first + BLOCK_ROWS]).tobytes())
+    return digest.hexdigest()
 
 
 def encode_cached(encoder: Encoder, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:

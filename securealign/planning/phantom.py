@@ -182,6 +182,9 @@ class PhantomCovariance:
 class PhantomHead:
     """Either side of a head."""
 
+    #: No head has a scale here.
+    head_norm = 0.0
+
     def __init__(self, shape: HeadShape, sizes: HeadSizes, forecast: HeadForecast, till: Till) -> None:
         self._shape = shape
         self._sizes = sizes

@@ -55,7 +55,7 @@ def time_problem(rows: int, columns: int, provider_dim: int) -> dict[str, float]
     before, after = Stopwatch(), Stopwatch()
     problem = before(lambda: ClientProblem(z_b, _RIDGE))
     product = _normal(provider_dim, columns + 1)
-    after(lambda: problem.solve(product))
+    after(lambda: problem.solve(product, float(rows * provider_dim)))
     return {"problem": before.seconds, "solution": after.seconds}
 
 

@@ -77,7 +77,7 @@ class _Contradiction(Exception):
 def _has_begun_before(session: Session) -> bool:
     """Return whether the first message is not the one that opens a session."""
     first = _TYPES.get(session.messages[0].type) if session.messages else None
-    return first not in {m.TrainingHello, m.InferenceHello}
+    return first not in (m.TrainingHello, m.InferenceHello)
 
 
 def _check_totals(session: Session) -> None:

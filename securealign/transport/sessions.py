@@ -57,6 +57,11 @@ class InferenceSession:
             raise LocalProtocolError("The handshake is not over.")
         return self._client.accepted
 
+    @property
+    def logit_error(self) -> float:
+        """Standard deviation of a logit's error for a query [z; 1] of norm 1."""
+        return self._client.logit_error
+
     def logits(self, queries: npt.ArrayLike) -> FloatMatrix:
         """Return the logits (m, K) of mapped queries (m, d_A), in as many pools as that takes.
 

@@ -139,6 +139,12 @@ class LweHeadEncryptor:
         self._entropy = entropy
         self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
         self._pools: dict[int, _ClientPool] = {}
+        self._head_norm = 0.0
+
+    @property
+    def head_norm(self) -> float:
+        """Bound on the norms of the provider's classes, from the scale that comes with a pool."""
+        return self._head_norm
 
     def key_material(self) -> bytes:
         """Return seeds and P."""
@@ -155,6 +161,7 @@ class LweHeadEncryptor:
             Kind.HEAD_POOL, data, pool_bytes(plan) - HEADER_BYTES, index=pool, rows=plan.left, columns=plan.width
         )
         exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
+        self._head_norm = float(np.ldexp(OPERAND_NORM, -exponent))
         hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
         zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
         purpose = _purpose(pool)

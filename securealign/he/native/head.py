@@ -82,6 +82,12 @@ class NativeHeadEncryptor:
         self._key = plan.profile.binding(session).seal(Kind.HEAD_KEY, key, **plan.key_place())
         self._binding = plan.profile.binding(session, self._key)
         self._exponents: dict[tuple[int, int], Exponents] = {}
+        self._head_norm = 0.0
+
+    @property
+    def head_norm(self) -> float:
+        """Bound on the norms of the provider's classes, from the scale that comes with an answer."""
+        return self._head_norm
 
     def key_material(self) -> bytes:
         """Return the public key and the evaluation keys."""
@@ -111,6 +117,7 @@ class NativeHeadEncryptor:
         length = _EXPONENT_BYTES + len(exponents) * plan.answer_bytes
         body = self._binding.open(Kind.HEAD_ANSWER, answer, length, **place)
         scale = received_exponents(body[:_EXPONENT_BYTES])
+        self._head_norm = float(np.ldexp(plan.job.operand_norm, -int(scale[0])))
         logits = self._worker.read(np.ndarray, "decrypt", unseal(body[_EXPONENT_BYTES:], plan.job.evaluated_bytes))
         return unscale(logits, (len(exponents), plan.shape.classes), exponents[:, None] + scale)
 

@@ -84,6 +84,7 @@ class InferenceClient(ClientParty):
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
+        self._head_norm = 0.0
         #: Why an answer did not decrypt, if one did not; for the local user, and only once the session is over.
         self.undecrypted: CiphertextError | None = None
 
@@ -112,6 +113,14 @@ class InferenceClient(ClientParty):
     def outstanding(self) -> int:
         """Queries submitted and not yet answered."""
         return sum(slots.count for slots in self._outstanding)
+
+    @property
+    def logit_error(self) -> float:
+        """Standard deviation of a logit's error for a query [z; 1] of norm 1; 0 before the head's scale is known."""
+        if self.accepted is None or self.suite is None or not self._head_norm:
+            return 0.0
+        chosen = next(suite for suite in self._suites if suite.info == self.suite)
+        return self._head_norm * chosen.head_forecast(self._shape(self.accepted)).relative_error
 
     @property
     def facts(self) -> dict[str, int]:
@@ -172,7 +181,12 @@ class InferenceClient(ClientParty):
 
     def _save(self) -> dict[str, Any] | None:
         undecrypted = self.undecrypted.message if self.undecrypted is not None else None
-        fields = {"submitted": self._submitted, "pools": self._pools_requested, "undecrypted": undecrypted}
+        fields = {
+            "submitted": self._submitted,
+            "pools": self._pools_requested,
+            "undecrypted": undecrypted,
+            "head_norm": self._head_norm,
+        }
         if self._state not in {State.KEY, State.READY}:
             return fields
         encryptor = set_up(self._encryptor)
@@ -197,6 +211,7 @@ class InferenceClient(ClientParty):
     def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         self.nonce = decoded(self.codec, blobs, "hello", InferenceHello).hello.nonce
         self._submitted, self._pools_requested = fields["submitted"], fields["pools"]
+        self._head_norm = fields["head_norm"]
         self._load_answers(blobs)
         if fields["undecrypted"] is not None:
             self.undecrypted = CiphertextError(fields["undecrypted"])
@@ -265,16 +280,19 @@ class InferenceClient(ClientParty):
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-        shape = HeadShape(
-            features=self._features,
-            classes=message.classes,
-            slots=self._slots,
-            logit_bits=message.logit_bits or None,
-        )
+        shape = self._shape(message)
         self.accepted = message
         self._sizes = suite.head_sizes(shape)
         self._encryptor = suite.head_encryptor(shape, session, entropy)
         return self._encryptor
+
+    def _shape(self, accepted: InferenceAccept) -> HeadShape:
+        return HeadShape(
+            features=self._features,
+            classes=accepted.classes,
+            slots=self._slots,
+            logit_bits=accepted.logit_bits or None,
+        )
 
     def _uploads(self, encryptor: HeadEncryptor, sent: int = 0) -> Iterator[Message]:
         """Yield what has to be uploaded after the first `sent` messages: the key, and a request for the first pool."""
@@ -302,7 +320,9 @@ class InferenceClient(ClientParty):
         assembler.add(message)
         if assembler.complete:
             material = assembler.take()
-            set_up(self._encryptor).load_pool(message.pool, material)
+            encryptor = set_up(self._encryptor)
+            encryptor.load_pool(message.pool, material)
+            self._head_norm = max(self._head_norm, encryptor.head_norm)
             self._keep(f"pool/{message.pool}", material)
             self._allocator.add_pool(message.pool)
             self._pool = None
@@ -334,8 +354,11 @@ class InferenceClient(ClientParty):
         The session goes on as if nothing had happened: a client that aborts, or asks again, would tell the provider
         what came of a ciphertext of its choice, and with enough of that a secret key is lost.
         """
+        encryptor = set_up(self._encryptor)
         try:
-            return set_up(self._encryptor).decrypt(slots.pool, slots.first, answer)
+            logits = encryptor.decrypt(slots.pool, slots.first, answer)
+            self._head_norm = max(self._head_norm, encryptor.head_norm)
+            return logits
         except CiphertextError as error:
             self.undecrypted = self.undecrypted or error
             return np.full((slots.count, set_up(self.accepted).classes), np.nan)
