@@ -6,6 +6,7 @@ checked before memory is allocated or work is done for the peer.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 MEBIBYTE = 1 << 20
@@ -51,3 +52,19 @@ class Limits:
     max_offered_suites: int = 16
     #: Length of a class name, suite name or sentence, in characters.
     max_text: int = 256
+
+
+#: Unicode's classes of controls, lone surrogates, and separators of lines and paragraphs.
+_UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: Marks that reorder the text around them: a name that holds one reads as another.
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can name a class: 1 to `max_text` characters of one line that show what they are.
+
+    Joiners are allowed: Persian, Hindi and emoji need them.
+    """
+    if not 0 < len(text) <= Limits().max_text or not text.strip():
+        return False
+    return not any(unicodedata.category(char) in _UNSHOWN or char in _REORDERING for char in text)
