@@ -145,7 +145,7 @@ def main() -> None:
     step(f"provider: fits a head on {TRAINING_TEXTS} private news texts (R8, encoder {PROVIDER_ENCODER})")
     run(
         "securealign", "head", "fit", "--data", "r8/train", "--encoder", PROVIDER_ENCODER, "--output", f"{folder}/head",
-        "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS), "--inverse-penalty", "0.01",
+        "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS),
     )  # fmt: skip
     step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and on certificates")
     run("securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from securealign.files import write_atomically
 MANIFEST = "manifest.json"
 _TENSORS = ".safetensors"
 _FORMAT = 1
+#: Digits of its hash that name a file of tensors.
+_NAME = "[0-9a-f]{16}"
 
 Tensors = dict[str, npt.NDArray[np.float64]]
 
@@ -42,6 +45,38 @@ def save_artifact(folder: str | Path, kind: str, tensors: Tensors, metadata: Map
     for stale in folder.glob(f"*{_TENSORS}"):
         if stale.name != file:
             stale.unlink()
+
+
+def check_target(folder: str | Path, kind: str) -> None:
+    """Raise `InputError` unless an artifact of `kind` can be written to `folder`: a new or empty one, or one of these.
+
+    Writing removes tensors that the new manifest does not name, so a folder of anything else must not be given.
+    """
+    folder = Path(folder)
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder} cannot be written: {above} is {'not writable' if above.is_dir() else 'a file'}.",
+            hint="Name a folder that is new, empty or yours.",
+            code=ErrorCode.FILE_INVALID,
+        )
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if any(re.fullmatch(_NAME, path.stem) is None for path in folder.glob(f"*{_TENSORS}")) or _kind_in(folder) != kind:
+        raise InputError(
+            f"{folder} holds something else than a {kind}.",
+            hint="Name another folder, or empty it if nothing in it is needed.",
+            code=ErrorCode.FILE_INVALID,
+        )
+
+
+def _kind_in(folder: Path) -> object:
+    """Return the kind of artifact that a folder's manifest names, None without one."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest.get("kind") if isinstance(manifest, dict) else None
 
 
 def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any]]:

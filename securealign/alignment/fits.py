@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import CrossMoments, Moments, check_paired, solve_ridge
+from securealign.alignment.scaling import deviations
 from securealign.matrices import FloatMatrix
 
 Vector = npt.NDArray[np.float64]
@@ -23,15 +24,11 @@ Vector = npt.NDArray[np.float64]
 #: Penalties to choose from, as shares of the mean diagonal of the Gram matrix.
 SHARES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 _HELD_OUT = 5
-#: Standard deviation, relative to the largest, below which a dimension of an encoder is noise around a constant.
-_DEAD = 1e-6
 
 
 def scale_of(rows: npt.ArrayLike) -> Vector:
-    """Return the standard deviation of every dimension of rows (n, d), 1 for a dead one, shape (d,)."""
-    deviation: Vector = np.asarray(rows, dtype=np.float64).std(axis=0)
-    deviation[deviation <= _DEAD * deviation.max(initial=0.0)] = 1.0
-    return deviation
+    """Return the standard deviation of every dimension of rows (n, d), floored where it is all but dead, shape (d,)."""
+    return deviations(rows)
 
 
 def moments_of(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None = None) -> CrossMoments:
@@ -85,7 +82,12 @@ def fit_procrustes(z_b: npt.ArrayLike, z_a: npt.ArrayLike, scale: Vector | None 
     left, values, right = np.linalg.svd(source.rows.T @ target.rows, full_matrices=False)
     rotation = left @ right
     spread = float(np.sum((source.rows @ rotation) ** 2))
-    return _unscaled(source, target, rotation * (values.sum() / max(spread, _DEAD)), {"fit": "orthogonal Procrustes"})
+    return _unscaled(
+        source,
+        target,
+        rotation * (values.sum() / max(spread, np.finfo(np.float64).tiny)),
+        {"fit": "orthogonal Procrustes"},
+    )
 
 
 def fit_whitening(z_b: npt.ArrayLike, z_a: npt.ArrayLike, share: float, scale: Vector | None = None) -> AlignmentMap:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
-from securealign.alignment.fits import scale_of
+from securealign.alignment.logistic import choose_inverse_penalty, fit_logistic
+from securealign.alignment.scikit import ClassNames, names_of, scores_of
 from securealign.errors import ErrorCode, InputError
 from securealign.limits import Limits
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.naming import fault_of_name
 
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
-
-_KIND = "head"
+KIND = "head"
 
 
 @dataclass(frozen=True, repr=False)
 class LinearHead:
-    """A linear classifier over embeddings: `weight` (d_A, K), `bias` (K,), one name per class."""
+    """A linear classifier: `weight` (d_A, K), `bias` (K,), one name per class, and how it was made."""
 
     weight: FloatMatrix
     bias: npt.NDArray[np.float64]
     class_names: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<LinearHead of {self.weight.shape[0]} dimensions and {len(self.class_names)} classes>"
@@ -43,13 +41,7 @@ class LinearHead:
                 "does not fit together.",
                 code=ErrorCode.SHAPE_MISMATCH,
             )
-        for number, name in enumerate(self.class_names):
-            fault = fault_of_name(name)
-            if fault is not None:
-                raise InputError(
-                    f"The class name of column {number} {fault}.",
-                    hint=f"Use names of 1 to {Limits().max_text} characters without line ends and control characters.",
-                )
+        require_class_names(self.class_names)
         require_finite(self.weight, "The head's weight")
         require_finite(self.bias[None], "The head's bias")
 
@@ -60,48 +52,40 @@ class LinearHead:
         labels: Sequence[int],
         class_names: Sequence[str],
         *,
-        inverse_penalty: float = 1.0,
+        inverse_penalty: float | Literal["auto"] = "auto",
     ) -> LinearHead:
         """Fit a logistic regression on standardised embeddings (n, d_A) and fold the scaling into the head.
 
-        Raises `InputError` when lengths differ or fewer than two classes occur.
+        Labels are indices into `class_names`. The inverse penalty is scikit-learn's C; "auto" chooses it by
+        cross-validation. `metadata` holds it as `inverse_penalty`, and after "auto" the accuracy on held-out texts as
+        `cross_validated_accuracy`, None where too few could be held out.
+        Raises `InputError` when lengths differ, fewer than two classes occur, a label has no name, a name is unfit, or
+        an embedding is not finite.
         """
-        # scikit-learn takes a second to import, which only fitting needs to spend.
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
-
         matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
+        numbers = _numbered(labels, len(matrix), class_names)
         require_finite(matrix, "The training matrix")
-        if len(labels) != len(matrix) or len(set(labels)) < 2:
-            raise InputError(
-                f"{len(matrix)} embeddings and {len(labels)} labels of {len(set(labels))} classes cannot fit a head.",
-                hint="Give one label per embedding and at least two classes.",
-            )
-        # Standardised, a dead dimension of an encoder would get a weight without bound.
-        mean, scale = matrix.mean(axis=0), scale_of(matrix)
-        model = LogisticRegression(C=inverse_penalty, max_iter=2000)
-        # numpy and scipy bring a BLAS each, and the solver goes back and forth between the two: the idle threads of one
-        # spin on the cores that the other needs, which takes twenty times as long as one thread alone.
-        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-            # A few texts of many classes are what a client alone may have; it is told by its accuracy.
-            warnings.filterwarnings("ignore", message="The number of unique classes is greater")
-            model.fit((matrix - mean) / scale, np.asarray(labels))
-        head = cls.from_sklearn(model, class_names)
-        weight = head.weight / scale[:, None]
-        return cls(weight, head.bias - mean @ weight, head.class_names)
+        made: dict[str, Any] = {}
+        if inverse_penalty == "auto":
+            inverse_penalty, made["cross_validated_accuracy"] = choose_inverse_penalty(matrix, numbers)
+        made["inverse_penalty"] = inverse_penalty
+        scores = fit_logistic(matrix, numbers, inverse_penalty)
+        return cls(scores.weight, scores.bias, names_of(scores.classes, class_names), made)
 
     @classmethod
-    def from_sklearn(cls, model: LogisticRegression, class_names: Sequence[str] | None = None) -> LinearHead:
-        """Import a fitted `LogisticRegression`; `class_names` are indexed by its integer classes.
+    def from_sklearn(cls, model: Any, class_names: ClassNames | None = None) -> LinearHead:  # noqa: ANN401
+        """Import a fitted linear classifier of scikit-learn, also in a pipeline with scalers or a search, exactly.
 
-        A binary model has one score s; its two logits become -s/2 and s/2, which give the same probabilities.
+        `class_names` are indexed by the model's classes where those are integers from 0, found by them where they are
+        a mapping, and else taken in the order of `classes_`; without them a class is named by its label. A binary model
+        has one score s; its two logits become -s/2 and s/2, which give the probabilities of a logistic regression.
+        Raises `InputError` for a model that is not linear, not fitted, or gives several labels, and for names that do
+        not belong to its classes.
         """
-        coefficients, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
-        if len(coefficients) == 1:
-            coefficients = np.vstack([-coefficients, coefficients]) / 2
-            intercept = np.concatenate([-intercept, intercept]) / 2
-        names = [str(class_names[label]) if class_names is not None else str(label) for label in model.classes_]
-        return cls(coefficients.T.astype(np.float64), intercept.astype(np.float64), tuple(names))
+        scores = scores_of(model)
+        names = names_of(scores.classes, class_names)
+        scores = scores.two_sided()
+        return cls(scores.weight, scores.bias, names)
 
     def logits(self, embeddings: npt.ArrayLike) -> FloatMatrix:
         """Return logits of shape (n, K) for embeddings of shape (n, d_A)."""
@@ -113,15 +97,44 @@ class LinearHead:
         return [self.class_names[index] for index in self.logits(embeddings).argmax(axis=1)]
 
     def save_pretrained(self, folder: str | Path, **metadata: Any) -> None:  # noqa: ANN401
-        """Write the head to `folder` as safetensors with a manifest that also holds `metadata`."""
+        """Write the head to `folder` as safetensors with a manifest that also holds its metadata and `metadata`."""
         tensors = {"weight": self.weight, "bias": self.bias}
-        save_artifact(folder, _KIND, tensors, {**metadata, "class_names": list(self.class_names)})
+        save_artifact(folder, KIND, tensors, {**self.metadata, **metadata, "class_names": list(self.class_names)})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LinearHead:
         """Read a head; raises `InputError` when the folder does not hold one."""
-        tensors, metadata = load_artifact(folder, _KIND)
-        names = metadata.get("class_names")
+        tensors, metadata = load_artifact(folder, KIND)
+        names = metadata.pop("class_names", None)
         if set(tensors) != {"weight", "bias"} or not isinstance(names, list):
             raise InputError(f"{folder} holds no weight, bias and class names.", code=ErrorCode.FILE_INVALID)
-        return cls(tensors["weight"], tensors["bias"], tuple(str(name) for name in names))
+        return cls(tensors["weight"], tensors["bias"], tuple(str(name) for name in names), metadata)
+
+
+def require_class_names(names: Iterable[str]) -> None:
+    """Raise `InputError` for the first name that is empty, too long or cannot be shown on one line."""
+    for number, name in enumerate(names):
+        fault = fault_of_name(name)
+        if fault is not None:
+            raise InputError(
+                f"The class name of column {number} {fault}.",
+                hint=f"Use names of 1 to {Limits().max_text} characters without line ends and control characters.",
+            )
+
+
+def _numbered(labels: Sequence[int], rows: int, class_names: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Return labels as an array (n,) after checking them and the names of those that occur."""
+    numbers = np.asarray(labels)
+    occurring = set(numbers.tolist()) if numbers.ndim == 1 else set()
+    if numbers.shape != (rows,) or len(occurring) < 2:
+        raise InputError(
+            f"{rows} embeddings and {len(labels)} labels of {len(occurring)} classes cannot fit a head.",
+            hint="Give one label per embedding and at least two classes.",
+        )
+    if numbers.dtype.kind not in "iu" or not 0 <= min(occurring) <= max(occurring) < len(class_names):
+        raise InputError(
+            f"A label is no index into the {len(class_names)} class names.",
+            hint="Number the classes from 0 and name each of them.",
+        )
+    require_class_names(str(class_names[number]) for number in occurring)
+    return numbers.astype(np.intp)

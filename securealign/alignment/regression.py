@@ -79,7 +79,7 @@ class Regression:
         left = 1 - self.freedom(penalty) / self.count
         if left <= 0:
             return math.inf
-        return max(self.residual(penalty), 0.0) / (self.count * left**2)
+        return max(self.residual(penalty), 0.0) / (self.count * left * left)
 
     def best_penalty(self, smallest: float) -> float:
         """Return the penalty, `smallest` or above, whose estimated error on unseen texts is smallest."""

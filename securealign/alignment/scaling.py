@@ -36,7 +36,7 @@ def floored(deviation: Vector) -> Vector:
 
 def deviations(rows: npt.ArrayLike) -> Vector:
     """Return the floored standard deviation of every column of rows (n, d), shape (d,)."""
-    return floored(np.asarray(rows, dtype=np.float64).std(axis=0))
+    return floored(_spread(Rows(rows))[1])
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
-from securealign.alignment.head import LinearHead
+from securealign.alignment.artifacts import check_target
+from securealign.alignment.head import KIND, LinearHead, require_class_names
 from securealign.cli.options import AsJson
 from securealign.commands import failures, progress
-from securealign.data import load_dataset
+from securealign.data import TextDataset, load_dataset
 from securealign.errors import ConfigurationError, InputError
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached, load_paired
@@ -33,34 +35,75 @@ def fit(
     embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the texts made elsewhere, instead.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Cut texts after this many tokens.")] = None,
     samples: Annotated[int | None, typer.Option(min=2, help="Use this many of the texts, drawn at random.")] = None,
-    inverse_penalty: Annotated[float, typer.Option(help="C of the logistic regression.")] = 1.0,
+    inverse_penalty: Annotated[
+        str, typer.Option(metavar="C", help="C of the logistic regression, or 'auto': chosen on held-out texts.")
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Fit a logistic regression on labelled texts and save it as the provider's head."""
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        dataset = load_dataset(data)
-        if dataset.labels is None:
-            raise InputError(f"{data} has no labels.", hint="Give a file with a field or column 'label'.")
+        chosen = _inverse_penalty(inverse_penalty)
         if (encoder is None) == (embeddings is None):
             raise InputError("One source of embeddings is needed.", hint="Give either --encoder or --embeddings.")
         if embeddings is not None and samples is not None:
             raise ConfigurationError("--samples draws texts to embed.", hint="Leave it or --embeddings out.")
-        if not inverse_penalty > 0:
-            raise ConfigurationError(
-                f"--inverse-penalty is {inverse_penalty}.", hint="Give a number above zero; 1 suits most data."
-            )
+        check_target(output, KIND)
+        dataset = _labelled(data, samples)
         if embeddings is not None:
             matrix = load_paired(embeddings, dataset.texts)
         else:
-            dataset = dataset if samples is None else dataset.shuffled(0).take(samples)
             model = open_encoder(encoder or "", max_tokens=max_tokens)
             matrix = encode_cached(model, dataset.texts, bar("embedding labelled texts"))
         labels = dataset.labels or ()
-        head = LinearHead.fit(matrix, labels, dataset.class_names, inverse_penalty=inverse_penalty)
-        accuracy = float(np.mean(head.logits(matrix).argmax(axis=1) == np.searchsorted(np.unique(labels), labels)))
+        head = LinearHead.fit(matrix, labels, dataset.class_names, inverse_penalty=chosen)
+        names = [dataset.class_names[label] for label in labels]
+        accuracy = float(np.mean([found == name for found, name in zip(head.predict(matrix), names, strict=True)]))
         head.save_pretrained(output, samples=len(labels), encoder=encoder or str(embeddings))
-    result = {"head": str(output), "classes": list(head.class_names), "samples": len(labels), "fit_accuracy": accuracy}
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        typer.echo(f"head with {len(head.class_names)} classes from {len(labels)} texts saved in {output}")
+    result = {
+        "head": str(output),
+        "classes": list(head.class_names),
+        "samples": len(labels),
+        "inverse_penalty": head.metadata["inverse_penalty"],
+        "cross_validated_accuracy": head.metadata.get("cross_validated_accuracy"),
+        "fit_accuracy": accuracy,
+    }
+    typer.echo(json.dumps(result) if as_json else _in_words(result))
+
+
+def _inverse_penalty(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(
+            f"--inverse-penalty is {text!r}.", hint="Give a number above zero, or auto, which suits most data."
+        )
+    return value
+
+
+def _labelled(data: str, samples: int | None) -> TextDataset:
+    """Return labelled texts, as many as asked for; raises `InputError` for those that can make no head."""
+    dataset = load_dataset(data)
+    if dataset.labels is None:
+        raise InputError(f"{data} has no labels.", hint="Give a file with a field or column 'label'.")
+    drawn = dataset if samples is None else dataset.shuffled(0).take(samples)
+    classes, left = set(dataset.labels), set(drawn.labels or ())
+    if len(left) < 2:
+        raise InputError(
+            f"{len(drawn)} texts of {len(left)} classes cannot fit a head.",
+            hint="Raise --samples." if len(classes) > 1 else "Give texts of at least two classes.",
+        )
+    require_class_names(drawn.class_names[label] for label in sorted(left))
+    return drawn
+
+
+def _in_words(result: Mapping[str, Any]) -> str:
+    held_out = result["cross_validated_accuracy"]
+    told = "" if held_out is None else f", {held_out:.1%} of held-out texts right"
+    return (
+        f"head with {len(result['classes'])} classes from {result['samples']} texts saved in {result['head']} "
+        f"(C = {result['inverse_penalty']:.2g}{told})"
+    )

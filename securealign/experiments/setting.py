@@ -14,9 +14,6 @@ from securealign.alignment.fits import Vector, choose_share, scale_of
 from securealign.experiments.corpora import Corpora, Task, labels_of
 from securealign.experiments.embeddings import Embeddings, Vectors
 
-#: Inverse penalty of the heads on standardised embeddings: a few hundred dimensions, about a thousand texts.
-INVERSE_PENALTY = 0.01
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -112,5 +109,5 @@ class Pair:
 
 
 def fit_head(rows: npt.ArrayLike, labels: Sequence[int], class_names: Sequence[str]) -> LinearHead:
-    """Return a head over the classes that occur."""
-    return LinearHead.fit(rows, list(labels), class_names, inverse_penalty=INVERSE_PENALTY)
+    """Return a head over the classes that occur, as `securealign head fit` makes it: its penalty chooses itself."""
+    return LinearHead.fit(rows, list(labels), class_names)

@@ -8,9 +8,10 @@ from securealign.errors import ErrorCode
 from securealign.protocol import messages as m
 
 DIGEST = bytes(32)
+SPACE = bytes(range(16))
 _OFFER = m.SuiteOffer(name="plaintext", parameter_set="plaintext", parameter_digest=DIGEST)
-_HELLO = m.Hello(versions=(1,), suites=(_OFFER,), nonce=DIGEST)
-_ACCEPT = m.Accept(version=1, suite=_OFFER, nonce=DIGEST)
+_HELLO = m.Hello(versions=(2,), suites=(_OFFER,), nonce=DIGEST)
+_ACCEPT = m.Accept(version=2, suite=_OFFER, nonce=DIGEST)
 
 _SHARED = (
     m.KeyChunk(total=9, offset=0, data=b"plaintext"),
@@ -23,12 +24,14 @@ _SHARED = (
 )
 TRAINING: tuple[m.Message, ...] = (
     m.TrainingHello(hello=_HELLO, dimension=4, rows=12, dataset_digest=DIGEST),
-    m.TrainingAccept(accept=_ACCEPT, dimension=3, dataset_digest=DIGEST, window=8),
+    m.TrainingAccept(accept=_ACCEPT, dimension=3, dataset_digest=DIGEST, window=8, space=SPACE, total_squares=24.5),
     m.TrainingAccept(
         accept=_ACCEPT,
         dimension=3,
         dataset_digest=DIGEST,
         window=8,
+        space=SPACE,
+        total_squares=0.0,
         privacy=m.PrivacyTerms(epsilon=1.0, delta=1e-6, noise_multiplier=4.2),
     ),
     m.RowBatch(first=0, count=1, data=b"rows"),
@@ -37,7 +40,7 @@ TRAINING: tuple[m.Message, ...] = (
     *_SHARED,
 )
 INFERENCE: tuple[m.Message, ...] = (
-    m.InferenceHello(hello=_HELLO, features=3, slots=4),
+    m.InferenceHello(hello=_HELLO, features=3, slots=4, space=SPACE),
     m.InferenceAccept(
         accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8, live_pools=2
     ),
@@ -51,6 +54,7 @@ INFERENCE: tuple[m.Message, ...] = (
 _u32 = st.integers(0, 2**32 - 1)
 _positive = st.integers(1, 2**32 - 1)
 _digests = st.binary(min_size=32, max_size=32)
+_spaces = st.binary(min_size=16, max_size=16)
 _texts = st.text(min_size=1, max_size=20).filter(str.isprintable)
 _payloads = st.binary(max_size=64)
 _windows = st.integers(1, 1024)
@@ -111,7 +115,18 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
         dimension=_positive,
         dataset_digest=_digests,
         window=_windows,
-        privacy=st.none() | _privacy_terms,
+        space=_spaces,
+        total_squares=st.floats(0, allow_infinity=False),
+    ),
+    st.builds(
+        m.TrainingAccept,
+        accept=_accepts,
+        dimension=_positive,
+        dataset_digest=_digests,
+        window=_windows,
+        space=_spaces,
+        total_squares=st.just(0.0),
+        privacy=_privacy_terms,
     ),
     st.builds(m.RowBatch, first=_u32, count=_positive, data=_payloads),
     st.builds(m.Finish),
@@ -119,7 +134,7 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
     *_shared_messages,
 )
 inference_messages: st.SearchStrategy[m.Message] = st.one_of(
-    st.builds(m.InferenceHello, hello=_hellos, features=_positive, slots=_positive),
+    st.builds(m.InferenceHello, hello=_hellos, features=_positive, slots=_positive, space=_spaces),
     _inference_accepts(),
     st.builds(m.Prepare, pool=_u32),
     _chunks(m.PoolChunk, pool=_u32),

@@ -61,8 +61,12 @@ def test_a_head_from_embeddings_made_elsewhere(site, matrix):
     assert done.stderr == ""
     result = json.loads(done.stdout)
     assert result.pop("fit_accuracy") > 0.95
-    assert result == {"head": str(site / "head"), "classes": list(CLASSES), "samples": ROWS}
     saved = LinearHead.from_pretrained(site / "head")
+    chosen = {name: result.pop(name) for name in ("inverse_penalty", "cross_validated_accuracy")}
+    assert chosen["inverse_penalty"] > 0
+    assert 0.9 < chosen["cross_validated_accuracy"] <= 1
+    assert saved.metadata == {**chosen, "samples": ROWS, "encoder": str(site / "embeddings.npy")}
+    assert result == {"head": str(site / "head"), "classes": list(CLASSES), "samples": ROWS}
     assert saved.class_names == CLASSES
     assert saved.weight.shape == (DIM, 3)
     assert np.mean(np.array(saved.predict(matrix)) == np.array(labels())) > 0.95
@@ -70,7 +74,11 @@ def test_a_head_from_embeddings_made_elsewhere(site, matrix):
 
 def test_in_words(site):
     done = run(*required(site), "--embeddings", site / "embeddings.npy")
-    assert done.stdout == f"head with 3 classes from 60 texts saved in {site / 'head'}\n"
+    start = f"head with 3 classes from 60 texts saved in {site / 'head'} (C = "
+    assert done.stdout.startswith(start)
+    assert done.stdout.endswith("of held-out texts right)\n")
+    done = run(*required(site), "--embeddings", site / "embeddings.npy", "--inverse-penalty", 0.5)
+    assert done.stdout == f"{start}0.5)\n"
 
 
 @pytest.mark.parametrize(("arguments", "rows"), [([], ROWS), (["--samples", 40], 40)])
@@ -101,7 +109,7 @@ def test_a_stronger_penalty_gives_smaller_weights(site):
     assert norms[0] < norms[1]
 
 
-@pytest.mark.parametrize("penalty", ["0", "-1", "nan"])
+@pytest.mark.parametrize("penalty", ["0", "-1", "nan", "inf", "some"])
 def test_a_penalty_that_makes_no_sense_is_refused(site, penalty):
     done = run(*required(site), "--embeddings", site / "embeddings.npy", "--inverse-penalty", penalty, "--json")
     assert "--inverse-penalty" in error_of(done, ExitCode.USAGE)["message"]
@@ -153,7 +161,78 @@ def test_an_encoder_that_is_not_there_is_refused_in_words(site):
     assert done.stdout == ""
 
 
-def test_an_output_that_cannot_be_written_is_named(site):
-    (site / "head").touch()
-    done = run(*required(site), "--embeddings", site / "embeddings.npy", "--json")
-    assert error_of(done, ExitCode.INPUT)["error"] == "FILE_INVALID"
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing is embedded or fitted: an error is found before."""
+    monkeypatch.setattr(head, "load_paired", None)
+    monkeypatch.setattr(head, "open_encoder", None)
+
+
+def occupied(folder, name, text=""):
+    folder.mkdir()
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("occupy", "message"),
+    [
+        (lambda folder: folder.touch(), "is a file"),
+        (lambda folder: occupied(folder, "notes.txt"), "holds something else than a head"),
+        (lambda folder: occupied(folder, "model.safetensors"), "holds something else than a head"),
+        (lambda folder: occupied(folder, "manifest.json", '{"kind": "alignment"}'), "holds something else than a head"),
+        (lambda folder: occupied(folder, "manifest.json", "[]"), "holds something else than a head"),
+    ],
+    ids=["a file", "notes", "a model", "a map", "no manifest"],
+)
+@pytest.mark.usefixtures("no_work")
+def test_an_output_that_holds_something_else_is_refused_before_any_work_and_left_alone(site, occupy, message):
+    occupy(site / "head")
+    before = {path.name: path.read_bytes() for path in site.glob("head/*")}
+    error = error_of(run(*required(site), "--embeddings", site / "embeddings.npy", "--json"), ExitCode.INPUT)
+    assert error["error"] == "FILE_INVALID"
+    assert message in error["message"]
+    assert before == {path.name: path.read_bytes() for path in site.glob("head/*")}
+
+
+def test_an_output_below_a_file_is_refused(site):
+    (site / "file").touch()
+    done = run("--data", site / "data.jsonl", "--output", site / "file" / "head", "--encoder", "minilm", "--json")
+    assert f"{site / 'file'} is a file" in error_of(done, ExitCode.INPUT)["message"]
+
+
+def test_a_model_beside_a_head_is_not_deleted(site):
+    run(*required(site), "--embeddings", site / "embeddings.npy")
+    (site / "head" / "model.safetensors").touch()
+    error = error_of(run(*required(site), "--embeddings", site / "embeddings.npy", "--json"), ExitCode.INPUT)
+    assert "something else" in error["message"]
+    assert (site / "head" / "model.safetensors").exists()
+
+
+def test_a_head_is_replaced(site):
+    for penalty in ("0.001", "1"):
+        done = run(*required(site), "--embeddings", site / "embeddings.npy", "--inverse-penalty", penalty)
+        assert done.exit_code == ExitCode.OK, done.output
+    assert LinearHead.from_pretrained(site / "head").metadata["inverse_penalty"] == 1
+    assert len(list((site / "head").glob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "up\u202edown", "bell\u0007"], ids=["long", "reordering", "control"])
+@pytest.mark.usefixtures("no_work")
+def test_class_names_that_cannot_be_shown_are_refused_before_any_work(site, name):
+    records = [{"text": str(index), "label": name if index % 2 else "fine"} for index in range(ROWS)]
+    (site / "names.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    done = run(*required(site, "names.jsonl"), "--embeddings", site / "embeddings.npy", "--json")
+    error = error_of(done, ExitCode.INPUT)
+    assert "class name" in error["message"]
+    assert error["message"].isprintable()
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_sample_of_one_class_is_refused_before_any_work(site):
+    rare = ['{"text": "a", "label": "x"}\n'] * ROWS + ['{"text": "b", "label": "y"}\n']
+    (site / "rare.jsonl").write_text("".join(rare), encoding="utf-8")
+    error = error_of(
+        run(*required(site, "rare.jsonl"), "--encoder", "minilm", "--samples", 2, "--json"), ExitCode.INPUT
+    )
+    assert "2 texts of 1 classes" in error["message"]
+    assert "--samples" in error["hint"]

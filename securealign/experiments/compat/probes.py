@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
@@ -119,8 +119,9 @@ class Parts:
     test_labels: Sequence[int]
     class_names: tuple[str, ...]
 
+    @cached_property
     def head(self) -> LinearHead:
-        """Return the head from all training texts."""
+        """The head from all training texts."""
         return fit_head(self.train, self.train_labels, self.class_names)
 
     def accuracy(self, chosen: Sequence[int] | None = None) -> float:
@@ -130,12 +131,12 @@ class Parts:
         )  # fmt: skip
         if len(set(part.train_labels)) < 2:
             return chance(part.train_labels, self.test_labels)
-        return float(right(part.head(), self.test, self.test_labels, self.class_names).mean())
+        return float(right(part.head, self.test, self.test_labels, self.class_names).mean())
 
 
 def compare(provider: Parts, mapped_test: Embedded) -> Row:
     """Return the provider's head on its own and on mapped test embeddings (n, d_A), text by text."""
-    head = provider.head()
+    head = provider.head
     own = right(head, provider.test, provider.test_labels, provider.class_names)
     mapped = right(head, mapped_test, provider.test_labels, provider.class_names)
     return {
@@ -171,7 +172,7 @@ def _task_row(setting: Setting, task: Task) -> list[Row]:
         for side in (setting.client, setting.provider)
     )  # fmt: skip
     row = compare(provider, setting.map.apply(client.test))
-    head = provider.head()
+    head = provider.head
     other = right(head, setting.map_standardised.apply(client.test), provider.test_labels, provider.class_names)
     shots = []
     for chosen in _draws(setting, len(task.train), setting.shots):

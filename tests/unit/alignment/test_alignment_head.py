@@ -36,7 +36,7 @@ def test_a_head_predicts_what_the_pipeline_predicts(inverse_penalty):
 
 def test_a_binary_head_has_two_logits_of_the_same_probabilities():
     labels = (LABELS == 2).astype(int)
-    head = LinearHead.fit(EMBEDDINGS, labels.tolist(), ("rest", "south"))
+    head = LinearHead.fit(EMBEDDINGS, labels.tolist(), ("rest", "south"), inverse_penalty=1.0)
     model = pipeline(labels)
     logits = head.logits(EMBEDDINGS)
     assert logits.shape == (400, 2)
@@ -52,6 +52,51 @@ def test_class_names_follow_the_order_of_the_model():
     head = LinearHead.from_sklearn(model, names)
     assert head.class_names == ("east", "south", "north", "west")
     assert head.predict(STANDARDISED) == [names[label] for label in model.predict(STANDARDISED)]
+
+
+@pytest.mark.parametrize("label", [-1, 4, 1.5, "north"])
+def test_a_label_that_has_no_name_is_refused(label):
+    labels = [*LABELS.tolist()[:-1], label]
+    with pytest.raises(InputError, match="A label is no index into the 4 class names"):
+        LinearHead.fit(EMBEDDINGS, labels, NAMES)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 257, "a\nb", "a\tb", "\ud800", "a\u2028b", "up\u202edown"])
+def test_names_that_cannot_be_shown_on_a_line_are_refused_before_the_fit(name, monkeypatch):
+    monkeypatch.setattr("securealign.alignment.head.fit_logistic", None)
+    with pytest.raises(InputError, match="is empty, too long or holds control characters"):
+        LinearHead.fit(EMBEDDINGS, LABELS.tolist(), (*NAMES[:3], name), inverse_penalty=1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "क्\u200dष",
+        "👩\u200d🚀",
+        "政治\u3000経済",
+        "x" * 256,
+        "S\u00a0p. A.",
+    ],
+)
+def test_names_with_joiners_and_wide_spaces_are_names(name):
+    assert LinearHead(np.zeros((2, 2)), np.zeros(2), (name, "other")).class_names[0] == name
+
+
+def test_nearly_dead_dimensions_get_no_large_weights():
+    random = np.random.default_rng(1)
+    dead = 4e-6 * random.normal(size=(400, 2)) + 0.5
+    head = LinearHead.fit(np.hstack([EMBEDDINGS, dead]), LABELS.tolist(), NAMES, inverse_penalty=1.0)
+    without = LinearHead.fit(EMBEDDINGS, LABELS.tolist(), NAMES, inverse_penalty=1.0)
+    assert np.abs(head.weight[-2:]).max() < 10 * np.abs(without.weight).max()
+
+
+def test_how_a_head_was_made_is_saved_with_it(tmp_path):
+    head = LinearHead.fit(EMBEDDINGS, LABELS.tolist(), NAMES)
+    head.save_pretrained(tmp_path, encoder="table")
+    found = LinearHead.from_pretrained(tmp_path)
+    assert found.metadata == {**head.metadata, "encoder": "table"}
+    assert set(head.metadata) == {"inverse_penalty", "cross_validated_accuracy"}
 
 
 def test_a_class_without_examples_has_no_logit():
