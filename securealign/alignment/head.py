@@ -124,9 +124,10 @@ def require_class_names(names: Iterable[str]) -> None:
 
 
 def _positive(inverse_penalty: object) -> float:
-    if not isinstance(inverse_penalty, Real) or not 0 < inverse_penalty < float("inf"):
+    value = float(inverse_penalty) if isinstance(inverse_penalty, Real) else 0.0
+    if not 0 < value < float("inf"):
         raise InputError(f"The inverse penalty is {inverse_penalty!r}.", hint="Give a number above zero, or 'auto'.")
-    return float(inverse_penalty)
+    return value
 
 
 def _numbered(labels: Sequence[int], rows: int, class_names: Sequence[str]) -> npt.NDArray[np.intp]:
