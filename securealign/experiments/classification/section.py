@@ -59,8 +59,7 @@ def _setting(result: Result) -> str:
     train, test = (max(task[part] for task in facts["tasks"].values()) for part in ("train", "test"))
     return (
         f"Encoders (dimension): {encoders}. Tasks: {tasks}; at most {train} training and {test} test texts each. The "
-        "provider's head is a logistic regression on its own embeddings of the training texts, with the penalty that "
-        "held-out ones of them choose, as every head here. Maps are ridge "
+        "provider's head is a logistic regression on its own embeddings of the training texts. Maps are ridge "
         f"regressions on standardised embeddings; scale and penalty are chosen on the {facts['public']} public texts "
         f"({', '.join(facts['public_sets'])}) alone. Each of {facts['seeds']} seeds fits the map on another "
         f"{facts['part']:.0%} of the training texts, or adds other shots. The standard error of an accuracy near 80 % "
