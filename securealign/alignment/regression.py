@@ -88,11 +88,11 @@ class Regression:
 
     def explained(self, penalty: float) -> float:
         """Return R^2 of the ridge map on the rows it was fitted on."""
-        return 1 - self.residual(penalty) / self.total
+        return 1 - self._share(self.residual(penalty))
 
     def explained_unseen(self, penalty: float) -> float:
         """Return the estimate of R^2 of the ridge map on unseen texts; below zero where it is worse than the mean."""
-        return 1 - self.unseen(penalty) * self.count / self.total
+        return 1 - self._share(self.unseen(penalty) * self.count)
 
     def relatedness(self, penalty: float) -> float:
         """Return by how many deviations the explained part exceeds what rows that do not belong together reach."""
@@ -111,7 +111,8 @@ class Regression:
         left, values, right = np.linalg.svd(self.projected / root, full_matrices=False)
         # sqrt(N) min(1, r / e) with r = S / sqrt(N)
         by_chance = math.sqrt(self.total / self.count) + math.sqrt(max(self.freedom(penalty) - 1, 0.0))
-        kept = np.minimum(math.sqrt(self.count), values * math.sqrt(self.count) / by_chance)
+        # Zero where neither side varies; then there is nothing to keep.
+        kept = np.minimum(math.sqrt(self.count), values * math.sqrt(self.count) / (by_chance or math.inf))
         soft: FloatMatrix = self.vectors @ ((left * kept / root) @ right)
         return soft
 
@@ -126,6 +127,10 @@ class Regression:
             "r2_unseen": self.explained_unseen(penalty),
             "relatedness": self.relatedness(penalty),
         }
+
+    def _share(self, squares: float) -> float:
+        """Return squares relative to T; all of it where T, which a provider may state as it likes, is zero."""
+        return squares / self.total if self.total > 0 else 1.0
 
     @property
     def _squares(self) -> Vector:
