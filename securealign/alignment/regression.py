@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -132,7 +133,7 @@ class Regression:
         """Return squares relative to T; all of it where T, which a provider may state as it likes, is zero."""
         return squares / self.total if self.total > 0 else 1.0
 
-    @property
+    @cached_property
     def _squares(self) -> Vector:
         squares: Vector = np.einsum("ij,ij->i", self.projected, self.projected)
         return squares

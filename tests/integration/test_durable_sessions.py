@@ -482,6 +482,23 @@ def test_a_session_sealed_under_a_destroyed_key_is_deleted(provider, certificate
     assert provider.kept() == []
 
 
+@pytest.mark.parametrize("space", [bytes(16), b"another space..."], ids=["the same space", "another space"])
+def test_a_session_begun_in_another_space_is_unknown(provider, certificates, hello, space):
+    """Half of a product in each of two coordinate systems would be a map into neither."""
+    party, greeting = hello()
+    with RawStream(provider.address, certificates[1]) as stream:
+        assert decoded(stream.open(greeting)) == "TrainingAccept"
+    provider.space = space
+    provider.stop()
+    provider.restart()
+    with RawStream(provider.address, certificates[1]) as stream:
+        answer = stream.open(resume_frame(party.nonce, 1))
+    if space == bytes(16):
+        assert decoded(answer) == "Resumed"
+    else:
+        assert answer == ErrorCode.SESSION_UNKNOWN.name
+
+
 def test_a_session_under_a_suite_that_is_no_longer_offered_is_unknown(provider, certificates, hello):
     party, greeting = hello()
     with RawStream(provider.address, certificates[1]) as stream:

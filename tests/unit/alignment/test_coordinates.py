@@ -169,7 +169,7 @@ def rotation_between(seed: bytes) -> np.ndarray:
     return plain.inner.T @ np.linalg.inv(plain.inner @ plain.inner.T) @ rotated.inner
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.binary(min_size=1, max_size=4))
 def test_what_rotates_a_space_is_orthogonal(seed):
     rotation = rotation_between(seed)
@@ -188,7 +188,7 @@ def test_rotations_are_uniformly_distributed():
 
 @pytest.mark.parametrize("rows", [np.full((20, D), 0.1), embeddings()[:1]], ids=["constant", "one row"])
 def test_embeddings_that_do_not_vary_are_refused(rows):
-    with pytest.raises(InputError, match="The provider's public embeddings holds? the same embedding in all its rows"):
+    with pytest.raises(InputError, match="the same embedding in all its rows"):
         space_of(rows)
 
 

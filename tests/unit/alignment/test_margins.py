@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securealign.alignment.head import LinearHead
@@ -22,6 +22,7 @@ from securealign.alignment.margins import (
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=1, max_size=8))
 def test_a_gap_is_the_difference_of_the_two_largest_logits(values):
     ordered = [sorted(row) for row in values]
@@ -67,6 +68,7 @@ def test_norms_of_single_precision_queries_do_not_overflow():
     assert query_norms(np.full((1, 4), 1e30, dtype=np.float32))[0] == pytest.approx(2e30)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.integers(0, 50))
 def test_the_expected_share_does_not_depend_on_the_unit_of_the_head(factor, seed):
     random = np.random.default_rng(seed)

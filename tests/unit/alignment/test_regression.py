@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securealign.alignment.clear import ClearFit, fit_map
@@ -125,6 +125,7 @@ def test_the_soft_map_is_its_formula_written_out(penalty):
     np.testing.assert_allclose(FOUND.weight("soft", penalty), expected, atol=1e-8)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.integers(0, 20))
 def test_a_rotation_of_the_target_rotates_either_map(penalty, seed):
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(7, 7)))
