@@ -70,7 +70,8 @@ class Regression:
     def residual(self, penalty: float) -> float:
         """Return the squared norm of what the ridge map leaves unexplained of the rows it was fitted on."""
         raised, squares = self.values + penalty, self._squares
-        return self.total - 2 * float(np.sum(squares / raised)) + float(np.sum(squares * self.values / raised**2))
+        explained = 2 * float(np.sum(squares / raised)) - float(np.sum(squares * self.values / raised**2))
+        return self.total - explained
 
     def unseen(self, penalty: float) -> float:
         """Return the estimate of a row's squared error on unseen texts, by generalised cross-validation.
@@ -85,7 +86,8 @@ class Regression:
     def best_penalty(self, smallest: float) -> float:
         """Return the penalty, `smallest` or above, whose estimated error on unseen texts is smallest."""
         largest = max(_LARGEST_PENALTY * float(self.values.mean()), smallest)
-        return min(np.geomspace(smallest, largest, _PENALTIES).tolist(), key=self.unseen)
+        candidates: list[float] = np.geomspace(smallest, largest, _PENALTIES).tolist()
+        return min(candidates, key=self.unseen)
 
     def explained(self, penalty: float) -> float:
         """Return R^2 of the ridge map on the rows it was fitted on."""
