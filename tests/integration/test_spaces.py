@@ -170,7 +170,7 @@ def test_a_process_that_only_classifies_needs_a_space(site):
 def test_a_folder_of_spaces_can_be_named(site):
     with provider(site / "first") as listening:
         space = listening["space"]
-    shutil.move(site / "first" / "state" / "spaces" / "default", site / "elsewhere")
+    shutil.move(site / "first" / "provider-state" / "spaces" / "default", site / "elsewhere")
     (site / "first" / "classify.toml").write_text(f'{SERVER}[space]\nfolder = "{site}/elsewhere"\n', encoding="utf-8")
     with provider(site / "first", "classify.toml") as listening:
         assert listening["space"] == space
@@ -194,7 +194,7 @@ def test_a_stored_space_that_was_altered_stops_the_provider_with_advice(site):
 def test_a_map_without_a_space_is_refused_before_texts_are_embedded(site, metadata):
     """Neither the texts nor an encoder are looked at: both would give other errors here."""
     AlignmentMap(embeddings(DIM_B, DIM_A), np.zeros(DIM_A), metadata).save_pretrained(site / "client" / "alignment")
-    done = client(site, 1, "classify", "--input", str(site / "missing.jsonl"), "--set", "encoder=nowhere")
+    done = client(site, 1, "classify", "--input", str(site / "missing.jsonl"), "--set", "encoder.name=nowhere")
     error = json.loads(done.stdout)
     assert (done.returncode, error["error"]) == (ExitCode.REFUSED, "SPACE_MISMATCH")
     assert "does not say for which provider" in error["message"]

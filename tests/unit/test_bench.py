@@ -15,9 +15,6 @@ from securealign.bench.spread import Spread, ratio, seconds, shown
 from securealign.bench.training import bench_training
 from securealign.errors import SuiteError
 
-#: Made-up embeddings that share no texts, or too little to tell.
-pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
-
 
 def test_a_spread_is_median_minimum_and_maximum():
     assert Spread.of([5.0, 1.0, 2.0]) == Spread(2.0, 1.0, 5.0)
