@@ -144,6 +144,20 @@ def interrupted(session, moment):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+def test_a_client_that_was_killed_knows_the_space_and_the_squared_norm_still(moment, small_messages):
+    case = TrainingCase(suites=(TOY_LWE,), rows=12)
+    session = DurableTraining(case=case, space=HERE)
+    session.start_client()
+    session.carry(until=moment)
+    session.crash_client()
+    session.start_client()
+    session.carry()
+    client = session.client.party
+    assert client.state is State.DONE
+    assert (client.space, client.total_squares) == (HERE, pytest.approx(np.sum(case.z_a**2)))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("make", [DurableTraining, DurableInference], ids=["training", "inference"])
 def test_a_session_goes_on_in_the_same_space_only(make, moment, small_messages):
     case = TrainingCase(suites=(TOY_LWE,), rows=12) if make is DurableTraining else InferenceCase(suites=(TOY_LWE,))
