@@ -101,7 +101,8 @@ class Provider:
                 closing.enter_context(MetricsEndpoint(metrics, settings.metrics.address))
             running.server.start()
             address, port = settings.server.address, running.server.port
-            log.info("listening", address=address, port=port, pid=os.getpid(), **self._summary())
+            name = space.identifier.hex()
+            log.info("listening", address=address, port=port, pid=os.getpid(), space=name, **self._summary())
             audit.append("provider started", address=address, port=port)
             _wait(hosts, metrics)
             log.info("stopping")

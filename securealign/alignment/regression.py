@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -69,7 +70,8 @@ class Regression:
     def residual(self, penalty: float) -> float:
         """Return the squared norm of what the ridge map leaves unexplained of the rows it was fitted on."""
         raised, squares = self.values + penalty, self._squares
-        return self.total - 2 * float(np.sum(squares / raised)) + float(np.sum(squares * self.values / raised**2))
+        explained = 2 * float(np.sum(squares / raised)) - float(np.sum(squares * self.values / raised**2))
+        return self.total - explained
 
     def unseen(self, penalty: float) -> float:
         """Return the estimate of a row's squared error on unseen texts, by generalised cross-validation.
@@ -84,16 +86,16 @@ class Regression:
     def best_penalty(self, smallest: float) -> float:
         """Return the penalty, `smallest` or above, whose estimated error on unseen texts is smallest."""
         largest = max(_LARGEST_PENALTY * float(self.values.mean()), smallest)
-        penalties: list[float] = np.geomspace(smallest, largest, _PENALTIES).tolist()
-        return min(penalties, key=self.unseen)
+        candidates: list[float] = np.geomspace(smallest, largest, _PENALTIES).tolist()
+        return min(candidates, key=self.unseen)
 
     def explained(self, penalty: float) -> float:
         """Return R^2 of the ridge map on the rows it was fitted on."""
-        return 1 - self.residual(penalty) / self.total
+        return 1 - self._share(self.residual(penalty))
 
     def explained_unseen(self, penalty: float) -> float:
         """Return the estimate of R^2 of the ridge map on unseen texts; below zero where it is worse than the mean."""
-        return 1 - self.unseen(penalty) * self.count / self.total
+        return 1 - self._share(self.unseen(penalty) * self.count)
 
     def relatedness(self, penalty: float) -> float:
         """Return by how many deviations the explained part exceeds what rows that do not belong together reach."""
@@ -112,7 +114,8 @@ class Regression:
         left, values, right = np.linalg.svd(self.projected / root, full_matrices=False)
         # sqrt(N) min(1, r / e) with r = S / sqrt(N)
         by_chance = math.sqrt(self.total / self.count) + math.sqrt(max(self.freedom(penalty) - 1, 0.0))
-        kept = np.minimum(math.sqrt(self.count), values * math.sqrt(self.count) / by_chance)
+        # Zero where neither side varies; then there is nothing to keep.
+        kept = np.minimum(math.sqrt(self.count), values * math.sqrt(self.count) / (by_chance or math.inf))
         soft: FloatMatrix = self.vectors @ ((left * kept / root) @ right)
         return soft
 
@@ -128,7 +131,11 @@ class Regression:
             "relatedness": self.relatedness(penalty),
         }
 
-    @property
+    def _share(self, squares: float) -> float:
+        """Return squares relative to T; all of it where T, which a provider may state as it likes, is zero."""
+        return squares / self.total if self.total > 0 else 1.0
+
+    @cached_property
     def _squares(self) -> Vector:
         squares: Vector = np.einsum("ij,ij->i", self.projected, self.projected)
         return squares

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from securealign.alignment.head import LinearHead
+from securealign.errors import SecurealignWarning
 from securealign.matrices import FloatMatrix
 
 _FACTORS = 64
+
+
+@contextmanager
+def made_up() -> Iterator[None]:
+    """Silence the warning that rows may not belong together: synthetic ones do, also where they are too few to tell."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The public embeddings may not belong together", SecurealignWarning)
+        yield
 
 
 def synthetic_embeddings(samples: int, dim_a: int, dim_b: int, *, seed: int = 0) -> tuple[FloatMatrix, FloatMatrix]:

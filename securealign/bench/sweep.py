@@ -14,7 +14,7 @@ import numpy as np
 
 from securealign.alignment.clear import fit_map
 from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
-from securealign.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.bench.inputs import made_up, synthetic_embeddings, synthetic_head
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 from securealign.simulation.networks import Network
@@ -120,6 +120,7 @@ class Point:
         }
 
 
+@made_up()
 def run_once(suite: str, sizes: Sizes) -> Run:
     """Train and classify on synthetic embeddings in this process."""
     z_a, z_b = synthetic_embeddings(sizes.samples, sizes.dim_a, sizes.dim_b)

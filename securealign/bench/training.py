@@ -11,7 +11,7 @@ from securealign.alignment.clear import fit_map
 from securealign.alignment.coordinates import Space
 from securealign.api import align_in_process
 from securealign.bench.environment import Environment, environment
-from securealign.bench.inputs import synthetic_embeddings
+from securealign.bench.inputs import made_up, synthetic_embeddings
 from securealign.bench.interleave import interleave
 from securealign.bench.memory import PeakMemory
 from securealign.bench.rows import RATIO, Comparison, Quantity, Row, memory_rows, quantity_rows, ratio_rows
@@ -112,6 +112,7 @@ COMPARISONS: Sequence[Comparison[TrainingRun]] = (
 )
 
 
+@made_up()
 def bench_training(
     suites: Sequence[str],
     *,

@@ -54,9 +54,10 @@ def time_problem(rows: int, columns: int, provider_dim: int) -> dict[str, float]
     z_b = _normal(rows, columns)
     before, after = Stopwatch(), Stopwatch()
     problem = before(lambda: ClientProblem(z_b, _RIDGE))
-    # Larger than chance makes it, or rows would be refused as unrelated.
-    product = 100 * _normal(provider_dim, columns + 1)
-    after(lambda: problem.solve(product, float(rows * provider_dim)))
+    # Rows that belong together: for others the client refuses to solve.
+    z_a = z_b @ _normal(columns, provider_dim)
+    product = z_a.T @ problem.rows.block(0, rows)
+    after(lambda: problem.solve(product, float(np.sum(z_a**2))))
     return {"problem": before.seconds, "solution": after.seconds}
 
 

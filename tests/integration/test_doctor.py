@@ -25,9 +25,12 @@ from securealign.he.lwe.suite import LweSuite
 from securealign.keys.authority import Authority
 from securealign.keys.certificates import Role, create_certificates, load_bundle
 from securealign.protocol import negotiation
+from securealign.protocol.messages import UNNAMED_SPACE
 from securealign.transport.grpc_server import TRAINING_METHOD, ProviderServer, ServerSettings
 
 ROWS, DIM_A, DIM_B, CLASSES = 60, 12, 8, 3
+#: How a map names the coordinates of a provider without a space of its own.
+UNNAMED = {"space": UNNAMED_SPACE.hex()}
 TEXTS = [f"public text {index}" for index in range(ROWS)]
 
 CLIENT = """
@@ -55,7 +58,7 @@ def site(certificates, tmp_path):
     shutil.copytree(certificates, tmp_path / "certs")
     write_texts(tmp_path, TEXTS)
     np.save(tmp_path / "public.npy", embeddings(ROWS, DIM_B, 1))
-    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(tmp_path / "alignment")
+    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A), UNNAMED).save_pretrained(tmp_path / "alignment")
     (tmp_path / "client.toml").write_text(CLIENT, encoding="utf-8")
     return tmp_path
 
@@ -341,7 +344,7 @@ def test_too_few_texts_for_the_clients_dimension(site, provider):
 
 
 def test_a_map_into_a_space_of_another_dimension(site, provider):
-    AlignmentMap(embeddings(DIM_B, DIM_A + 1, 5), np.zeros(DIM_A + 1)).save_pretrained(site / "alignment")
+    AlignmentMap(embeddings(DIM_B, DIM_A + 1, 5), np.zeros(DIM_A + 1), UNNAMED).save_pretrained(site / "alignment")
     the_failure(diagnose(site, provider), "dimension", ErrorCode.SHAPE_MISMATCH)
 
 

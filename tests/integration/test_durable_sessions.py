@@ -9,11 +9,11 @@ from contextlib import suppress
 import grpc
 import numpy as np
 import pytest
-from support.peers import RIDGE, DurableClient, DurableProvider, embeddings, open_cheaply, tries, when
+from support.peers import DurableClient, DurableProvider, clear_weight, embeddings, open_cheaply, tries, when
 from support.proxy import Proxy
 from support.toy import TOY
 
-from securealign.alignment import LinearAligner, LinearHead
+from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
@@ -109,8 +109,7 @@ def both(*observers):
 
 
 def assert_clear(provider, z_b, fitted):
-    clear = LinearAligner(RIDGE).fit(z_b, provider.rows).map_
-    assert np.allclose(fitted.weight, clear.weight, atol=1e-3)
+    assert np.allclose(fitted.weight, clear_weight(z_b, provider.rows), atol=1e-3)
 
 
 def assert_answers(provider, queries, logits):
@@ -481,6 +480,23 @@ def test_a_session_sealed_under_a_destroyed_key_is_deleted(provider, certificate
     provider.now += provider.keep_seconds + 1
     provider.hosts[TRAINING_METHOD].expire()
     assert provider.kept() == []
+
+
+@pytest.mark.parametrize("space", [bytes(16), b"another space..."], ids=["the same space", "another space"])
+def test_a_session_begun_in_another_space_is_unknown(provider, certificates, hello, space):
+    """Half of a product in each of two coordinate systems would be a map into neither."""
+    party, greeting = hello()
+    with RawStream(provider.address, certificates[1]) as stream:
+        assert decoded(stream.open(greeting)) == "TrainingAccept"
+    provider.space = space
+    provider.stop()
+    provider.restart()
+    with RawStream(provider.address, certificates[1]) as stream:
+        answer = stream.open(resume_frame(party.nonce, 1))
+    if space == bytes(16):
+        assert decoded(answer) == "Resumed"
+    else:
+        assert answer == ErrorCode.SESSION_UNKNOWN.name
 
 
 def test_a_session_under_a_suite_that_is_no_longer_offered_is_unknown(provider, certificates, hello):

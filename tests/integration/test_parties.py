@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.peers import embeddings
+from support.peers import embeddings, settled, stored_space
 
 import parties
 from parties.client.app import Client
@@ -69,12 +69,12 @@ def site(tmp_path):
 
 @contextmanager
 def provider(site, *arguments):
-    """Run the provider as a process and yield it with its port."""
+    """Run the provider as a process and yield it, with the name of its space, and its port."""
     command = [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            listening = json.loads(process.stdout.readline())
-            assert listening["event"] == "listening", listening
+            listening = settled(process)
+            process.space = listening["space"]
             yield process, listening["port"]
         finally:
             process.kill()
@@ -91,6 +91,19 @@ def client(site, port, command, *arguments, **options):
     )  # fmt: skip
 
 
+def assert_is_the_map_in_clear(site, saved):
+    """The map leads into the provider's space; out of it, it is what both parties' embeddings give together."""
+    weight, bias = stored_space(site).unfold(saved.weight, saved.bias)
+    clear = LinearAligner("auto", "soft").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
+    assert np.linalg.norm(weight - clear.weight) < 2e-3 * np.linalg.norm(clear.weight)
+    assert np.linalg.norm(bias - clear.bias) < 2e-3 * np.linalg.norm(clear.weight)
+
+
+def save_map(site, space="00" * 16):
+    """Save a map that no training made, into a space."""
+    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A), {"space": space}).save_pretrained(site / "alignment")
+
+
 def test_align_and_classify_between_two_processes(site):
     with provider(site) as (process, port):
         aligned = client(site, port, "align", "--json")
@@ -105,14 +118,16 @@ def test_align_and_classify_between_two_processes(site):
 
     figures = json.loads(aligned.stdout)
     saved = AlignmentMap.from_pretrained(site / "alignment")
-    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
-    assert np.linalg.norm(saved.weight - clear.weight) < 2e-3 * np.linalg.norm(clear.weight)
+    assert_is_the_map_in_clear(site, saved)
+    assert figures["space"] == saved.metadata["space"] == stored_space(site).identifier.hex() == process.space
+    assert {name: figures[name] for name in ("map", "ridge")} == {"map": "soft", "ridge": "auto"}
+    assert 0.9 < figures["r2_unseen"] < figures["r2"] < 1
     assert (figures["d_a"], figures["d_b"], figures["rows"]) == (DIM_A, DIM_B, ROWS)
     assert figures["pid"] != trained["stats"]["rounds"] != 0
     assert figures["stats"]["bytes_up"] == trained["stats"]["bytes_up"]
 
     results = [json.loads(line) for line in classified.stdout.splitlines()]
-    head = LinearHead.from_pretrained(site / "head")
+    head = stored_space(site).fold(LinearHead.from_pretrained(site / "head"))
     assert [result["label"] for result in results] == head.predict(saved.apply(np.load(site / "private.npy")))
     assert all(0 < result["score"] <= 1 for result in results)
     assert answered["event"] == "session done"
@@ -130,9 +145,7 @@ def test_public_texts_that_are_repeated_count_once_on_both_sides(site):
         aligned = client(site, port, "align", "--json", *longer)
     assert aligned.returncode == 0, aligned.stderr
     assert json.loads(aligned.stdout)["rows"] == ROWS
-    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
-    saved = AlignmentMap.from_pretrained(site / "alignment")
-    assert np.linalg.norm(saved.weight - clear.weight) < 2e-3 * np.linalg.norm(clear.weight)
+    assert_is_the_map_in_clear(site, AlignmentMap.from_pretrained(site / "alignment"))
 
 
 def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
@@ -151,8 +164,8 @@ def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
 
 
 def test_classify_writes_one_label_and_score_a_line(site):
-    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
-    with provider(site) as (_, port):
+    with provider(site) as (process, port):
+        save_map(site, process.space)
         to_file = client(
             site, port, "classify", "--embeddings", str(site / "private.npy"), "--batch", "3",
             "--output", str(site / "labels.tsv"), "--stats", str(site / "stats.json"),
@@ -200,8 +213,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
     # The key was sent before, and is not sent again.
     assert figures["stats"]["phases"].get("keys", {"bytes_up": 0})["bytes_up"] == 0
     assert (logged["event"], logged["phase"]) == ("session done", "training")
-    clear = LinearAligner("auto").fit(np.load(site / "public_b.npy"), np.load(site / "public_a.npy")).map_
-    assert np.allclose(AlignmentMap.from_pretrained(site / "alignment").weight, clear.weight, atol=1e-2)
+    assert_is_the_map_in_clear(site, AlignmentMap.from_pretrained(site / "alignment"))
 
 
 @pytest.mark.parametrize(
@@ -255,14 +267,14 @@ def test_a_client_without_a_provider(site):
     ],
 )
 def test_a_client_with_bad_input(site, arguments, code, error):
-    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+    save_map(site)
     done = client(site, 1, "classify", "--json", *arguments, cwd=site)
     assert done.returncode == code
     assert json.loads(done.stdout)["error"] == error
 
 
 def test_a_query_that_is_not_finite_is_refused_before_it_is_sent(site):
-    AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+    save_map(site)
     bad = embeddings(3, DIM_B)
     bad[1, 2] = np.nan
     np.save(site / "bad.npy", bad)

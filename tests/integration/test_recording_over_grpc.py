@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.peers import Provider, bundles, embeddings, inference
+from support.peers import Provider, bundles, embeddings, inference, settled
 from support.toy import TOY
 from typer.testing import CliRunner
 
@@ -35,7 +35,7 @@ from securealign.errors import ConfigurationError, ErrorCode, ExitCode, PeerAbor
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.registry import get_suite
 from securealign.keys.certificates import Role, create_certificates, load_bundle
-from securealign.protocol.messages import Query
+from securealign.protocol.messages import UNNAMED_SPACE, Query
 from securealign.recording.checking import check_run
 from securealign.recording.measured import SessionRecorder
 from securealign.recording.reading import read_run
@@ -98,8 +98,7 @@ def provider(site, *arguments):
     command = [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            listening = json.loads(process.stdout.readline())
-            assert listening["event"] == "listening", listening
+            listening = settled(process)
             yield SimpleNamespace(
                 port=listening["port"], next_line=lambda: json.loads(process.stdout.readline()), process=process
             )
@@ -389,7 +388,8 @@ class TestFailures:
         assert "begun before this recording" in check_run(read_run(site / "later.jsonl"))[0]
 
     def test_a_session_that_the_provider_ends_after_the_agreement_is_recorded_with_its_code_at_both_ends(self, site):
-        AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A)).save_pretrained(site / "alignment")
+        unnamed = {"space": UNNAMED_SPACE.hex()}
+        AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A), unnamed).save_pretrained(site / "alignment")
         head = LinearHead.from_pretrained(site / "head")
         owner = Provider(np.load(site / "public_a.npy"), head, [get_suite("lwe")])
 

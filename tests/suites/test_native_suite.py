@@ -25,6 +25,9 @@ from securealign.he.native.suite import NativeSuite
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import Rows
 
+#: Made-up embeddings that share no texts, or too little to tell.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+
 SUITE = NativeSuite(PROFILE)
 TRAINING = TrainingCase(suites=(SUITE,))
 INFERENCE = InferenceCase(suites=(SUITE,))

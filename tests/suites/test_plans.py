@@ -18,6 +18,9 @@ from securealign.planning.planner import Question, plan
 from securealign.planning.speeds import Speeds
 from securealign.simulation import Conditions, built_in_networks
 
+#: Made-up embeddings that share no texts, or too little to tell.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+
 KINDS = (
     "call", "expanded", "multiplied", "moved", "whitened", "made", "sent", "products", "read", "factors"
 )  # fmt: skip

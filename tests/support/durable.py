@@ -17,7 +17,7 @@ from securealign.protocol.endpoint import ClientEndpoint, Opening, ProviderEndpo
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.journal import Journal, MemoryJournal
-from securealign.protocol.messages import Abort, Resumed
+from securealign.protocol.messages import UNNAMED_SPACE, Abort, Resumed
 from securealign.protocol.party import Party
 from securealign.protocol.snapshot import Snapshot
 from securealign.protocol.states import State
@@ -73,6 +73,8 @@ class Durable:
     resuming: bool = False
 
     codec: Any = None
+    #: Name of the provider's coordinates.
+    space: bytes = UNNAMED_SPACE
     #: Whether the provider charges one peer for all it does, in a ledger that is recorded with the session.
     charging: bool = False
     #: What the peer was charged, as the provider's process knows it, and as it is recorded.
@@ -222,6 +224,7 @@ class DurableTraining(Durable):
             self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
+            space=self.space,
             account=RankLedger(self.charged).account("peer", self.case.dataset) if self.charging else self.account,
         )
 
@@ -260,6 +263,7 @@ class DurableInference(Durable):
             self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
+            space=self.space,
             account=BudgetLedger(self.charged).account("peer") if self.charging else None,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parties.provider.config import PolicySection, PrivacySection
+from parties.provider.config import PolicySection, PrivacySection, ProviderSettings
 from parties.provider.machines import LEDGERS, Machines, PublicData
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
@@ -35,11 +37,13 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.states import Direction
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.settings import load_settings
 from securealign.storage.counters import Ledger
 from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
 from securealign.storage.sealing import Sealers
 from securealign.storage.sessions import ProviderSessions
+from securealign.storage.spaces import SpaceFolder
 from securealign.storage.work import DurableWork, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (
@@ -67,6 +71,33 @@ def raw_space(rows: FloatMatrix, identifier: bytes = UNNAMED_SPACE) -> Space:
     """Return a space that leaves embeddings as they are, so that a test can compare with what it computes itself."""
     plain = Space.fixed(rows.shape[1], SystemEntropy())
     return replace(plain, identifier=identifier, norms=np.linalg.norm(rows, axis=0), count=len(rows))
+
+
+def clear_weight(z_b: FloatMatrix, z_a: FloatMatrix) -> FloatMatrix:
+    """Return the weight of the paper's map in clear, also for embeddings that do not belong together."""
+    x, y = z_b - z_b.mean(axis=0), z_a - z_a.mean(axis=0)
+    return np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+
+
+def settled(process: subprocess.Popen) -> dict:
+    """Return the line of a provider's log that says where it listens, after those that came before it."""
+    for line in process.stdout:
+        entry = json.loads(line)
+        if entry["event"] == "listening":
+            return entry
+        assert entry["event"] in {"space made", "precision is short"}, entry
+    raise AssertionError("the provider ended before it listened")
+
+
+def stored_space(site: Path, file: str = "provider.toml") -> Space:
+    """Return the space that a provider of a folder keeps on disk."""
+    settings = load_settings(ProviderSettings, site / file, [])
+    state = settings.open_state(settings.state)
+    try:
+        folder = settings.path(settings.space.folder or settings.state.folder / "spaces" / "default")
+        return SpaceFolder(folder, state.folder.sealers).current()
+    finally:
+        state.close()
 
 
 @dataclass
@@ -340,7 +371,7 @@ class DurableClient:
     keep_seconds: float = 1e9
 
     def align(self, address: str, rows: FloatMatrix, patience: Patience | None = None, **options: object):
-        """Train and return the map."""
+        """Train and return the map, or the product if the provider adds noise."""
         meter = Meter(counted="client")
         problem = ClientProblem(rows, RIDGE)
 
@@ -357,7 +388,7 @@ class DurableClient:
                 **options,
             )
 
-        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> AlignmentMap:
+        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> AlignmentMap | FloatMatrix:
             with GrpcLink(
                 address,
                 self.bundle,
@@ -367,7 +398,9 @@ class DurableClient:
                 deadline_seconds=60,
                 patience=patience or tries(),
             ) as link:
-                return problem.solve(train(link, client, meter), client.total_squares)
+                product = train(link, client, meter)
+            # Under noise there is no squared norm, and the problem is another one.
+            return product if client.privacy is not None else problem.solve(product, client.total_squares)
 
         return self._work().run(Purpose.TRAINING, work_name("align", rows), make, finish)
 

@@ -11,7 +11,14 @@ from support.pair import TOY_LWE
 
 import securealign
 from securealign import LinearAligner, align_in_process, classify_in_process
-from securealign.errors import ConfigurationError, ErrorCode, InputError, RemoteProtocolError, SecurealignWarning, SuiteError
+from securealign.errors import (
+    ConfigurationError,
+    ErrorCode,
+    InputError,
+    RemoteProtocolError,
+    SecurealignWarning,
+    SuiteError,
+)
 from securealign.he.plaintext import PlaintextSuite
 from securealign.simulation import built_in_networks
 

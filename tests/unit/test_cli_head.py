@@ -223,7 +223,7 @@ def test_class_names_that_cannot_be_shown_are_refused_before_any_work(site, name
     (site / "names.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     done = run(*required(site, "names.jsonl"), "--embeddings", site / "embeddings.npy", "--json")
     error = error_of(done, ExitCode.INPUT)
-    assert "class name" in error["message"]
+    assert "names.jsonl, line 2: the label h" in error["message"]
     assert error["message"].isprintable()
 
 

@@ -21,7 +21,20 @@ ALLOWED = [
     "\u200fabc",
     "x" * 256,
 ]
-REFUSED = ["", " ", "\u3000\u00a0", "x" * 257, "a\tb", "a\nb", "a\x1b[31mb", "a\u2028b", "a\u202eb", "a\u2067b", "a\ud800b", "a\U0010ffffb"]
+REFUSED = [
+    "",
+    " ",
+    "\u3000\u00a0",
+    "x" * 257,
+    "a\tb",
+    "a\nb",
+    "a\x1b[31mb",
+    "a\u2028b",
+    "a\u202eb",
+    "a\u2067b",
+    "a\ud800b",
+    "a\U0010ffffb",
+]
 
 
 def head_with(name):

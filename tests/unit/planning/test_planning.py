@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pair import TOY_LWE
 
@@ -19,6 +19,7 @@ from securealign.planning import Question, Speeds, plan, planner, speeds, speeds
 from securealign.planning.phantom import ChargedClock, PhantomSuite
 from securealign.planning.planner import expected_leak
 from securealign.planning.speeds import explain
+from securealign.planning.timing import time_problem
 from securealign.simulation import Conditions, Network, built_in_networks
 
 KINDS = ("call", "expanded", "multiplied", "moved", "whitened", "products", "read", "factors")
@@ -59,6 +60,12 @@ def test_work_is_charged_to_the_side_and_the_phase_that_do_it():
     ):
         expected = work[call]["multiplied"] * times
         assert getattr(planned.phases[phase], f"{side}_seconds") == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_clients_mathematics_is_timed_where_rows_that_do_not_pair_would_be_refused():
+    timed = time_problem(400, 100, 5)
+    assert set(timed) == {"problem", "solution"}
+    assert min(timed.values()) > 0
 
 
 def test_queries_are_charged_one_by_one():
@@ -140,6 +147,7 @@ def test_a_share_of_independent_rows_follows_from_the_product_alone():
 RATES = st.floats(1e-12, 1e-3)
 
 
+@settings(deadline=None)
 @given(st.tuples(RATES, RATES, RATES))
 def test_rates_are_found_again_from_what_they_explain(rates):
     true = dict(zip(("call", "multiplied", "moved"), rates, strict=True))

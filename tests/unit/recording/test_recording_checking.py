@@ -19,6 +19,9 @@ from securealign.recording.reading import read_run
 from securealign.recording.simulated import record_sessions
 from securealign.simulation import Conditions, built_in_networks
 
+#: Made-up embeddings that share no texts, or too little to tell.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+
 CONDITIONS = [
     None,
     *(Conditions(network=network) for network in built_in_networks().values()),

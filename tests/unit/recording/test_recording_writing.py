@@ -29,6 +29,9 @@ from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, RunStats
 
+#: Made-up embeddings that share no texts, or too little to tell.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 STARTED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 WAN = Conditions(network=built_in_networks()["wan"], seed=7, client_factor=2.0, provider_factor=0.5)

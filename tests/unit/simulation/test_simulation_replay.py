@@ -24,6 +24,9 @@ from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, PhaseStats, RunStats
 
+#: Made-up embeddings that share no texts, or too little to tell.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 #: No loss and no jitter; a message of some bytes takes half a round trip and little more.
 NEAR = Network(name="near", round_trip_ms=1, up_mbit=10_000, down_mbit=10_000)
