@@ -20,6 +20,8 @@ from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
 from securealign.planning.speeds import Speeds
 
 CLASSES = ("red", "green", "blue")
+#: Encoders that share nothing, and few texts, are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
 class Words:
