@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,8 +60,8 @@ class LinearHead:
         Labels are indices into `class_names`. The inverse penalty is scikit-learn's C; "auto" chooses it by
         cross-validation. `metadata` holds it as `inverse_penalty`, and after "auto" the accuracy on held-out texts as
         `cross_validated_accuracy`, None where too few could be held out.
-        Raises `InputError` when lengths differ, fewer than two classes occur, a label has no name, a name is unfit, or
-        an embedding is not finite.
+        Raises `InputError` when lengths differ, fewer than two classes occur, a label has no name, a name is unfit, an
+        embedding is not finite, or the inverse penalty is not above zero.
         """
         matrix = np.asarray(as_matrix(embeddings, "The training matrix"), dtype=np.float64)
         numbers = _numbered(labels, len(matrix), class_names)
@@ -68,6 +69,7 @@ class LinearHead:
         made: dict[str, Any] = {}
         if inverse_penalty == "auto":
             inverse_penalty, made["cross_validated_accuracy"] = choose_inverse_penalty(matrix, numbers)
+        inverse_penalty = _positive(inverse_penalty)
         made["inverse_penalty"] = inverse_penalty
         scores = fit_logistic(matrix, numbers, inverse_penalty)
         return cls(scores.weight, scores.bias, names_of(scores.classes, class_names), made)
@@ -120,6 +122,13 @@ def require_class_names(names: Iterable[str]) -> None:
                 f"The class name of column {number} {fault}.",
                 hint=f"Use names of 1 to {Limits().max_text} characters without line ends and control characters.",
             )
+
+
+def _positive(inverse_penalty: object) -> float:
+    value = float(inverse_penalty) if isinstance(inverse_penalty, Real) else 0.0
+    if not 0 < value < float("inf"):
+        raise InputError(f"The inverse penalty is {inverse_penalty!r}.", hint="Give a number above zero, or 'auto'.")
+    return value
 
 
 def _numbered(labels: Sequence[int], rows: int, class_names: Sequence[str]) -> npt.NDArray[np.intp]:

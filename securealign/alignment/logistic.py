@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,8 +90,9 @@ class Space:
 
 def fit_logistic(rows: FloatMatrix, labels: Numbers, inverse_penalty: float) -> Scores:
     """Return the scores of a regression on standardised rows (n, d), one for each label that occurs."""
-    space = Space.of(rows)
-    return space.unfold(_fit(_model(), space.features(rows), labels, inverse_penalty))
+    with _one_thread():
+        space = Space.of(rows)
+        return space.unfold(_fit(_model(), space.features(rows), labels, inverse_penalty))
 
 
 def choose_inverse_penalty(rows: FloatMatrix, labels: Numbers) -> Choice:
@@ -101,6 +103,11 @@ def choose_inverse_penalty(rows: FloatMatrix, labels: Numbers) -> Choice:
     1,000 texts and 72 maps to their encoders, it costs nothing on the own embeddings (78.7 % right) against the best
     one, and gains 1.1 points through maps. Of few texts the best one is taken; see `_of_few`.
     """
+    with _one_thread():
+        return _choose(rows, labels)
+
+
+def _choose(rows: FloatMatrix, labels: Numbers) -> Choice:
     drawn = np.random.default_rng(0).permutation(len(labels))[:_MOST]
     folds = list(_folds(rows[drawn], labels[drawn]))
     if sum(fold.known for fold in folds) < _FEWEST:
@@ -149,6 +156,11 @@ class _Fold:
         self._held, self._held_labels = space.features(rows[held]), labels[held]
         self._trained = np.isin(self._held_labels, self._labels)
         self._model = _model()
+        shares = np.log(np.unique(self._labels, return_counts=True)[1])
+        if len(shares) > 2:
+            # From zero, the solver would spend most of its steps on the shares of the classes.
+            self._model.coef_ = np.zeros((len(shares), self._features.shape[1]))
+            self._model.intercept_ = shares - shares.mean()
 
     @property
     def known(self) -> int:
@@ -177,6 +189,15 @@ def _folds(rows: FloatMatrix, labels: Numbers) -> Iterator[_Fold]:
             yield _Fold(rows, labels, held)
 
 
+def _one_thread() -> AbstractContextManager[object]:
+    # numpy and scipy bring a BLAS each, and the solver goes back and forth between the two: the idle threads of one
+    # spin on the cores that the other needs, which takes twenty times as long as one thread alone.
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
 def _model() -> LogisticRegression:
     # scikit-learn takes a second to import, which only fitting needs to spend.
     from sklearn.linear_model import LogisticRegression
@@ -185,12 +206,8 @@ def _model() -> LogisticRegression:
 
 
 def _fit(model: LogisticRegression, features: FloatMatrix, labels: Numbers, inverse_penalty: float) -> Scores:
-    from threadpoolctl import threadpool_limits
-
     model.C = inverse_penalty
-    # numpy and scipy bring a BLAS each, and the solver goes back and forth between the two: the idle threads of one
-    # spin on the cores that the other needs, which takes twenty times as long as one thread alone.
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A few texts of many classes are what a client alone may have; it is told by its accuracy.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         model.fit(features, labels)

@@ -84,7 +84,8 @@ class Regression:
     def best_penalty(self, smallest: float) -> float:
         """Return the penalty, `smallest` or above, whose estimated error on unseen texts is smallest."""
         largest = max(_LARGEST_PENALTY * float(self.values.mean()), smallest)
-        return min(np.geomspace(smallest, largest, _PENALTIES).tolist(), key=self.unseen)
+        penalties: list[float] = np.geomspace(smallest, largest, _PENALTIES).tolist()
+        return min(penalties, key=self.unseen)
 
     def explained(self, penalty: float) -> float:
         """Return R^2 of the ridge map on the rows it was fitted on."""

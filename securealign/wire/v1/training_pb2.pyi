@@ -114,7 +114,7 @@ class TrainingAccept(_message.Message):
     """
     total_squares: _builtins.float
     """|U_A|^2, from which B chooses its penalty and estimates what its map explains; 0 with privacy, where it would tell of
-    A's rows, and above 0 otherwise.
+    A's rows. Always present, so that its size tells nothing.
     """
     @_builtins.property
     def accept(self) -> _common_pb2.Accept: ...
@@ -133,13 +133,15 @@ class TrainingAccept(_message.Message):
         window: _builtins.int = ...,
         privacy: Global___PrivacyTerms | None = ...,
         space: _builtins.bytes = ...,
-        total_squares: _builtins.float = ...,
+        total_squares: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "privacy", b"privacy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_squares", b"_total_squares", "accept", b"accept", "privacy", b"privacy", "total_squares", b"total_squares"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "dataset_digest", b"dataset_digest", "dimension", b"dimension", "privacy", b"privacy", "space", b"space", "total_squares", b"total_squares", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_squares", b"_total_squares", "accept", b"accept", "dataset_digest", b"dataset_digest", "dimension", b"dimension", "privacy", b"privacy", "space", b"space", "total_squares", b"total_squares", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__total_squares: _TypeAlias = _typing.Literal["total_squares"]  # noqa: Y015
+    _WhichOneofArgType__total_squares: _TypeAlias = _typing.Literal["_total_squares", b"_total_squares"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_squares) -> _WhichOneofReturnType__total_squares | None: ...
 
 Global___TrainingAccept: _TypeAlias = TrainingAccept  # noqa: Y015
 

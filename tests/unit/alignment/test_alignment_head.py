@@ -54,6 +54,12 @@ def test_class_names_follow_the_order_of_the_model():
     assert head.predict(STANDARDISED) == [names[label] for label in model.predict(STANDARDISED)]
 
 
+@pytest.mark.parametrize("penalty", [0, -1.0, np.nan, np.inf, "best"])
+def test_an_inverse_penalty_is_a_number_above_zero_or_auto(penalty):
+    with pytest.raises(InputError, match="The inverse penalty is"):
+        LinearHead.fit(EMBEDDINGS, LABELS.tolist(), NAMES, inverse_penalty=penalty)
+
+
 @pytest.mark.parametrize("label", [-1, 4, 1.5, "north"])
 def test_a_label_that_has_no_name_is_refused(label):
     labels = [*LABELS.tolist()[:-1], label]
