@@ -88,6 +88,12 @@ def test_json_is_one_object_with_everything(tmp_path):
     assert (tmp_path / "compat.html").stat().st_size == found["bytes"]
 
 
+def test_the_paper_s_map_is_tried_when_asked_for():
+    found = json.loads(run("one", "two", "public.jsonl", "--probes", "a:b", "--map", "ridge", "--json").stdout)
+    assert (found["map"], found["other_map"]) == ("ridge", "soft")
+    assert run("one", "two", "public.jsonl", "--map", "rotation").exit_code == 2
+
+
 def test_no_probes_are_no_mistake():
     done = run("one", "one", "public.jsonl", "--probes", "", "--json")
     assert json.loads(done.stdout)["probes"] == []

@@ -186,11 +186,11 @@ HELPS: tuple[tuple[Callable[[Evidence, Advice], bool], Callable[[Evidence], str]
     (
         lambda e, advice: e.rows_per_dimension < ROWS_PER_DIMENSION,
         lambda e: f"More public texts: {_ratio(e)} for each dimension of the client's encoder are few. From 1 to "
-        f"{ROWS_PER_DIMENSION}, our pairs gained 10 to 14 points, and training shows less of what the provider hides.",
+        f"{ROWS_PER_DIMENSION}, our pairs gained 9 to 18 points, and training shows less of what the provider hides.",
     ),
     (
         lambda e, advice: ROWS_PER_DIMENSION <= e.rows_per_dimension < PLENTY and advice in {Advice.CARE, Advice.SHOTS},
-        lambda e: f"More public texts: from {ROWS_PER_DIMENSION} to {PLENTY} for each dimension, our pairs gained 2 to "
+        lambda e: f"More public texts: from {ROWS_PER_DIMENSION} to {PLENTY} for each dimension, our pairs gained 1 to "
         f"7 points; these are {_ratio(e)}.",
     ),
     (

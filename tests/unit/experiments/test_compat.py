@@ -217,6 +217,26 @@ def test_files_of_embeddings_give_likeness_and_clusters_alone(folder):
     assert strangers.recommendation.advice is Advice.NOT
 
 
+def test_sides_that_training_would_refuse_are_not_tried(folder):
+    texts = tuple(f"many {SECRET} {row}" for row in range(400))
+    for name in ("left", "right"):
+        np.save(folder / f"{name}.npy", _random(name).normal(size=(400, 100)))
+    dataset = TextDataset(name="many", texts=texts, labels=tuple(row % 2 for row in range(400)), class_names=("x", "y"))
+    found = assessed(folder, str(folder / "left.npy"), str(folder / "right.npy"), public=dataset, count=400, probes=())
+    assert found.likeness.refused
+    assert (found.probes, found.labels, found.clusters) == ([], [], [])
+    assert (found.recommendation.rule, found.recommendation.advice) == ("unrelated", Advice.NOT)
+    assert "training would refuse" in render(found)
+
+
+def test_the_kind_of_map_is_part_of_the_question(folder, turned):
+    vectors = replace(setting(folder, "one", "two"), map_kind="ridge")
+    other = assess(vectors, Store(folder / "cells"), Usage(), max_tokens=64, price=lambda *_: COST)
+    assert (turned.map, turned.other_map, other.map, other.other_map) == ("soft", "ridge", "ridge", "soft")
+    assert other.probes[0].mapped == pytest.approx(turned.probes[0].mapped_other)
+    assert 'map = "ridge"' in render(other)
+
+
 def test_a_file_goes_with_an_encoder_and_keeps_the_first_of_equal_texts(folder):
     texts = (*load("public").texts, load("public").texts[0])
     path = save(folder, "twice.npy", texts, "one")
