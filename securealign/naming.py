@@ -1,4 +1,4 @@
-"""What may stand in a class name: anything that is shown on one line as it is.
+"""What may stand in a class name: anything that is shown on one line as it is, and can be seen there.
 
 The provider publishes class names, and the client prints them beside other output. The list is fixed rather than taken
 from the interpreter's Unicode tables: two parties on different Python releases have to agree on it.
@@ -19,6 +19,8 @@ _REFUSED = re.compile(
     "\ud800-\udfff"  # halves of pairs, which have no UTF-8 form
     "\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]"
 )
+# White space of Unicode that is no control character; a name of it alone shows nothing beside a score.
+_BLANK = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]*")
 
 
 def fault_of_name(name: str) -> str | None:
@@ -26,6 +28,8 @@ def fault_of_name(name: str) -> str | None:
     longest = Limits().max_text
     if not name:
         return "is empty"
+    if _BLANK.fullmatch(name):
+        return "is blank"
     if len(name) > longest:
         return f"has {len(name)} characters, more than {longest}"
     refused = _REFUSED.search(name)

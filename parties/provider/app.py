@@ -27,7 +27,7 @@ from securealign.he.registry import get_suite
 from securealign.keys.identity import Role
 from securealign.logs import describe
 from securealign.matrices import Rows
-from securealign.models import open_encoder
+from securealign.models import Encoder, open_encoder
 from securealign.models.source import encode_cached, fingerprint_of, load_public_embeddings
 from securealign.observability import (
     HealthSwitch,
@@ -212,9 +212,30 @@ class Provider:
             made_by = fingerprint_of(embeddings)
         else:
             encoder = open_encoder(self._settings.path_or_name(section.encoder or ""), max_tokens=section.max_tokens)
+            self._check_encoder(encoder)
             embeddings = encode_cached(encoder, public.texts, report)
             made_by = encoder.fingerprint
         return PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"), made_by)
+
+    def _check_encoder(self, encoder: Encoder) -> None:
+        """Raise `ConfigurationError` for a head of another encoder, which may have as many dimensions.
+
+        Where texts are cut at another length for the head, that may be all that differs, and is only warned of.
+        """
+        made_with = self._head.metadata.get("encoder_fingerprint") if self._head is not None else None
+        if self._head is None or made_with in {None, encoder.fingerprint}:
+            return
+        tokens, public_tokens = self._head.metadata.get("max_tokens"), getattr(encoder, "max_tokens", None)
+        if tokens == public_tokens:
+            raise ConfigurationError(
+                "The head was fitted on another encoder than the one of the public texts.",
+                hint="Use the encoder that the head was fitted on, or fit the head again.",
+            )
+        log.warning(
+            "the head was fitted on texts of another length, or on another encoder",
+            head_max_tokens=tokens,
+            public_max_tokens=public_tokens,
+        )
 
     def _check_precision(self, head: LinearHead, space: Space) -> None:
         """Warn for each suite under which labels near a boundary would be lost in the error of encryption."""

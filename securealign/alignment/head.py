@@ -114,7 +114,7 @@ class LinearHead:
 
 
 def require_class_names(names: Iterable[str]) -> None:
-    """Raise `InputError` for the first name that is empty, too long or cannot be shown on one line."""
+    """Raise `InputError` for the first name that is blank, too long or cannot be shown on one line."""
     for number, name in enumerate(names):
         fault = fault_of_name(name)
         if fault is not None:

@@ -49,16 +49,18 @@ def fit(
             raise ConfigurationError("--samples draws texts to embed.", hint="Leave it or --embeddings out.")
         check_target(output, KIND)
         dataset = _labelled(data, samples)
+        made_by: dict[str, Any] = {"encoder": encoder or str(embeddings)}
         if embeddings is not None:
             matrix = load_paired(embeddings, dataset.texts)
         else:
             model = open_encoder(encoder or "", max_tokens=max_tokens)
+            made_by |= {"encoder_fingerprint": model.fingerprint, "max_tokens": getattr(model, "max_tokens", None)}
             matrix = encode_cached(model, dataset.texts, bar("embedding labelled texts"))
         labels = dataset.labels or ()
         head = LinearHead.fit(matrix, labels, dataset.class_names, inverse_penalty=chosen)
         names = [dataset.class_names[label] for label in labels]
         accuracy = float(np.mean([found == name for found, name in zip(head.predict(matrix), names, strict=True)]))
-        head.save_pretrained(output, samples=len(labels), encoder=encoder or str(embeddings))
+        head.save_pretrained(output, samples=len(labels), **made_by)
     result = {
         "head": str(output),
         "classes": list(head.class_names),

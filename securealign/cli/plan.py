@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from securealign.alignment.coordinates import Space
+from securealign.alignment.head import LinearHead
+from securealign.alignment.margins import expected_uncertain_share, precision_warning
 from securealign.bench.selection import selected
 from securealign.bench.spread import shown
 from securealign.cli.options import (
@@ -26,13 +31,18 @@ from securealign.cli.options import (
     Seed,
 )
 from securealign.commands import failures, progress, table_console
+from securealign.errors import ConfigurationError
 from securealign.he.registry import DEFAULT_SUITE, get_suite
+from securealign.matrices import FloatMatrix, Rows
+from securealign.models.precomputed import load_embeddings
 from securealign.planning.planner import USUAL_R2, Plan, Question, plan
 from securealign.planning.speeds import speeds_of
 from securealign.simulation.networks import find_networks
 from securealign.simulation.replay import Conditions
 
 _MIB = 1 << 20
+#: Embeddings whose margins are measured.
+_MARGIN_ROWS = 1000
 
 
 def show(
@@ -48,6 +58,13 @@ def show(
     explained: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")
     ] = USUAL_R2,
+    head: Annotated[
+        Path | None,
+        typer.Option(help="The provider's head: also say how many labels encryption would make uncertain."),
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="For --head: the provider's embeddings of public texts, as for its [public].")
+    ] = None,
     seed: Seed = 0,
     client_factor: ClientFactor = 1.0,
     provider_factor: ProviderFactor = 1.0,
@@ -60,6 +77,13 @@ def show(
     """
     with failures(as_json=as_json), progress(enabled=True) as bar:
         names, networks = selected(suite), find_networks(network)
+        if (head is None) != (embeddings is None):
+            raise ConfigurationError(
+                "How sure labels will be depends on a head and on embeddings.", hint="Give --head with --embeddings."
+            )
+        margins = None if head is None or embeddings is None else _Margins.load(head, embeddings)
+        if margins is not None:
+            dim_a, classes = margins.head.weight.shape
         question = Question(
             samples=samples,
             dim_a=dim_a,
@@ -81,11 +105,38 @@ def show(
                 plans.append(plan(chosen, speeds, question, conditions))
     if as_json:
         described = [one.as_dict() for one in plans]
+        if margins is not None:
+            for one, fields in zip(plans, described, strict=True):
+                fields["inference"]["uncertain_share"] = margins.uncertain(one)
         typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
         return
     console = table_console()
     console.print(_table(question, plans))
     _explain(console, plans)
+    if margins is not None:
+        for one in plans[:: len(networks)]:
+            share = margins.uncertain(one)
+            text = precision_warning(share) or f"{share:.2%} of the labels would be within the error of encryption."
+            console.print(f"{one.suite.parameter_set}: {text}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Margins:
+    """The provider's head and public embeddings (n, d_A) in private coordinates."""
+
+    head: LinearHead
+    rows: FloatMatrix
+
+    @classmethod
+    def load(cls, head: Path, embeddings: Path) -> _Margins:
+        """Read both; raises `InputError` when they do not belong together."""
+        rows = Rows(load_embeddings(embeddings), name=str(embeddings))
+        space = Space.of(rows)
+        return cls(space.fold(LinearHead.from_pretrained(head)), space.rows(rows).block(0, _MARGIN_ROWS))
+
+    def uncertain(self, planned: Plan) -> float:
+        """Return the share of labels that the error of a suite would make uncertain."""
+        return expected_uncertain_share(self.head, self.rows, planned.inference.relative_error)
 
 
 #: A figure of a plan, and how it is written.

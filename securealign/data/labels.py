@@ -81,7 +81,7 @@ def _check(source: str, lines: Sequence[int], labels: Sequence[Label]) -> None:
         if label.name in checked:
             continue
         checked.add(label.name)
-        fault = fault_of_name(label.name) or (None if label.name.strip() else "is blank")
+        fault = fault_of_name(label.name)
         if fault is not None:
             raise _bad_label(source, line, fault, "Write the name of its class on one line, as it is to be shown.")
         name, other = seen.setdefault(_likeness(label), (label.name, line))

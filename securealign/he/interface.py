@@ -182,7 +182,7 @@ class HeadEncryptor(Protocol):
 
     @property
     def head_norm(self) -> float:
-        """Bound on the norms of the provider's classes, weight and bias; 0 before anything has shown its scale."""
+        """Norm of the provider's classes, weight and bias, as far as their scale shows it; 0 before it has."""
         ...
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,9 @@ from securealign.errors import CiphertextError, ErrorCode, InputError
 Exponents = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+#: A norm whose scale is known lies between half of a bound and all of it; errors then grow as from this share of it,
+#: the root mean square of the scales' luck.
+TYPICAL_SHARE = math.sqrt(2 * math.log(2) / 3)
 #: Two exponents and a 40-bit number together stay within float64; columns of norm below 2^-388 lose bits to it.
 _LARGEST = 450
 

@@ -314,8 +314,13 @@ def kept(blobs: Mapping[str, bytes], name: str) -> bytes:
 
 
 def decoded(codec: Codec, blobs: Mapping[str, bytes], name: str, kind: type[M]) -> M:
-    """Return a message that was kept as it travelled."""
-    message = codec.decode(kept(blobs, name))
+    """Return a message that was kept as it travelled; raises `KeyStoreError` for one of another protocol version."""
+    try:
+        message = codec.decode(kept(blobs, name))
+    except RemoteProtocolError as error:
+        raise KeyStoreError(
+            f"The record of a session holds no {name!r} that this release can read.", hint="Start a new session."
+        ) from error
     if not isinstance(message, kind):
         raise KeyStoreError(f"The record of a session holds another message as its {name!r}.")
     return message

@@ -9,7 +9,7 @@ from contextlib import suppress
 import grpc
 import numpy as np
 import pytest
-from support.peers import DurableClient, DurableProvider, embeddings, open_cheaply, tries, when
+from support.peers import RIDGE, DurableClient, DurableProvider, embeddings, open_cheaply, tries, when
 from support.proxy import Proxy
 from support.toy import TOY
 
@@ -109,7 +109,7 @@ def both(*observers):
 
 
 def assert_clear(provider, z_b, fitted):
-    clear = LinearAligner("auto").fit(z_b, provider.rows).map_
+    clear = LinearAligner(RIDGE).fit(z_b, provider.rows).map_
     assert np.allclose(fitted.weight, clear.weight, atol=1e-3)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from parties.provider.config import PolicySection, PrivacySection
 from parties.provider.machines import LEDGERS, Machines, PublicData
+from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.secure import ClientProblem
@@ -28,6 +29,7 @@ from securealign.protocol.admission import Admission
 from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.messages import UNNAMED_SPACE
 from securealign.protocol.party import Event, Observer
 from securealign.protocol.policy import Policy
 from securealign.protocol.states import Direction
@@ -57,6 +59,14 @@ from securealign.wire import InferenceCodec, TrainingCodec
 from .durable import FixedRoot
 
 DIGEST = bytes(range(32))
+#: The paper's penalty: one number gives the same map in whichever coordinates the provider answers.
+RIDGE = 1e-3
+
+
+def raw_space(rows: FloatMatrix, identifier: bytes = UNNAMED_SPACE) -> Space:
+    """Return a space that leaves embeddings as they are, so that a test can compare with what it computes itself."""
+    plain = Space.fixed(rows.shape[1], SystemEntropy())
+    return replace(plain, identifier=identifier, norms=np.linalg.norm(rows, axis=0), count=len(rows))
 
 
 @dataclass
@@ -135,7 +145,7 @@ def align(
 ) -> AlignmentMap:
     """Train over gRPC and return the map."""
     meter = Meter(counted="client")
-    problem = ClientProblem(embeddings, "auto")
+    problem = ClientProblem(embeddings, RIDGE)
     client = TrainingClient(
         TrainingCodec(),
         suites,
@@ -146,7 +156,7 @@ def align(
         observer=meter.observer("client"),
     )
     with GrpcLink(address, bundle, TRAINING_METHOD, client, meter, deadline_seconds=deadline) as link:
-        return problem.solve(train(link, client, meter))
+        return problem.solve(train(link, client, meter), client.total_squares)
 
 
 @contextmanager
@@ -193,6 +203,8 @@ class DurableProvider:
     privacy: PrivacySection | None = None
     settings: ServerSettings | None = None
     keep_seconds: float = 1000.0
+    #: Name of its coordinates.
+    space: bytes = UNNAMED_SPACE
     #: Unix seconds on the clock of the state folder.
     now: float = 1e9
     reports: list[SessionReport] = field(default_factory=list)
@@ -217,13 +229,14 @@ class DurableProvider:
             keep_seconds=self.keep_seconds,
             max_per_hour=self.policy.max_sessions_per_hour,
         )
-        public = PublicData(DIGEST, Rows(self.rows))
+        public = PublicData(DIGEST, Rows(self.rows), "encoder")
+        space = raw_space(self.rows, self.space)
 
         def training(peer, observer, counters):
-            return machines.training(public, peer, self._observer(observer), counters)
+            return machines.training(public, space, peer, self._observer(observer), counters)
 
         def inference(peer, observer, counters):
-            return machines.inference(self.head, peer, self._observer(observer), counters)
+            return machines.inference(self.head, space, peer, self._observer(observer), counters)
 
         self.hosts = {
             TRAINING_METHOD: DurableHost("training", TrainingCodec(), training, sessions),
@@ -329,7 +342,7 @@ class DurableClient:
     def align(self, address: str, rows: FloatMatrix, patience: Patience | None = None, **options: object):
         """Train and return the map."""
         meter = Meter(counted="client")
-        problem = ClientProblem(rows, "auto")
+        problem = ClientProblem(rows, RIDGE)
 
         def make(root):
             return TrainingClient(
@@ -354,7 +367,7 @@ class DurableClient:
                 deadline_seconds=60,
                 patience=patience or tries(),
             ) as link:
-                return problem.solve(train(link, client, meter))
+                return problem.solve(train(link, client, meter), client.total_squares)
 
         return self._work().run(Purpose.TRAINING, work_name("align", rows), make, finish)
 

@@ -11,7 +11,7 @@ from support.pair import TOY_LWE
 
 import securealign
 from securealign import LinearAligner, align_in_process, classify_in_process
-from securealign.errors import ConfigurationError, ErrorCode, InputError, RemoteProtocolError, SuiteError
+from securealign.errors import ConfigurationError, ErrorCode, InputError, RemoteProtocolError, SecurealignWarning, SuiteError
 from securealign.he.plaintext import PlaintextSuite
 from securealign.simulation import built_in_networks
 
@@ -104,6 +104,64 @@ def test_the_penalty_is_passed_on():
     np.testing.assert_allclose(automatic.weight, LinearAligner(ridge="auto").fit(Z_B, Z_A).map_.weight, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["ridge", "soft"])
+@pytest.mark.parametrize("ridge", [0.5, "auto"])
+def test_the_map_of_one_process_leads_to_raw_embeddings_of_the_provider(kind, ridge):
+    shifted, source = Z_A * np.array([1, 1e3, 1e-2, 1]) + 1e3, Z_B + 50
+    run = align_in_process(shifted, source, suite=TOY_LWE, ridge=ridge, map=kind).alignment
+    clear = LinearAligner(ridge, kind).fit(source, shifted).map_
+    error = (run.apply(source) - clear.apply(source)) / shifted.std(axis=0)
+    assert np.abs(error).max() < 1e-2
+    assert "space" not in run.metadata
+
+
+def test_repeated_rows_count_once_under_auto_and_as_often_as_they_are_given_under_a_penalty():
+    again = [*range(60), *range(20)]
+    once, twice = (
+        align_in_process(z_a, z_b, suite="plaintext", ridge="auto").alignment
+        for z_a, z_b in ((Z_A, Z_B), (Z_A[again], Z_B[again]))
+    )
+    assert twice.metadata["rows"] == once.metadata["rows"] == 60
+    np.testing.assert_allclose(twice.weight, once.weight, atol=1e-10)
+    given = align_in_process(Z_A[again], Z_B[again], suite="plaintext", ridge=0.5).alignment
+    assert given.metadata["rows"] == 80
+    np.testing.assert_allclose(given.weight, LinearAligner(0.5).fit(Z_B[again], Z_A[again]).map_.weight, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_neither_scale_nor_offset_of_queries_costs_precision(scale, offset):
+    queries = scale * (np.random.default_rng(1).normal(size=(20, 4)) + offset)
+    weight = WEIGHT / scale
+    # As a head is fitted: its bias takes off what the offset adds.
+    bias = BIAS - queries.mean(axis=0) @ weight
+    logits = classify_in_process(weight, bias, queries, suite=TOY_LWE).logits
+    np.testing.assert_allclose(logits, queries @ weight + bias, atol=2e-3)
+
+
+def test_a_bias_that_all_classes_share_costs_no_precision():
+    logits = classify_in_process(WEIGHT, BIAS + 1e6, QUERIES, suite=TOY_LWE).logits
+    np.testing.assert_allclose(logits, QUERIES @ WEIGHT + BIAS + 1e6, atol=2e-3)
+
+
+def test_labels_within_the_error_of_encryption_are_warned_of():
+    """Two classes that differ in the last digits alone."""
+    weight = np.hstack([WEIGHT[:, :1], WEIGHT[:, :1] * (1 + 1e-9), WEIGHT[:, 1:2]])
+    with pytest.warns(SecurealignWarning, match="of the labels cannot be trusted"):
+        classify_in_process(weight, np.array([0.0, 0.0, -100.0]), QUERIES, suite=TOY_LWE)
+
+
+def test_labels_that_can_be_trusted_are_not_warned_of(recwarn):
+    call(classify_in_process, suite=TOY_LWE)
+    assert not recwarn.list
+
+
+def test_rows_that_may_not_belong_together_are_warned_of():
+    shuffled = Z_B[np.random.default_rng(5).permutation(60)]
+    with pytest.warns(SecurealignWarning, match="may not belong together"):
+        call(align_in_process, z_b=shuffled)
+
+
 @pytest.mark.parametrize("run", ["alignment", "classification"])
 def test_stats_hold_every_figure_in_total_and_by_phase(run, request):
     stats = request.getfixturevalue(run).stats
@@ -187,7 +245,7 @@ def broken(matrix: np.ndarray, value: float) -> np.ndarray:
 BAD_ALIGNMENTS = {
     "NaN in Z_A": ({"z_a": broken(Z_A, np.nan)}, ErrorCode.NON_FINITE_INPUT, "Z_A .* row 2"),
     "infinity in Z_B": ({"z_b": broken(Z_B, np.inf)}, ErrorCode.NON_FINITE_INPUT, "Z_B .* row 2"),
-    "rows that do not pair": ({"z_b": Z_B[:-1]}, ErrorCode.SHAPE_MISMATCH, "60 rows and Z_B has 59"),
+    "rows that do not pair": ({"z_b": Z_B[:-1]}, ErrorCode.SHAPE_MISMATCH, "Z_B has 59 rows and Z_A has 60"),
     "a vector": ({"z_b": Z_B[:, 0]}, ErrorCode.SHAPE_MISMATCH, "Z_B has shape"),
     "no rows": ({"z_a": Z_A[:0], "z_b": Z_B[:0]}, ErrorCode.SHAPE_MISMATCH, "Z_A has shape"),
     "texts": ({"z_a": [["a"]]}, ErrorCode.INPUT_INVALID, "not numbers"),
@@ -219,7 +277,16 @@ def test_problems_that_cannot_be_classified_are_refused(changes, code, match):
     assert caught.value.code is code
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5])
+@pytest.mark.parametrize("ridge", [1e-3, "auto"])
+def test_embeddings_that_do_not_vary_are_refused_before_a_session(ridge):
+    for changes in ({"z_a": Z_A[:1], "z_b": Z_B[:1]}, {"z_a": np.full_like(Z_A, 0.1)}):
+        with pytest.raises(InputError, match="Z_A holds the same embedding in all its rows"):
+            call(align_in_process, ridge=ridge, **changes)
+    with pytest.raises(InputError, match="Z_B holds the same embedding in all its rows"):
+        call(align_in_process, ridge="auto", z_b=np.full_like(Z_B, 0.1))
+
+
+@pytest.mark.parametrize("rows", [2, 4, 5])
 def test_too_few_rows_are_refused_by_the_provider(rows):
     with pytest.raises(RemoteProtocolError, match="too few") as caught:
         align_in_process(Z_A[:rows], Z_B[:rows], suite="plaintext")
@@ -247,8 +314,11 @@ def test_embeddings_on_disk_are_mapped_and_read_in_blocks(tmp_path):
     for name, matrix in (("a", Z_A), ("b", Z_B)):
         np.save(tmp_path / f"{name}.npy", matrix)
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "ab"]
-    run = align_in_process(*mapped, suite="plaintext")
-    np.testing.assert_array_equal(run.alignment.weight, align_in_process(Z_A, Z_B, suite="plaintext").alignment.weight)
+    on_disk, in_memory = (
+        align_in_process(*both, suite="plaintext", entropy=SeededEntropy(b"disk")).alignment
+        for both in (mapped, (Z_A, Z_B))
+    )
+    np.testing.assert_array_equal(on_disk.weight, in_memory.weight)
 
 
 @pytest.mark.parametrize("pool_slots", [1, 2, 3, 7, 64])

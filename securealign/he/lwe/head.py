@@ -37,7 +37,7 @@ from securealign.he.lwe.residues import (
     unpack,
     unpack_answer,
 )
-from securealign.he.scales import Exponents, largest_exponents, received_exponents
+from securealign.he.scales import TYPICAL_SHARE, Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 
@@ -143,7 +143,7 @@ class LweHeadEncryptor:
 
     @property
     def head_norm(self) -> float:
-        """Bound on the norms of the provider's classes, from the scale that comes with a pool."""
+        """Norm of the provider's classes, from the scale that comes with a pool."""
         return self._head_norm
 
     def key_material(self) -> bytes:
@@ -161,7 +161,7 @@ class LweHeadEncryptor:
             Kind.HEAD_POOL, data, pool_bytes(plan) - HEADER_BYTES, index=pool, rows=plan.left, columns=plan.width
         )
         exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
-        self._head_norm = float(np.ldexp(OPERAND_NORM, -exponent))
+        self._head_norm = float(np.ldexp(OPERAND_NORM * TYPICAL_SHARE, -exponent))
         hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
         zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
         purpose = _purpose(pool)

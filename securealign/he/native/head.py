@@ -16,7 +16,7 @@ from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.profile import Profile
 from securealign.he.native.results import unscale
 from securealign.he.native.worker import Worker
-from securealign.he.scales import Exponents, largest_exponents, received_exponents
+from securealign.he.scales import TYPICAL_SHARE, Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 
@@ -86,7 +86,7 @@ class NativeHeadEncryptor:
 
     @property
     def head_norm(self) -> float:
-        """Bound on the norms of the provider's classes, from the scale that comes with an answer."""
+        """Norm of the provider's classes, from the scale that comes with an answer."""
         return self._head_norm
 
     def key_material(self) -> bytes:
@@ -117,7 +117,7 @@ class NativeHeadEncryptor:
         length = _EXPONENT_BYTES + len(exponents) * plan.answer_bytes
         body = self._binding.open(Kind.HEAD_ANSWER, answer, length, **place)
         scale = received_exponents(body[:_EXPONENT_BYTES])
-        self._head_norm = float(np.ldexp(plan.job.operand_norm, -int(scale[0])))
+        self._head_norm = float(np.ldexp(plan.job.operand_norm * TYPICAL_SHARE, -int(scale[0])))
         logits = self._worker.read(np.ndarray, "decrypt", unseal(body[_EXPONENT_BYTES:], plan.job.evaluated_bytes))
         return unscale(logits, (len(exponents), plan.shape.classes), exponents[:, None] + scale)
 

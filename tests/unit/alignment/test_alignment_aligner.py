@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 import securealign
 from securealign import LinearAligner
+from securealign.errors import ConfigurationError
 
 RANDOM = np.random.default_rng(1)
 Z_B = RANDOM.normal(size=(80, 6))
@@ -21,9 +22,9 @@ Z_A = Z_B @ RANDOM.normal(size=(6, 4)) + 0.01 * RANDOM.normal(size=(80, 4))
 
 def test_parameters_are_read_set_and_cloned():
     aligner = LinearAligner(ridge=0.5)
-    assert aligner.get_params() == {"ridge": 0.5}
-    assert clone(aligner.fit(Z_B, Z_A)).get_params() == {"ridge": 0.5}
-    assert aligner.set_params(ridge="auto").ridge == "auto"
+    assert aligner.get_params() == {"ridge": 0.5, "map": "ridge"}
+    assert clone(aligner.fit(Z_B, Z_A)).get_params() == {"ridge": 0.5, "map": "ridge"}
+    assert aligner.set_params(ridge="auto", map="soft").get_params() == {"ridge": "auto", "map": "soft"}
     assert repr(LinearAligner(ridge=0.5)) == "LinearAligner(ridge=0.5)"
 
 
@@ -74,11 +75,25 @@ def test_single_precision_gives_nearly_the_same_map():
 
 
 def test_a_fitted_aligner_can_be_saved_and_read(tmp_path):
-    aligner = LinearAligner(ridge="auto").fit(Z_B, Z_A)
+    aligner = LinearAligner(ridge="auto", map="soft").fit(Z_B, Z_A)
     aligner.save_pretrained(tmp_path / "map")
     loaded = LinearAligner.from_pretrained(tmp_path / "map")
     np.testing.assert_array_equal(loaded.transform(Z_B), aligner.transform(Z_B))
-    assert loaded.ridge == loaded.map_.metadata["ridge"] == aligner.map_.metadata["ridge"]
+    assert loaded.get_params() == {"ridge": "auto", "map": "soft"}
+    assert loaded.map_.metadata == aligner.map_.metadata
+
+
+@pytest.mark.parametrize("kind", ["", "Soft", "rotation", None])
+def test_a_kind_of_map_that_there_is_not_is_refused(kind):
+    with pytest.raises(ConfigurationError, match="There is no map") as caught:
+        LinearAligner(map=kind).fit(Z_B, Z_A)
+    assert caught.value.hint == "Use one of 'ridge', 'soft'."
+
+
+def test_the_two_kinds_of_map_differ_where_relations_are_noisy():
+    noisy = Z_A + 3 * np.random.default_rng(2).normal(size=Z_A.shape)
+    ridge, soft = (LinearAligner("auto", kind).fit(Z_B, noisy).transform(Z_B) for kind in ("ridge", "soft"))
+    assert soft.std() > 1.01 * ridge.std()
 
 
 def test_it_is_part_of_the_public_interface():

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from support.entropy import SeededEntropy
 
 from securealign.alignment import AlignmentMap, CrossMoments, LinearAligner, Moments, solve_ridge
-from securealign.alignment.ridge import AUTO_SHARE, resolve_penalty
+from securealign.alignment.coordinates import Space
+from securealign.alignment.ridge import AUTO_SHARE, SMALLEST_SHARE, resolve_penalty
+from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, ErrorCode, InputError, SecurealignWarning
 from securealign.matrices import Rows
 
 
@@ -80,17 +83,44 @@ def test_auto_does_not_depend_on_the_scale_of_embeddings(factor):
     np.testing.assert_allclose(scaled.transform(Z_B * factor), plain.transform(Z_B), rtol=1e-8, atol=1e-9)
 
 
-def test_auto_is_a_share_of_the_mean_variance():
-    gram = Moments.of(Rows(Z_B)).gram
-    assert resolve_penalty("auto", gram) == pytest.approx(AUTO_SHARE * np.diag(gram).mean())
-    assert LinearAligner(ridge="auto").fit(Z_B, Z_A).map_.metadata["ridge"] == pytest.approx(
-        AUTO_SHARE * np.diag(gram).mean()
-    )
+def test_auto_is_a_share_of_the_mean_variance_where_nothing_can_choose():
+    problem = ClientProblem(Z_B, "auto", fixed=True)
+    gram = problem.moments.gram
+    assert problem.penalty == resolve_penalty("auto", gram) == pytest.approx(AUTO_SHARE * np.diag(gram).mean())
+    # Standardised columns: the mean diagonal is the number of rows.
+    assert problem.penalty == pytest.approx(AUTO_SHARE * 300)
 
 
-def test_embeddings_that_do_not_vary_map_to_the_mean():
+def test_auto_encrypts_rows_under_the_smallest_penalty_that_it_may_choose():
+    problem = ClientProblem(Z_B, "auto")
+    assert problem.penalty == pytest.approx(SMALLEST_SHARE * 300)
+    chosen = LinearAligner(ridge="auto").fit(Z_B, Z_A).map_.metadata
+    assert chosen["ridge"] == "auto"
+    assert chosen["penalty"] >= problem.penalty
+
+
+def test_a_map_says_how_it_was_made():
+    made = LinearAligner(ridge=250.0, map="soft").fit(Z_B, Z_A).map_.metadata
+    assert set(made) == {"map", "ridge", "penalty", "rows", "r2", "r2_unseen", "relatedness"}
+    assert (made["map"], made["ridge"], made["penalty"], made["rows"]) == ("soft", 250.0, 250.0, 300)
+    assert 0.5 < made["r2_unseen"] < made["r2"] < 1
+
+
+@pytest.mark.parametrize("constant", [0.0, 5.0, 0.1, 1e6 / 7])
+def test_embeddings_that_do_not_vary_are_refused(constant):
+    same = np.full((20, 3), constant)
+    with pytest.raises(InputError, match="Z_B holds the same embedding in all its rows"):
+        LinearAligner(ridge="auto").fit(same, Z_A[:20])
+    with pytest.raises(InputError, match="Z_A holds the same embedding in all its rows"):
+        LinearAligner(ridge="auto").fit(Z_A[:20], same)
+    with pytest.raises(InputError, match="Z_B holds the same embedding in all its rows"):
+        ClientProblem(same, "auto")
+
+
+def test_under_a_given_penalty_client_embeddings_that_do_not_vary_map_to_the_mean():
     constant = np.full((20, 3), 5.0)
-    aligner = LinearAligner(ridge="auto").fit(constant, Z_A[:20])
+    with pytest.warns(SecurealignWarning, match="may not belong together"):
+        aligner = LinearAligner(ridge=1.0).fit(constant, Z_A[:20])
     np.testing.assert_allclose(aligner.transform(constant), np.tile(Z_A[:20].mean(axis=0), (20, 1)), atol=1e-9)
 
 
@@ -115,18 +145,25 @@ def test_paired_rows_must_be_as_many():
     assert caught.value.code is ErrorCode.SHAPE_MISMATCH
 
 
-@pytest.mark.parametrize("penalty", [1e-3, "auto"])
-def test_the_client_solves_for_the_same_map_from_the_product(penalty):
-    problem = ClientProblem(Z_B, penalty)
+@pytest.mark.parametrize("kind", ["ridge", "soft"])
+@pytest.mark.parametrize("penalty", [1e-3, 40.0, "auto"])
+def test_the_client_solves_for_the_same_map_from_the_product(penalty, kind):
+    problem = ClientProblem(Z_B, penalty, kind)
     rows = np.vstack(list(problem.rows.blocks()))
     assert rows.shape == problem.rows.shape == (300, 13)
     np.testing.assert_allclose(rows[:, :-1].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_array_equal(rows[:, -1], 1.0)
-    solved = problem.solve(Z_A.T @ rows)
-    fitted = LinearAligner(ridge=penalty).fit(Z_B, Z_A).map_
-    np.testing.assert_allclose(solved.weight, fitted.weight, atol=1e-10)
-    np.testing.assert_allclose(solved.bias, fitted.bias, atol=1e-10)
-    assert solved.metadata == pytest.approx(fitted.metadata)
+    space = Space.of(Rows(Z_A), SeededEntropy(b"space"), scaling=Scaling.of(Rows(Z_A), normalise=penalty == "auto"))
+    solved = problem.solve(space.rows(Rows(Z_A)).block(0, 300).T @ rows, space.total_squares)
+    weight, bias = space.unfold(solved.weight, solved.bias)
+    fitted = LinearAligner(ridge=penalty, map=kind).fit(Z_B, Z_A).map_
+    np.testing.assert_allclose(weight, fitted.weight, atol=1e-10)
+    np.testing.assert_allclose(bias, fitted.bias, atol=1e-10)
+    named = {name: solved.metadata[name] for name in ("map", "ridge")}
+    assert named == {name: fitted.metadata[name] for name in named} == {"map": kind, "ridge": penalty}
+    for name in set(fitted.metadata) - set(named):
+        assert solved.metadata[name] == pytest.approx(fitted.metadata[name], rel=1e-6), name
+    assert set(solved.metadata) == set(fitted.metadata)
 
 
 def test_what_the_client_encrypts_is_white():
