@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from securealign.cli.experiment.options import MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names
+from securealign.cli.experiment.options import Map, MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names
 from securealign.cli.options import AsJson, Classes
 from securealign.commands import failures, progress, table_console
 from securealign.data import load_dataset
@@ -62,6 +62,7 @@ def compat(
     classes: Classes = 20,
     max_tokens: MaxTokens = 64,
     seeds: Seeds = 3,
+    map: Map = "soft",  # noqa: A002 - what users call it
     as_json: AsJson = False,
 ) -> None:
     """Tell whether two encoders are worth aligning, on a page: accuracy to expect, likeness, cost, and what to do.
@@ -86,6 +87,7 @@ def compat(
             probes=names(probes, "--probes") if probes.strip() else (),
             corpora=corpora,
             seeds=seeds,
+            map_kind=map,
         )
         found = assess(setting, Store(), usage, max_tokens=max_tokens, add_bar=bar, command=command_line())
         page = render(found).encode()

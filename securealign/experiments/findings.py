@@ -74,7 +74,7 @@ def _losses(result: Result) -> Iterator[str]:
 def _mean_loss(result: Result, fitted_on: str, tasks: Sequence[str], pairs: Sequence[tuple[str, str]]) -> float:
     own = own_accuracy(result)
     return fmean(
-        own[pair[1], name] - fmean(mapped_accuracies(result, "ridge", fitted_on, [name], [pair]))
+        own[pair[1], name] - fmean(mapped_accuracies(result, fitted_on, [name], [pair]))
         for name in tasks
         for pair in pairs
     )
@@ -91,11 +91,11 @@ def _likeness(result: Result, similarity: Result) -> Iterator[str]:
     lost = [_mean_loss(result, "public", tasks, [pair]) for pair in pairs]
     explained: dict[tuple[str, str], Row] = {(row["source"], row["target"]): row for row in result.table("pairs")}
     cka = rank_correlation(lost, [known[frozenset(pair)]["cka_debiased"] for pair in pairs])
-    r2 = rank_correlation(lost, [explained[pair]["public_r2"] for pair in pairs])
+    r2 = rank_correlation(lost, [explained[pair]["r2_unseen"] for pair in pairs])
     client = rank_correlation(lost, [fmean(own[pair[0], name] for name in tasks) for pair in pairs])
     yield (
         "**What tells it beforehand.** Over the pairs, the loss with maps fitted on public texts has a rank "
-        f"correlation of {cka:+.2f} with their CKA on public texts (without bias), of {r2:+.2f} with the R² of the map "
-        f"on unseen public texts, and of {client:+.2f} with what the client's own heads reach. CKA does not know which "
+        f"correlation of {cka:+.2f} with their CKA on public texts (without bias), of {r2:+.2f} with the R² that "
+        f"the client is told, and of {client:+.2f} with what the client's own heads reach. CKA does not know which "
         "side is the client's; the loss does."
     )

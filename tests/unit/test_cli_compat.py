@@ -20,6 +20,8 @@ from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
 from securealign.planning.speeds import Speeds
 
 CLASSES = ("red", "green", "blue")
+#: Encoders that share nothing, and few texts, are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
 class Words:
@@ -84,6 +86,12 @@ def test_json_is_one_object_with_everything(tmp_path):
     assert [probe["name"] for probe in found["probes"]] == ["a:b", "c:d"]
     assert found["recommendation"]["advice"] in {"align", "align with shots", "try, with care", "do not align"}
     assert (tmp_path / "compat.html").stat().st_size == found["bytes"]
+
+
+def test_the_paper_s_map_is_tried_when_asked_for():
+    found = json.loads(run("one", "two", "public.jsonl", "--probes", "a:b", "--map", "ridge", "--json").stdout)
+    assert (found["map"], found["other_map"]) == ("ridge", "soft")
+    assert run("one", "two", "public.jsonl", "--map", "rotation").exit_code == 2
 
 
 def test_no_probes_are_no_mistake():

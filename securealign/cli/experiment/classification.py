@@ -12,6 +12,7 @@ from securealign.cli.experiment.options import (
     ALL_TASKS,
     TOKENS,
     Encoders,
+    Map,
     MaxTokens,
     Output,
     PublicSets,
@@ -49,6 +50,7 @@ def classification(
         str, typer.Option("--encrypted", help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
     ] = "mpnet:minilm",
     suite: Annotated[str, typer.Option("--suite", help="Suite of the pair under encryption.")] = "lwe",
+    map: Map = "soft",  # noqa: A002 - what users call it
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +60,7 @@ def classification(
         setting = task_setting(
             encoders, data, public, max_tokens, output, bar,
             texts={"train": train, "test": test, "public": public_texts},
-            shots=numbers, seeds=seeds, rivals=tuple(rivals.split(",")),
+            shots=numbers, seeds=seeds, rivals=tuple(rivals.split(",")), map=map,
         )  # fmt: skip
         pair = tuple(encrypted.split(":")) if encrypted else ()
         wanted = (pair[0], pair[1]) if len(pair) == 2 and set(pair) <= set(setting.encoders) else None

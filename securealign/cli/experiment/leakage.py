@@ -9,6 +9,7 @@ from securealign.cli.experiment.options import (
     ALL_PUBLIC,
     TOKENS,
     Encoders,
+    Map,
     MaxTokens,
     Output,
     PublicSets,
@@ -39,6 +40,7 @@ def leakage(
         str, Integers("--rows", "Public rows that maps are fitted on, to be compared.")
     ] = "250,500,1000,2000",
     seeds: Seeds = 3,
+    map: Map = "soft",  # noqa: A002 - what users call it
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +49,7 @@ def leakage(
     with failures(as_json=as_json), progress(enabled=True) as bar:
         setting = task_setting(
             encoders, data, public, max_tokens, output, bar,
-            texts={"test": test, "public": public_texts}, seeds=seeds,
+            texts={"test": test, "public": public_texts}, seeds=seeds, map=map,
         )  # fmt: skip
         result = measure(setting, Store(), sizes=sizes, add_bar=bar, command=command_line())
         finish(result, figures, summary, output, as_json=as_json)

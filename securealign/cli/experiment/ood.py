@@ -10,6 +10,7 @@ from securealign.cli.experiment.options import (
     ALL_PUBLIC,
     TOKENS,
     Encoders,
+    Map,
     MaxTokens,
     Output,
     PublicSets,
@@ -41,6 +42,7 @@ def ood(
     test: TestTexts = 500,
     public_texts: PublicTexts = 2500,
     max_tokens: MaxTokens = TOKENS,
+    map: Map = "soft",  # noqa: A002 - what users call it
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +50,7 @@ def ood(
     with failures(as_json=as_json), progress(enabled=True) as bar:
         setting = task_setting(
             encoders, data, public, max_tokens, output, bar,
-            texts={"train": train, "test": test, "public": public_texts},
+            texts={"train": train, "test": test, "public": public_texts}, map=map,
         )  # fmt: skip
         result = measure(setting, Store(), names(outside, "--ood"), add_bar=bar, command=command_line())
         finish(result, figures, summary, output, as_json=as_json)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from securealign.alignment.regression import MapKind
 from securealign.bench.drawing import load_figures
 from securealign.commands import table_console
 from securealign.errors import ConfigurationError
@@ -42,6 +43,9 @@ TestTexts = Annotated[int, typer.Option("--test", min=8, help="Test texts of eac
 PublicTexts = Annotated[int, typer.Option("--public-texts", min=16, help="Public texts.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=4, help="Tokens of a text that encoders read.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Repetitions with other draws.")]
+Map = Annotated[
+    MapKind, typer.Option("--map", help="Kind of map where one is used: soft, as a client has it by default, or ridge.")
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),

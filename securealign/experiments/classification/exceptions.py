@@ -6,7 +6,7 @@ provider's head loses against it, the map moved out of the head's sight.
 
 from __future__ import annotations
 
-from securealign.alignment.fits import fit_ridge
+from securealign.alignment.clear import fit_map
 from securealign.experiments.classification.losses import losses, main_pairs_in
 from securealign.experiments.classification.paper import MAX_LOSS
 from securealign.experiments.corpora import labels_of
@@ -20,7 +20,7 @@ def exception_rows(setting: Setting, store: Store, tables: dict[str, list[Row]])
     Those of main pairs hold what a head fitted anew reaches, the others None.
     """
     main, rows = set(main_pairs_in(tables)), []
-    for found in losses(tables):
+    for found in losses(tables, setting.map):
         source, target, task = found["source"], found["target"], found["data"]
         if found["provider_own"] - found["mapped"] <= MAX_LOSS:
             continue
@@ -29,7 +29,7 @@ def exception_rows(setting: Setting, store: Store, tables: dict[str, list[Row]])
             return [{"refitted": _refitted(setting, source, target, task)}]
 
         if (source, target) in main:
-            key = setting.task_key(task, source, target)
+            key = {**setting.task_key(task, source, target), "map": setting.map}
             rows.append({**found, **store.rows("classification-exceptions", key, compute)[0]})
         else:
             rows.append({**found, "refitted": None})
@@ -37,9 +37,8 @@ def exception_rows(setting: Setting, store: Store, tables: dict[str, list[Row]])
 
 
 def _refitted(setting: Setting, source: str, target: str, task: str) -> float:
-    pair = setting.pair(source, target)
     rows_b, rows_a = setting.train(source, task), setting.train(target, task)
-    fitted = fit_ridge(rows_b, rows_a, pair.share, pair.scale)
+    fitted = fit_map(rows_b, rows_a, "auto", kind=setting.map)
     data = setting.task(task).train
     head = fit_head(fitted.apply(rows_b), labels_of(data), data.class_names)
     return setting.accuracy(head, fitted.apply(setting.test(source, task)), task)

@@ -40,7 +40,7 @@ def few_shots(result: Result) -> str:
 def _line(result: Result, task: str, pairs: _Pairs) -> list[str]:
     own = own_accuracy(result)
     alone = [_alone(result, task, pairs, count) for count in result.settings["shots"]]
-    mapped = [mapped_accuracies(result, "ridge", name, [task], pairs) for name in columns(result)[:-1]]
+    mapped = [mapped_accuracies(result, name, [task], pairs) for name in columns(result)[:-1]]
     return [percent(fmean(own[target, task] for _, target in pairs)), *map(percent_spread, (*alone, *mapped))]
 
 
@@ -49,7 +49,7 @@ def _alone(result: Result, task: str, pairs: _Pairs, count: int) -> list[float]:
 
 
 def _crossing(result: Result, task: str, pairs: _Pairs) -> str:
-    public = fmean(mapped_accuracies(result, "ridge", "public", [task], pairs))
+    public = fmean(mapped_accuracies(result, "public", [task], pairs))
     shots = result.settings["shots"]
     enough = next((count for count in shots if fmean(_alone(result, task, pairs, count)) > public), None)
     return f"{task}, {enough} labelled texts or fewer" if enough else f"{task}, more than {shots[-1]}"

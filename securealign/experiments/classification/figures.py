@@ -38,7 +38,7 @@ def _losses(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types he
     for axis, (fitted_on, title) in zip(axes, titles.items(), strict=True):
         lost = {
             pair: 100 * fmean(
-                own[pair[1], task] - fmean(mapped_accuracies(result, "ridge", fitted_on, [task], [pair]))
+                own[pair[1], task] - fmean(mapped_accuracies(result, fitted_on, [task], [pair]))
                 for task in tasks
             )
             for pair in pairs_of(result)
@@ -77,7 +77,7 @@ def _shots_panel(axis: Any, result: Result, task: str) -> None:  # noqa: ANN401
         for count in shots
     ]
     mapped = [
-        (count, 100 * fmean(mapped_accuracies(result, "ridge", name, [task], pairs)))
+        (count, 100 * fmean(mapped_accuracies(result, name, [task], pairs)))
         for count, name in zip((0, *shots), columns(result), strict=False)
     ]
     lines(

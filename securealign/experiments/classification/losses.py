@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from securealign.alignment.regression import MapKind
 from securealign.experiments.store import Row
 
 #: Encoders that add up vectors of words; all others read a text as a whole.
@@ -29,12 +30,12 @@ def own_accuracies(tables: Tables) -> dict[tuple[str, str], float]:
     return {(row["encoder"], row["data"]): row["accuracy"] for row in tables["own"] if row["shots"] is None}
 
 
-def losses(tables: Tables) -> list[Row]:
-    """Return accuracies and R^2 of every pair and task, means over seeds, for ridge maps fitted on the task's texts."""
+def losses(tables: Tables, kind: MapKind) -> list[Row]:
+    """Return accuracies and R^2 of every pair and task, means over seeds, for maps fitted on the task's texts."""
     own = own_accuracies(tables)
     cells: dict[tuple[str, str, str], list[Row]] = {}
     for row in tables["mapped"]:
-        if (row["fit"], row["fitted_on"]) == ("ridge", "task"):
+        if (row["fit"], row["fitted_on"]) == (kind, "task"):
             cells.setdefault((row["source"], row["target"], row["data"]), []).append(row)
     return [
         {

@@ -5,33 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import permutations
+from typing import get_args
 
 import numpy as np
 
-from securealign.alignment import AlignmentMap, CrossMoments
-from securealign.alignment.fits import (
-    explained,
-    fit_mean_only,
-    fit_procrustes,
-    fit_reduced_rank,
-    fit_ridge,
-    fit_whitening,
-    moments_of,
-    ridge_from,
-    with_rows,
-)
+from securealign.alignment import AlignmentMap
+from securealign.alignment.clear import ClearFit, fit_map
+from securealign.alignment.fits import explained, fit_mean_only, fit_procrustes, fit_reduced_rank, fit_whitening
+from securealign.alignment.regression import MapKind
+from securealign.alignment.ridge import AUTO_SHARE
 from securealign.experiments.classification.encrypted import encrypted_rows
 from securealign.experiments.classification.exceptions import exception_rows
 from securealign.experiments.corpora import labels_of
 from securealign.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.experiments.result import Result
-from securealign.experiments.setting import Pair, Setting, fit_head
+from securealign.experiments.setting import SHOT_WEIGHT, Setting, fit_head, fit_with_shots
 from securealign.experiments.store import Row, Store
 from securealign.experiments.threads import one_blas_thread
 
 NAME = "classification"
 #: Part of a task's training texts that fits a map in one repetition.
 _PART = 0.9
+_KINDS: tuple[MapKind, ...] = get_args(MapKind)
 
 
 @one_blas_thread()
@@ -78,6 +73,7 @@ def measure(
             },
             "public": len(corpora.public_texts), "public_sets": list(corpora.public_sets),
             "shots": list(setting.shots), "seeds": setting.seeds, "rank": setting.rank, "part": _PART,
+            "map": setting.map, "shot_weight": SHOT_WEIGHT,
             "rivals": rivals if len(rivals) > 1 else [],
         },
         tables=tables,
@@ -111,18 +107,12 @@ class _PairWork:
         self._source, self._target = source, target
 
     @property
-    def _pair(self) -> Pair:
-        return self._setting.pair(self._source, self._target)
-
-    @property
     def facts(self) -> Row:
-        """The penalty chosen, and how much of unseen public texts the map explains."""
+        """The penalty chosen, and what the client is told of the fit on public texts."""
 
         def compute() -> list[Row]:
-            rows_b, rows_a = self._setting.public(self._source), self._setting.public(self._target)
-            held = np.arange(len(rows_b)) % 5 == 1
-            fitted = fit_ridge(rows_b[~held], rows_a[~held], self._pair.share, self._pair.scale)
-            return [{"share": self._pair.share, "public_r2": explained(rows_a[held], fitted.apply(rows_b[held]))}]
+            facts = self._public.map().metadata
+            return [{name: facts[name] for name in ("penalty", "r2_unseen", "relatedness")}]
 
         key = self._setting.public_key(self._source, self._target)
         return {**self._names, **self._store.rows(f"{NAME}-pair", key, compute)[0]}
@@ -136,42 +126,52 @@ class _PairWork:
                 for fit, fitted_on, seed, fitted in self._maps(task)
             ]
 
-        rivals = self._setting.rank if {self._source, self._target} <= set(self._setting.rivals) else None
-        key = {**self._setting.task_key(task, self._source, self._target), "rivals": rivals}
+        setting = self._setting
+        rivals = setting.rank if {self._source, self._target} <= set(setting.rivals) else None
+        fits = {"rivals": rivals, "map": setting.map, "shot_weight": SHOT_WEIGHT}
+        key = {**setting.task_key(task, self._source, self._target), **fits}
         return [{**self._names, "data": task, **row} for row in self._store.rows(f"{NAME}-mapped", key, compute)]
 
     def _maps(self, task: str) -> Iterator[tuple[str, str, int, AlignmentMap]]:
-        setting, share, scale = self._setting, self._pair.share, self._pair.scale
+        setting = self._setting
+        public = setting.public(self._source), setting.public(self._target)
         rows_b, rows_a = setting.train(self._source, task), setting.train(self._target, task)
-        yield "ridge", "public", 0, ridge_from(self._public, share, scale)
+        for kind, fitted in self._public_maps.items():
+            yield kind, "public", 0, fitted
         for seed in range(setting.seeds):
             chosen = setting.drawn(task, seed, int(_PART * len(rows_b)))
-            yield "ridge", "task", seed, fit_ridge(rows_b[chosen], rows_a[chosen], share, scale)
+            fit = ClearFit.of(rows_b[chosen], rows_a[chosen])
+            for kind in _KINDS:
+                yield kind, "task", seed, fit.map(kind)
             for shots in setting.shots:
                 chosen = setting.drawn(task, seed, shots)
-                moments = with_rows(self._public, rows_b[chosen], rows_a[chosen], scale)
-                yield "ridge", f"public+{shots}", seed, ridge_from(moments, share, scale)
+                fitted = fit_with_shots(public, (rows_b[chosen], rows_a[chosen]), setting.map)
+                yield setting.map, f"public+{shots}", seed, fitted
         if {self._source, self._target} <= set(setting.rivals):
-            for fit, fitted in self._rivals.items():
-                yield fit, "public", 0, fitted
-            for fit, fitted in self._rivals_on(rows_b, rows_a).items():
-                yield fit, "task", 0, fitted
+            for name, fitted in self._rivals.items():
+                yield name, "public", 0, fitted
+            for name, fitted in self._rivals_on(rows_b, rows_a, ClearFit.of(rows_b, rows_a).penalty).items():
+                yield name, "task", 0, fitted
 
     @cached_property
-    def _public(self) -> CrossMoments:
-        rows_b, rows_a = self._setting.public(self._source), self._setting.public(self._target)
-        return moments_of(rows_b, rows_a, self._pair.scale)
+    def _public(self) -> ClearFit:
+        return self._setting.public_fit(self._source, self._target)
+
+    @cached_property
+    def _public_maps(self) -> dict[MapKind, AlignmentMap]:
+        return {kind: self._public.map(kind) for kind in _KINDS}
 
     @cached_property
     def _rivals(self) -> dict[str, AlignmentMap]:
-        return self._rivals_on(self._setting.public(self._source), self._setting.public(self._target))
+        setting = self._setting
+        return self._rivals_on(setting.public(self._source), setting.public(self._target), self._public.penalty)
 
-    def _rivals_on(self, rows_b: Vectors, rows_a: Vectors) -> dict[str, AlignmentMap]:
-        share, scale = self._pair.share, self._pair.scale
+    def _rivals_on(self, rows_b: Vectors, rows_a: Vectors, penalty: float) -> dict[str, AlignmentMap]:
+        raw = AUTO_SHARE * len(rows_b) * float(rows_b.var(axis=0, dtype=np.float64).mean())
         return {
-            "ridge, not standardised": fit_ridge(rows_b, rows_a, share),
-            "reduced rank": fit_reduced_rank(rows_b, rows_a, share, scale, rank=self._setting.rank),
-            "whitening": fit_whitening(rows_b, rows_a, share, scale),
+            "ridge, not standardised": fit_map(rows_b, rows_a, raw),
+            "reduced rank": fit_reduced_rank(rows_b, rows_a, penalty, rank=self._setting.rank),
+            "whitening": fit_whitening(rows_b, rows_a, penalty),
             "Procrustes": fit_procrustes(rows_b, rows_a),
             "mean only": fit_mean_only(rows_b, rows_a),
         }

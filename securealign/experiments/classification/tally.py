@@ -10,7 +10,7 @@ from securealign.experiments.result import Result
 from securealign.experiments.store import Row
 
 #: Kinds of map, as tables name them.
-FITS = ("ridge", "ridge, not standardised", "reduced rank", "whitening", "Procrustes", "mean only")
+FITS = ("soft", "ridge", "ridge, not standardised", "reduced rank", "whitening", "Procrustes", "mean only")
 
 
 def main_pairs(result: Result) -> list[tuple[str, str]]:
@@ -35,7 +35,7 @@ def own_accuracy(result: Result) -> dict[tuple[str, str], float]:
 
 def all_losses(result: Result) -> list[Row]:
     """Return every pair and task with the provider's own, the client's own and the mapped accuracy."""
-    return losses(result.tables)
+    return losses(result.tables, result.settings["map"])
 
 
 def shot_accuracies(result: Result, encoder: str, task: str, shots: int) -> list[float]:
@@ -45,9 +45,14 @@ def shot_accuracies(result: Result, encoder: str, task: str, shots: int) -> list
 
 
 def mapped_accuracies(
-    result: Result, fit: str, fitted_on: str, tasks: Collection[str], pairs: Collection[tuple[str, str]]
+    result: Result,
+    fitted_on: str,
+    tasks: Collection[str],
+    pairs: Collection[tuple[str, str]],
+    fit: str | None = None,
 ) -> list[float]:
-    """Return the accuracies of one kind of map for all seeds of some tasks and pairs (source, target)."""
+    """Return the accuracies of one kind of map, the setting's unless named, for all seeds of tasks and pairs."""
+    fit = fit or result.settings["map"]
     return [
         row["accuracy"]
         for row in result.table("mapped")
@@ -61,7 +66,7 @@ def rival_losses(result: Result, fit: str, fitted_on: str) -> list[float]:
     """Return for every pair of rivals and task what the provider's head loses by a kind of map."""
     own, rivals = own_accuracy(result), set(result.settings["rivals"])
     return [
-        own[pair[1], task] - fmean(mapped_accuracies(result, fit, fitted_on, [task], [pair]))
+        own[pair[1], task] - fmean(mapped_accuracies(result, fitted_on, [task], [pair], fit))
         for pair in pairs_of(result)
         if set(pair) <= rivals
         for task in result.settings["tasks"]

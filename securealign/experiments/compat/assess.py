@@ -48,6 +48,9 @@ class Assessment:
     shots: int
     seeds: int
     max_tokens: int
+    #: Kind of map that was tried, and the one beside it.
+    map: str
+    other_map: str
     likeness: Likeness
     probes: list[Probe]
     labels: list[Probe]
@@ -84,9 +87,12 @@ def assess(
     for side in (setting.client, setting.provider):  # one model in memory at a time
         side.public(setting.public.data.texts)
     found = likeness(setting, store)
-    probes, labels = labelled_probes(setting, store, add_bar), public_labels(setting, store)
+    # Sides that training would refuse have no map to try.
+    probes = [] if found.refused else labelled_probes(setting, store, add_bar)
+    labels = [] if found.refused else public_labels(setting, store)
     rows = len(setting.public.data)
-    known = evidence(probes, labels, found, rows / setting.client.dimension, setting.shots)
+    ratio = rows / setting.client.dimension
+    known = evidence(probes, labels, found, ratio=ratio, shots=setting.shots, other_map=setting.other_kind)
     return Assessment(
         client=_party(setting, "client"),
         provider=_party(setting, "provider"),
@@ -101,13 +107,15 @@ def assess(
         shots=setting.shots,
         seeds=setting.seeds,
         max_tokens=max_tokens,
+        map=setting.map_kind,
+        other_map=setting.other_kind,
         likeness=found,
         probes=probes,
         labels=labels,
-        clusters=cluster_probes(setting, store),
+        clusters=[] if found.refused else cluster_probes(setting, store),
         loss=expected_loss(probes),
         tokens=tokens(setting, store),
-        cost=price(setting, usage, found.r2, add_bar(f"timing {usage.suite} on this machine")),
+        cost=price(setting, usage, found.r2_unseen, add_bar(f"timing {usage.suite} on this machine")),
         evidence=known,
         recommendation=recommend(known),
         command=command,

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from securealign.alignment.fits import scale_of
+from securealign.alignment.scaling import deviations
 from securealign.experiments.compat.probes import Parts, Probe, compare
 from securealign.experiments.compat.setting import Setting
 from securealign.experiments.store import Row, Store
@@ -35,7 +35,7 @@ def _row(setting: Setting, count: int) -> list[Row]:
 
     fitted, held = setting.rows_a[setting.fitted], setting.rows_a[setting.held]
     # Standardised: language models have dimensions a hundred times as large as the rest, which would be all there is.
-    scale = scale_of(fitted)
+    scale = deviations(fitted)
     means = KMeans(count, n_init=_STARTS, random_state=0).fit(fitted / scale)
     train, test = means.labels_, means.predict(np.asarray(held / scale))
     parts = Parts(fitted, train.tolist(), held, test.tolist(), tuple(f"cluster {n}" for n in range(count)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from securealign.experiments.compat.likeness import Likeness
 from securealign.experiments.compat.probes import Probe
@@ -16,7 +17,8 @@ class Evidence:
 
     #: What the labels are: "tasks" that the map never saw, "labels" of the public file, or "none".
     source: str
-    r2: float
+    r2_unseen: float
+    relatedness: float
     rows_per_dimension: float
     shots: int
     loss: float | None = None
@@ -30,17 +32,24 @@ class Evidence:
     provider: float | None = None
     mapped: float | None = None
     with_shots: float | None = None
-    standardised: float | None = None
+    #: Through the other kind of map, which has this name.
+    other: float | None = None
+    other_map: str = ""
     alone_64: float | None = None
     alone_128: float | None = None
     client: float | None = None
 
 
-def evidence(tasks: Sequence[Probe], labels: Sequence[Probe], found: Likeness, ratio: float, shots: int) -> Evidence:
+def evidence(
+    tasks: Sequence[Probe], labels: Sequence[Probe], found: Likeness, *, ratio: float, shots: int, other_map: str
+) -> Evidence:
     """Return the figures; the labels of the public file count only where no other task could be run."""
     probes = list(tasks) or list(labels)
+    known_anyway: dict[str, Any] = {
+        "r2_unseen": found.r2_unseen, "relatedness": found.relatedness, "rows_per_dimension": ratio, "shots": shots,
+    }  # fmt: skip
     if not probes:
-        return Evidence(source="none", r2=found.r2, rows_per_dimension=ratio, shots=shots)
+        return Evidence(source="none", **known_anyway)
     worst = max(probes, key=lambda probe: probe.loss)
     provider, mapped, chance = (_mean(probes, name) or 0.0 for name in ("provider", "mapped", "chance"))
     with_shots = _mean(probes, "with_shots")
@@ -51,9 +60,7 @@ def evidence(tasks: Sequence[Probe], labels: Sequence[Probe], found: Likeness, r
 
     return Evidence(
         source="tasks" if tasks else "labels",
-        r2=found.r2,
-        rows_per_dimension=ratio,
-        shots=shots,
+        **known_anyway,
         loss=provider - mapped,
         loss_with_shots=None if with_shots is None else provider - with_shots,
         worst=worst.loss,
@@ -63,7 +70,8 @@ def evidence(tasks: Sequence[Probe], labels: Sequence[Probe], found: Likeness, r
         provider=provider,
         mapped=mapped,
         with_shots=with_shots,
-        standardised=_mean(probes, "mapped_standardised"),
+        other=_mean(probes, "mapped_other"),
+        other_map=other_map,
         alone_64=_mean(probes, "alone_64"),
         alone_128=_mean(probes, "alone_128"),
         client=_mean(probes, "client"),

@@ -7,22 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securealign.alignment.fits import explained, fit_ridge, scale_of
+from securealign.alignment.clear import ClearFit
+from securealign.alignment.regression import require_related
+from securealign.alignment.scaling import deviations
 from securealign.alignment.similarity import KeptComponents, debiased_cka, linear_cka
 from securealign.errors import InputError
 from securealign.experiments.compat.setting import Setting
 from securealign.experiments.embeddings import Vectors
+from securealign.experiments.leakage.spectrum import Spectrum
 from securealign.experiments.store import Row, Store
 
 #: Principal components that SVCCA keeps (paper, section 3).
 COMPONENTS = (64, 128)
-#: Penalty as good as none: what the public rows show of each other does not depend on how the map is fitted.
-_NO_SHARE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """Figures over held-out public rows, except `shown`; None where the texts are too few for it."""
+    """CKA and SVCCA of held-out public rows, None where the texts are too few, and figures of the fit on all rows."""
 
     cka: float
     cka_debiased: float | None
@@ -32,8 +33,12 @@ class Likeness:
     svcca_128: float
     svcca_128_shuffled: float
     svcca_128_components: int
-    #: Share of the variance of the provider's embeddings that the map explains.
-    r2: float
+    #: Estimate of the share of the variance, in the provider's private coordinates, that the ridge map explains of
+    #: texts that it has not seen: what `align` prints.
+    r2_unseen: float
+    #: Deviations by which the fit exceeds what unrelated rows reach, and whether training would be refused for it.
+    relatedness: float
+    refused: bool
     #: Share of the variance of the provider's public embeddings that the client learns from training.
     shown: float
 
@@ -45,14 +50,24 @@ def likeness(setting: Setting, store: Store) -> Likeness:
 
 def _compute(setting: Setting) -> Row:
     rows_b, rows_a, fitted, held = setting.rows_b, setting.rows_a, setting.fitted, setting.held
-    everything = fit_ridge(rows_b, rows_a, _NO_SHARE, scale_of(rows_b))
+    fit = setting.fit
     return {
         "cka": linear_cka(rows_b[held], rows_a[held]),
         "cka_debiased": _debiased(rows_b[held], rows_a[held]),
         **_svcca([rows_b[fitted], rows_a[fitted]], [rows_b[held], rows_a[held]]),
-        "r2": explained(rows_a[held], setting.map_without_held.apply(rows_b[held])),
-        "shown": max(0.0, explained(rows_a, everything.apply(rows_b))),
+        "r2_unseen": fit.regression.explained_unseen(fit.penalty),
+        "relatedness": fit.regression.relatedness(fit.penalty),
+        "refused": _refused(fit) or _refused(setting.fit_without_held),
+        "shown": Spectrum.of(rows_b, deviations(rows_b)).fit(rows_a).leaked,
     }
+
+
+def _refused(fit: ClearFit) -> bool:
+    try:
+        require_related(fit.regression, fit.penalty)
+    except InputError:
+        return True
+    return False
 
 
 def _debiased(rows_b: Vectors, rows_a: Vectors) -> float | None:

@@ -20,7 +20,7 @@ from securealign.errors import InputError
 from securealign.experiments.compat.setting import ALONE, Setting
 from securealign.experiments.corpora import Task, labels_of
 from securealign.experiments.embeddings import AddBar, Vectors
-from securealign.experiments.setting import fit_head
+from securealign.experiments.setting import SHOT_WEIGHT, fit_head, fit_with_shots
 from securealign.experiments.store import Row, Store
 
 #: Embeddings of any precision, truth values, and numbers of rows or classes.
@@ -52,8 +52,8 @@ class Probe:
     gained: int
     #: Share of the test embeddings' variance that the map explains.
     r2: float
-    #: As `mapped`, for a client that standardises its embeddings beforehand.
-    mapped_standardised: float | None = None
+    #: As `mapped`, through the other kind of map.
+    mapped_other: float | None = None
     #: The provider's head through the map of public texts and a few of the task; means over seeds.
     with_shots: float | None = None
     #: The client's head from all training texts, and from a few; means over seeds.
@@ -87,7 +87,8 @@ def labelled_probes(setting: Setting, store: Store, add_bar: AddBar) -> list[Pro
             side.of(task.test.texts, f"{task.name}, test")
     probes = []
     for task, dropped in counted(prepared, add_bar("probes")):
-        key = {**setting.key, "task": task.digest, "shots": setting.shots, "seeds": setting.seeds}
+        draws = {"shots": setting.shots, "seeds": setting.seeds, "shot_weight": SHOT_WEIGHT}
+        key = {**setting.key, "task": task.digest, **draws}
         row = store.rows("compat-probe", key, partial(_task_row, setting, task))[0]
         shares = dropped > 0 or not set(setting.public.data.texts).isdisjoint(task.train.texts)
         probes.append(Probe(name=task.name, kind="task", **row, dropped=dropped, shares_texts=shares))
@@ -173,15 +174,15 @@ def _task_row(setting: Setting, task: Task) -> list[Row]:
     )  # fmt: skip
     row = compare(provider, setting.map.apply(client.test))
     head = provider.head
-    other = right(head, setting.map_standardised.apply(client.test), provider.test_labels, provider.class_names)
+    mapped = setting.fit.map(setting.other_kind).apply(client.test)
+    other = right(head, mapped, provider.test_labels, provider.class_names)
     shots = []
     for chosen in _draws(setting, len(task.train), setting.shots):
-        fitted = setting.fit(
-            np.vstack([setting.rows_b, client.train[chosen]]), np.vstack([setting.rows_a, provider.train[chosen]])
-        )
+        few = client.train[chosen], provider.train[chosen]
+        fitted = fit_with_shots((setting.rows_b, setting.rows_a), few, setting.map_kind)
         found = right(head, fitted.apply(client.test), provider.test_labels, provider.class_names)
         shots.append(float(found.mean()))
-    return [row | {"with_shots": fmean(shots), "mapped_standardised": float(other.mean())} | _alone(setting, client)]
+    return [row | {"with_shots": fmean(shots), "mapped_other": float(other.mean())} | _alone(setting, client)]
 
 
 def _alone(setting: Setting, client: Parts) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment import AlignmentMap
-from securealign.alignment.fits import fit_ridge, scale_of
-from securealign.alignment.ridge import AUTO_SHARE
+from securealign.alignment.clear import ClearFit
+from securealign.alignment.regression import MapKind
 from securealign.data import TextDataset, dataset_digest
 from securealign.errors import ErrorCode, InputError
 from securealign.experiments.compat.sides import Side
@@ -63,7 +63,8 @@ class Setting:
     shots: int = 64
     seeds: int = 3
     clusters: tuple[int, ...] = CLUSTERS
-    _maps: dict[str, AlignmentMap] = field(default_factory=dict, repr=False)
+    #: Kind of map that the client would use.
+    map_kind: MapKind = "soft"
 
     def check(self) -> None:
         """Raise `InputError` when the protocol would refuse so few texts."""
@@ -103,24 +104,30 @@ class Setting:
         """All other public rows."""
         return np.flatnonzero(np.arange(len(self.public.data)) % _HELD != 1)
 
-    def fit(self, rows_b: Vectors, rows_a: Vectors) -> AlignmentMap:
-        """Return the map that a client fits unless told otherwise, by `ridge = "auto"`."""
-        return fit_ridge(rows_b, rows_a, AUTO_SHARE)
+    @property
+    def other_kind(self) -> MapKind:
+        """The kind of map that stands beside it."""
+        return "ridge" if self.map_kind == "soft" else "soft"
+
+    @cached_property
+    def fit(self) -> ClearFit:
+        """The fit on all public rows, as a client makes it unless told otherwise, by `ridge = "auto"`."""
+        return ClearFit.of(self.rows_b, self.rows_a)
+
+    @cached_property
+    def fit_without_held(self) -> ClearFit:
+        """The fit on the rows that are not held out."""
+        return ClearFit.of(self.rows_b[self.fitted], self.rows_a[self.fitted])
 
     @cached_property
     def map(self) -> AlignmentMap:
-        """The map fitted on all public rows."""
-        return self.fit(self.rows_b, self.rows_a)
-
-    @cached_property
-    def map_standardised(self) -> AlignmentMap:
-        """The same for a client that divides the dimensions of its embeddings by their spread beforehand."""
-        return fit_ridge(self.rows_b, self.rows_a, AUTO_SHARE, scale_of(self.rows_b))
+        """The map fitted on all public rows; raises `InputError` for sides that have nothing in common."""
+        return self.fit.map(self.map_kind)
 
     @cached_property
     def map_without_held(self) -> AlignmentMap:
         """The map fitted on the rows that are not held out."""
-        return self.fit(self.rows_b[self.fitted], self.rows_a[self.fitted])
+        return self.fit_without_held.map(self.map_kind)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -129,6 +136,7 @@ class Setting:
             "client": self.client.fingerprint,
             "provider": self.provider.fingerprint,
             "public": self.public.digest,
+            "map": self.map_kind,
         }
 
 

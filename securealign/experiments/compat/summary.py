@@ -36,7 +36,8 @@ def _figures(found: Assessment) -> Iterator[str]:
     like, cost = found.likeness, found.cost
     yield (
         f"likeness: CKA {like.cka:.2f}, SVCCA {like.svcca_64:.2f} (shuffled {like.svcca_64_shuffled:.2f}), the map "
-        f"explains {percent(like.r2)}, training shows {percent(like.shown)}"
+        f"explains {percent(max(0.0, like.r2_unseen))} of unseen texts, relatedness {like.relatedness:.1f}, training "
+        f"shows {percent(like.shown)}"
     )
     if found.tokens is not None:
         yield f"tokenizers: {found.tokens.outlook}, {found.tokens.reason}"

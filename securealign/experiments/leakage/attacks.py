@@ -41,7 +41,8 @@ class Attacks:
             queries = self._setting.embeddings.of(pair.source, self._private[task])
             return [self._collection(pair.target, task).attack(pair.public_map.apply(queries))]
 
-        return self._store.rows("leakage-mapped", self._key(task, pair.source, pair.target), compute)
+        key = {**self._key(task, pair.source, pair.target), "map": self._setting.map}
+        return self._store.rows("leakage-mapped", key, compute)
 
     def _key(self, task: str, *encoders: str) -> dict[str, Any]:
         return {**self._setting.public_key(*encoders), "private": dataset_digest(self._private[task]).hex()}

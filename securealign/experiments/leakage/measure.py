@@ -51,7 +51,7 @@ def measure(
     settings = {
         "encoders": {name: setting.embeddings.dimension(name) for name in setting.encoders},
         "public": len(setting.corpora.public_texts), "public_sets": list(setting.corpora.public_sets),
-        "sizes": list(sizes), "seeds": setting.seeds, "penalties": list(PENALTIES), "words": WORDS,
+        "sizes": list(sizes), "seeds": setting.seeds, "penalties": list(PENALTIES), "words": WORDS, "map": setting.map,
     }  # fmt: skip
     return Result(experiment=NAME, settings=settings, tables=tables, command=command)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from securealign.alignment.fits import Vector
+from securealign.alignment.scaling import Vector
 from securealign.matrices import FloatMatrix
 
 #: Squared singular value, relative to the largest, below which a direction is noise of rounding.

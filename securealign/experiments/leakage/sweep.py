@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment import AlignmentMap
-from securealign.alignment.fits import explained, fit_ridge, scale_of
+from securealign.alignment.clear import ClearFit
+from securealign.alignment.fits import explained
+from securealign.alignment.scaling import deviations
 from securealign.experiments.leakage.spectrum import Fitted, Spectrum
-from securealign.experiments.setting import Pair, Setting
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
 from securealign.matrices import FloatMatrix
 
@@ -41,7 +43,7 @@ class Sweep:
     def spectrum(self, size: int, seed: int) -> Spectrum:
         """Return the decomposition of one draw."""
         if (size, seed) not in self._spectra:
-            self._spectra[size, seed] = Spectrum.of(self.rows[self.drawn(size, seed)], scale_of(self.rows))
+            self._spectra[size, seed] = Spectrum.of(self.rows[self.drawn(size, seed)], deviations(self.rows))
         return self._spectra[size, seed]
 
     def unseen(self, size: int, seed: int) -> FloatMatrix:
@@ -72,9 +74,13 @@ class PairSweep:
         self._fits: dict[tuple[int, int], Fitted] = {}
 
     @cached_property
-    def pair(self) -> Pair:
-        """Scale and penalty, as both parties take them from the public texts."""
-        return self._setting.pair(self.source, self.target)
+    def _public_fit(self) -> ClearFit:
+        return self._setting.public_fit(self.source, self.target)
+
+    @property
+    def _share(self) -> float:
+        """The penalty that the public texts choose, as a share of the mean diagonal of the Gram matrix."""
+        return self._public_fit.penalty / float(self._public_fit.regression.values.mean())
 
     @cached_property
     def _targets(self) -> FloatMatrix:
@@ -89,7 +95,7 @@ class PairSweep:
         )
 
     def _leak(self, size: int, seed: int) -> Row:
-        spectrum, share = self._sweep.spectrum(size, seed), self.pair.share
+        spectrum, share = self._sweep.spectrum(size, seed), self._share
         fitted = self._fit(size, seed)
         rows = self._targets[self._sweep.drawn(size, seed)]
         shuffled = spectrum.fit(np.random.default_rng([3, seed]).permutation(rows))
@@ -132,5 +138,5 @@ class PairSweep:
 
     @cached_property
     def public_map(self) -> AlignmentMap:
-        """The map fitted on all public texts."""
-        return fit_ridge(self._sweep.rows, self._targets, self.pair.share, self.pair.scale)
+        """The map fitted on all public texts, of the kind that a client uses."""
+        return self._public_fit.map(self._setting.map)

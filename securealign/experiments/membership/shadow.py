@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from securealign.alignment.ridge import Moments
+from securealign.alignment.scaling import deviations
 from securealign.experiments.membership.attack import Numbers, Truths
 from securealign.matrices import FloatMatrix, Rows
 
@@ -30,8 +31,7 @@ class Material:
 
     def standardised(self) -> Material:
         """Return the source rows with mean 0 and deviation 1 over the public ones; a constant column becomes 0."""
-        mean, deviation = self.public_source.mean(axis=0), self.public_source.std(axis=0)
-        scale = np.where(deviation > 0, deviation, np.inf)
+        mean, scale = self.public_source.mean(axis=0), deviations(self.public_source)
         return Material(
             (self.public_source - mean) / scale, self.public_target, (self.pool_source - mean) / scale, self.pool_target
         )

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment import AlignmentMap
-from securealign.alignment.fits import fit_ridge
+from securealign.alignment.clear import fit_map
 from securealign.alignment.ood import auroc, energy_score, fpr_at, msp_score
 from securealign.data import dataset_digest
 from securealign.errors import ConfigurationError
 from securealign.experiments.corpora import labels_of
 from securealign.experiments.embeddings import AddBar, no_bars
 from securealign.experiments.result import Result
-from securealign.experiments.setting import Pair, Setting
+from securealign.experiments.setting import Setting
 from securealign.experiments.store import Row, Store
 from securealign.experiments.threads import one_blas_thread
 from securealign.matrices import FloatMatrix
@@ -65,6 +65,7 @@ def measure(
             for name in setting.tasks
         },
         "public": len(setting.corpora.public_texts), "public_sets": list(setting.corpora.public_sets),
+        "map": setting.map,
     }  # fmt: skip
     return Result(experiment=NAME, settings=settings, tables=tables, command=command)
 
@@ -125,18 +126,9 @@ class _PairWork:
         self._setting, self._store = setting, store
         self._source, self._target = source, target
 
-    @property
-    def _pair(self) -> Pair:
-        return self._setting.pair(self._source, self._target)
-
     @cached_property
     def _public_map(self) -> AlignmentMap:
-        rows_b, rows_a = self._setting.public(self._source), self._setting.public(self._target)
-        return fit_ridge(rows_b, rows_a, self._pair.share, self._pair.scale)
-
-    def _task_map(self, task: str) -> AlignmentMap:
-        rows_b, rows_a = self._setting.train(self._source, task), self._setting.train(self._target, task)
-        return fit_ridge(rows_b, rows_a, self._pair.share, self._pair.scale)
+        return self._setting.public_fit(self._source, self._target).map(self._setting.map)
 
     def mapped(self, task: str, outside: Outside) -> list[Row]:
         """Return how the provider's head judges the client's mapped texts, for both maps."""
@@ -146,13 +138,16 @@ class _PairWork:
             head, inside = setting.head(self._target, task), setting.test(self._source, task)
             others = {name: setting.embeddings.of(self._source, texts) for name, texts in outside.items()}
             rows: list[Row] = []
-            for fitted_on, fitted in {"task": self._task_map(task), "public": self._public_map}.items():
+            rows_b, rows_a = setting.train(self._source, task), setting.train(self._target, task)
+            own = fit_map(rows_b, rows_a, "auto", kind=setting.map)
+            for fitted_on, fitted in {"task": own, "public": self._public_map}.items():
                 logits = {name: head.logits(fitted.apply(found)) for name, found in others.items()}
                 judged = judge(head.logits(fitted.apply(inside)), logits, _truth(setting, task))
                 rows += [{"fitted_on": fitted_on, **row} for row in judged]
             return rows
 
-        found = self._store.rows(f"{NAME}-mapped", _key(setting, task, outside, self._source, self._target), compute)
+        key = {**_key(setting, task, outside, self._source, self._target), "map": setting.map}
+        found = self._store.rows(f"{NAME}-mapped", key, compute)
         return [{"source": self._source, "target": self._target, "data": task, **row} for row in found]
 
 

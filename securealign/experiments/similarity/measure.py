@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from securealign.alignment.fits import scale_of
+from securealign.alignment.scaling import deviations
 from securealign.alignment.similarity import CentredRows, KeptComponents, Order
 from securealign.data import dataset_digest
 from securealign.errors import InputError
@@ -148,6 +148,6 @@ class _Corpus:
         test, train = rows[order[:held]], rows[order[held:]]
         return _Side(
             CentredRows.of(test),
-            CentredRows.of(test / scale_of(train)),
+            CentredRows.of(test / deviations(train)),
             KeptComponents.of(train, test, max(self._components)),
         )

@@ -1,19 +1,23 @@
 import re
 from statistics import fmean
 
+import numpy as np
 import pytest
 from support.experiments import FakeEncoder, FakeModels, fake_corpora
 
+from securealign.alignment.clear import fit_map
 from securealign.experiments.classification.few_shots import few_shots
 from securealign.experiments.classification.figures import figures
 from securealign.experiments.classification.measure import measure
 from securealign.experiments.classification.section import reason, section, summary
 from securealign.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
 from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.setting import Setting
+from securealign.experiments.setting import Setting, fit_with_shots
 from securealign.experiments.store import Store
 
 TASK = "colours/train:colours/test"
+#: Encoders that share nothing, and few texts, are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
 def make(folder, *encoders, **options):
@@ -41,8 +45,8 @@ def result(tmp_path_factory):
     )
 
 
-def mapped(result, source, target, fit="ridge", fitted_on="task"):
-    return fmean(mapped_accuracies(result, fit, fitted_on, [TASK], [(source, target)]))
+def mapped(result, source, target, fit="soft", fitted_on="task"):
+    return fmean(mapped_accuracies(result, fitted_on, [TASK], [(source, target)], fit))
 
 
 def test_heads_work_on_mapped_embeddings_of_an_encoder_that_sees_the_same(result):
@@ -59,6 +63,24 @@ def test_nothing_is_gained_from_an_encoder_that_sees_nothing(result):
 def test_moving_the_mean_alone_aligns_nothing(result):
     assert mapped(result, "a", "b", fit="mean only") < mapped(result, "a", "b") - 0.2
     assert fmean(rival_losses(result, "mean only", "task")) > fmean(rival_losses(result, "ridge", "task")) + 0.2
+
+
+def test_shared_texts_of_a_task_weigh_more_than_public_ones():
+    random = np.random.default_rng(0)
+    public, shots = random.normal(size=(400, 6)), random.normal(size=(20, 6))
+    first, second = random.normal(size=(2, 6, 6))
+    fitted = fit_with_shots((public, public @ first), (shots, shots @ second), "ridge")
+    plain = fit_map(np.vstack([public, shots]), np.vstack([public @ first, shots @ second]), "auto")
+    missed = [np.sum((shots @ second - found.apply(shots)) ** 2) for found in (fitted, plain)]
+    assert missed[0] < missed[1]
+
+
+def test_both_kinds_of_map_stand_side_by_side(result):
+    text = section(result)
+    for kind in ("ridge", "soft"):
+        for fitted_on in ("the task's texts", "public texts"):
+            assert f"| {kind} | {fitted_on} |" in text
+    assert {row["fit"] for row in result.table("mapped") if row["fitted_on"] == "public+8"} == {"soft"}
 
 
 def test_encryption_changes_no_accuracy(result):

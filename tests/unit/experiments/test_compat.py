@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from securealign.alignment.regression import RELATED
 from securealign.alignment.tokenizers import Tokenized
 from securealign.data import TextDataset
 from securealign.errors import ErrorCode, InputError
@@ -29,6 +30,8 @@ from securealign.protocol.policy import Policy
 MEANINGS, CLASSES = 24, 16
 TASK = "news/train:news/test"
 SECRET = "xyzzy"
+#: Encoders that share nothing, and few texts, are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 COST = Cost(
     suite="lwe-128", security_bits=128, hides_head=True, network="wan", rows=300, queries=1000, classes=20,
     training_seconds=2.0, client_seconds=1.0, provider_seconds=0.5, bytes_up=1000, bytes_down=500,
@@ -119,7 +122,8 @@ def unrelated(folder):
 def test_a_rotation_of_the_other_is_worth_aligning(turned):
     assert turned.recommendation.advice is Advice.ALIGN
     assert turned.likeness.cka > 0.99
-    assert turned.likeness.r2 > 0.99
+    assert turned.likeness.r2_unseen > 0.99
+    assert turned.likeness.relatedness > RELATED
     assert turned.likeness.shown > 0.99
     assert turned.evidence.kept > 0.95
 
@@ -128,7 +132,8 @@ def test_unrelated_encoders_are_not(unrelated):
     assert unrelated.recommendation.advice is Advice.NOT
     assert unrelated.recommendation.rule == "keeps too little"
     assert abs(unrelated.likeness.cka_debiased) < 0.1
-    assert unrelated.likeness.r2 < 0.05
+    assert unrelated.likeness.r2_unseen < 0.05
+    assert unrelated.likeness.relatedness < RELATED
     # The client's columns alone span so much of any embeddings.
     assert unrelated.likeness.shown == pytest.approx(MEANINGS / 300, abs=0.03)
 
@@ -204,12 +209,32 @@ def test_files_of_embeddings_give_likeness_and_clusters_alone(folder):
     found = assessed(folder, client, provider)
     assert (found.probes, found.loss) == ([], None)
     assert found.recommendation.advice is Advice.CARE
-    assert found.likeness.r2 > 0.99
+    assert found.likeness.r2_unseen > 0.99
     page = render(found)
     assert "No labelled task could be tried" in page
     assert str(folder) not in page
     strangers = assessed(folder, save(folder, "odd.npy", texts, "odd"), provider)
     assert strangers.recommendation.advice is Advice.NOT
+
+
+def test_sides_that_training_would_refuse_are_not_tried(folder):
+    texts = tuple(f"many {SECRET} {row}" for row in range(400))
+    for name in ("left", "right"):
+        np.save(folder / f"{name}.npy", _random(name).normal(size=(400, 100)))
+    dataset = TextDataset(name="many", texts=texts, labels=tuple(row % 2 for row in range(400)), class_names=("x", "y"))
+    found = assessed(folder, str(folder / "left.npy"), str(folder / "right.npy"), public=dataset, count=400, probes=())
+    assert found.likeness.refused
+    assert (found.probes, found.labels, found.clusters) == ([], [], [])
+    assert (found.recommendation.rule, found.recommendation.advice) == ("unrelated", Advice.NOT)
+    assert "training would refuse" in render(found)
+
+
+def test_the_kind_of_map_is_part_of_the_question(folder, turned):
+    vectors = replace(setting(folder, "one", "two"), map_kind="ridge")
+    other = assess(vectors, Store(folder / "cells"), Usage(), max_tokens=64, price=lambda *_: COST)
+    assert (turned.map, turned.other_map, other.map, other.other_map) == ("soft", "ridge", "ridge", "soft")
+    assert other.probes[0].mapped == pytest.approx(turned.probes[0].mapped_other)
+    assert 'map = "ridge"' in render(other)
 
 
 def test_a_file_goes_with_an_encoder_and_keeps_the_first_of_equal_texts(folder):

@@ -12,16 +12,20 @@ from securealign.experiments.compat.rules import RULES, Advice, recommend
 
 LIKE = Likeness(
     cka=0.6, cka_debiased=0.5, svcca_64=0.5, svcca_64_shuffled=0.0, svcca_64_components=64, svcca_128=0.4,
-    svcca_128_shuffled=0.0, svcca_128_components=128, r2=0.5, shown=0.6,
+    svcca_128_shuffled=0.0, svcca_128_components=128, r2_unseen=0.5, relatedness=60.0, refused=False, shown=0.6,
 )  # fmt: skip
+KNOWN = {"r2_unseen": 0.5, "relatedness": 60.0, "rows_per_dimension": 6.0, "shots": 64}
 GOOD = {
     "loss": 0.04, "loss_with_shots": 0.03, "worst": 0.08, "worst_name": "r8", "kept": 0.9, "kept_with_shots": 0.93,
     "provider": 0.8, "mapped": 0.76, "with_shots": 0.77, "alone_64": 0.5, "alone_128": 0.6, "client": 0.8,
 }  # fmt: skip
 
 
+ASKED = {"ratio": 6.0, "shots": 64, "other_map": "ridge"}
+
+
 def found(**changes):
-    return Evidence(**{"source": "tasks", "r2": 0.5, "rows_per_dimension": 6.0, "shots": 64, **GOOD, **changes})
+    return Evidence(**{**KNOWN, "source": "tasks", **GOOD, **changes})
 
 
 @pytest.mark.parametrize(
@@ -48,9 +52,9 @@ def test_the_first_rule_that_holds_decides(changes, rule, advice):
     assert (recommended.rule, recommended.advice) == (rule, advice)
 
 
-@pytest.mark.parametrize(("r2", "advice"), [(0.02, Advice.NOT), (-0.5, Advice.NOT), (0.3, Advice.CARE)])
-def test_without_labels_the_map_alone_never_says_align(r2, advice):
-    recommended = recommend(Evidence(source="none", r2=r2, rows_per_dimension=6.0, shots=64))
+@pytest.mark.parametrize(("relatedness", "advice"), [(3.9, Advice.NOT), (-0.5, Advice.NOT), (4.1, Advice.CARE)])
+def test_without_labels_the_map_alone_never_says_align(relatedness, advice):
+    recommended = recommend(Evidence(source="none", **{**KNOWN, "relatedness": relatedness}))
     assert recommended.advice is advice
     assert any(words.startswith("Labels") for words in recommended.helps)
 
@@ -87,7 +91,7 @@ def test_shots_are_advised_with_what_speaks_against_going_without(changes, words
         ({"with_shots": 0.8}, "Shots: 64 texts"),
         ({"loss": 0.1, "loss_with_shots": 0.1, "client": 0.6}, "Another encoder"),
         ({"alone_64": 0.76}, "Labels of the client's own"),
-        ({"standardised": 0.8}, "Standardised embeddings"),
+        ({"other": 0.8, "other_map": "ridge"}, 'Another map: by map = "ridge", 80 %'),
     ],
 )
 def test_what_would_help_is_named(changes, word):
@@ -108,17 +112,17 @@ def probe(name, provider, mapped, *, tests=1000, **more):
 
 def test_tasks_count_before_labels_of_the_public_file():
     tasks, labels = [probe("a", 0.9, 0.8), probe("b", 0.7, 0.68)], [probe("c", 0.9, 0.3)]
-    both = evidence(tasks, labels, LIKE, 6.0, 64)
+    both = evidence(tasks, labels, LIKE, **ASKED)
     assert (both.source, both.worst_name) == ("tasks", "a")
     assert both.loss == pytest.approx(0.06)
     assert both.kept == pytest.approx((0.74 - 0.25) / (0.8 - 0.25))
-    assert evidence([], labels, LIKE, 6.0, 64).source == "labels"
-    assert evidence([], [], LIKE, 6.0, 64).source == "none"
+    assert evidence([], labels, LIKE, **ASKED).source == "labels"
+    assert evidence([], [], LIKE, **ASKED).source == "none"
 
 
 def test_a_figure_that_one_probe_lacks_is_unknown():
     tasks = [probe("a", 0.9, 0.8, alone_64=0.5), probe("b", 0.7, 0.68)]
-    assert evidence(tasks, [], LIKE, 6.0, 64).alone_64 is None
+    assert evidence(tasks, [], LIKE, **ASKED).alone_64 is None
 
 
 def test_the_interval_of_a_new_task_is_wider_than_that_of_the_mean():

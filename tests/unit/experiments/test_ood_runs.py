@@ -22,6 +22,8 @@ from securealign.experiments.store import Store
 
 TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))
 FORMS = {"plain": "about {} {} only", "long": "about {} {} with many more words than any other text"}
+#: Encoders that share nothing, and few texts, are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
 def load_all(name):
