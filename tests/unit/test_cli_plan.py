@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from securealign.alignment import LinearHead
 from securealign.cli import app
 from securealign.errors import ExitCode
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
@@ -100,3 +102,31 @@ def test_what_cannot_be_planned_is_an_error(flags, code, error):
     done = run(*SIZES, *flags, "--json")
     assert done.exit_code == code
     assert json.loads(done.stdout)["error"] == error
+
+
+@pytest.fixture
+def owned(tmp_path):
+    """A head over 8 dimensions with 3 classes, the same head with a large weight that all classes share, and rows."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(8, 3)), rng.normal(size=3)
+    LinearHead(weight, bias, ("a", "b", "c")).save_pretrained(tmp_path / "head")
+    LinearHead(weight + 1e4 * rng.normal(size=(8, 1)), bias, ("a", "b", "c")).save_pretrained(tmp_path / "heavy")
+    np.save(tmp_path / "public.npy", rng.normal(size=(300, 8)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("head", "uncertain"), [("head", False), ("heavy", True)])
+def test_labels_that_encryption_would_make_uncertain_are_told_beforehand(owned, head, uncertain):
+    options = ("--suite", "lwe", "--head", owned / head, "--embeddings", owned / "public.npy", "--dim-a", "99")
+    planned = run_json("--samples", "60", "--dim-b", "5", *options)
+    assert (planned["dim_a"], planned["classes"]) == (8, 3)
+    assert (planned["inference"]["uncertain_share"] > 0.01) is uncertain
+    done = run("--samples", "60", "--dim-b", "5", *options)
+    assert ("of the labels cannot be trusted" in done.output) is uncertain
+
+
+@pytest.mark.parametrize("option", ["--head", "--embeddings"])
+def test_a_head_is_judged_on_embeddings(owned, option):
+    done = run(*SIZES, option, owned / ("head" if option == "--head" else "public.npy"))
+    assert done.exit_code == ExitCode.USAGE
+    assert "Give --head with --embeddings" in done.output
