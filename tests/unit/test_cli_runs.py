@@ -355,8 +355,9 @@ class TestBenchTraining:
         report = run_json("bench", "training", "--suites", "plaintext, lwe", *TINY, "--repetitions", 1, "--no-memory")
         assert set(report) == {
             *("samples", "dim_a", "dim_b", "repetitions", "budget_seconds", "clear_seconds", "suites"),
-            *("environment", "figures", "measurements"),
+            *("space_seconds", "environment", "figures", "measurements"),
         }
+        assert set(report["space_seconds"]) == SPREAD
         assert set(report["measurements"]) == {"clear", "plaintext", "lwe"}
         assert report["environment"]["cpus"] > 0
         assert set(report["figures"][0]) == {"phase", "suite", "figure", "unit", "value", "runs"}

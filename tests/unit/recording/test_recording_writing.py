@@ -14,6 +14,7 @@ from support.entropy import SeededEntropy
 from support.pair import PLAINTEXT, TOY_LWE, dyadic
 
 from securealign import align_in_process, classify_in_process
+from securealign.alignment.coordinates import Space
 from securealign.errors import ErrorCode, InputError, PeerAborted, TransportError
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event, Party
@@ -289,8 +290,10 @@ class TestContents:
             str(CANARY).encode()[:10],
         ]
 
-    def test_the_canary_travels_and_is_not_recorded(self, path, frames):
-        """The suite without protection carries the embeddings as they are, so that their absence says something."""
+    def test_the_canary_travels_and_is_not_recorded(self, path, frames, monkeypatch):
+        """In raw coordinates the suite without protection carries queries as they are: absence says something."""
+        raw = classmethod(lambda cls, rows, entropy: cls.fixed(rows.shape[1], entropy))
+        monkeypatch.setattr(Space, "of_queries", raw)
         z_a, z_b = dyadic("A", 60, 4), dyadic("B", 60, 5)
         z_b[3] = CANARY
         training = align_in_process(z_a, z_b, suite=PLAINTEXT, ridge=1e-3)
