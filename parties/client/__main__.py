@@ -135,6 +135,11 @@ def _print_alignment(figures: dict[str, Any]) -> None:
             f"a {figures['map']} map; it explains {figures['r2']:.1%} of the provider's public embeddings (R²), and an "
             f"estimated {figures['r2_unseen']:.1%} on unseen texts"
         )
+    elif figures["privacy"] is not None:
+        console.print(
+            "a ridge map under a fixed penalty; the provider's noise leaves no estimate of what it explains, and no check "
+            "that both parties embedded the same texts in the same order"
+        )
     console.print(f"map saved in {figures['alignment']}")
 
 
