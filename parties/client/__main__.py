@@ -137,8 +137,8 @@ def _print_alignment(figures: dict[str, Any]) -> None:
         )
     elif figures["privacy"] is not None:
         console.print(
-            "a ridge map under a fixed penalty; the provider's noise leaves no estimate of what it explains, and no check "
-            "that both parties embedded the same texts in the same order"
+            "a ridge map under a fixed penalty; the provider's noise leaves no estimate of what it explains, and no "
+            "check that both parties embedded the same texts in the same order"
         )
     console.print(f"map saved in {figures['alignment']}")
 
