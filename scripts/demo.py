@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from parties.provider.spaces import stored_space
 from securealign import AlignmentMap, LinearAligner, LinearHead
 from securealign.commands import progress
 from securealign.data import TextDataset, load_dataset, load_public
@@ -196,11 +197,12 @@ def referee(
     private = load_dataset(str(folder / "private.jsonl"))
     expected = [private.class_names[label] for label in private.labels or ()]
     head = LinearHead.from_pretrained(folder / "head")
-    secret_map = AlignmentMap.from_pretrained(folder / "alignment")
+    # The client's map leads into the provider's private coordinates, which the referee may see.
+    private_map = AlignmentMap.from_pretrained(folder / "alignment")
+    secret_map = AlignmentMap(*stored_space(folder / "provider.toml").unfold(private_map.weight, private_map.bias))
     public_b = embed(CLIENT_ENCODER, texts, "client's public texts")
-    clear_map = (
-        LinearAligner(ridge="auto").fit(public_b, embed(PROVIDER_ENCODER, texts, "provider's public texts")).map_
-    )
+    public_a = embed(PROVIDER_ENCODER, texts, "provider's public texts")
+    clear_map = LinearAligner(ridge="auto", map=private_map.metadata["map"]).fit(public_b, public_a).map_
     private_b = embed(CLIENT_ENCODER, private.texts, "client's private texts")
     in_clear = head.predict(secret_map.apply(private_b))
     shots = load_dataset("r8/train").shuffled(1).take(SHOT_TEXTS)

@@ -14,6 +14,7 @@ import structlog
 from parties.provider.config import ProviderSettings, PublicSection
 from parties.provider.machines import LEDGERS, Machines, PublicData
 from parties.provider.recordings import Recordings
+from parties.provider.spaces import space_folder
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.margins import expected_uncertain_share, precision_warning
@@ -45,7 +46,7 @@ from securealign.protocol.training.provider import TrainingProvider
 from securealign.storage.counters import Ledger
 from securealign.storage.opening import State
 from securealign.storage.sessions import ProviderSessions
-from securealign.storage.spaces import Origin, SpaceFolder
+from securealign.storage.spaces import Origin
 from securealign.transport.credentials import BundleSource, peer_identity
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
@@ -158,9 +159,7 @@ class Provider:
 
     def _space(self, state: State) -> Space:
         """Return the private coordinates: those kept for this encoder and these texts, or new ones, made once."""
-        section, public = self._settings.space, self._public
-        folder = self._settings.path(section.folder or self._settings.state.folder / "spaces" / "default")
-        kept = SpaceFolder(folder, state.folder.sealers)
+        public, kept = self._public, space_folder(self._settings, state)
         if public is None:
             return kept.current()
         private = self._settings.privacy is not None
@@ -170,7 +169,7 @@ class Provider:
             entropy = SystemEntropy()
             space = Space.fixed(public.rows.shape[1], entropy) if private else Space.of(public.rows, entropy)
             kept.keep(space, origin)
-            log.info("space made", space=space.identifier.hex(), folder=str(folder))
+            log.info("space made", space=space.identifier.hex())
         kept.use(origin)
         return space
 

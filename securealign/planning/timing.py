@@ -45,8 +45,8 @@ def problem_work(rows: int, columns: int) -> Work:
 
 
 def solution_work(columns: int, provider_dim: int) -> Work:
-    """Return the client's work with the decrypted product."""
-    return {"products": columns**2 * provider_dim}
+    """Return the client's work with the decrypted product: spectrum of its Gram matrix, choice of a penalty, map."""
+    return {"products": columns**2 * provider_dim, "factors": columns**3}
 
 
 def time_problem(rows: int, columns: int, provider_dim: int) -> dict[str, float]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from parties.provider.config import PolicySection, PrivacySection, ProviderSettings
+from parties.provider import spaces
+from parties.provider.config import PolicySection, PrivacySection
 from parties.provider.machines import LEDGERS, Machines, PublicData
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
@@ -37,13 +38,11 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.states import Direction
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.settings import load_settings
 from securealign.storage.counters import Ledger
 from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
 from securealign.storage.sealing import Sealers
 from securealign.storage.sessions import ProviderSessions
-from securealign.storage.spaces import SpaceFolder
 from securealign.storage.work import DurableWork, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (
@@ -91,13 +90,7 @@ def settled(process: subprocess.Popen) -> dict:
 
 def stored_space(site: Path, file: str = "provider.toml") -> Space:
     """Return the space that a provider of a folder keeps on disk."""
-    settings = load_settings(ProviderSettings, site / file, [])
-    state = settings.open_state(settings.state)
-    try:
-        folder = settings.path(settings.space.folder or settings.state.folder / "spaces" / "default")
-        return SpaceFolder(folder, state.folder.sealers).current()
-    finally:
-        state.close()
+    return spaces.stored_space(site / file)
 
 
 @dataclass
