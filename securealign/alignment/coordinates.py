@@ -107,7 +107,7 @@ class Space:
     def rows(self, rows: Rows) -> Rows:
         """Return public embeddings (N, d) in the space, as training multiplies with them."""
         affine = Affine(self.centre, self.inner, np.zeros(len(self.centre)))
-        return MappedRows(self.scaling.rows(rows), affine.apply, norms=self.norms * _ABOVE_ROUNDING)
+        return MappedRows(rows, self.scaling.then(affine), norms=self.norms * _ABOVE_ROUNDING)
 
     def apply(self, embeddings: npt.NDArray[np.floating]) -> FloatMatrix:
         """Return embeddings (n, d) in the space; unlike training rows, at their own norm."""

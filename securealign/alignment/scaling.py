@@ -8,13 +8,14 @@ shortening long ones alone leaves rows of unequal noise, for which cross-validat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import ErrorCode, InputError
-from securealign.matrices import FloatMatrix, MappedRows, Rows
+from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
 
 Vector = npt.NDArray[np.float64]
 
@@ -71,7 +72,8 @@ class Scaling:
         scaling = cls(mean, floored(deviation))
         if not normalise:
             return scaling
-        norms = np.concatenate([np.linalg.norm(block, axis=1) for block in scaling.rows(rows).blocks()])
+        weights = scaling.scale**-2.0
+        norms = np.sqrt(np.concatenate([(block - mean) ** 2 @ weights for block in rows.blocks()]))
         median = float(np.median(norms))
         return replace(scaling, norm=median) if 0 < HEAVY * median < norms.max() else scaling
 
@@ -96,6 +98,13 @@ class Scaling:
     def rows(self, rows: Rows) -> Rows:
         """Return training rows (N, d), scaled block by block."""
         return MappedRows(rows, self.apply)
+
+    def then(self, affine: Affine) -> Callable[[FloatMatrix], FloatMatrix]:
+        """Return what scales training rows and maps them on; in one step where none changes its norm."""
+        if self.normalises:
+            return lambda block: affine.apply(self.apply(block))
+        centre = self.mean + self.scale * affine.centre
+        return Affine(centre, affine.matrix / self.scale[:, None], affine.offset).apply
 
 
 def _spread(rows: Rows) -> tuple[Vector, Vector]:

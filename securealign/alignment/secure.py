@@ -36,8 +36,8 @@ class ClientProblem:
         source = Rows(embeddings, name="Z_B")
         self.ridge, self.kind = ridge, kind
         self.scaling = Scaling.of(source, "Z_B") if ridge == "auto" else Scaling.identity(source.shape[1])
-        self._scaled = self.scaling.rows(source)
-        self.moments = Moments.of(self._scaled)
+        self._source = source
+        self.moments = Moments.of(self.scaling.rows(source))
         smallest = ridge if fixed else smallest_penalty(ridge, self.moments.gram)
         self.penalty, self._factor = factor_ridge(self.moments.gram, smallest)
         #: L^-T
@@ -51,7 +51,7 @@ class ClientProblem:
     def whitened(self, constant: float, norms: npt.NDArray[np.float64] | None = None) -> Rows:
         """Return the whitened rows, which end in a constant; `norms` bounds the norms of their columns."""
         affine = self.affine(constant)
-        return MappedRows(self._scaled, affine.apply, columns=len(affine.offset), norms=norms)
+        return MappedRows(self._source, self.scaling.then(affine), columns=len(affine.offset), norms=norms)
 
     def affine(self, constant: float) -> Affine:
         """Return the map from scaled rows to whitened rows that end in a constant."""
