@@ -106,7 +106,8 @@ def next_event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
         event: dict[str, Any] = json.loads(line)
         if event.get("event") == name:
             return event
-        console.print(f"[red]provider: {line}[/]")
+        if event.get("level") != "info":
+            console.print(f"[red]provider: {line}[/]")
     sys.exit(f"the provider ended with exit code {process.wait()}")
 
 
