@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import messages as examples
 from support.durable import DurableInference, DurableTraining
 from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
@@ -27,6 +28,7 @@ from securealign.protocol.snapshot import Blobs
 from securealign.protocol.states import State
 from securealign.protocol.streams import Assembler
 from securealign.wire import TrainingCodec
+from securealign.wire.v1 import training_pb2
 
 CODEC = TrainingCodec()
 
@@ -119,6 +121,14 @@ def test_a_record_that_lacks_a_part_is_refused(hello):
         kept({}, "key")
     with pytest.raises(KeyStoreError):
         decoded(CODEC, {"accept": hello}, "accept", m.TrainingAccept)
+
+
+def test_a_record_of_another_protocol_version_is_refused():
+    accept = next(message for message in examples.TRAINING if isinstance(message, m.TrainingAccept))
+    envelope = training_pb2.TrainingMessage.FromString(CODEC.encode(accept))
+    envelope.accept.ClearField("space")
+    with pytest.raises(KeyStoreError, match="no 'accept' that this release can read"):
+        decoded(CODEC, {"accept": envelope.SerializeToString()}, "accept", m.TrainingAccept)
 
 
 def test_blobs_are_handed_out_once_and_dropped_by_name():

@@ -84,7 +84,7 @@ class InferenceClient(ClientParty):
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
-        self._head_norm = 0.0
+        self._head_norm = self._relative_error = 0.0
         #: Why an answer did not decrypt, if one did not; for the local user, and only once the session is over.
         self.undecrypted: CiphertextError | None = None
 
@@ -117,10 +117,7 @@ class InferenceClient(ClientParty):
     @property
     def logit_error(self) -> float:
         """Standard deviation of a logit's error for a query [z; 1] of norm 1; 0 before the head's scale is known."""
-        if self.accepted is None or self.suite is None or not self._head_norm:
-            return 0.0
-        chosen = next(suite for suite in self._suites if suite.info == self.suite)
-        return self._head_norm * chosen.head_forecast(self._shape(self.accepted)).relative_error
+        return self._head_norm * self._relative_error
 
     @property
     def facts(self) -> dict[str, int]:
@@ -280,19 +277,17 @@ class InferenceClient(ClientParty):
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-        shape = self._shape(message)
+        shape = HeadShape(
+            features=self._features,
+            classes=message.classes,
+            slots=self._slots,
+            logit_bits=message.logit_bits or None,
+        )
         self.accepted = message
         self._sizes = suite.head_sizes(shape)
+        self._relative_error = suite.head_forecast(shape).relative_error
         self._encryptor = suite.head_encryptor(shape, session, entropy)
         return self._encryptor
-
-    def _shape(self, accepted: InferenceAccept) -> HeadShape:
-        return HeadShape(
-            features=self._features,
-            classes=accepted.classes,
-            slots=self._slots,
-            logit_bits=accepted.logit_bits or None,
-        )
 
     def _uploads(self, encryptor: HeadEncryptor, sent: int = 0) -> Iterator[Message]:
         """Yield what has to be uploaded after the first `sent` messages: the key, and a request for the first pool."""
