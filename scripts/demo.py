@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from parties.provider.spaces import stored_space
-from securealign import AlignmentMap, LinearAligner, LinearHead
+from securealign import AlignmentMap, LinearHead
+from securealign.alignment.secure import ClientProblem
 from securealign.commands import progress
 from securealign.data import TextDataset, load_dataset, load_public
 from securealign.files import write_atomically
+from securealign.matrices import Rows
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached
 
@@ -199,11 +201,14 @@ def referee(
     expected = [private.class_names[label] for label in private.labels or ()]
     head = LinearHead.from_pretrained(folder / "head")
     # The client's map leads into the provider's private coordinates, which the referee may see.
-    private_map = AlignmentMap.from_pretrained(folder / "alignment")
-    secret_map = AlignmentMap(*stored_space(folder / "provider.toml").unfold(private_map.weight, private_map.bias))
+    private_map, space = AlignmentMap.from_pretrained(folder / "alignment"), stored_space(folder / "provider.toml")
+    secret_map = AlignmentMap(*space.unfold(private_map.weight, private_map.bias))
     public_b = embed(CLIENT_ENCODER, texts, "client's public texts")
     public_a = embed(PROVIDER_ENCODER, texts, "provider's public texts")
-    clear_map = LinearAligner(ridge="auto", map=private_map.metadata["map"]).fit(public_b, public_a).map_
+    problem = ClientProblem(public_b, "auto", private_map.metadata["map"])
+    product = space.rows(Rows(public_a)).block(0, len(texts)).T @ problem.rows.block(0, len(texts))
+    solved = problem.solve(product, space.total_squares)
+    clear_map = AlignmentMap(*space.unfold(solved.weight, solved.bias))
     private_b = embed(CLIENT_ENCODER, private.texts, "client's private texts")
     in_clear = head.predict(secret_map.apply(private_b))
     shots = load_dataset("r8/train").shuffled(1).take(SHOT_TEXTS)
