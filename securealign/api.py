@@ -188,15 +188,15 @@ def classify_in_process(
     )
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = batch or len(query_matrix)
-    blocks = [
-        open_session.logits(space.apply(query_matrix[first : first + step]))
-        for first in range(0, len(query_matrix), step)
-    ]
+    blocks, norms = [], []
+    for first in range(0, len(query_matrix), step):
+        mapped = space.apply(query_matrix[first : first + step])
+        blocks.append(open_session.logits(mapped))
+        norms.append(query_norms(mapped))
     logit_error = open_session.logit_error
     open_session.close()
     logits = np.vstack(blocks) + common
-    norms = np.concatenate([query_norms(space.apply(block)) for block in Rows(query_matrix).blocks()])
-    warning = precision_warning(uncertain_share(logits, logit_error * norms))
+    warning = precision_warning(uncertain_share(logits, logit_error * np.concatenate(norms)))
     if warning is not None:
         warnings.warn(warning, SecurealignWarning, stacklevel=2)
     session = log.session(client)

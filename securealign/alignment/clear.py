@@ -82,12 +82,10 @@ class ClearFit:
         require_map_kind(kind)
         require_related(self.regression, self.penalty)
         weight = self.regression.weight(kind, self.penalty)
-        raw = weight / self.scaling.scale[:, None]
-        mean = self.scaling.mean + self.scaling.scale * self.moments.source.mean
-        bias = self.moments.target_mean - mean @ raw
+        raw = self.scaling.raw_map(weight, self.moments.source.mean, self.moments.target_mean)
         facts = self.regression.facts(kind, self.penalty, self.ridge)
         warn_unrelated(facts)
-        return AlignmentMap(*self.space.unfold(raw, bias), facts)
+        return AlignmentMap(*self.space.unfold(*raw), facts)
 
 
 def warn_unrelated(facts: Mapping[str, Any]) -> None:

@@ -132,9 +132,8 @@ class Space:
 
     def unfold(self, weight: FloatMatrix, bias: Vector) -> tuple[FloatMatrix, Vector]:
         """Return the map to raw embeddings for one into the space, `weight` (d_B, d) and `bias` (d,)."""
-        scale = self.scaling.scale
-        back = self.outer * scale
-        return weight @ back, self.scaling.mean + scale * self.centre + bias @ back
+        back = self.outer * self.scaling.scale
+        return weight @ back, self.scaling.raw(self.centre) + bias @ back
 
 
 def _rotation(dimension: int, entropy: Entropy) -> FloatMatrix:

@@ -99,12 +99,23 @@ class Scaling:
         """Return training rows (N, d), scaled block by block."""
         return MappedRows(rows, self.apply)
 
+    def raw(self, point: Vector) -> Vector:
+        """Return the raw embedding (d,) of a scaled one."""
+        return self.mean + self.scale * point
+
+    def raw_map(self, weight: FloatMatrix, point: Vector, image: Vector) -> tuple[FloatMatrix, Vector]:
+        """Return weight (d, k) and bias (k,) of raw embeddings, for a weight of scaled ones.
+
+        The scaled embedding `point` (d,) becomes `image` (k,).
+        """
+        raw = weight / self.scale[:, None]
+        return raw, image - self.raw(point) @ raw
+
     def then(self, affine: Affine) -> Callable[[FloatMatrix], FloatMatrix]:
         """Return what scales training rows and maps them on; in one step where none changes its norm."""
         if self.normalises:
             return lambda block: affine.apply(self.apply(block))
-        centre = self.mean + self.scale * affine.centre
-        return Affine(centre, affine.matrix / self.scale[:, None], affine.offset).apply
+        return Affine(self.raw(affine.centre), affine.matrix / self.scale[:, None], affine.offset).apply
 
 
 def _spread(rows: Rows) -> tuple[Vector, Vector]:

@@ -77,6 +77,4 @@ class ClientProblem:
 
         `centre` (d_A,) is what the mean of the scaled rows becomes.
         """
-        raw = weight / self.scaling.scale[:, None]
-        mean = self.scaling.mean + self.scaling.scale * self.moments.mean
-        return AlignmentMap(raw, centre - mean @ raw, facts)
+        return AlignmentMap(*self.scaling.raw_map(weight, self.moments.mean, centre), facts)
