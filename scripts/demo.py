@@ -20,7 +20,6 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from parties.provider.spaces import stored_space
 from securealign import AlignmentMap, LinearHead
 from securealign.alignment.secure import ClientProblem
 from securealign.commands import progress
@@ -29,6 +28,7 @@ from securealign.files import write_atomically
 from securealign.matrices import Rows
 from securealign.models import open_encoder
 from securealign.models.source import encode_cached
+from securealign.provider.spaces import stored_space
 
 PROVIDER_ENCODER, CLIENT_ENCODER, MAX_TOKENS = "minilm", "mpnet", 64
 TRAINING_TEXTS, PUBLIC_TEXTS, PRIVATE_TEXTS, SHOT_TEXTS = 2500, 4000, 600, 384

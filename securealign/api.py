@@ -19,6 +19,10 @@ from securealign.alignment.ridge import Penalty, check_paired
 from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
 from securealign.errors import SecurealignWarning
+from securealign.harness.simulation.job import CLIENT, PROVIDER, Job
+from securealign.harness.simulation.networks import Network, find_network
+from securealign.harness.simulation.replay import Conditions
+from securealign.harness.simulation.session import Session
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
@@ -30,10 +34,6 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.privacy import Privacy
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.simulation.job import CLIENT, PROVIDER, Job
-from securealign.simulation.networks import Network, find_network
-from securealign.simulation.replay import Conditions
-from securealign.simulation.session import Session
 from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
@@ -80,7 +80,7 @@ def align_in_process(
     `ridge` is the penalty of the paper, added to the Gram matrix, which takes all rows as they are, or "auto", which
     leaves repeated rows out, standardises, and chooses by generalised cross-validation. `map` is "ridge" (the paper's)
     or "soft": see `securealign.alignment.regression`. With `privacy` the provider adds noise that hides single rows of
-    Z_A; the map is then the paper's. Over a `network` of `securealign.simulation`, by name, the times of the figures
+    Z_A; the map is then the paper's. Over a `network` of `securealign.harness.simulation`, by name, the times of the figures
     are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises `InputError` for
     matrices that do not fit together, hold NaN, do not vary or are not of the same texts, `ConfigurationError` for an
     unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party
@@ -150,7 +150,7 @@ def classify_in_process(
 
     Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
     embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network` of
-    `securealign.simulation`, by name, the times of the figures are virtual. Raises `InputError` for matrices that do
+    `securealign.harness.simulation`, by name, the times of the figures are virtual. Raises `InputError` for matrices that do
     not fit together or hold NaN, `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown
     or cannot hold the problem; warns when encryption makes labels uncertain.
     """

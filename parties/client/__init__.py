@@ -1,1 +1,1 @@
-"""Party B: owns an encoder and private texts; aligns and classifies."""
+"""The launcher of the client: the program is securealign.client."""

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from securealign.cli import (
-    audit,
-    bench,
-    certs,
-    chat,
-    compat,
-    data,
-    doctor,
-    experiment,
-    head,
-    keys,
-    plan,
-    replay,
-    report,
-    simulate,
-    suites,
-)
+from securealign.cli import audit, certs, data, doctor, head, keys, suites
 from securealign.commands import show_steps
+from securealign.harness.cli import bench, plan, replay, report, simulate
+from securealign.lab.cli import chat, compat, experiment
 
 app = typer.Typer(
     name="securealign",

@@ -14,8 +14,8 @@ from rich.table import Table
 from securealign.cli.options import AsJson
 from securealign.commands import failures
 from securealign.errors import ErrorCode, InputError
-from securealign.keys.authority import AUTHORITY_DAYS, LIST_DAYS, Authority, Issued, create_certificates
-from securealign.keys.identity import Role, identity_of_certificate, printable
+from securealign.pki.authority import AUTHORITY_DAYS, LIST_DAYS, Authority, Issued, create_certificates
+from securealign.pki.identity import Role, identity_of_certificate, printable
 
 app = typer.Typer(no_args_is_help=True, help="Certificates for mutual TLS: make, renew, revoke and list them.")
 

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from securealign.cli.options import AsJson
 from securealign.commands import failures
-from securealign.doctor.configuration import ClientFile, PartyFile, read_configuration
-from securealign.doctor.findings import Finding, Level, failed, fine
-from securealign.doctor.local import Site, check_locally
-from securealign.doctor.peer import check_peer
 from securealign.errors import ConfigurationError
+from securealign.ops.doctor.configuration import ClientFile, PartyFile, read_configuration
+from securealign.ops.doctor.findings import Finding, Level, failed, fine
+from securealign.ops.doctor.local import Site, check_locally
+from securealign.ops.doctor.peer import check_peer
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "bold red"}
 

@@ -5,11 +5,11 @@ another corpus) is a reader in `readers.py` and a row in the table of `builtin.p
 and a row in the table of `files.py`; nothing else changes.
 """
 
-from securealign.data.builtin import builtin_names, load_dataset
 from securealign.data.datasets import TextDataset
 from securealign.data.digest import dataset_digest
 from securealign.data.files import load_texts
 from securealign.data.public import PublicTexts, load_public, unique_rows
+from securealign.lab.assets.datasets import builtin_names, load_dataset
 
 __all__ = [
     "PublicTexts",

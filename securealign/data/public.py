@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.data.builtin import load_dataset
 from securealign.data.digest import dataset_digest
+from securealign.lab.assets.datasets import load_dataset
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -5,9 +5,9 @@ not before, so that this package imports without them; another kind of encoder i
 and a row in `builtin.py`.
 """
 
-from securealign.models.builtin import builtin_encoders, open_encoder
+from securealign.lab.assets.causal import builtin_causal_lms, causal_lm_folder
+from securealign.lab.assets.encoders import builtin_encoders, open_encoder
 from securealign.models.cache import EmbeddingCache
-from securealign.models.causal import builtin_causal_lms, causal_lm_folder
 from securealign.models.encoder import Encoder
 from securealign.models.precomputed import load_embeddings
 

@@ -16,9 +16,9 @@ import grpc
 import structlog
 
 from securealign.errors import ErrorCode, InputError, TransportError
-from securealign.keys.bundles import FILES, Bundle, load_bundle, renew_revocations, verify_peer
-from securealign.keys.chains import now_utc
-from securealign.keys.identity import Identity, Role
+from securealign.pki.bundles import FILES, Bundle, load_bundle, renew_revocations, verify_peer
+from securealign.pki.chains import now_utc
+from securealign.pki.identity import Identity, Role
 
 log = structlog.get_logger()
 

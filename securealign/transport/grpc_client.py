@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import grpc
 
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SecurealignError, TransportError
-from securealign.keys.bundles import Bundle
+from securealign.pki.bundles import Bundle
 from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL

@@ -23,7 +23,7 @@ from securealign.errors import (
     SecurealignError,
     TransportError,
 )
-from securealign.keys.bundles import Bundle
+from securealign.pki.bundles import Bundle
 from securealign.protocol.admission import Admission, Seat
 from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL

@@ -24,8 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from securealign.errors import ConfigurationError, ErrorCode, TransportError
-from securealign.keys.bundles import Bundle, verify_own, verify_peer
-from securealign.keys.identity import Identity, Role, describe_authority, printable
+from securealign.pki.bundles import Bundle, verify_own, verify_peer
+from securealign.pki.identity import Identity, Role, describe_authority, printable
 from securealign.transport.credentials import BundleSource
 
 #: Length and type of the first frame of a server in HTTP/2, which has to be SETTINGS.

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from structlog.testing import capture_logs
 
 from securealign.errors import ErrorCode, InputError, TransportError
-from securealign.keys.authority import Authority
-from securealign.keys.certificates import Role, create_certificates
-from securealign.keys.issuing import Issuer, Window, make_list, revoked_entry
+from securealign.pki.authority import Authority
+from securealign.pki.certificates import Role, create_certificates
+from securealign.pki.issuing import Issuer, Window, make_list, revoked_entry
 from securealign.transport.credentials import BundleSource, peer_identity, server_credentials
 from securealign.transport.preflight import meet, open_channel
 from securealign.transport.status import ERROR_KEY, status_of

@@ -22,8 +22,8 @@ from securealign.cli import app
 from securealign.data import dataset_digest
 from securealign.errors import ErrorCode, ExitCode
 from securealign.he.lwe.suite import LweSuite
-from securealign.keys.authority import Authority
-from securealign.keys.certificates import Role, create_certificates, load_bundle
+from securealign.pki.authority import Authority
+from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol import negotiation
 from securealign.protocol.messages import UNNAMED_SPACE
 from securealign.transport.grpc_server import TRAINING_METHOD, ProviderServer, ServerSettings

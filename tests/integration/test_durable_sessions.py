@@ -17,7 +17,7 @@ from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
-from securealign.keys.certificates import Authority, Role, create_certificates, load_bundle
+from securealign.pki.certificates import Authority, Role, create_certificates, load_bundle
 from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, RowBatch
 from securealign.protocol.states import Direction
 from securealign.storage.blobs import BlobFolder

@@ -15,8 +15,8 @@ from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SuiteError, TransportError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
-from securealign.keys.certificates import Bundle, Role
 from securealign.limits import MAX_FRAME_BYTES
+from securealign.pki.certificates import Bundle, Role
 from securealign.protocol.messages import RowBatch
 from securealign.protocol.policy import Policy
 from securealign.transport.grpc_client import is_loopback

@@ -15,11 +15,11 @@ from support.peers import Provider, align, bundles, embeddings, inference
 from support.toy import TOY
 
 from securealign.alignment import LinearHead
-from securealign.audit import AuditLog, entries, verify
 from securealign.errors import PeerAborted, SecurealignError, TransportError
 from securealign.he.lwe.suite import LweSuite
-from securealign.keys.certificates import Role
-from securealign.observability import SERVICES, Metrics, Recorder, add_health, add_reflection
+from securealign.ops.audit import AuditLog, entries, verify
+from securealign.ops.observability import SERVICES, Metrics, Recorder, add_health, add_reflection
+from securealign.pki.certificates import Role
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer, SessionReport
 from securealign.transport.hosting import Peer
 from securealign.transport.stats import RunStats

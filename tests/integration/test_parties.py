@@ -15,12 +15,12 @@ import pytest
 from support.peers import embeddings, settled, stored_space
 
 import parties
-from parties.client.app import Client
-from parties.client.config import ClientSettings
-from parties.provider.config import ProviderSettings
 from securealign.alignment import AlignmentMap, LinearAligner, LinearHead
+from securealign.client.app import Client
+from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode, TransportError
-from securealign.keys.certificates import create_certificates
+from securealign.pki.certificates import create_certificates
+from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
 ROWS, DIM_A, DIM_B = 120, 24, 16
@@ -70,7 +70,15 @@ def site(tmp_path):
 @contextmanager
 def provider(site, *arguments):
     """Run the provider as a process and yield it, with the name of its space, and its port."""
-    command = [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "securealign.provider",
+        "--config",
+        str(site / "provider.toml"),
+        "--json",
+        *arguments,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             listening = settled(process)
@@ -84,7 +92,7 @@ def client(site, port, command, *arguments, **options):
     """Run the client to its end."""
     return subprocess.run(
         [
-            sys.executable, "-m", "parties.client", command, "--config", str(site / "client.toml"),
+            sys.executable, "-m", "securealign.client", command, "--config", str(site / "client.toml"),
             "--set", f"provider.address=127.0.0.1:{port}", *arguments,
         ],
         capture_output=True, text=True, check=False, **options,
@@ -231,7 +239,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
 )  # fmt: skip
 def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
     done = subprocess.run(
-        [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), *arguments],
+        [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), *arguments],
         capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "COLUMNS": "500"},
     )  # fmt: skip
     assert done.returncode == code
@@ -243,7 +251,7 @@ def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
 def test_a_head_for_another_dimension_is_refused_at_the_start(site):
     LinearHead(np.ones((DIM_A + 1, 2)), np.zeros(2), ("a", "b")).save_pretrained(site / "head")
     done = subprocess.run(
-        [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json"],
+        [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), "--json"],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert json.loads(done.stdout)["error"] == "SHAPE_MISMATCH"
@@ -290,7 +298,7 @@ def test_the_environment_overrides_the_file(site):
         "SECUREALIGN_CLIENT__PROVIDER__PATIENCE_SECONDS": "0",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "parties.client", "align", "--config", str(site / "client.toml"), "--json"],
+        [sys.executable, "-m", "securealign.client", "align", "--config", str(site / "client.toml"), "--json"],
         capture_output=True, text=True, check=False, timeout=60, env=environment,
     )  # fmt: skip
     assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"

@@ -13,16 +13,16 @@ from structlog.testing import capture_logs
 from support.peers import DurableClient, DurableProvider, embeddings, open_cheaply, tries
 from support.toy import TOY
 
-from parties.provider import app, machines
-from parties.provider.config import PolicySection, PrivacySection
 from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
-from securealign.keys.certificates import Authority, Role, create_certificates, load_bundle
-from securealign.observability import Metrics
+from securealign.ops.observability import Metrics
+from securealign.pki.certificates import Authority, Role, create_certificates, load_bundle
 from securealign.protocol.messages import Query
 from securealign.protocol.states import Direction
+from securealign.provider import app, machines
+from securealign.provider.config import PolicySection, PrivacySection
 
 ROWS, DIM_A, DIM_B, CLASSES = 60, 6, 4, 3
 LWE = LweSuite(TOY)

@@ -23,25 +23,25 @@ from support.peers import Provider, bundles, embeddings, inference, settled
 from support.toy import TOY
 from typer.testing import CliRunner
 
-from parties.client.app import Client
-from parties.client.config import ClientSettings
-from parties.client.recording import Recording
-from parties.provider import recordings as provider_recordings
-from parties.provider.recordings import Recordings
 from securealign import align_in_process, classify_in_process
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.cli import app
+from securealign.client.app import Client
+from securealign.client.config import ClientSettings
+from securealign.client.recording import Recording
 from securealign.errors import ConfigurationError, ErrorCode, ExitCode, PeerAborted, SecurealignError
+from securealign.harness.runs.checking import check_run
+from securealign.harness.runs.reading import read_run
+from securealign.harness.runs.simulated import record_sessions
+from securealign.harness.simulation import Conditions, built_in_networks
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.registry import get_suite
-from securealign.keys.certificates import Role, create_certificates, load_bundle
+from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol.messages import UNNAMED_SPACE, Query
-from securealign.recording.checking import check_run
+from securealign.provider import recordings as provider_recordings
+from securealign.provider.recordings import Recordings
 from securealign.recording.measured import SessionRecorder
-from securealign.recording.reading import read_run
-from securealign.recording.simulated import record_sessions
 from securealign.settings import load_settings
-from securealign.simulation import Conditions, built_in_networks
 from securealign.transport.activity import Began
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer
 from securealign.transport.meter import Meter
@@ -95,7 +95,15 @@ def make_site(folder: Path) -> Path:
 @contextmanager
 def provider(site, *arguments):
     """Run the provider as a process; yields a function that returns the next line of its log, and its port."""
-    command = [sys.executable, "-m", "parties.provider", "--config", str(site / "provider.toml"), "--json", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "securealign.provider",
+        "--config",
+        str(site / "provider.toml"),
+        "--json",
+        *arguments,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             listening = settled(process)
@@ -110,7 +118,7 @@ def client(site, port, command, *arguments):
     """Run the client to its end."""
     return subprocess.run(
         [
-            sys.executable, "-m", "parties.client", command, "--config", str(site / "client.toml"),
+            sys.executable, "-m", "securealign.client", command, "--config", str(site / "client.toml"),
             "--set", f"provider.address=127.0.0.1:{port}", "--json", *arguments,
         ],
         capture_output=True, text=True, check=False,

@@ -6,7 +6,7 @@ import pytest
 from support.browser import chromium
 from support.runs import CKKS, LAN, PLAINTEXT, Recording, figure, typical
 
-from securealign.report import read_run, render
+from securealign.harness.report import read_run, render
 
 WIDTHS = (390, 1280, 1920)
 HOSTILE = "<script>document.title='taken'</script>"

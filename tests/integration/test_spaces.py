@@ -15,7 +15,7 @@ from support.peers import embeddings, settled, stored_space
 
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.errors import ExitCode
-from securealign.keys.certificates import create_certificates
+from securealign.pki.certificates import create_certificates
 
 ROWS, DIM_A, DIM_B = 120, 10, 8
 CLASSES = ("sports", "politics", "weather")
@@ -71,7 +71,7 @@ def site(tmp_path):
 
 
 def command(folder, file="provider.toml", *arguments):
-    return [sys.executable, "-m", "parties.provider", "--config", str(folder / file), "--json", *arguments]
+    return [sys.executable, "-m", "securealign.provider", "--config", str(folder / file), "--json", *arguments]
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def provider(folder, file="provider.toml"):
 def client(site, port, name, *arguments):
     return subprocess.run(
         [
-            sys.executable, "-m", "parties.client", name, "--config", str(site / "client" / "client.toml"), "--json",
+            sys.executable, "-m", "securealign.client", name, "--config", str(site / "client" / "client.toml"), "--json",
             "--set", f"provider.address=127.0.0.1:{port}", *arguments,
         ],
         capture_output=True, text=True, check=False, timeout=120,

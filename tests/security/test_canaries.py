@@ -22,24 +22,24 @@ from support.entropy import SeededEntropy
 from support.lwe_attacks import HEADER_BYTES
 from support.toy import TOY
 
-from parties.client.config import ClientSettings
-from parties.provider.app import _report
-from parties.provider.config import ProviderSettings
 from securealign.alignment import AlignmentMap, LinearHead
+from securealign.client.config import ClientSettings
 from securealign.data import dataset_digest, load_texts
 from securealign.data.datasets import TextDataset
 from securealign.errors import ErrorCode, SecurealignError
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
-from securealign.keys.certificates import Role, create_certificates, load_bundle
 from securealign.logs import configure_logs
 from securealign.matrices import Rows, as_matrix
 from securealign.models import load_embeddings
+from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.party import Party
 from securealign.protocol.randomness import SessionEntropy
 from securealign.protocol.training.client import TrainingClient
+from securealign.provider.app import _report
+from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import TRAINING_METHOD, Peer, SessionReport

@@ -24,8 +24,8 @@ from pydantic import SecretStr
 import parties
 import securealign
 from securealign.errors import InputError, PeerAborted
-from securealign.keys.certificates import Role, create_certificates, load_bundle
 from securealign.logs import configure_logs, redact_python_output
+from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol.messages import Abort
 from securealign.settings import Section
 from securealign.wire.v1 import training_pb2

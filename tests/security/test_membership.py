@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from securealign.experiments.membership.attack import logistic_scores, map_features
-from securealign.experiments.membership.cell import attack_setting
-from securealign.experiments.membership.setting import Plan, Setting
-from securealign.experiments.membership.shadow import (
+from securealign.lab.experiments.membership.attack import logistic_scores, map_features
+from securealign.lab.experiments.membership.cell import attack_setting
+from securealign.lab.experiments.membership.setting import Plan, Setting
+from securealign.lab.experiments.membership.shadow import (
     ClearShadows,
     Material,
     draw_members,

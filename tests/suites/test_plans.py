@@ -9,14 +9,14 @@ import pytest
 from support.pair import TOY_LWE
 
 from securealign.api import align_in_process, classify_in_process
-from securealign.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.harness.planning.planner import Question, plan
+from securealign.harness.planning.speeds import Speeds
+from securealign.harness.simulation import Conditions, built_in_networks
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.he.plaintext import PlaintextSuite
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY
-from securealign.planning.planner import Question, plan
-from securealign.planning.speeds import Speeds
-from securealign.simulation import Conditions, built_in_networks
 
 #: Made-up embeddings that share no texts, or too little to tell.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from securealign.keys.identity import Role
+from securealign.pki.identity import Role
 from securealign.protocol import messages as m
 from securealign.transport.grpc_server import INFERENCE_METHOD
 from securealign.wire import InferenceCodec

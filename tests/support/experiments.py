@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securealign.cli.experiment import options
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
+from securealign.lab.cli.experiment import options
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Embeddings
 
 MEANINGS = 12
 CLASSES = ("red", "green", "blue", "grey")

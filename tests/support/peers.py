@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from parties.provider import spaces
-from parties.provider.config import PolicySection, PrivacySection
-from parties.provider.machines import LEDGERS, Machines, PublicData
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
@@ -22,12 +19,12 @@ from securealign.alignment.secure import ClientProblem
 from securealign.errors import SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
-from securealign.keys.certificates import Bundle
 from securealign.keys.envelope import ScryptCost
 from securealign.keys.handles import Purpose
 from securealign.keys.store import KeyStore
 from securealign.matrices import FloatMatrix, Rows
-from securealign.observability import Metrics
+from securealign.ops.observability import Metrics
+from securealign.pki.certificates import Bundle
 from securealign.protocol.admission import Admission
 from securealign.protocol.endpoint import ClientEndpoint
 from securealign.protocol.inference.client import InferenceClient
@@ -38,6 +35,9 @@ from securealign.protocol.policy import Policy
 from securealign.protocol.states import Direction
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
+from securealign.provider import spaces
+from securealign.provider.config import PolicySection, PrivacySection
+from securealign.provider.machines import LEDGERS, Machines, PublicData
 from securealign.storage.counters import Ledger
 from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
@@ -204,7 +204,7 @@ def inference(
 
 def bundles(folder: Path) -> tuple[Bundle, Bundle]:
     """Make certificates and return the bundles of provider and client."""
-    from securealign.keys.certificates import Role, create_certificates, load_bundle
+    from securealign.pki.certificates import Role, create_certificates, load_bundle
 
     create_certificates(folder, days=1)
     return load_bundle(folder / "provider", Role.PROVIDER), load_bundle(folder / "client", Role.CLIENT)

@@ -19,8 +19,8 @@ from securealign.errors import (
     SecurealignWarning,
     SuiteError,
 )
+from securealign.harness.simulation import built_in_networks
 from securealign.he.plaintext import PlaintextSuite
-from securealign.simulation import built_in_networks
 
 RANDOM = np.random.default_rng(3)
 

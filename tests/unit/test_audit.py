@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securealign.audit import AuditError, AuditLog, Head, entries, verify
-from securealign.audit import log as log_module
-from securealign.audit.entries import DOMAIN, GENESIS, MAX_TEXT
-from securealign.audit.reading import TORN_MARK
 from securealign.errors import ErrorCode, KeyStoreError
+from securealign.ops.audit import AuditError, AuditLog, Head, entries, verify
+from securealign.ops.audit import log as log_module
+from securealign.ops.audit.entries import DOMAIN, GENESIS, MAX_TEXT
+from securealign.ops.audit.reading import TORN_MARK
 
 START = datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone(timedelta(hours=2)))
 
@@ -116,7 +116,7 @@ def test_threads_share_a_log(path):
 
 
 def test_another_process_is_kept_out(path):
-    attempt = f"from pathlib import Path; from securealign.audit import AuditLog; AuditLog(Path({str(path)!r}))"
+    attempt = f"from pathlib import Path; from securealign.ops.audit import AuditLog; AuditLog(Path({str(path)!r}))"
     with opened(path), pytest.raises(KeyStoreError) as caught:
         opened(path)
     assert caught.value.code is ErrorCode.STORE_LOCKED

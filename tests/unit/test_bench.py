@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from securealign.bench import inference, training
-from securealign.bench.inference import bench_inference
-from securealign.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.bench.round_trips import Server
-from securealign.bench.spread import Spread, ratio, seconds, shown
-from securealign.bench.training import bench_training
 from securealign.errors import SuiteError
+from securealign.harness.bench import inference, training
+from securealign.harness.bench.inference import bench_inference
+from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.harness.bench.round_trips import Server
+from securealign.harness.bench.spread import Spread, ratio, seconds, shown
+from securealign.harness.bench.training import bench_training
 
 
 def test_a_spread_is_median_minimum_and_maximum():

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from securealign.bench import processes
-from securealign.bench.inputs import synthetic_embeddings
-from securealign.bench.memory import MemoryWatch, descendants, peak_memory
-from securealign.bench.processes import Worker, answers, died
-from securealign.bench.separate import inference_memory, training_memory
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError, SuiteError, TransportError
+from securealign.harness.bench import processes
+from securealign.harness.bench.inputs import synthetic_embeddings
+from securealign.harness.bench.memory import MemoryWatch, descendants, peak_memory
+from securealign.harness.bench.processes import Worker, answers, died
+from securealign.harness.bench.separate import inference_memory, training_memory
 
 MEBIBYTE = 1 << 20
 

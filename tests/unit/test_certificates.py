@@ -17,7 +17,7 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError
-from securealign.keys.certificates import Bundle, Role, create_certificates, load_bundle
+from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
 
 ROLES = list(Role)
 

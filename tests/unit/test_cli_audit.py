@@ -7,9 +7,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from securealign.audit import AuditLog
 from securealign.cli import app
 from securealign.errors import ExitCode
+from securealign.ops.audit import AuditLog
 
 
 def run(*arguments):

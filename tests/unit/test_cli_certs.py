@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import ExitCode
-from securealign.keys.bundles import FILES
-from securealign.keys.certificates import Role, load_bundle
+from securealign.pki.bundles import FILES
+from securealign.pki.certificates import Role, load_bundle
 
 
 def certs(*arguments):

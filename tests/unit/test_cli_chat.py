@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from securealign.alignment import AlignmentMap
-from securealign.cli.chat import chat
 from securealign.errors import ExitCode
+from securealign.lab.cli.chat import chat
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -61,7 +61,7 @@ def test_a_pair_answers_and_its_map_is_kept(folders, cache, monkeypatch):
     assert 0 <= first["tokens"] <= 6
     (folder,) = (cache / "maps").iterdir()
     assert AlignmentMap.from_pretrained(folder).metadata["depth"] == "post-norm"
-    monkeypatch.setattr("securealign.alignment.generation.maps.fit_stitches", None)
+    monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
     assert answers(run(folders, "--prompt", "hello", "--json")) == [first]
     # The kept folder can be named, too.
     assert answers(run(folders, "--prompt", "hello", "--json", "--map", folder)) == [first]

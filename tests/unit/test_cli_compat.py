@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from securealign.cli import app
 from securealign.data import TextDataset
 from securealign.errors import ExitCode
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.store import Store
+from securealign.harness.planning.speeds import Speeds
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
-from securealign.planning.speeds import Speeds
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.store import Store
 
 CLASSES = ("red", "green", "blue")
 #: Encoders that share nothing, and few texts, are what these tests are about.
@@ -54,10 +54,12 @@ def small(monkeypatch, tmp_path):
         dict.fromkeys(HEAD_CALLS, rates),
         dict.fromkeys(("problem", "solution"), rates),
     )
-    monkeypatch.setattr("securealign.experiments.compat.cost.speeds_of", lambda suite, *, progress: known)
-    monkeypatch.setattr("securealign.cli.compat.Embeddings", partial(Embeddings, folder=tmp_path / "v", opener=Words))
-    monkeypatch.setattr("securealign.cli.compat.Store", partial(Store, tmp_path / "cells"))
-    monkeypatch.setattr("securealign.cli.compat.Corpora", partial(Corpora, load=load))
+    monkeypatch.setattr("securealign.lab.experiments.compat.cost.speeds_of", lambda suite, *, progress: known)
+    monkeypatch.setattr(
+        "securealign.lab.cli.compat.Embeddings", partial(Embeddings, folder=tmp_path / "v", opener=Words)
+    )
+    monkeypatch.setattr("securealign.lab.cli.compat.Store", partial(Store, tmp_path / "cells"))
+    monkeypatch.setattr("securealign.lab.cli.compat.Corpora", partial(Corpora, load=load))
     monkeypatch.chdir(tmp_path)
     lines = [json.dumps({"text": f"plain{row} public {row}"}) for row in range(60)]
     (tmp_path / "public.jsonl").write_text("\n".join(lines))

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from parties.client.__main__ import app as client_app
-from parties.provider.__main__ import serve
 from securealign.cli import app
+from securealign.client.__main__ import app as client_app
 from securealign.errors import ExitCode
+from securealign.provider.__main__ import serve
 
 
 def provider_app():
@@ -103,7 +103,7 @@ def test_the_program_as_a_process():
 
 def test_no_program_loads_at_its_start_what_few_commands_need():
     slow = {"torch", "transformers", "sklearn", "matplotlib", "pyarrow", "scipy.stats", "scipy.optimize"}
-    programs = "securealign.cli, parties.provider.__main__, parties.client.__main__"
+    programs = "securealign.cli, securealign.provider.__main__, securealign.client.__main__"
     code = f"import sys; import {programs}; print(*sorted({slow} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from securealign.alignment import LinearHead
 from securealign.cli import app
 from securealign.errors import ExitCode
+from securealign.harness.planning.speeds import Speeds
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
-from securealign.planning.speeds import Speeds
 
 SIZES = ("--samples", "60", "--dim-a", "8", "--dim-b", "5", "--classes", "3", "--queries", "9", "--batch", "2")
 
@@ -30,7 +30,7 @@ def speeds(monkeypatch):
     )
     renewed = []
     monkeypatch.setattr(
-        "securealign.cli.plan.speeds_of", lambda suite, *, progress, renew: renewed.append(renew) or known
+        "securealign.harness.cli.plan.speeds_of", lambda suite, *, progress, renew: renewed.append(renew) or known
     )
     return renewed
 

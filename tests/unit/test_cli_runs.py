@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import ExitCode
+from securealign.harness.runs.reading import read_run
 from securealign.he import registry
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY, Entry
-from securealign.recording.reading import read_run
 
 STATS = {
     *("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds"),
@@ -210,7 +210,7 @@ class TestSimulate:
         ids=["missing", "empty", "a bad value", "another name"],
     )
     def test_a_bad_file_of_networks_is_named_before_anything_is_computed(self, monkeypatch, tmp_path, content, named):
-        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
         file = tmp_path / "lines.toml"
         if content is not None:
             file.write_text(content, encoding="utf-8")
@@ -238,7 +238,7 @@ class TestSimulate:
         assert list(tmp_path.iterdir()) == []
 
     def test_a_recording_that_has_no_place_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
         (tmp_path / "file").touch()
         for place in (tmp_path, tmp_path / "file" / "run.jsonl"):
             code, error = error_of("simulate", "--suite", "plaintext", *TINY, "--record", place)
@@ -308,7 +308,7 @@ class TestSweep:
 
     @pytest.mark.parametrize("lists", [(), ("--networks", "lan,wan"), ("--suites", "plaintext,lwe")])
     def test_where_no_size_varies_a_figure_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path, lists):
-        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
         suite = () if "--suites" in lists else ("--suite", "plaintext")
         code, error = error_of("simulate", *suite, *TINY, *lists, "--figure", tmp_path / "growth.svg")
         assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
@@ -316,13 +316,13 @@ class TestSweep:
         assert list(tmp_path.iterdir()) == []
 
     def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_computed(self, monkeypatch):
-        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
         code, error = error_of(*SWEEP, "--figure", "growth.bmp")
         assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
 
     @pytest.mark.parametrize("option", ["--csv", "--figure", "--record"])
     def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path, option):
-        monkeypatch.setattr("securealign.cli.simulate.sweep", None)
+        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
         (tmp_path / "file").touch()
         code, error = error_of(*SWEEP, option, tmp_path / "file" / "x.svg")
         assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
@@ -382,8 +382,8 @@ class TestBenchTraining:
 
     @pytest.mark.parametrize(("flag", "shown"), [("--memory", True), ("--no-memory", False)])
     def test_the_table_names_the_figures(self, monkeypatch, flag, shown):
-        from securealign.bench import training
-        from securealign.bench.memory import PeakMemory
+        from securealign.harness.bench import training
+        from securealign.harness.bench.memory import PeakMemory
 
         monkeypatch.setattr(training, "training_memory", lambda *_: PeakMemory(client=50 << 20, provider=60 << 20))
         done = run("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1, flag)
@@ -407,12 +407,12 @@ class TestBenchTraining:
         assert "<svg" in files[1].read_text()
 
     def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(self, monkeypatch):
-        monkeypatch.setattr("securealign.cli.bench.bench_training", None)
+        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
         code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--figure", "figure.bmp")
         assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
 
     def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("securealign.cli.bench.bench_training", None)
+        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
         (tmp_path / "file").touch()
         code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--csv", tmp_path / "file" / "x")
         assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
@@ -457,7 +457,7 @@ class TestBenchInference:
         assert lwe["offline_bytes"] > plaintext["offline_bytes"]
 
     def test_the_table_names_the_figures(self, monkeypatch):
-        from securealign.bench.round_trips import Server
+        from securealign.harness.bench.round_trips import Server
 
         monkeypatch.setattr(Server, "round_trips", lambda _self, queries, _slots: [1.0, 2.0][: len(queries)])
         done = run(*self.ARGUMENTS, "--suites", "plaintext", "--no-memory")

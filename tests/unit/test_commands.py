@@ -138,8 +138,8 @@ def steps(monkeypatch):
 
 
 def test_steps_of_the_library_are_said_once_on_standard_error(steps, capsys):
-    logging.getLogger("securealign.data.assets").info("downloading %s (%.0f MB)", "minilm", 90.4)
-    logging.getLogger("securealign.data.assets").debug("a detail")
+    logging.getLogger("securealign.lab.assets.files").info("downloading %s (%.0f MB)", "minilm", 90.4)
+    logging.getLogger("securealign.lab.assets.files").debug("a detail")
     logging.getLogger("another.package").info("chatter")
     assert capsys.readouterr() == ("", "downloading minilm (90 MB)\n")
 

@@ -12,7 +12,7 @@ import pytest
 
 import securealign
 from securealign.errors import ErrorCode, ExitCode
-from securealign.observability import Metrics
+from securealign.ops.observability import Metrics
 
 ROOT = Path(securealign.__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -12,13 +12,13 @@ import typer
 from typer.main import get_command
 
 import securealign
-from parties.client.__main__ import app as client
-from parties.client.config import ClientSettings
-from parties.provider.__main__ import serve
-from parties.provider.config import ProviderSettings
 from securealign.cli import app as securealign_app
+from securealign.client.__main__ import app as client
+from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode
-from securealign.observability import Metrics
+from securealign.ops.observability import Metrics
+from securealign.provider.__main__ import serve
+from securealign.provider.config import ProviderSettings
 
 if sys.version_info >= (3, 11):
     import tomllib

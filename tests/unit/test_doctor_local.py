@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from securealign.alignment import LinearHead
 from securealign.cli import app
-from securealign.doctor import local
-from securealign.doctor.configuration import ClientFile, read_configuration
-from securealign.doctor.local import Site, check_locally
 from securealign.errors import ErrorCode, ExitCode
 from securealign.files import write_atomically
-from securealign.keys.authority import Authority
-from securealign.keys.certificates import create_certificates
+from securealign.ops.doctor import local
+from securealign.ops.doctor.configuration import ClientFile, read_configuration
+from securealign.ops.doctor.local import Site, check_locally
+from securealign.pki.authority import Authority
+from securealign.pki.certificates import create_certificates
 
 ROWS, DIM_A, DIM_B = 30, 6, 4
 

@@ -48,7 +48,7 @@ def test_the_process_is_not_dumpable():
 
 @linux
 def test_it_still_finds_its_own_figures_for_metrics():
-    read = "from securealign.observability import Metrics; print(int(b'process_open_fds' in Metrics().render()));"
+    read = "from securealign.ops.observability import Metrics; print(int(b'process_open_fds' in Metrics().render()));"
     assert run(HARDEN + read) == 1
 
 

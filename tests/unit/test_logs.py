@@ -240,7 +240,7 @@ def test_records_of_other_packages_become_events(capsys, as_json):
 
 def test_steps_of_the_own_packages_become_events_too(capsys):
     log(as_json=True)
-    logging.getLogger("securealign.data.assets").info("unpacking %s", "minilm")
+    logging.getLogger("securealign.lab.assets.files").info("unpacking %s", "minilm")
     written = json.loads(capsys.readouterr().out)
     assert (written["message"], written["level"]) == ("unpacking minilm", "info")
 

@@ -21,10 +21,10 @@ from securealign.errors import (
     SecurealignError,
     TransportError,
 )
-from securealign.keys.bundles import load_bundle
-from securealign.keys.certificates import create_certificates
-from securealign.keys.identity import Role
-from securealign.observability import Metrics, MetricsEndpoint, watch_certificates, watched_queries, watched_rank
+from securealign.ops.observability import Metrics, MetricsEndpoint, watch_certificates, watched_queries, watched_rank
+from securealign.pki.bundles import load_bundle
+from securealign.pki.certificates import create_certificates
+from securealign.pki.identity import Role
 from securealign.protocol import messages as m
 from securealign.protocol.budget import BudgetLedger, QueryLimits
 from securealign.protocol.party import Event

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.errors import ConfigurationError, ErrorCode
-from securealign.keys.certificates import Role, create_certificates, load_bundle
-from securealign.keys.chains import now_utc
-from securealign.keys.identity import describe_authority, printable
+from securealign.pki.certificates import Role, create_certificates, load_bundle
+from securealign.pki.chains import now_utc
+from securealign.pki.identity import describe_authority, printable
 from securealign.transport.preflight import PreflightError, Stage, connect, meet, split_target
 
 SETTINGS = bytes.fromhex("000000040000000000")
@@ -218,7 +218,7 @@ HARDENED = """
 import os, sys
 from pathlib import Path
 from securealign.hardening import harden_process
-from securealign.keys.certificates import Role, load_bundle
+from securealign.pki.certificates import Role, load_bundle
 from securealign.transport import preflight
 os.chdir("/")
 if os.geteuid() == 0:

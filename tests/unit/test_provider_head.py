@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from parties.provider import app
-from parties.provider.config import ProviderSettings
 from securealign.alignment import LinearHead
 from securealign.alignment.coordinates import Space
 from securealign.errors import ConfigurationError
 from securealign.he.entropy import SystemEntropy
-from securealign.keys.certificates import create_certificates
+from securealign.pki.certificates import create_certificates
+from securealign.provider import app
+from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
 ROWS, DIMENSION = 60, 6

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError, TransportError
 from securealign.files import write_atomically
-from securealign.keys.authority import Authority
-from securealign.keys.certificates import Bundle, Role, create_certificates, identity_of, load_bundle, verify_peer
-from securealign.keys.chains import CertificateProblem
-from securealign.keys.issuing import Issuer, Window, make_list, revoked_entry
-from securealign.keys.revocation import parse_lists
+from securealign.pki.authority import Authority
+from securealign.pki.certificates import Bundle, Role, create_certificates, identity_of, load_bundle, verify_peer
+from securealign.pki.chains import CertificateProblem
+from securealign.pki.issuing import Issuer, Window, make_list, revoked_entry
+from securealign.pki.revocation import parse_lists
 
 
 def current_time():

@@ -8,12 +8,12 @@ import json
 
 import pytest
 
-from securealign.bench import sweep as module
-from securealign.bench.sweep import SizeLists, run_once, sweep
-from securealign.bench.sweep_figure import draw_growth
-from securealign.bench.sweep_files import points_as_csv
 from securealign.errors import ConfigurationError, ErrorCode, SuiteError
-from securealign.simulation import built_in_networks
+from securealign.harness.bench import sweep as module
+from securealign.harness.bench.sweep import SizeLists, run_once, sweep
+from securealign.harness.bench.sweep_figure import draw_growth
+from securealign.harness.bench.sweep_files import points_as_csv
+from securealign.harness.simulation import built_in_networks
 from securealign.transport.stats import FIGURES
 
 LAN, WAN = built_in_networks()["lan"], built_in_networks()["wan"]

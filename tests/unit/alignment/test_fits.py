@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.alignment.clear import ClearFit
-from securealign.alignment.fits import explained, fit_mean_only, fit_procrustes, fit_reduced_rank, fit_whitening
 from securealign.errors import InputError
+from securealign.lab.measures.fits import explained, fit_mean_only, fit_procrustes, fit_reduced_rank, fit_whitening
 
 
 def paired(seed=0, rows=300, source=12, target=9, noise=0.1):

@@ -22,27 +22,27 @@ from support.causal_lms import (  # noqa: E402 - after the skip
     save_llama,
 )
 
-from securealign.alignment.fits import explained  # noqa: E402
-from securealign.alignment.generation import fitting, maps  # noqa: E402
-from securealign.alignment.generation.causal import CausalModel, same_tokens  # noqa: E402
-from securealign.alignment.generation.chat import Prompt, frame  # noqa: E402
-from securealign.alignment.generation.context import Context  # noqa: E402
-from securealign.alignment.generation.depths import DEPTHS, POST_NORM, PRE_NORM  # noqa: E402
-from securealign.alignment.generation.fitting import Stitch, fit_stitches, paired_states  # noqa: E402
-from securealign.alignment.generation.maps import FitSettings, fitted_maps  # noqa: E402
-from securealign.alignment.generation.pairs import NO_OFFSET, pair_tokens  # noqa: E402
-from securealign.alignment.generation.sampling import Chooser, Sampling  # noqa: E402
-from securealign.alignment.generation.scoring import (  # noqa: E402
+from securealign.alignment.ridge import solve_ridge  # noqa: E402
+from securealign.lab.generation import fitting, maps  # noqa: E402
+from securealign.lab.generation.causal import CausalModel, same_tokens  # noqa: E402
+from securealign.lab.generation.chat import Prompt, frame  # noqa: E402
+from securealign.lab.generation.context import Context  # noqa: E402
+from securealign.lab.generation.depths import DEPTHS, POST_NORM, PRE_NORM  # noqa: E402
+from securealign.lab.generation.fitting import Stitch, fit_stitches, paired_states  # noqa: E402
+from securealign.lab.generation.maps import FitSettings, fitted_maps  # noqa: E402
+from securealign.lab.generation.pairs import NO_OFFSET, pair_tokens  # noqa: E402
+from securealign.lab.generation.sampling import Chooser, Sampling  # noqa: E402
+from securealign.lab.generation.scoring import (  # noqa: E402
     Predictions,
     predict,
     predict_mapped,
     score,
     score_native,
 )
-from securealign.alignment.generation.stitched import StitchedModel  # noqa: E402
-from securealign.alignment.generation.stopping import End, StopRules  # noqa: E402
-from securealign.alignment.generation.utf8 import TokenBytes  # noqa: E402
-from securealign.alignment.ridge import solve_ridge  # noqa: E402
+from securealign.lab.generation.stitched import StitchedModel  # noqa: E402
+from securealign.lab.generation.stopping import End, StopRules  # noqa: E402
+from securealign.lab.generation.utf8 import TokenBytes  # noqa: E402
+from securealign.lab.measures.fits import explained  # noqa: E402
 
 PROMPT = Prompt("the quick brown fox")
 TEXTS = [f"{one} and {other}" for one in SENTENCES for other in SENTENCES]
@@ -99,7 +99,7 @@ def test_states_are_those_of_the_model_whatever_shares_the_batch(models, name):
 
 
 def test_logits_come_in_blocks_and_are_the_same(models, monkeypatch):
-    monkeypatch.setattr("securealign.alignment.generation.causal.HEAD_ROWS", 4)
+    monkeypatch.setattr("securealign.lab.generation.causal.HEAD_ROWS", 4)
     model = models["gemma"]
     states = np.random.default_rng(0).normal(size=(10, model.dimension))
     blocks = list(model.logit_blocks(states))

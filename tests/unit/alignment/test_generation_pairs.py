@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securealign.alignment.generation.depths import DEPTHS, blocks_below
-from securealign.alignment.generation.pairs import NO_OFFSET, pair_tokens
-from securealign.alignment.generation.passages import join_passages, split_passages
 from securealign.errors import ConfigurationError, InputError
+from securealign.lab.generation.depths import DEPTHS, blocks_below
+from securealign.lab.generation.pairs import NO_OFFSET, pair_tokens
+from securealign.lab.generation.passages import join_passages, split_passages
 
 
 @st.composite

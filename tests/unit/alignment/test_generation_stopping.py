@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securealign.alignment.generation.stopping import StopScanner, first_letter, loops
-from securealign.alignment.generation.utf8 import TextStream
+from securealign.lab.generation.stopping import StopScanner, first_letter, loops
+from securealign.lab.generation.utf8 import TextStream
 
 
 @given(st.text("ab", max_size=40), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())

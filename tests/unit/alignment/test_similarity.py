@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securealign.alignment.similarity import CentredRows, KeptComponents, debiased_cka, linear_cka, svcca
 from securealign.errors import ErrorCode, InputError
+from securealign.lab.measures.similarity import CentredRows, KeptComponents, debiased_cka, linear_cka, svcca
 
 SEEDS = st.integers(0, 2**32 - 1)
 # Decompositions take as long as other processes let them.
@@ -52,7 +52,7 @@ def test_cka_is_its_definition(seed):
 def test_many_rows_are_compared_without_a_matrix_of_rows(monkeypatch):
     x, y = related(7)
     few = linear_cka(x, y), debiased_cka(x, y)
-    monkeypatch.setattr("securealign.alignment.similarity._GRAM_ROWS", 59)
+    monkeypatch.setattr("securealign.lab.measures.similarity._GRAM_ROWS", 59)
     assert CentredRows.of(x).in_order(np.arange(60)).gram is None
     assert (linear_cka(x, y), debiased_cka(x, y)) == pytest.approx(few)
 

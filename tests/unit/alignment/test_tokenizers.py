@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securealign.alignment.tokenizers import (
+from securealign.lab.measures.tokenizers import (
     BYTE_OF_CHARACTER,
     Outlook,
     Style,

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from securealign.data.archives import append_members, extract_members
 from securealign.errors import AssetError
+from securealign.lab.assets.archives import append_members, extract_members
 
 
 def make_zip(path, members):

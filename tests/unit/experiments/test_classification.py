@@ -6,14 +6,14 @@ import pytest
 from support.experiments import FakeEncoder, FakeModels, fake_corpora
 
 from securealign.alignment.clear import fit_map
-from securealign.experiments.classification.few_shots import few_shots
-from securealign.experiments.classification.figures import figures
-from securealign.experiments.classification.measure import measure
-from securealign.experiments.classification.section import reason, section, summary
-from securealign.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.setting import Setting, fit_with_shots
-from securealign.experiments.store import Store
+from securealign.lab.experiments.classification.few_shots import few_shots
+from securealign.lab.experiments.classification.figures import figures
+from securealign.lab.experiments.classification.measure import measure
+from securealign.lab.experiments.classification.section import reason, section, summary
+from securealign.lab.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.setting import Setting, fit_with_shots
+from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
 #: Encoders that share nothing, and few texts, are what these tests are about.

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from securealign.alignment.regression import RELATED
-from securealign.alignment.tokenizers import Tokenized
 from securealign.data import TextDataset
 from securealign.errors import ErrorCode, InputError
-from securealign.experiments.compat.assess import assess
-from securealign.experiments.compat.cost import Cost, Usage
-from securealign.experiments.compat.page import render
-from securealign.experiments.compat.rules import Advice
-from securealign.experiments.compat.setting import Public, Setting, usual_least, usual_texts
-from securealign.experiments.compat.sides import EncoderSide, FileSide, open_side
-from securealign.experiments.compat.summary import lines
-from securealign.experiments.compat.tokens import Tokens, causal_spec, tokens
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.store import Store
+from securealign.lab.experiments.compat.assess import assess
+from securealign.lab.experiments.compat.cost import Cost, Usage
+from securealign.lab.experiments.compat.page import render
+from securealign.lab.experiments.compat.rules import Advice
+from securealign.lab.experiments.compat.setting import Public, Setting, usual_least, usual_texts
+from securealign.lab.experiments.compat.sides import EncoderSide, FileSide, open_side
+from securealign.lab.experiments.compat.summary import lines
+from securealign.lab.experiments.compat.tokens import Tokens, causal_spec, tokens
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.store import Store
+from securealign.lab.measures.tokenizers import Tokenized
 from securealign.protocol.policy import Policy
 
 MEANINGS, CLASSES = 24, 16
@@ -154,8 +154,8 @@ def test_the_shuffled_control_is_near_nothing(turned):
 
 
 def test_a_second_time_nothing_is_computed(folder, turned, monkeypatch):
-    monkeypatch.setattr("securealign.experiments.compat.probes.fit_head", None)
-    monkeypatch.setattr("securealign.experiments.compat.likeness.linear_cka", None)
+    monkeypatch.setattr("securealign.lab.experiments.compat.probes.fit_head", None)
+    monkeypatch.setattr("securealign.lab.experiments.compat.likeness.linear_cka", None)
     again = assessed(folder, "one", "two")
     assert again.as_dict() == turned.as_dict()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from securealign.experiments.compat.evidence import Evidence, evidence
-from securealign.experiments.compat.likeness import Likeness
-from securealign.experiments.compat.loss import expected_loss
-from securealign.experiments.compat.probes import Probe
-from securealign.experiments.compat.rules import RULES, Advice, recommend
+from securealign.lab.experiments.compat.evidence import Evidence, evidence
+from securealign.lab.experiments.compat.likeness import Likeness
+from securealign.lab.experiments.compat.loss import expected_loss
+from securealign.lab.experiments.compat.probes import Probe
+from securealign.lab.experiments.compat.rules import RULES, Advice, recommend
 
 LIKE = Likeness(
     cka=0.6, cka_debiased=0.5, svcca_64=0.5, svcca_64_shuffled=0.0, svcca_64_components=64, svcca_128=0.4,

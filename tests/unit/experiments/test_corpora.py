@@ -3,7 +3,7 @@ from support.experiments import fake_corpora, load
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.experiments.corpora import TASKS, Corpora, labels_of
+from securealign.lab.experiments.corpora import TASKS, Corpora, labels_of
 
 COLOURS = "colours/train:colours/test"
 

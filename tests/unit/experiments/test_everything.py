@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from securealign.cli import app
-from securealign.cli.experiment import everything
-from securealign.cli.experiment.options import names
 from securealign.errors import AssetError
-from securealign.experiments.page import EXPERIMENTS
+from securealign.lab.cli.experiment import everything
+from securealign.lab.cli.experiment.options import names
+from securealign.lab.experiments.page import EXPERIMENTS
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from securealign.cli.experiment.generation import generation, penalty
-from securealign.cli.experiment.tokenizers import tokenizers
 from securealign.errors import ConfigurationError, ExitCode
+from securealign.lab.cli.experiment.generation import generation, penalty
+from securealign.lab.cli.experiment.tokenizers import tokenizers
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")

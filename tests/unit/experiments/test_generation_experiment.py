@@ -10,8 +10,8 @@ import pytest
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.experiments.result import Result, read_result, write_result
-from securealign.experiments.store import Store
+from securealign.lab.experiments.result import Result, read_result, write_result
+from securealign.lab.experiments.store import Store
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -26,14 +26,14 @@ from support.causal_lms import (  # noqa: E402 - after the skip
     save_llama,
 )
 
-from securealign.alignment.generation.causal import CausalModel  # noqa: E402
-from securealign.experiments.embeddings import Embeddings  # noqa: E402
-from securealign.experiments.generation.figures import figures  # noqa: E402
-from securealign.experiments.generation.measure import measure  # noqa: E402
-from securealign.experiments.generation.section import section, summary  # noqa: E402
-from securealign.experiments.generation.setting import Setting  # noqa: E402
-from securealign.experiments.generation.streaming import measure_stream, stream  # noqa: E402
-from securealign.experiments.generation.tally import named, pairs_of, shuffled, usual  # noqa: E402
+from securealign.lab.experiments.embeddings import Embeddings  # noqa: E402
+from securealign.lab.experiments.generation.figures import figures  # noqa: E402
+from securealign.lab.experiments.generation.measure import measure  # noqa: E402
+from securealign.lab.experiments.generation.section import section, summary  # noqa: E402
+from securealign.lab.experiments.generation.setting import Setting  # noqa: E402
+from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
+from securealign.lab.experiments.generation.tally import named, pairs_of, shuffled, usual  # noqa: E402
+from securealign.lab.generation.causal import CausalModel  # noqa: E402
 
 NAMES = ("act", "animal", "food", "plant")
 DEPTHS = ("post-norm", "h[-1]", "L/2")
@@ -129,8 +129,8 @@ def test_texts_answers_and_likeness_have_a_row_for_each(result):
 
 def test_a_second_run_reads_its_cells(setting, folder, result, monkeypatch):
     monkeypatch.setenv("SECUREALIGN_CACHE", str(folder))
-    monkeypatch.setattr("securealign.alignment.generation.maps.fit_stitches", None)
-    monkeypatch.setattr("securealign.alignment.generation.causal.CausalModel.run", None)
+    monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
+    monkeypatch.setattr("securealign.lab.generation.causal.CausalModel.run", None)
     embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
     again = measure(setting, Store(folder / "cells"), embeddings, command=result.command)
     assert again == result

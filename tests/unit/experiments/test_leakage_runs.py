@@ -11,21 +11,21 @@ from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_comma
 from typer.testing import CliRunner
 
 from securealign.alignment.clear import fit_map
-from securealign.alignment.fits import explained
 from securealign.alignment.scaling import deviations
 from securealign.cli import app
 from securealign.errors import ConfigurationError, ExitCode, InputError
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.leakage.figures import figures
-from securealign.experiments.leakage.inversion import Collection, Words, directions
-from securealign.experiments.leakage.measure import measure
-from securealign.experiments.leakage.section import section, summary
-from securealign.experiments.leakage.spectrum import Spectrum
-from securealign.experiments.leakage.tally import alignment_means, found_by_pair, penalty_means
-from securealign.experiments.result import write_result
-from securealign.experiments.setting import Setting
-from securealign.experiments.store import Store
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.leakage.figures import figures
+from securealign.lab.experiments.leakage.inversion import Collection, Words, directions
+from securealign.lab.experiments.leakage.measure import measure
+from securealign.lab.experiments.leakage.section import section, summary
+from securealign.lab.experiments.leakage.spectrum import Spectrum
+from securealign.lab.experiments.leakage.tally import alignment_means, found_by_pair, penalty_means
+from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.store import Store
+from securealign.lab.measures.fits import explained
 
 TASK = "colours/train:colours/test"
 SIZES = (12, 30, 500)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from securealign.experiments.membership.attack import (
+from securealign.lab.experiments.membership.attack import (
     SINGULAR_VALUES,
     fit_logistic,
     likelihood_scores,
@@ -11,8 +11,8 @@ from securealign.experiments.membership.attack import (
     logistic_scores,
     map_features,
 )
-from securealign.experiments.membership.interval import evaluate, mean_interval, ranking
-from securealign.experiments.membership.shadow import draw_members, fold_numbers
+from securealign.lab.experiments.membership.interval import evaluate, mean_interval, ranking
+from securealign.lab.experiments.membership.shadow import draw_members, fold_numbers
 
 RANDOM = np.random.default_rng(0)
 

@@ -7,16 +7,16 @@ import typer
 from support.experiments import FakeEncoder, fake_corpora, fake_embeddings
 from typer.testing import CliRunner
 
-from securealign.cli.experiment import membership as command
 from securealign.errors import ConfigurationError, InputError
-from securealign.experiments.membership import interval
-from securealign.experiments.membership import measure as module
-from securealign.experiments.membership.figures import figures
-from securealign.experiments.membership.measure import measure
-from securealign.experiments.membership.section import section, summary
-from securealign.experiments.membership.setting import Plan
-from securealign.experiments.result import read_result, write_result
-from securealign.experiments.store import Store
+from securealign.lab.cli.experiment import membership as command
+from securealign.lab.experiments.membership import interval
+from securealign.lab.experiments.membership import measure as module
+from securealign.lab.experiments.membership.figures import figures
+from securealign.lab.experiments.membership.measure import measure
+from securealign.lab.experiments.membership.section import section, summary
+from securealign.lab.experiments.membership.setting import Plan
+from securealign.lab.experiments.result import read_result, write_result
+from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
 PLAN = Plan(

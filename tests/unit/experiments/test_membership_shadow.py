@@ -5,8 +5,8 @@ from support.entropy import SeededEntropy
 from securealign import align_in_process
 from securealign.alignment.ridge import CrossMoments, solve_ridge
 from securealign.errors import SuiteError
-from securealign.experiments.membership.private import PrivateRows, PrivateTexts, noise_plan, provided
-from securealign.experiments.membership.shadow import (
+from securealign.lab.experiments.membership.private import PrivateRows, PrivateTexts, noise_plan, provided
+from securealign.lab.experiments.membership.shadow import (
     ClearShadows,
     Material,
     draw_members,

@@ -10,15 +10,15 @@ from typer.testing import CliRunner
 from securealign.cli import app
 from securealign.data import TextDataset
 from securealign.errors import ConfigurationError, ExitCode
-from securealign.experiments.corpora import Corpora
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.ood.figures import figures
-from securealign.experiments.ood.measure import judge, measure
-from securealign.experiments.ood.section import section, summary
-from securealign.experiments.ood.tally import cases, changes, layout, length_alone
-from securealign.experiments.result import write_result
-from securealign.experiments.setting import Setting
-from securealign.experiments.store import Store
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.ood.figures import figures
+from securealign.lab.experiments.ood.measure import judge, measure
+from securealign.lab.experiments.ood.section import section, summary
+from securealign.lab.experiments.ood.tally import cases, changes, layout, length_alone
+from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.store import Store
 
 TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))
 FORMS = {"plain": "about {} {} only", "long": "about {} {} with many more words than any other text"}

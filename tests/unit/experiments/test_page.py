@@ -6,14 +6,14 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import InputError
-from securealign.experiments.classification.figures import figures
-from securealign.experiments.classification.measure import measure
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.findings import findings, rank_correlation
-from securealign.experiments.page import page, read_results
-from securealign.experiments.result import write_result
-from securealign.experiments.setting import Setting
-from securealign.experiments.store import Store
+from securealign.lab.experiments.classification.figures import figures
+from securealign.lab.experiments.classification.measure import measure
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.findings import findings, rank_correlation
+from securealign.lab.experiments.page import page, read_results
+from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
 

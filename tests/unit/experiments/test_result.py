@@ -4,9 +4,9 @@ import json
 import pytest
 
 from securealign.errors import InputError
-from securealign.experiments.figures import heat_map, lines, new_figure
-from securealign.experiments.markdown import percent_spread, table
-from securealign.experiments.result import Result, read_result, write_result
+from securealign.lab.experiments.figures import heat_map, lines, new_figure
+from securealign.lab.experiments.markdown import percent_spread, table
+from securealign.lab.experiments.result import Result, read_result, write_result
 
 RESULT = Result(
     experiment="trial",

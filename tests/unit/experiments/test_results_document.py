@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securealign.experiments.page import EXPERIMENTS, page, read_results
+from securealign.lab.experiments.page import EXPERIMENTS, page, read_results
 
 DOCS = Path(__file__).parents[3] / "docs"
 RESULTS = read_results(DOCS / "results")

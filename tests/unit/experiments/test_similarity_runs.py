@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 from securealign.cli import app
 from securealign.data import TextDataset
 from securealign.errors import ExitCode, InputError
-from securealign.experiments.embeddings import Embeddings
-from securealign.experiments.result import write_result
-from securealign.experiments.setting import Setting
-from securealign.experiments.similarity.figures import figures
-from securealign.experiments.similarity.measure import measure
-from securealign.experiments.similarity.section import section, summary
-from securealign.experiments.similarity.tally import means, pairs_of, values
-from securealign.experiments.store import Store
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.similarity.figures import figures
+from securealign.lab.experiments.similarity.measure import measure
+from securealign.lab.experiments.similarity.section import section, summary
+from securealign.lab.experiments.similarity.tally import means, pairs_of, values
+from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
 

@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from securealign.errors import InputError
-from securealign.experiments.result import read_result, write_result
-from securealign.experiments.store import Store
+from securealign.lab.experiments.result import read_result, write_result
+from securealign.lab.experiments.store import Store
 
 pytestmark = pytest.mark.models
 pytest.importorskip("transformers", reason="needs the extra 'models'")
@@ -16,10 +16,10 @@ pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
 
 from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer  # noqa: E402 - after the skip
 
-from securealign.experiments.tokenizers.figures import figures  # noqa: E402
-from securealign.experiments.tokenizers.loading import count_weights, open_tokenizer  # noqa: E402
-from securealign.experiments.tokenizers.measure import measure  # noqa: E402
-from securealign.experiments.tokenizers.section import section, summary  # noqa: E402
+from securealign.lab.experiments.tokenizers.figures import figures  # noqa: E402
+from securealign.lab.experiments.tokenizers.loading import count_weights, open_tokenizer  # noqa: E402
+from securealign.lab.experiments.tokenizers.measure import measure  # noqa: E402
+from securealign.lab.experiments.tokenizers.section import section, summary  # noqa: E402
 
 
 @pytest.fixture(scope="module")

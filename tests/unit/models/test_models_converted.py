@@ -6,9 +6,10 @@ from contextlib import nullcontext
 import pytest
 
 from securealign.errors import AssetError, InputError
-from securealign.models import builtin_causal_lms, builtin_encoders, causal_lm_folder, lookup, open_encoder
-from securealign.models.conversion import folders
-from securealign.models.conversion.folders import Recipe, converted_folder
+from securealign.lab.assets import lookup
+from securealign.lab.assets.conversion import folders
+from securealign.lab.assets.conversion.folders import Recipe, converted_folder
+from securealign.models import builtin_causal_lms, builtin_encoders, causal_lm_folder, open_encoder
 
 
 @pytest.fixture(autouse=True)

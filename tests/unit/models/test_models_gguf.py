@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'mode
 gguf = pytest.importorskip("gguf", reason="needs the extra 'models'")
 pytest.importorskip("accelerate", reason="needs the extra 'models'")
 
-from securealign.models.conversion.gguf import convert_gguf  # noqa: E402 - after the skip
+from securealign.lab.assets.conversion.gguf import convert_gguf  # noqa: E402 - after the skip
 from securealign.models.transformer import TransformerEncoder  # noqa: E402
 
 WORDS = ["<|end|>", "<|start|>", "a", "b", "c", "\u0120", "ab"]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from securealign.errors import AssetError, ConfigurationError, InputError
-from securealign.models import lookup, open_encoder
-from securealign.models.conversion.glove import convert_glove
-from securealign.models.glove import GloveEncoder
+from securealign.lab.assets import lookup
+from securealign.lab.assets.conversion.glove import convert_glove
+from securealign.lab.assets.glove import GloveEncoder
+from securealign.models import open_encoder
 
 WORDS = ["film", "is", "n't", "'s", "1985"]
 TABLE = np.array([[1, 0], [2, 0], [0, 4], [0, 8], [6, 6]], dtype=np.float32)

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from securealign.errors import AssetError
-from securealign.models.conversion.onnx import convert_paraphrase, read_bert_weights
+from securealign.lab.assets.conversion.onnx import convert_paraphrase, read_bert_weights
 
 MODULE = "model.0.auto_model."
 D, F = 64, 96

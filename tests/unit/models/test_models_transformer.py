@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from securealign.errors import AssetError, ConfigurationError, DependencyError, InputError
-from securealign.models import builtin_encoders, lookup, open_encoder
+from securealign.lab.assets import lookup
+from securealign.models import builtin_encoders, open_encoder
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the extra 'models'")

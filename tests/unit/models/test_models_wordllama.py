@@ -5,8 +5,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from securealign.errors import ConfigurationError, InputError
-from securealign.models import lookup, open_encoder
-from securealign.models.wordllama import WordLlamaEncoder
+from securealign.lab.assets import lookup
+from securealign.lab.assets.wordllama import WordLlamaEncoder
+from securealign.models import open_encoder
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'models'")
 TABLE = np.array([[0, 0], [1, 2], [3, 4], [5, 8]], dtype=np.float16)

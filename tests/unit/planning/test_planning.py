@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from support.pair import TOY_LWE
 
 from securealign.errors import RemoteProtocolError, SuiteError
+from securealign.harness.planning import Question, Speeds, plan, planner, speeds, speeds_of
+from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
+from securealign.harness.planning.planner import expected_leak
+from securealign.harness.planning.speeds import explain
+from securealign.harness.planning.timing import time_problem
+from securealign.harness.simulation import Conditions, Network, built_in_networks
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
-from securealign.planning import Question, Speeds, plan, planner, speeds, speeds_of
-from securealign.planning.phantom import ChargedClock, PhantomSuite
-from securealign.planning.planner import expected_leak
-from securealign.planning.speeds import explain
-from securealign.planning.timing import time_problem
-from securealign.simulation import Conditions, Network, built_in_networks
 
 KINDS = ("call", "expanded", "multiplied", "moved", "whitened", "products", "read", "factors")
 LAN, WAN = (Conditions(network=built_in_networks()[name]) for name in ("lan", "wan"))

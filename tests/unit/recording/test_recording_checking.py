@@ -11,13 +11,13 @@ from support.pair import TOY_LWE
 from typer.testing import CliRunner
 
 from securealign.api import align_in_process, classify_in_process
-from securealign.bench.inputs import synthetic_embeddings, synthetic_head
 from securealign.cli import app
 from securealign.errors import ErrorCode, ExitCode, InputError
-from securealign.recording.checking import check_run
-from securealign.recording.reading import read_run
-from securealign.recording.simulated import record_sessions
-from securealign.simulation import Conditions, built_in_networks
+from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.harness.runs.checking import check_run
+from securealign.harness.runs.reading import read_run
+from securealign.harness.runs.simulated import record_sessions
+from securealign.harness.simulation import Conditions, built_in_networks
 
 #: Made-up embeddings that share no texts, or too little to tell.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")

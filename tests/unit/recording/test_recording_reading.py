@@ -8,8 +8,8 @@ import pytest
 from support.runs import LAN, Recording, classify, small, train
 
 from securealign.errors import ErrorCode, InputError
-from securealign.recording import reading
-from securealign.recording.reading import read_run
+from securealign.harness.runs import reading
+from securealign.harness.runs.reading import read_run
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from support.pair import PLAINTEXT, TOY_LWE, dyadic
 from securealign import align_in_process, classify_in_process
 from securealign.alignment.coordinates import Space
 from securealign.errors import ErrorCode, InputError, PeerAborted, TransportError
+from securealign.harness.runs.checking import check_run
+from securealign.harness.runs.reading import read_run
+from securealign.harness.runs.simulated import record_sessions
+from securealign.harness.simulation import Conditions, Network, built_in_networks
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event, Party
 from securealign.protocol.states import Direction, State
 from securealign.recording import writing
-from securealign.recording.checking import check_run
 from securealign.recording.measured import SessionRecorder
-from securealign.recording.reading import read_run
-from securealign.recording.simulated import record_sessions
 from securealign.recording.writing import About, RunFile, end_line
-from securealign.simulation import Conditions, Network, built_in_networks
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, RunStats

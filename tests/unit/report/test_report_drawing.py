@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runs import typical
 
-from securealign.recording.reading import read_run
-from securealign.report import bars, sequence, timeline, units
-from securealign.report.activity import activity
-from securealign.report.bars import Bar, Piece
-from securealign.report.steps import steps
+from securealign.harness.report import bars, sequence, timeline, units
+from securealign.harness.report.activity import activity
+from securealign.harness.report.bars import Bar, Piece
+from securealign.harness.report.steps import steps
+from securealign.harness.runs.reading import read_run
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

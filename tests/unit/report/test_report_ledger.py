@@ -7,9 +7,9 @@ import json
 import pytest
 from support.runs import CKKS, LAN, LWE, PLAINTEXT, RESULTS, Recording, classify, small, train
 
-from securealign.recording.reading import read_run
-from securealign.report import comparison, words
-from securealign.report.ledger import UNKNOWN, ledger
+from securealign.harness.report import comparison, words
+from securealign.harness.report.ledger import UNKNOWN, ledger
+from securealign.harness.runs.reading import read_run
 
 
 def made(folder, *, suite=LWE, training=None, inference=None, results=RESULTS):

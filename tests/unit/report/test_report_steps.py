@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runs import LAN, LWE, Recording, classify, train
 
-from securealign.recording.reading import read_run
-from securealign.report.activity import activity, length, outline, shares, union
-from securealign.report.steps import steps
+from securealign.harness.report.activity import activity, length, outline, shares, union
+from securealign.harness.report.steps import steps
+from securealign.harness.runs.reading import read_run
 
 
 def sessions(recording, folder):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from securealign.errors import ConfigurationError, ErrorCode, ExitCode
-from securealign.simulation.networks import Network, built_in_networks, find_network, find_networks
+from securealign.harness.simulation.networks import Network, built_in_networks, find_network, find_networks
 
 NAMES = ["loopback", "lan", "wan", "transatlantic", "mobile", "satellite"]
 LINES = """

@@ -13,13 +13,13 @@ from support.entropy import SeededEntropy
 from support.pair import TOY_LWE, dyadic
 
 from securealign import align_in_process, classify_in_process
+from securealign.harness.simulation import Conditions, Job, Network, Timeline, built_in_networks, replay
+from securealign.harness.simulation.job import CLIENT, PROVIDER
+from securealign.harness.simulation.replay import in_turn
+from securealign.harness.simulation.timeline import Travel, Work
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
-from securealign.simulation import Conditions, Job, Network, Timeline, built_in_networks, replay
-from securealign.simulation.job import CLIENT, PROVIDER
-from securealign.simulation.replay import in_turn
-from securealign.simulation.timeline import Travel, Work
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, PhaseStats, RunStats

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securealign.simulation.tcp import Pipe
+from securealign.harness.simulation.tcp import Pipe
 from securealign.transport.framing import SEGMENT_BYTES, SEGMENT_HEADER_BYTES
 
 MIB = 1 << 20

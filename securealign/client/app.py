@@ -1,0 +1,203 @@
+"""Composes the client from its settings: align once, classify often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.margins import precision_warning
+from securealign.alignment.regression import unrelated_warning
+from securealign.client.config import ClientSettings
+from securealign.client.recording import Recording
+from securealign.client.work import Answers, Classification, Training
+from securealign.commands import Report
+from securealign.data import load_public
+from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
+from securealign.he.entropy import SystemEntropy
+from securealign.he.registry import get_suite
+from securealign.keys.handles import Purpose
+from securealign.models import Encoder, open_encoder
+from securealign.models.source import encode_cached, load_public_embeddings
+from securealign.pki.identity import Role
+from securealign.protocol.endpoint import ClientEndpoint
+from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.randomness import Root
+from securealign.protocol.training.client import TrainingClient
+from securealign.storage.work import DurableWork, work_name
+from securealign.transport.credentials import BundleSource
+from securealign.transport.grpc_client import GrpcLink, is_loopback
+from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
+from securealign.transport.meter import Meter
+from securealign.transport.retrying import Patience
+from securealign.transport.sessions import InferenceSession, train
+from securealign.wire import InferenceCodec
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+_DAY_SECONDS = 86_400.0
+
+
+class Client:
+    """What the client owns, and the sessions it opens."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        provider = settings.provider
+        self._bundle = BundleSource(settings.path(provider.certificates), Role.CLIENT)
+        self._suites = [get_suite(name) for name in provider.suites]
+        self._entropy = SystemEntropy()
+        self._allow_unencrypted = is_loopback(provider.address)
+        self._folder = settings.path(settings.alignment.folder)
+
+    def align(self, embedding: Report, uploading: Report, record: Path | None = None) -> dict[str, Any]:
+        """Fit the map with the provider, save it, and return the figures of the session.
+
+        With `record` the session is written to a run file, also when it fails.
+        """
+        if self._settings.public is None:
+            raise ConfigurationError("There are no public texts to align on.", hint="Add a section [public].")
+        public = load_public(self._settings.path_or_name(self._settings.public.texts))
+        if self._settings.public.embeddings is not None:
+            embeddings = load_public_embeddings(self._settings.path(self._settings.public.embeddings), public)
+        else:
+            embeddings = encode_cached(self._encoder, public.texts, embedding)
+        recording = Recording(record, "align")
+        training = Training(embeddings, public.digest, self._settings.alignment, uploading, recording.hear)
+
+        def make(root: Root) -> TrainingClient:
+            return training.client(self._suites, self._entropy, root, allow_unencrypted=self._allow_unencrypted)
+
+        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> dict[str, Any]:
+            with recording.of(client, training.meter):
+                with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
+                    product = train(link, client, training.meter)
+                solved = training.solve(client, product)
+            doubt = unrelated_warning(solved.metadata)
+            if doubt is not None:
+                log.warning("public embeddings may not belong together", reason=doubt)
+            origin = {
+                "space": client.space.hex(),
+                "encoder": self._encoder_fingerprint(),
+                "dataset_digest": training.digest.hex(),
+                "suite": client.suite_name,
+            }
+            AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
+            return training.figures(client, solved, self._folder)
+
+        provider, section = self._settings.provider, self._settings.alignment
+        settings = f"{section.ridge} {section.accept_noise}"
+        work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
+        with recording:
+            return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
+
+    def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
+        """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
+        encoder = self._encoder
+        return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
+
+    def classify(
+        self,
+        embeddings: npt.NDArray[np.floating],
+        batch: int,
+        classifying: Report,
+        record: Path | None = None,
+    ) -> Classification:
+        """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time.
+
+        With `record` the session is written to a run file, also when it fails.
+        """
+        queries = self.alignment.apply(embeddings)
+        space = self.alignment.space
+        provider, slots = self._settings.provider, self._settings.inference.pool_slots
+        recording = Recording(record, "classify")
+        meter = Meter(counted="client", listener=recording.hear)
+
+        def make(root: Root) -> InferenceClient:
+            return InferenceClient(
+                InferenceCodec(),
+                self._suites,
+                queries.shape[1],
+                self._entropy,
+                slots=slots,
+                space=space,
+                allow_unencrypted=self._allow_unencrypted,
+                observer=meter.observer("client"),
+                root=root,
+            )
+
+        def finish(client: InferenceClient, endpoint: ClientEndpoint) -> Classification:
+            with recording.of(client, meter), self._link(INFERENCE_METHOD, endpoint, meter) as link:
+                session = InferenceSession(link, client, meter)
+                answers = Answers(queries, batch, classifying)
+                answers.ask(session)
+                session.close()
+            result = answers.classification(session.accepted.class_names, meter, client.suite_name)
+            warning = precision_warning(result.figures["uncertain_share"])
+            if warning is not None:
+                log.warning("precision is short", reason=warning)
+            return result
+
+        work = work_name(provider.address, ",".join(provider.suites), str(slots), space, queries)
+        with recording:
+            return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
+
+    def _work(self, do: Callable[[DurableWork], T]) -> T:
+        """Call `do` with what carries work over several processes, under this party's keys."""
+        section = self._settings.state
+        state = self._settings.open_state(section)
+        try:
+            return do(DurableWork(state, keep_seconds=section.keep_days * _DAY_SECONDS))
+        finally:
+            state.close()
+
+    def _link(self, method: str, endpoint: ClientEndpoint, meter: Meter) -> GrpcLink:
+        provider = self._settings.provider
+        return GrpcLink(
+            provider.address,
+            self._bundle,
+            method,
+            endpoint,
+            meter,
+            deadline_seconds=provider.deadline_seconds,
+            patience=Patience(seconds=provider.patience_seconds, notice=_notice),
+        )
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        section = self._settings.encoder
+        if section is None:
+            raise ConfigurationError("There is no encoder.", hint="Add a section [encoder], or give embeddings.")
+        return open_encoder(self._settings.path_or_name(section.name), max_tokens=section.max_tokens)
+
+    def _encoder_fingerprint(self) -> str:
+        return self._encoder.fingerprint if self._settings.encoder is not None else ""
+
+    @cached_property
+    def alignment(self) -> AlignmentMap:
+        """The map that `align` has saved; raises `InputError` or `ConfigurationError` for one that cannot be used."""
+        alignment = AlignmentMap.from_pretrained(self._folder)
+        _ = alignment.space
+        self._check_encoder(alignment)
+        return alignment
+
+    def _check_encoder(self, alignment: AlignmentMap) -> None:
+        made_with, current = alignment.metadata.get("encoder", ""), self._encoder_fingerprint()
+        if made_with and current and made_with != current:
+            raise ConfigurationError(
+                f"The map in {self._folder} was fitted on another encoder or with other settings of it.",
+                hint="Run 'securealign-client align' again.",
+                code=ErrorCode.CONFIGURATION_INVALID,
+            )
+
+
+def _notice(error: SecurealignError) -> None:
+    log.warning("provider lost; trying again", code=error.code.name, reason=error.message)

@@ -1,0 +1,166 @@
+"""What one fit and one classification need on the client's side, besides the session that carries them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.margins import query_norms, uncertain_share
+from securealign.alignment.privacy import PrivateProblem
+from securealign.alignment.secure import ClientProblem
+from securealign.client.config import AlignmentSection
+from securealign.commands import Report
+from securealign.he.entropy import Entropy
+from securealign.he.interface import Suite
+from securealign.matrices import FloatMatrix
+from securealign.protocol.party import Event
+from securealign.protocol.randomness import Root
+from securealign.protocol.training.client import TrainingClient
+from securealign.transport.meter import Listener, Meter
+from securealign.transport.sessions import InferenceSession
+from securealign.transport.stats import PhaseStats
+from securealign.wire import TrainingCodec
+
+#: What a map's manifest says of its fit; estimates are missing under differential privacy.
+_FIT = ("map", "ridge", "penalty", "r2", "r2_unseen", "relatedness")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Labels and probabilities of the most likely class (m,), logits (m, K), and figures of the session."""
+
+    labels: list[str]
+    scores: npt.NDArray[np.float64]
+    logits: FloatMatrix
+    figures: dict[str, Any]
+
+
+class Training:
+    """What one fit needs on this side: the problem, what it costs, and how the provider's answer becomes a map."""
+
+    def __init__(
+        self,
+        embeddings: npt.NDArray[np.floating],
+        digest: bytes,
+        section: AlignmentSection,
+        uploading: Report,
+        listener: Listener,
+    ) -> None:
+        self.meter = Meter(counted="client", listener=listener)
+        self.digest = digest
+        self._uploading = uploading
+        with self.meter.timed("client", "solve"):
+            self._problem = ClientProblem(embeddings, section.ridge, section.map)
+            # Under noise no penalty can be chosen from the product, so rows are made under one that is fixed.
+            fixed = ClientProblem(embeddings, section.ridge, fixed=True) if section.accept_noise else None
+            self._private = PrivateProblem(fixed) if fixed is not None else None
+
+    def client(
+        self, suites: Sequence[Suite], entropy: Entropy, root: Root, *, allow_unencrypted: bool
+    ) -> TrainingClient:
+        """Return the machine of a session."""
+        count = self.meter.observer("client")
+
+        def observe(event: Event) -> None:
+            count(event)
+            self._uploading(*client.progress)
+
+        client = TrainingClient(
+            TrainingCodec(),
+            suites,
+            self._problem.rows,
+            self.digest,
+            entropy,
+            allow_unencrypted=allow_unencrypted,
+            observer=observe,
+            root=root,
+            private_rows=self._private.rows if self._private is not None else None,
+        )
+        return client
+
+    def solve(self, client: TrainingClient, product: FloatMatrix) -> AlignmentMap:
+        """Return the map from the decrypted product."""
+        with self.meter.timed("client", "solve"):
+            if client.privacy is not None and self._private is not None:
+                return self._private.solve(product)
+            return self._problem.solve(product, client.total_squares)
+
+    def figures(self, client: TrainingClient, solved: AlignmentMap, folder: Path) -> dict[str, Any]:
+        """Return what the fit was and what it cost."""
+        return {
+            "alignment": str(folder),
+            "suite": client.suite_name,
+            "rows": self._problem.rows.shape[0],
+            "d_a": solved.weight.shape[1],
+            "d_b": solved.weight.shape[0],
+            **{name: solved.metadata.get(name) for name in _FIT},
+            "space": client.space.hex(),
+            "privacy": asdict(client.privacy) if client.privacy is not None else None,
+            "pid": os.getpid(),
+            "stats": self.meter.stats().as_dict(),
+        }
+
+
+class Answers:
+    """The logits of queries (m, d_A), asked for `batch` at a time from where an interrupted session ended."""
+
+    def __init__(self, queries: FloatMatrix, batch: int, classifying: Report) -> None:
+        self._queries = queries
+        self._batch = batch
+        self._classifying = classifying
+        self._blocks: list[FloatMatrix] = []
+        self._online: list[float] = []
+        self._logit_error = 0.0
+
+    def ask(self, session: InferenceSession) -> None:
+        """Ask what was not answered before."""
+        total = len(self._queries)
+        self._blocks.append(session.restored)
+        for first in range(len(session.restored), total, self._batch):
+            session.await_slots()
+            start = time.perf_counter()
+            self._blocks.append(session.logits(self._queries[first : first + self._batch]))
+            self._online.append((time.perf_counter() - start) * 1000)
+            self._classifying(min(first + self._batch, total), total)
+        self._logit_error = session.logit_error
+
+    def classification(self, class_names: Sequence[str], meter: Meter, suite: str) -> Classification:
+        """Return labels, probabilities and figures."""
+        logits = np.vstack(self._blocks)
+        names = class_names or tuple(str(index) for index in range(logits.shape[1]))
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return Classification(
+            labels=[names[index] for index in logits.argmax(axis=1)],
+            scores=shifted.max(axis=1) / shifted.sum(axis=1),
+            logits=logits,
+            figures=self._figures(logits, meter, suite),
+        )
+
+    def _figures(self, logits: FloatMatrix, meter: Meter, suite: str) -> dict[str, Any]:
+        stats = meter.stats()
+        queries, online = len(self._queries), self._online or [0.0]
+        uncertain = uncertain_share(logits, self._logit_error * query_norms(self._queries))
+        offline = stats.phases.get("offline", PhaseStats())
+        answers = stats.phases.get("online", PhaseStats())
+        return {
+            "suite": suite,
+            "queries": queries,
+            "batch": self._batch,
+            "uncertain_share": uncertain,
+            "online_ms_median": float(np.median(online)),
+            "online_ms_p95": float(np.quantile(online, 0.95)),
+            "offline_ms_per_query": offline.total_seconds * 1000 / queries,
+            "bytes_up_per_query": answers.bytes_up / queries,
+            "bytes_down_per_query": answers.bytes_down / queries,
+            "offline_bytes_per_query": (offline.bytes_up + offline.bytes_down) / queries,
+            "pid": os.getpid(),
+            "stats": stats.as_dict(),
+        }

@@ -1,0 +1,1 @@
+"""Measuring: simulation, planning, bench, replaying and reporting of run files."""

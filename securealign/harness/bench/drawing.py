@@ -1,0 +1,159 @@
+"""Comparisons as a picture: grouped bars on a logarithmic scale, one group for each suite."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securealign.errors import ConfigurationError, DependencyError
+from securealign.harness.bench.rows import Row
+from securealign.harness.bench.selection import CLEAR
+from securealign.harness.bench.spread import Spread, shown
+
+#: Colours of Okabe and Ito, which all kinds of colour vision tell apart, in an order that differs in lightness too.
+COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
+INK, MUTED, GRID = "#222222", "#666666", "#e4e4e4"
+_UNITS = {"s": "seconds", "ms": "milliseconds"}
+_FORMATS = (".svg", ".png", ".pdf")
+#: Inches.
+_WIDTH, _BAR_HEIGHT, _GROUP_GAP, _FRAME_HEIGHT = 11.0, 0.2, 0.2, 1.75
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: its title, and for each name in its legend the figures that are added up."""
+
+    title: str
+    series: Mapping[str, tuple[str, ...]]
+
+
+PANELS: Mapping[str, tuple[Panel, Panel]] = {
+    "training": (
+        Panel("Compute by side", {"client": ("client compute",), "provider": ("provider compute",)}),
+        Panel(
+            "Bytes by phase",
+            {name: (f"{name} to provider", f"{name} to client") for name in ("keys", "upload", "result")},
+        ),
+    ),
+    "inference": (
+        Panel(
+            "Compute for each query by side",
+            {
+                "client, online": ("client online",),
+                "provider, online": ("provider online",),
+                "client, offline": ("client offline",),
+                "provider, offline": ("provider offline",),
+            },
+        ),
+        Panel(
+            "Bytes for each query by phase",
+            {
+                "keys, once": ("keys to provider", "keys to client"),
+                "offline": ("offline to provider", "offline to client"),
+                "online": ("online to provider", "online to client"),
+            },
+        ),
+    ),
+}
+
+
+def require_drawable(file: Path) -> None:
+    """Raise `ConfigurationError` for a file that is no picture, `DependencyError` when matplotlib is missing."""
+    if file.suffix.lower() not in _FORMATS:
+        raise ConfigurationError(
+            f"{file} is not a kind of picture that can be drawn.", hint=f"End its name in one of: {' '.join(_FORMATS)}."
+        )
+    load_figures()
+
+
+def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
+    """Return the picture of one phase's figures in the format that the file's name asks for."""
+    suites = sorted(dict.fromkeys(row.suite for row in rows), key=lambda suite: suite != CLEAR)
+    panels = PANELS[rows[0].phase]
+    most = max(len(panel.series) for panel in panels)
+    height = _FRAME_HEIGHT + (most * _BAR_HEIGHT + _GROUP_GAP) * len(suites)
+    figure = load_figures().Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
+    figure.get_layout_engine().set(wspace=0.06)  # the last number below a panel must not meet the first of the next
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, panel in zip(axes, panels, strict=True):
+        _panel(axis, panel, rows, suites, 0.8 / most)
+    axes[0].set_yticks(range(len(suites)), suites, fontsize=10)
+    axes[0].set_ylim(len(suites) - 0.5, -0.5)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=file.suffix.lower().lstrip("."), dpi=160, facecolor="white")
+    return picture.getvalue()
+
+
+def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
+    """Return the module of figures, which draw without a display and without global state."""
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise DependencyError(
+            f"Drawing figures needs matplotlib, which cannot be imported ({error}).",
+            hint="Run: pip install 'securealign[figures]'",
+        ) from error
+
+
+def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], thickness: float) -> None:  # noqa: ANN401
+    bars = [_values(rows, figures) for figures in panel.series.values()]
+    axis.set_xscale("log")
+    axis.set_xlim(*_limits(bars))
+    for index, (name, values) in enumerate(zip(panel.series, bars, strict=True)):
+        for suite, value in values.items():
+            middle = suites.index(suite) + thickness * (index + 0.5 - len(bars) / 2)
+            _bar(axis, middle, thickness, value, COLOURS[index])
+        axis.barh([0], [0], color=COLOURS[index], label=name)  # for the legend
+    unit = next(row.unit for row in rows if row.figure in next(iter(panel.series.values())))
+    axis.set_xlabel(f"{_UNITS.get(unit, unit)}, logarithmic scale", color=MUTED, fontsize=9)
+    axis.set_title(panel.title, fontsize=10.5, color=INK, loc="left", pad=26)
+    axis.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False, fontsize=9, borderaxespad=0.2,
+                handlelength=1.0, handletextpad=0.5, columnspacing=1.2, borderpad=0.2)  # fmt: skip
+    axis.grid(axis="x", color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(axis="both", which="both", length=0, labelcolor=INK)
+    axis.tick_params(axis="x", labelsize=8.5)
+    for side in ("top", "right", "bottom"):
+        axis.spines[side].set_visible(False)
+    axis.spines["left"].set_color(MUTED)
+
+
+def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str) -> None:  # noqa: ANN401
+    """Draw a median with its extremes and its number; nothing has no place on a logarithmic scale but its number."""
+    left = axis.get_xlim()[0]
+    if value.median > 0:
+        axis.barh(middle, value.median - left, left=left, height=thickness * 0.9, color=colour)
+    if value.minimum < value.maximum and value.minimum > 0:
+        axis.plot([value.minimum, value.maximum], [middle, middle], color=INK, linewidth=1, solid_capstyle="butt")
+    axis.annotate(
+        shown(value.median),
+        (max(value.maximum, left), middle),
+        xytext=(3, 0),
+        textcoords="offset points",
+        va="center_baseline",
+        fontsize=7.5,
+        color=INK if value.median else MUTED,
+    )
+
+
+def _values(rows: Sequence[Row], figures: Sequence[str]) -> dict[str, Spread]:
+    """Return the sum of some figures by suite."""
+    values: dict[str, Spread] = {}
+    for row in rows:
+        if row.figure in figures:
+            values[row.suite] = values.get(row.suite, Spread(0, 0, 0)) + row.value
+    return values
+
+
+def _limits(bars: Sequence[Mapping[str, Spread]]) -> tuple[float, float]:
+    """Return the ends of an axis that shows the least bar as a bar and has room for the number of the longest."""
+    positive = [
+        end for values in bars for value in values.values() for end in (value.minimum, value.maximum) if end > 0
+    ]
+    low, high = min(positive, default=1.0) / 3, max(positive, default=1.0)
+    return low, high * (high / low) ** 0.2

@@ -1,0 +1,96 @@
+"""Queries one at a time over gRPC on loopback, to a provider in another process."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from securealign.harness.bench.inputs import synthetic_linear_head
+from securealign.harness.bench.processes import Worker
+from securealign.harness.bench.spread import seconds
+from securealign.he.entropy import SystemEntropy
+from securealign.he.registry import get_suite
+from securealign.matrices import FloatMatrix
+from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
+from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.party import Observer
+from securealign.protocol.policy import Policy
+from securealign.transport.grpc_client import GrpcLink
+from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer, ServerSettings
+from securealign.transport.hosting import Peer
+from securealign.transport.meter import Meter
+from securealign.transport.sessions import InferenceSession
+from securealign.wire import InferenceCodec
+
+#: The slowest of suites is waited for.
+_DAY_SECONDS = 86400.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A provider that serves a synthetic head under one suite."""
+
+    suite: str
+    address: str
+    bundle: Bundle
+
+    def round_trips(self, queries: FloatMatrix, pool_slots: int) -> list[float]:
+        """Return the milliseconds of each query, (m, d_A), in one new session; pools are prepared between them."""
+        meter = Meter(counted="client")
+        client = InferenceClient(
+            InferenceCodec(),
+            [get_suite(self.suite)],
+            queries.shape[1],
+            SystemEntropy(),
+            slots=pool_slots,
+            allow_unencrypted=True,
+            observer=meter.observer("client"),
+        )
+        trips = []
+        with GrpcLink(
+            self.address, self.bundle, INFERENCE_METHOD, client, meter, deadline_seconds=_DAY_SECONDS
+        ) as link:
+            session = InferenceSession(link, client, meter)
+            for index in range(len(queries)):
+                session.await_slots()
+                trips.append(seconds(lambda row=index: session.logits(queries[row : row + 1])) * 1000)  # type: ignore[misc]
+            session.close()
+        return trips
+
+
+@contextmanager
+def serving(suite: str, features: int, classes: int) -> Iterator[Server]:
+    """Serve a synthetic head in another process."""
+    with tempfile.TemporaryDirectory() as folder:
+        create_certificates(Path(folder), days=1)
+        bundle = load_bundle(Path(folder) / "client", Role.CLIENT)
+        with Worker(f"provider of {suite}", _serve, suite, features, classes, Path(folder)) as worker:
+            yield Server(suite, f"127.0.0.1:{worker.answer()}", bundle)
+
+
+def _serve(suite: str, features: int, classes: int, folder: Path, channel: Connection) -> None:
+    head, policy = synthetic_linear_head(features, classes), Policy(allow_unencrypted=True)
+
+    def make(_peer: Peer, observer: Observer) -> InferenceProvider:
+        return InferenceProvider(
+            InferenceCodec(), [get_suite(suite)], head, SystemEntropy(), policy=policy, observer=observer
+        )
+
+    server = ProviderServer(
+        "127.0.0.1:0",
+        load_bundle(folder / "provider", Role.PROVIDER),
+        {INFERENCE_METHOD: make},
+        settings=ServerSettings(session_seconds=_DAY_SECONDS, idle_seconds=_DAY_SECONDS),
+    )
+    server.start()
+    channel.send(server.port)
+    # The parent closes its end when it is done, or when it dies.
+    try:
+        channel.recv()
+    except EOFError:
+        server.stop(0)

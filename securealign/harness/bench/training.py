@@ -1,0 +1,199 @@
+"""Secure training: suites against each other and against the same product in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securealign.alignment.clear import fit_map
+from securealign.alignment.coordinates import Space
+from securealign.api import align_in_process
+from securealign.harness.bench.environment import Environment, environment
+from securealign.harness.bench.inputs import made_up, synthetic_embeddings
+from securealign.harness.bench.interleave import interleave
+from securealign.harness.bench.memory import PeakMemory
+from securealign.harness.bench.rows import RATIO, Comparison, Quantity, Row, memory_rows, quantity_rows, ratio_rows
+from securealign.harness.bench.selection import CLEAR
+from securealign.harness.bench.separate import training_memory
+from securealign.harness.bench.spread import Spread, ratio, seconds
+from securealign.he.entropy import SystemEntropy
+from securealign.he.registry import get_suite
+from securealign.matrices import FloatMatrix, Rows
+from securealign.transport.stats import PhaseStats, RunStats
+
+PHASE = "training"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run of a suite, or of the product in clear."""
+
+    phases: dict[str, PhaseStats]
+    #: Relative Frobenius error of the weight against the fit in clear.
+    weight_error: float
+
+    @property
+    def stats(self) -> RunStats:
+        """The sums over all phases."""
+        return RunStats(self.phases)
+
+    @property
+    def total_bytes(self) -> int:
+        """Payload bytes in both directions."""
+        return self.stats.bytes_up + self.stats.bytes_down
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What one suite costs; seconds are compute, bytes are payloads."""
+
+    suite: str
+    runs: int
+    client_seconds: Spread
+    provider_seconds: Spread
+    total_seconds: Spread
+    #: Compute of both parties over that of Z_A^T Z_B in float64, paired where repetitions are shared.
+    times_clear: Spread
+    key_bytes: int
+    bytes_up: int
+    bytes_down: int
+    #: Upload, key included, over the embeddings in float32.
+    upload_times_float32: float
+    weight_error: float
+    #: Seconds of both parties in each phase, of the last repetition.
+    phase_seconds: dict[str, float]
+    peak_memory: PeakMemory | None
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """One comparison."""
+
+    samples: int
+    dim_a: int
+    dim_b: int
+    repetitions: int
+    budget_seconds: float
+    clear_seconds: Spread
+    #: What the provider computes once for an encoder and its public texts, before any session.
+    space_seconds: Spread
+    suites: list[TrainingFigures]
+    environment: Environment
+    figures: list[Row]
+    #: Every run that counts, by suite and repetition.
+    measurements: dict[str, dict[int, TrainingRun]]
+
+
+def _bytes_of(phase: str) -> list[Quantity[TrainingRun]]:
+    def stats(run: TrainingRun) -> PhaseStats:
+        return run.phases.get(phase, PhaseStats())
+
+    return [
+        Quantity(f"{phase} to provider", "MB", lambda run: stats(run).bytes_up / 1e6),
+        Quantity(f"{phase} to client", "MB", lambda run: stats(run).bytes_down / 1e6),
+    ]
+
+
+QUANTITIES: Sequence[Quantity[TrainingRun]] = (
+    Quantity("client compute", "s", lambda run: run.stats.client_seconds),
+    Quantity("provider compute", "s", lambda run: run.stats.provider_seconds),
+    Quantity("compute of both", "s", lambda run: run.stats.total_seconds),
+    *_bytes_of("keys"),
+    *_bytes_of("upload"),
+    *_bytes_of("result"),
+    Quantity("all bytes", "MB", lambda run: run.total_bytes / 1e6),
+    Quantity("error of W", RATIO, lambda run: run.weight_error),
+)
+COMPARISONS: Sequence[Comparison[TrainingRun]] = (
+    Comparison("compute", "faster", lambda run: run.stats.total_seconds),
+    Comparison("bytes", "fewer bytes", lambda run: run.total_bytes),
+)
+
+
+@made_up()
+def bench_training(
+    suites: Sequence[str],
+    *,
+    samples: int,
+    dim_a: int,
+    dim_b: int,
+    repetitions: int,
+    memory: bool,
+    budget_seconds: float = 60.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainingReport:
+    """Measure suites and the product in clear in turn, up to `repetitions` times, after one run of each to warm up.
+
+    A suite whose first run takes longer than the budget is measured by that run alone.
+    """
+    for suite in suites:  # before minutes of measuring are lost to a name that is wrong
+        get_suite(suite)
+    z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
+    reference = fit_map(z_b, z_a, "auto").weight
+
+    def contender(suite: str) -> Callable[[int], TrainingRun]:
+        return lambda _: _run(suite, z_a, z_b, reference)
+
+    contenders = {CLEAR: lambda _: _clear(z_a, z_b), **{suite: contender(suite) for suite in suites}}
+    runs = interleave(contenders, repetitions=repetitions, budget_seconds=budget_seconds, progress=progress)
+    peaks = {suite: training_memory(suite, z_a, z_b) if memory else None for suite in suites}
+    return TrainingReport(
+        samples=samples,
+        dim_a=dim_a,
+        dim_b=dim_b,
+        repetitions=repetitions,
+        budget_seconds=budget_seconds,
+        clear_seconds=Spread.of(run.stats.total_seconds for run in runs[CLEAR].values()),
+        space_seconds=Spread.of(seconds(lambda: Space.of(Rows(z_a), SystemEntropy())) for _ in range(repetitions)),
+        suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
+        environment=environment(),
+        figures=[
+            *quantity_rows(PHASE, runs, QUANTITIES),
+            *memory_rows(PHASE, peaks),
+            *ratio_rows(PHASE, runs, COMPARISONS),
+        ],
+        measurements=runs,
+    )
+
+
+def _run(suite: str, z_a: FloatMatrix, z_b: FloatMatrix, reference: FloatMatrix) -> TrainingRun:
+    done = align_in_process(z_a, z_b, suite=suite, ridge="auto")
+    error = np.linalg.norm(done.alignment.weight - reference) / np.linalg.norm(reference)
+    return TrainingRun(dict(done.stats.phases), float(error))
+
+
+def _clear(z_a: FloatMatrix, z_b: FloatMatrix) -> TrainingRun:
+    """Measure the provider's product, and count embeddings and product as float32."""
+    # The faster of two: the first may pay for waking the cores.
+    product_seconds = min(seconds(lambda: z_a.T @ z_b) for _ in range(2))
+    upload = PhaseStats(bytes_up=z_b.size * 4, provider_seconds=product_seconds)
+    return TrainingRun({"upload": upload, "result": PhaseStats(bytes_down=z_a.shape[1] * z_b.shape[1] * 4)}, 0.0)
+
+
+def _figures(
+    suite: str,
+    runs: dict[int, TrainingRun],
+    clear: dict[int, TrainingRun],
+    float32_bytes: int,
+    peak_memory: PeakMemory | None,
+) -> TrainingFigures:
+    stats = [run.stats for run in runs.values()]
+    last = stats[-1]
+    totals, clear_totals = ({key: run.stats.total_seconds for key, run in done.items()} for done in (runs, clear))
+    return TrainingFigures(
+        suite=suite,
+        runs=len(runs),
+        client_seconds=Spread.of(run.client_seconds for run in stats),
+        provider_seconds=Spread.of(run.provider_seconds for run in stats),
+        total_seconds=Spread.of(totals.values()),
+        times_clear=ratio(totals, clear_totals),
+        key_bytes=last.phases["keys"].bytes_up,
+        bytes_up=last.bytes_up,
+        bytes_down=last.bytes_down,
+        upload_times_float32=last.bytes_up / float32_bytes,
+        weight_error=max(run.weight_error for run in runs.values()),
+        phase_seconds={name: phase.total_seconds for name, phase in last.phases.items()},
+        peak_memory=peak_memory,
+    )

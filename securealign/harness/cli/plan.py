@@ -1,0 +1,202 @@
+"""securealign plan: what a run will cost, without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from securealign.alignment.coordinates import Space
+from securealign.alignment.head import LinearHead
+from securealign.alignment.margins import expected_uncertain_share, precision_warning
+from securealign.cli.options import (
+    AsJson,
+    Batch,
+    Classes,
+    ClientFactor,
+    DimA,
+    DimB,
+    Networks,
+    ProviderFactor,
+    RunSuites,
+    Samples,
+    Seed,
+)
+from securealign.commands import failures, progress, table_console
+from securealign.errors import ConfigurationError
+from securealign.harness.bench.selection import selected
+from securealign.harness.bench.spread import shown
+from securealign.harness.planning.planner import USUAL_R2, Plan, Question, plan
+from securealign.harness.planning.speeds import speeds_of
+from securealign.harness.simulation.networks import find_networks
+from securealign.harness.simulation.replay import Conditions
+from securealign.he.registry import DEFAULT_SUITE, get_suite
+from securealign.matrices import FloatMatrix, Rows
+from securealign.models.precomputed import load_embeddings
+
+_MIB = 1 << 20
+#: Embeddings whose margins are measured.
+_MARGIN_ROWS = 1000
+
+
+def show(
+    suite: RunSuites = DEFAULT_SUITE,
+    network: Networks = "wan",
+    samples: Samples = 10_000,
+    dim_a: DimA = 768,
+    dim_b: DimB = 768,
+    classes: Classes = 20,
+    queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
+    batch: Batch = 64,
+    pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
+    explained: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")
+    ] = USUAL_R2,
+    head: Annotated[
+        Path | None,
+        typer.Option(help="The provider's head: also say how many labels encryption would make uncertain."),
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="For --head: the provider's embeddings of public texts, as for its [public].")
+    ] = None,
+    seed: Seed = 0,
+    client_factor: ClientFactor = 1.0,
+    provider_factor: ProviderFactor = 1.0,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Time this machine anew.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell bytes, seconds, memory, precision, security and what leaks of a run, without running it.
+
+    The first time, this machine is timed for some seconds; a plan is for two machines like it, or as factors say.
+    """
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        names, networks = selected(suite), find_networks(network)
+        if (head is None) != (embeddings is None):
+            raise ConfigurationError(
+                "How sure labels will be depends on a head and on embeddings.", hint="Give --head with --embeddings."
+            )
+        margins = None if head is None or embeddings is None else _Margins.load(head, embeddings)
+        if margins is not None:
+            dim_a, classes = margins.head.weight.shape
+        question = Question(
+            samples=samples,
+            dim_a=dim_a,
+            dim_b=dim_b,
+            classes=classes,
+            queries=queries,
+            batch=batch,
+            pool_slots=pool_slots,
+            explained=explained,
+        )
+        plans = []
+        for name in names:
+            chosen = get_suite(name)
+            speeds = speeds_of(chosen, progress=bar(f"timing {name} on this machine"), renew=calibrate)
+            for link in networks:
+                conditions = Conditions(
+                    network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor
+                )
+                plans.append(plan(chosen, speeds, question, conditions))
+    if as_json:
+        described = [one.as_dict() for one in plans]
+        if margins is not None:
+            for one, fields in zip(plans, described, strict=True):
+                fields["inference"]["uncertain_share"] = margins.uncertain(one)
+        typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
+        return
+    console = table_console()
+    console.print(_table(question, plans))
+    _explain(console, plans)
+    if margins is not None:
+        for one in plans[:: len(networks)]:
+            share = margins.uncertain(one)
+            text = precision_warning(share) or f"{share:.2%} of the labels would be within the error of encryption."
+            console.print(f"{one.suite.parameter_set}: {text}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Margins:
+    """The provider's head and public embeddings (n, d_A) in private coordinates."""
+
+    head: LinearHead
+    rows: FloatMatrix
+
+    @classmethod
+    def load(cls, head: Path, embeddings: Path) -> _Margins:
+        """Read both; raises `InputError` when they do not belong together."""
+        rows = Rows(load_embeddings(embeddings), name=str(embeddings))
+        space = Space.of(rows)
+        return cls(space.fold(LinearHead.from_pretrained(head)), space.rows(rows).block(0, _MARGIN_ROWS))
+
+    def uncertain(self, planned: Plan) -> float:
+        """Return the share of labels that the error of a suite would make uncertain."""
+        return expected_uncertain_share(self.head, self.rows, planned.inference.relative_error)
+
+
+#: A figure of a plan, and how it is written.
+Line = tuple[str, Callable[[Plan], str]]
+
+
+def _lines(question: Question) -> list[Line]:
+    def milliseconds(one: Plan) -> str:
+        return shown(one.inference.stats.total_seconds * 1000 / question.queries)
+
+    def bytes_each(one: Plan) -> str:
+        online = one.inference.stats.phases["online"]
+        return shown((online.bytes_up + online.bytes_down) / 1000 / question.queries)
+
+    return [
+        ("training, s", lambda one: shown(one.training.stats.total_seconds)),
+        ("  of client", lambda one: shown(one.training.stats.client_seconds)),
+        ("  of provider", lambda one: shown(one.training.stats.provider_seconds)),
+        ("  on the network", lambda one: shown(one.training.stats.network_seconds)),
+        ("  sent by client, MB", lambda one: shown(one.training.stats.bytes_up / 1e6)),
+        ("  sent by provider, MB", lambda one: shown(one.training.stats.bytes_down / 1e6)),
+        ("  memory of client, MiB", lambda one: shown(one.training.client_memory / _MIB)),
+        ("  memory of provider, MiB", lambda one: shown(one.training.provider_memory / _MIB)),
+        ("  error of the map", lambda one: shown(one.map_error)),
+        ("all queries, s", lambda one: shown(one.inference.stats.total_seconds)),
+        ("  each query, ms", milliseconds),
+        ("  each query online, KB", bytes_each),
+        ("  sent in all, MB", lambda one: shown((one.inference.stats.bytes_up + one.inference.stats.bytes_down) / 1e6)),
+        ("  memory of provider, MiB", lambda one: shown(one.inference.provider_memory / _MIB)),
+        ("  error of a logit", lambda one: shown(one.inference.relative_error)),
+        ("security, bits", lambda one: str(one.suite.classical_bits)),
+        ("  against quantum", lambda one: str(one.suite.quantum_bits or "-")),
+        ("  hides the head", lambda one: "yes" if one.suite.function_private else "no"),
+    ]
+
+
+def _table(question: Question, plans: Sequence[Plan]) -> Table:
+    title = (
+        f"training: {question.samples:,} public rows, {question.dim_b} -> {question.dim_a} dimensions\n"
+        f"inference: {question.queries:,} queries, {question.batch} in a round trip, {question.classes} classes"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for one in plans:
+        table.add_column(f"{one.suite.parameter_set}\n{one.network}", justify="right")
+    for label, figure in _lines(question):
+        table.add_row(label, *(figure(one) for one in plans))
+    return table
+
+
+def _explain(console: Console, plans: Sequence[Plan]) -> None:
+    """Say in words what the client learns, which no suite changes."""
+    leak, question = plans[0].leak, plans[0].question
+    rank, share, head = leak["rank"], leak["rank_over_samples"], question.dim_a + 1
+    lines = [
+        f"The client learns {rank:,.0f} directions of {question.samples:,} rows: {share:.1%} of the provider's public "
+        f"embeddings if the encoders have nothing in common, {question.explained:.0%} if the map explains as much.",
+        f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
+        f"{leak['queries_over_head']:.2g} times as many.",
+        "The error of the map is expected, and relative to what it makes of the public rows.",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,206 @@
+"""securealign simulate: both phases in this process on synthetic data, over networks in virtual time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from securealign.cli.options import (
+    AsJson,
+    Batch,
+    ClientFactor,
+    CsvFile,
+    FigureFile,
+    Integers,
+    Networks,
+    ProviderFactor,
+    RunSuites,
+    Seed,
+    integers,
+)
+from securealign.commands import failures, progress, table_console
+from securealign.errors import ConfigurationError
+from securealign.files import write_atomically
+from securealign.harness.bench.drawing import require_drawable
+from securealign.harness.bench.selection import selected
+from securealign.harness.bench.spread import shown
+from securealign.harness.bench.sweep import Point, Run, SizeLists, sweep
+from securealign.harness.bench.sweep_figure import draw_growth
+from securealign.harness.bench.sweep_files import points_as_csv
+from securealign.harness.runs.simulated import record_sessions
+from securealign.harness.simulation.networks import find_networks
+from securealign.harness.simulation.replay import Conditions
+from securealign.he.registry import DEFAULT_SUITE
+from securealign.transport.stats import PhaseStats, RunStats
+
+#: By how many times a machine may be slower than this one.
+_MOST_TIMES = 1_000_000
+
+
+def simulate(
+    suite: RunSuites = DEFAULT_SUITE,
+    network: Networks = "loopback",
+    samples: Annotated[str, Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
+    dim_a: Annotated[str, Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
+    dim_b: Annotated[str, Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
+    classes: Annotated[str, Integers("--classes", "Classes of the head.")] = "10",
+    queries: Annotated[str, Integers("--queries", "Queries to classify.")] = "64",
+    batch: Batch = 64,
+    seed: Seed = 0,
+    client_factor: ClientFactor = 1.0,
+    provider_factor: ProviderFactor = 1.0,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write a run file for 'securealign report'; of a sweep, a folder of them.")
+    ] = None,
+    csv: CsvFile = None,
+    figure: FigureFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and classify on synthetic embeddings, and print what it costs over a network, without one.
+
+    Options that take lists, separated by commas, make a sweep over all combinations.
+    """
+    started = datetime.now(timezone.utc)
+    with failures(as_json=as_json):
+        suites, networks = selected(suite), find_networks(network)
+        sizes = SizeLists(
+            samples=integers(samples, "--samples", least=2),
+            dim_a=integers(dim_a, "--dim-a"),
+            dim_b=integers(dim_b, "--dim-b"),
+            classes=integers(classes, "--classes"),
+            queries=integers(queries, "--queries"),
+            batch=batch,
+        )
+        for option, factor in (("--client-factor", client_factor), ("--provider-factor", provider_factor)):
+            if not factor <= _MOST_TIMES:  # so that NaN is refused too
+                raise typer.BadParameter(f"{factor} is not a number up to {_MOST_TIMES:,}.", param_hint=option)
+        combinations = len(sizes.combinations())
+        several = len(suites) * len(networks) * combinations > 1
+        _check_figure(figure, grows=combinations > 1)
+        _check_files(csv, figure, record / "run.jsonl" if record is not None and several else record)
+
+        def write(run: Run, conditions: Conditions) -> None:
+            if record is not None:
+                file = record / _file_name(run, conditions) if several else record
+                sessions = (run.training.session, run.inference.session)
+                record_sessions(file, sessions, conditions, command="simulate", started=started, results=run.results)
+
+        with progress(enabled=several) as bar:
+            points = sweep(
+                suites,
+                networks,
+                sizes,
+                seed=seed,
+                client_factor=client_factor,
+                provider_factor=provider_factor,
+                progress=bar("simulating"),
+                done=write,
+            )
+        if csv is not None:
+            write_atomically(csv, points_as_csv(points))
+        if figure is not None:
+            write_atomically(figure, draw_growth(points, figure))
+    if as_json:
+        typer.echo(json.dumps({"runs": [point.as_dict() for point in points]} if several else points[0].as_dict()))
+        return
+    console = table_console()
+    if several:
+        console.print(_sweep_table(points))
+    else:
+        _print_point(console, points[0])
+
+
+def _file_name(run: Run, conditions: Conditions) -> str:
+    sizes = run.sizes
+    shape = f"{sizes.samples}x{sizes.dim_b}to{sizes.dim_a}-{sizes.classes}classes-{sizes.queries}queries"
+    # The name of a network comes from a file of the user and may hold anything.
+    network = re.sub(r"[^\w.-]", "_", conditions.network.name)
+    return f"{run.suite}-{network}-{shape}.jsonl"
+
+
+def _check_figure(figure: Path | None, *, grows: bool) -> None:
+    """Raise what drawing would raise, before minutes of computing are lost to it."""
+    if figure is None:
+        return
+    require_drawable(figure)
+    if not grows:
+        raise ConfigurationError(
+            "No size varies, so there is no figure.",
+            hint="Give lists, such as --samples 500,1000,2000, or leave out --figure.",
+        )
+
+
+def _check_files(*files: Path | None) -> None:
+    """Raise `OSError` for a file that cannot be written, before the results are there and have no place."""
+    for file in files:
+        if file is not None:
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
+
+
+def _print_point(console: Console, point: Point) -> None:
+    sizes = point.sizes
+    training = f"training: {sizes.samples} rows, {sizes.dim_b} -> {sizes.dim_a} dimensions, over {point.network}"
+    inference = f"inference: {sizes.queries} queries, {sizes.classes} classes, {sizes.batch} in a round trip"
+    console.print(_table(training, point.training))
+    console.print(_table(inference, point.inference))
+    console.print(f"labels equal to those in clear: {point.results['label_agreement']:.1%}")
+
+
+def _table(title: str, stats: RunStats) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    columns = ("phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    rows: list[tuple[str, PhaseStats | RunStats]] = [*stats.phases.items(), ("total", stats)]
+    for name, phase in rows:
+        table.add_row(
+            name,
+            f"{phase.bytes_up / 1e6:.3f}",
+            f"{phase.bytes_down / 1e6:.3f}",
+            str(phase.rounds),
+            f"{phase.client_seconds:.3f}",
+            f"{phase.provider_seconds:.3f}",
+            f"{phase.network_seconds:.3f}",
+            f"{phase.total_seconds:.3f}",
+        )
+    return table
+
+
+def _sweep_table(points: Sequence[Point]) -> Table:
+    """Return one line for each combination; sizes that are the same for all are in the title."""
+    names = ("samples", "dim_a", "dim_b", "classes", "queries")
+    values = {name: {getattr(point.sizes, name) for point in points} for name in names}
+    same = ", ".join(f"{name} {value}" for name, (value, *more) in values.items() if not more)
+    table = Table(title=f"{len(points)} runs; {same}", title_justify="left", box=None, pad_edge=False)
+    varied = [name for name in names if len(values[name]) > 1]
+    for column in ("suite", "network"):
+        table.add_column(column, no_wrap=True)
+    for column in (*varied, "training s", "up MB", "down MB", "query ms", "query KB"):
+        table.add_column(column, justify="right")
+    for point in points:
+        online, queries = point.inference.phases["online"], point.sizes.queries
+        table.add_row(
+            point.suite,
+            point.network,
+            *(str(getattr(point.sizes, name)) for name in varied),
+            shown(point.training.total_seconds),
+            shown(point.training.bytes_up / 1e6),
+            shown(point.training.bytes_down / 1e6),
+            shown(online.total_seconds * 1000 / queries),
+            shown((online.bytes_up + online.bytes_down) / 1000 / queries),
+        )
+    return table

@@ -1,0 +1,271 @@
+"""The plan of a run: both sessions of the protocol machines under a phantom of the suite, over a simulated network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from securealign.alignment.head import LinearHead
+from securealign.api import UNNAMED_DATASET
+from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
+from securealign.harness.planning.speeds import Speeds
+from securealign.harness.planning.timing import problem_work, solution_work
+from securealign.harness.simulation.job import CLIENT, PROVIDER, Job
+from securealign.harness.simulation.replay import Conditions, replay
+from securealign.he.entropy import SystemEntropy
+from securealign.he.forecast import CovarianceForecast, HeadForecast
+from securealign.he.interface import CovarianceShape, HeadShape, Suite, SuiteInfo
+from securealign.matrices import Rows
+from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.party import Party
+from securealign.protocol.policy import Policy
+from securealign.protocol.training.client import TrainingClient
+from securealign.protocol.training.provider import TrainingProvider
+from securealign.transport.in_process import InProcessLink
+from securealign.transport.meter import Meter
+from securealign.transport.sessions import InferenceSession, train
+from securealign.transport.stats import FIGURES, MessageStats, PhaseStats, RunStats
+from securealign.wire import InferenceCodec, TrainingCodec
+
+T = TypeVar("T", PhaseStats, MessageStats)
+
+#: Rows and round trips beyond which a plan goes on in a straight line.
+_MOST_ROWS, _MOST_ROUNDS = 32_768, 1024
+#: Figures that grow with the size.
+_PHASE = (*FIGURES[:-1], "elapsed_seconds")
+_MESSAGE = ("count", "bytes", "wire_bytes")
+#: Share of the variance of Z_A that a map explains, where nothing is known about the encoders: their usual kinship.
+USUAL_R2 = 0.6
+#: Bytes of a party's process before a session: interpreter, libraries, buffers of BLAS.
+_PROCESS_BYTES = 135 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is to be planned: N public rows, d_A, d_B, K classes, queries, those in one round trip, slots of a pool."""
+
+    samples: int
+    dim_a: int
+    dim_b: int
+    classes: int
+    queries: int
+    batch: int
+    pool_slots: int = 64
+    #: Share of the variance of Z_A that the map will explain.
+    explained: float = USUAL_R2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPlan:
+    """One session: what it costs, the most that each process holds, and the error of what comes out."""
+
+    stats: RunStats
+    client_memory: int
+    provider_memory: int
+    #: Of an entry of the product, relative to the norms of what was multiplied.
+    relative_error: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        own = {name: getattr(self, name) for name in ("client_memory", "provider_memory", "relative_error")}
+        return {**self.stats.as_dict(), **own}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Both sessions under one suite over one network."""
+
+    question: Question
+    suite: SuiteInfo
+    network: str
+    training: SessionPlan
+    inference: SessionPlan
+    leak: Mapping[str, float]
+
+    @property
+    def map_error(self) -> float:
+        """Expected error of what the map makes of the public rows, relative to their spread."""
+        return self.training.relative_error * math.sqrt(self.question.dim_b / self.question.explained)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        suite = self.suite
+        return {
+            "suite": suite.name,
+            "parameter_set": suite.parameter_set,
+            "classical_bits": suite.classical_bits,
+            "quantum_bits": suite.quantum_bits,
+            "function_private": suite.function_private,
+            "network": self.network,
+            **asdict(self.question),
+            "training": {**self.training.as_dict(), "map_error": self.map_error},
+            "inference": self.inference.as_dict(),
+            "leak": dict(self.leak),
+        }
+
+
+def plan(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> Plan:
+    """Return what a run would cost; raises `SuiteError` and `RemoteProtocolError` for one that cannot be held."""
+    return Plan(
+        question=question,
+        suite=suite.info,
+        network=conditions.network.name,
+        training=_plan_training(suite, speeds, question, conditions),
+        inference=_plan_inference(suite, speeds, question, conditions),
+        leak=expected_leak(suite, question),
+    )
+
+
+def expected_leak(suite: Suite, question: Question) -> dict[str, float]:
+    """Return what the client will learn beyond its results, in numbers.
+
+    Its d_B + 1 columns are that many directions among N rows, so this share of the provider's public embeddings follows
+    from the product even if the encoders have nothing in common; what the alignment explains follows in any case.
+    """
+    shape = HeadShape(features=question.dim_a, classes=question.classes, slots=question.pool_slots)
+    bits = suite.head_sizes(shape).answer_bits
+    return {
+        "rank": min(question.dim_b + 1, question.samples),
+        "rank_over_samples": min(1.0, (question.dim_b + 1) / question.samples),
+        "answer_bits": bits * question.queries,
+        "queries_over_head": question.queries / (question.dim_a + 1),
+    }
+
+
+def _plan_training(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> SessionPlan:
+    def stats(rows: int) -> RunStats:
+        return _training(suite, speeds, replace(question, samples=rows), conditions)
+
+    shape = CovarianceShape(rows=question.samples, provider_dim=question.dim_a, client_dim=question.dim_b + 1)
+    # First, so that what the suite cannot hold is refused before anything is simulated.
+    forecast = suite.covariance_forecast(shape)
+    return _session(_extended(stats, question.samples, _MOST_ROWS), forecast)
+
+
+def _plan_inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> SessionPlan:
+    def stats(queries: int) -> RunStats:
+        return _inference(suite, speeds, replace(question, queries=queries), conditions)
+
+    shape = HeadShape(features=question.dim_a, classes=question.classes, slots=question.pool_slots)
+    # Whole pools and whole round trips, so that the line goes through like points.
+    unit = math.lcm(question.batch, question.pool_slots)
+    most = max(1, _MOST_ROUNDS * question.batch // unit) * unit
+    return _session(_extended(stats, question.queries, most), suite.head_forecast(shape))
+
+
+def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> SessionPlan:
+    return SessionPlan(
+        stats=stats,
+        client_memory=_PROCESS_BYTES + forecast.client_memory,
+        provider_memory=_PROCESS_BYTES + forecast.provider_memory,
+        relative_error=forecast.relative_error,
+    )
+
+
+def _extended(stats: Callable[[int], RunStats], size: int, most: int) -> RunStats:
+    """Return the figures for a size, beyond `most` on the line through those for half of it and for it."""
+    if size <= most:
+        return stats(size)
+    half, whole = stats(most // 2), stats(most)
+    share = (size - most) / (most - most // 2)
+
+    def on(first: float, second: float) -> float:
+        value = second + (second - first) * share
+        return round(value) if isinstance(second, int) else value
+
+    def between(first: T, second: T, names: tuple[str, ...]) -> T:
+        figures: dict[str, Any] = {name: on(getattr(first, name), getattr(second, name)) for name in names}
+        return replace(second, **figures)
+
+    phases = {name: between(half.phases[name], phase, _PHASE) for name, phase in whole.phases.items()}
+    messages = tuple(between(first, last, _MESSAGE) for first, last in zip(half.messages, whole.messages, strict=True))
+    return RunStats(phases, messages)
+
+
+class _Session:
+    """A session in this process under a phantom."""
+
+    def __init__(self, suite: Suite, speeds: Speeds) -> None:
+        self.clock = ChargedClock()
+        self.job = Job()
+        self.meter = Meter(CLIENT, self.clock, listener=self.job.hear)
+        self.meter.count_connection()
+        self.suite = PhantomSuite(suite, speeds, self.clock)
+
+    def link(self, client: Party, provider: Party) -> InProcessLink:
+        """Return what carries the frames."""
+        return InProcessLink(client, provider, self.meter)
+
+    def stats(self, conditions: Conditions) -> RunStats:
+        """Return the figures over a network."""
+        return replay(self.job, conditions).stats(self.meter.stats())
+
+
+_POLICY = Policy(allow_unencrypted=True)
+
+
+def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
+    session = _Session(suite, speeds)
+    meter, rows, columns = session.meter, question.samples, question.dim_b
+
+    def solve(call: str, work: Mapping[str, float]) -> None:
+        with meter.timed(CLIENT, "solve"):
+            session.clock.charge(speeds.seconds("problem", call, work))
+
+    solve("problem", problem_work(rows, columns))
+    client = TrainingClient(
+        TrainingCodec(),
+        [session.suite],
+        _nothing(rows, columns + 1),
+        UNNAMED_DATASET,
+        SystemEntropy(),
+        allow_unencrypted=True,
+        observer=meter.observer(CLIENT),
+    )
+    provider = TrainingProvider(
+        TrainingCodec(),
+        [session.suite],
+        _nothing(rows, question.dim_a),
+        UNNAMED_DATASET,
+        SystemEntropy(),
+        policy=_POLICY,
+        observer=meter.observer(PROVIDER),
+    )
+    train(session.link(client, provider), client, meter)
+    solve("solution", solution_work(columns, question.dim_a))
+    return session.stats(conditions)
+
+
+def _inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
+    session = _Session(suite, speeds)
+    meter, features, classes = session.meter, question.dim_a, question.classes
+    client = InferenceClient(
+        InferenceCodec(),
+        [session.suite],
+        features,
+        SystemEntropy(),
+        slots=question.pool_slots,
+        allow_unencrypted=True,
+        observer=meter.observer(CLIENT),
+    )
+    names = tuple(str(index) for index in range(classes))
+    head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
+    policy = replace(_POLICY, max_queries=question.queries)
+    provider = InferenceProvider(
+        InferenceCodec(), [session.suite], head, SystemEntropy(), policy=policy, observer=meter.observer(PROVIDER)
+    )
+    opened = InferenceSession(session.link(client, provider), client, meter)
+    for first in range(0, question.queries, question.batch):
+        opened.logits(np.zeros((min(question.batch, question.queries - first), features)))
+    opened.close()
+    return session.stats(conditions)
+
+
+def _nothing(rows: int, columns: int) -> Rows:
+    """Return rows of zeros that take no memory."""
+    return Rows(np.broadcast_to(np.float32(0), (rows, columns)))

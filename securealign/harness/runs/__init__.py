@@ -1,0 +1,1 @@
+"""Run files: reading, checking, simulated ones."""

@@ -1,0 +1,174 @@
+"""Replays a run file against the protocol: would these messages have led where the recording says?
+
+A run file holds the digest of every message and no content. That is enough to follow both tables of states, to compute
+the transcript that both parties hash, and to know the one confirmation that fits it; so a recording that was cut,
+reordered or altered, or of a session in which the parties saw different messages, is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import get_args
+
+from securealign.errors import ErrorCode, InputError
+from securealign.harness.runs.records import Direction as Flow
+from securealign.harness.runs.records import Message, Run, Session
+from securealign.protocol import messages as m
+from securealign.protocol.messages import Confirm
+from securealign.protocol.states import (
+    FINAL,
+    INFERENCE_CLIENT,
+    INFERENCE_PROVIDER,
+    TRAINING_CLIENT,
+    TRAINING_PROVIDER,
+    Direction,
+    State,
+    Table,
+)
+from securealign.protocol.transcript import Transcript
+from securealign.wire import InferenceCodec, TrainingCodec
+
+_TABLES: Mapping[tuple[str, str], Table] = {
+    ("training", "client"): TRAINING_CLIENT,
+    ("training", "provider"): TRAINING_PROVIDER,
+    ("inference", "client"): INFERENCE_CLIENT,
+    ("inference", "provider"): INFERENCE_PROVIDER,
+}
+_CODECS = {"training": TrainingCodec, "inference": InferenceCodec}
+#: What a side does with a message, and the type of it.
+_Step = tuple[Direction, str]
+_TYPES: Mapping[str, type[m.Message]] = {kind.__name__: kind for kind in get_args(m.Message)}
+
+
+def check_run(run: Run) -> list[str]:
+    """Return one sentence for each session of a run that holds up; raises `InputError` that names what does not."""
+    return [_check_session(run, session) for session in run.sessions]
+
+
+def _check_session(run: Run, session: Session) -> str:
+    kind, number = session.about.kind, session.about.session
+    try:
+        _check_totals(session)
+        if not session.done:
+            return f"session {number}, {kind}: ended as {session.end.error or session.end.state}, totals agree"
+        if _has_begun_before(session):
+            return f"session {number}, {kind}: begun before this recording, totals agree"
+        # What a side cannot know, when its peer sent and received, is not held against the recording.
+        for side in ("client", "provider") if run.about.side == "both" else (run.about.side,):
+            _check_states(session, side)
+        digest = _check_transcript(session)
+    except _Contradiction as contradiction:
+        raise InputError(
+            f"{run.file}, session {number}: {contradiction}.",
+            hint="The recording was altered, or made by another release; record the run again.",
+            code=ErrorCode.FILE_INVALID,
+        ) from None
+    count = len(session.messages)
+    return f"session {number}, {kind}: {count} messages in order, transcript {digest.hex()[:16]} confirmed by both"
+
+
+class _Contradiction(Exception):
+    """Two things that a recording says cannot both be."""
+
+
+def _has_begun_before(session: Session) -> bool:
+    """Return whether the first message is not the one that opens a session."""
+    first = _TYPES.get(session.messages[0].type) if session.messages else None
+    return first not in (m.TrainingHello, m.InferenceHello)
+
+
+def _check_totals(session: Session) -> None:
+    """Hold the figures of the session against its messages."""
+    counted: Counter[tuple[str, Flow]] = Counter()
+    sizes: Counter[tuple[str, Flow]] = Counter()
+    for message in session.messages:
+        counted[message.type, message.direction] += 1
+        sizes[message.type, message.direction] += message.bytes
+    stated = {(row.type, row.direction): (row.count, row.bytes) for row in session.stats.messages}
+    for name, direction in sorted(stated.keys() | counted.keys()):
+        found = counted[name, direction], sizes[name, direction]
+        said = stated.get((name, direction), (0, 0))
+        if found != said:
+            raise _Contradiction(
+                f"it holds {found[0]} {name} {direction} of {found[1]} bytes, its figures say {said[0]} of {said[1]}"
+            )
+
+
+def _check_states(session: Session, side: str) -> None:
+    """Follow the table of one side through the messages in the order in which it saw them."""
+    table, states = _TABLES[session.about.kind, side], {State.START}
+    for together in _as_seen(session.messages, side):
+        reached = _after(table, states, Counter(_step(message, side) for message in together))
+        if not reached:
+            direction, name = _step(together[0], side)
+            raise _Contradiction(f"a {side} in state {_named(states)} cannot {direction.value} {name}")
+        states = reached
+    if not states & FINAL:
+        raise _Contradiction(f"its messages leave the {side} in state {_named(states)}")
+
+
+def _after(table: Table, states: set[State], steps: Counter[_Step]) -> set[State]:
+    """Return where messages of one moment may lead, in whichever order the side saw them."""
+    #: States by what has been seen of the moment so far, message by message.
+    reached = {frozenset[tuple[_Step, int]](): states}
+    for _ in range(sum(steps.values())):
+        further: dict[frozenset[tuple[_Step, int]], set[State]] = {}
+        for seen, before in reached.items():
+            for step in steps - Counter(dict(seen)):
+                direction, name = step
+                found = {table.get(state, {}).get((direction, _TYPES.get(name, object))) for state in before}
+                targets = {state for state in found if state is not None}
+                if targets:
+                    key = frozenset((Counter(dict(seen)) + Counter([step])).items())
+                    further.setdefault(key, set()).update(targets)
+        reached = further
+    return set().union(*reached.values())
+
+
+def _step(message: Message, side: str) -> _Step:
+    return (Direction.SEND if _is_sender(message, side) else Direction.RECEIVE), message.type
+
+
+def _named(states: set[State]) -> str:
+    return " or ".join(sorted(repr(state.value) for state in states))
+
+
+def _is_sender(message: Message, side: str) -> bool:
+    return (message.direction == "up") == (side == "client")
+
+
+def _as_seen(messages: Sequence[Message], side: str) -> Iterator[list[Message]]:
+    """Yield messages by the moment at which a side sent or took them."""
+
+    def when(message: Message) -> float:
+        moment = message.sent if _is_sender(message, side) else message.received
+        if moment is None:
+            raise _Contradiction(f"a message lacks the time at which the {side} saw it")
+        return moment
+
+    for _, together in groupby(sorted(messages, key=when), key=when):
+        yield list(together)
+
+
+def _check_transcript(session: Session) -> bytes:
+    """Compute the transcript from the digests, and hold it and the confirmations against each other."""
+    transcript = Transcript(session.about.kind)
+    confirmations = []
+    for message in session.messages:
+        digest = bytes.fromhex(message.sha256)
+        if message.type == Confirm.__name__:
+            confirmations.append(digest)
+        elif message.direction == "up":
+            transcript.to_provider(digest)
+        else:
+            transcript.to_client(digest)
+    result = transcript.digest()
+    if session.end.transcript != result.hex():
+        raise _Contradiction("the digests of its messages do not add up to its transcript")
+    expected = _CODECS[session.about.kind]().encode(Confirm(transcript_digest=result))
+    if any(digest != hashlib.sha256(expected).digest() for digest in confirmations) or len(confirmations) != 2:
+        raise _Contradiction("what the parties confirmed is not this transcript")
+    return result

@@ -1,0 +1,80 @@
+"""Run files of sessions that ran in one process, over a network in virtual time or over none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from securealign.harness.simulation.replay import Conditions
+from securealign.harness.simulation.session import Session
+from securealign.harness.simulation.timeline import Timeline
+from securealign.recording.writing import (
+    About,
+    Line,
+    RunFile,
+    compute_line,
+    connect_line,
+    end_line,
+    in_order,
+    message_line,
+)
+
+
+def record_sessions(
+    path: Path,
+    sessions: Sequence[Session],
+    conditions: Conditions | None,
+    *,
+    command: str,
+    started: datetime | None = None,
+    results: Mapping[str, int | float | str] | None = None,
+) -> None:
+    """Write sessions, one after the other, under the same conditions to one run file."""
+    circumstances: dict[str, Any] = {}
+    if conditions is not None:
+        circumstances = {
+            "network": _printable(conditions.network.model_dump()),
+            "seed": conditions.seed,
+            "client_factor": conditions.client_factor,
+            "provider_factor": conditions.provider_factor,
+        }
+    with RunFile(path, command=command, side="both", started=started, **circumstances) as file:
+        begin = 0.0
+        for session in sessions:
+            begin = _write(file, session, conditions, begin)
+        file.result(results or {})
+
+
+def _printable(network: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a network as a run file can hold it: its texts on one line."""
+    return {
+        name: "".join(char if char.isprintable() else " " for char in value) if isinstance(value, str) else value
+        for name, value in network.items()
+    }
+
+
+def _write(file: RunFile, session: Session, conditions: Conditions | None, begin: float) -> float:
+    """Write a session that begins at a time, and return when it ends."""
+    number, timeline = file.begin(), session.timeline(conditions)
+    about = About(kind=session.kind, suite=session.suite, facts=session.facts)
+    stats = session.counted if conditions is None else timeline.stats(session.counted)
+    end = begin + timeline.end
+    file.write(
+        about.line(number),
+        *in_order(_lines(number, timeline, begin)),
+        end_line(number, end, state="done", error=None, transcript=session.transcript, stats=stats),
+    )
+    return end
+
+
+def _lines(number: int, timeline: Timeline, begin: float) -> list[Line]:
+    at, seconds = timeline.connecting
+    connects = [connect_line(number, begin + at, seconds)] if seconds else []
+    works = [compute_line(number, work.party, work.phase, begin + work.at, work.seconds) for work in timeline.works]
+    travels = [
+        message_line(number, travel.event, up=travel.up, sent=begin + travel.sent, received=begin + travel.received)
+        for travel in timeline.travels
+    ]
+    return [*connects, *works, *travels]

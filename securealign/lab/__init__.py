@@ -1,0 +1,1 @@
+"""Experiments, language models, pinned assets and their conversion."""

@@ -1,0 +1,1 @@
+"""Pinned files from package registries: texts, encoders, language models."""

@@ -1,0 +1,126 @@
+"""How each registry's own client fetches one pinned file.
+
+The clients know their registry, mirror, proxy and certificates from the user's configuration: this package names no
+host.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from securealign.errors import AssetError
+from securealign.lab.assets.registry import Download, Kind
+
+_TAIL_LINES = 12
+
+
+class Command(NamedTuple):
+    """A program with its arguments, run in a folder into which it leaves the file, with variables to set."""
+
+    arguments: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+
+
+class Outcome(NamedTuple):
+    """The exit status of a command and all it printed."""
+
+    status: int
+    output: str
+
+
+Runner = Callable[[Command], Outcome]
+
+# pip asks the build backend of an sdist for its metadata before it saves the file, and no option leaves that out: the
+# default backend would run setup.py, after fetching setuptools unpinned. This backend takes its place (its folder is
+# first on PYTHONPATH, build isolation is off) and answers with what is pinned, so that no code of the package runs.
+_BACKEND = """
+import pathlib
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    folder = pathlib.Path(metadata_directory) / "{package}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: {package}\\nVersion: {version}\\n")
+    return folder.name
+
+class _Legacy:
+    get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
+    prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
+
+__legacy__ = _Legacy()
+"""
+
+
+def run_command(command: Command) -> Outcome:
+    """Run a command to its end, without standard input; raises `AssetError` if the program does not exist."""
+    try:
+        done = subprocess.run(
+            command.arguments,
+            cwd=command.folder,
+            env={**os.environ, **command.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise AssetError(f"The program {command.arguments[0]!r} is not installed.", hint="Install it.") from error
+    return Outcome(done.returncode, done.stdout)
+
+
+def download_command(download: Download, folder: Path) -> Command:
+    """Return the command that leaves the file of `download` in `folder`, which exists and is empty."""
+    if download.kind is Kind.NPM:
+        arguments = ("npm", "pack", "--ignore-scripts", f"{download.package}@{download.version}")
+        return Command(arguments, folder, {})
+    if download.kind is Kind.DEBIAN:
+        return Command(("apt-get", "download", f"{download.package}={download.version}"), folder, {})
+    return _pip_command(download, folder)
+
+
+def _pip_command(download: Download, folder: Path) -> Command:
+    # Only a requirements file can carry a hash; with one, pip refuses other bytes before it looks into them.
+    requirement = folder / "requirements.txt"
+    requirement.write_text(
+        f"{download.package}=={download.version} --hash=sha256:{download.sha256}\n", encoding="ascii"
+    )
+    options = ["--no-deps", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    environment = {}
+    if download.kind is Kind.SDIST:
+        options += ["--no-binary=:all:", "--no-build-isolation", "--use-pep517", "--ignore-requires-python"]
+        environment["PYTHONPATH"] = str(_write_backend(download, folder))
+    else:
+        options += ["--only-binary=:all:", *_wheel_target(download)]
+    arguments = (sys.executable, "-m", "pip", "download", *options, "--require-hashes", "-r", str(requirement))
+    return Command((*arguments, "-d", str(folder)), folder, environment)
+
+
+def _wheel_target(download: Download) -> list[str]:
+    # Only data is read from a wheel, so every interpreter asks for the same one, whatever it could import itself.
+    if download.tag is None:
+        return ["--python-version=3.11"]
+    platform, version, abi = download.tag
+    return [f"--platform={platform}", f"--python-version={version}", "--implementation=cp", f"--abi={abi}"]
+
+
+def _write_backend(download: Download, folder: Path) -> Path:
+    module = folder / "backend" / "setuptools" / "build_meta.py"
+    module.parent.mkdir(parents=True)
+    (module.parent / "__init__.py").touch()
+    module.write_text(_BACKEND.format(package=download.package, version=download.version), encoding="utf-8")
+    return module.parent.parent
+
+
+def last_lines(output: str) -> str:
+    """Return the end of what a command printed, for a message."""
+    return "\n".join(output.strip().splitlines()[-_TAIL_LINES:])

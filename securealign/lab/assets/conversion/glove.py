@@ -1,0 +1,32 @@
+"""GloVe vectors from an .npy table and a Parquet column of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from securealign.errors import AssetError, ErrorCode
+from securealign.lab.assets.conversion.bert import write_json
+from securealign.lab.assets.glove import VECTORS, WORDS
+from securealign.models.optional import require
+
+_TABLE = "glove_6B_50d_emb.npy"
+_INDEX = "glove_6B_index.parquet"
+
+
+def convert_glove(sources: Sequence[Path], folder: Path) -> None:
+    """Write the words as JSON and their vectors row by row, which is how `GloveEncoder` reads them."""
+    parquet = require("pyarrow.parquet", "The GloVe table")
+    # The table is stored by columns; a memory-mapped one by rows is read where a text needs it.
+    vectors = np.ascontiguousarray(np.load(sources[0] / _TABLE, allow_pickle=False), dtype=np.float32)
+    words = parquet.read_table(sources[0] / _INDEX).column(0).to_pylist()
+    if vectors.ndim != 2 or len(words) != len(vectors):
+        raise AssetError(
+            f"{sources[0]} holds {len(words)} words for vectors of shape {vectors.shape}.",
+            hint="Delete it.",
+            code=ErrorCode.FILE_INVALID,
+        )
+    np.save(folder / VECTORS, vectors)
+    write_json(folder / WORDS, words)

@@ -1,0 +1,104 @@
+"""securealign compat: are two encoders worth aligning?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from securealign.cli.options import AsJson, Classes
+from securealign.commands import failures, progress, table_console
+from securealign.data import load_dataset
+from securealign.errors import ConfigurationError
+from securealign.files import write_atomically
+from securealign.he.registry import DEFAULT_SUITE
+from securealign.lab.assets.lookup import require_terms
+from securealign.lab.cli.experiment.options import Map, MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names
+from securealign.lab.experiments.compat.assess import Assessment, assess
+from securealign.lab.experiments.compat.cost import Usage
+from securealign.lab.experiments.compat.page import render
+from securealign.lab.experiments.compat.setting import USUAL_TEXTS, Public, Setting, usual_texts
+from securealign.lab.experiments.compat.sides import open_side
+from securealign.lab.experiments.compat.summary import lines
+from securealign.lab.experiments.corpora import TASKS, Corpora
+from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.store import Store
+
+_SUFFIXES = frozenset({".html", ".htm"})
+_SIDE = "built-in encoder, model folder or hub id; or .npy, .npz, .safetensors with a row for each public text"
+
+
+def compat(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help=f"Client's {_SIDE}.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Provider's, named alike.")],
+    public: Annotated[
+        str, typer.Argument(metavar="PUBLIC", help="Public texts: JSONL, CSV or text file, or a built-in data set.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write, an .html file.")] = Path(
+        "compat.html"
+    ),
+    probes: Annotated[
+        str,
+        typer.Option(
+            help=f"Tasks to try, separated by commas: {', '.join(TASKS)}, or TRAIN.jsonl:TEST.jsonl; '' none."
+        ),
+    ] = "20ng,r8,movie,wordnet",
+    texts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Public texts to use at most; {USUAL_TEXTS:,} unless given, or 3 for each of the client's dimensions "
+            "if that is more.",
+        ),
+    ] = None,
+    train: TrainTexts = 600,
+    test: TestTexts = 300,
+    network: Annotated[str, typer.Option(help="Network to plan for, as in 'securealign plan'.")] = "wan",
+    suite: Annotated[str, typer.Option(help="Suite to plan for.")] = DEFAULT_SUITE,
+    queries: Annotated[int, typer.Option(min=1, help="Queries to plan for.")] = 1000,
+    classes: Classes = 20,
+    max_tokens: MaxTokens = 64,
+    seeds: Seeds = 3,
+    map: Map = "soft",  # noqa: A002 - what users call it
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether two encoders are worth aligning, on a page: accuracy to expect, likeness, cost, and what to do.
+
+    Minutes the first time; what was computed is kept.
+    """
+    with failures(as_json=as_json), progress(enabled=True) as bar:
+        if output.suffix.lower() not in _SUFFIXES:
+            raise ConfigurationError(f"{output} is not the name of a page.", hint="End its name in .html.")
+        usage = Usage(network=network, suite=suite, queries=queries, classes=classes)
+        usage.check()
+        require_terms((client, provider))
+        dataset = load_dataset(public)
+        embeddings = Embeddings(max_tokens=max_tokens, add_bar=bar)
+        sides = [open_side(spec, dataset.texts, embeddings) for spec in (client, provider)]
+        corpora = Corpora(train=train, test=test)
+        count = texts if texts is not None else usual_texts(sides[0].dimension)
+        setting = Setting(
+            client=sides[0],
+            provider=sides[1],
+            public=Public.draw(dataset, Path(public).name if Path(public).is_file() else public, count, corpora),
+            probes=names(probes, "--probes") if probes.strip() else (),
+            corpora=corpora,
+            seeds=seeds,
+            map_kind=map,
+        )
+        found = assess(setting, Store(), usage, max_tokens=max_tokens, add_bar=bar, command=command_line())
+        page = render(found).encode()
+        write_atomically(output, page)
+    if as_json:
+        typer.echo(json.dumps({"file": str(output), "bytes": len(page), **found.as_dict()}, allow_nan=False))
+        return
+    _print(table_console(), found, output, len(page))
+
+
+def _print(console: Console, found: Assessment, output: Path, size: int) -> None:
+    for style, words in lines(found):
+        console.print(words, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    typer.echo(f"{output}: {size / 1e3:,.0f} KB", err=True)

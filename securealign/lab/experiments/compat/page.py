@@ -1,0 +1,100 @@
+"""The page of an assessment: it holds everything that it shows, none of the user's texts, and asks for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from securealign.harness import report
+from securealign.harness.report import bars, units
+from securealign.harness.report.bars import Bar, Piece
+from securealign.lab.experiments.compat.assess import Assessment
+from securealign.lab.experiments.compat.probes import Probe
+from securealign.lab.experiments.compat.rules import Advice
+from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
+
+#: Class of the headline's card, and the reader's first words.
+_TONES = {Advice.ALIGN: "yes", Advice.SHOTS: "yes", Advice.CARE: "maybe", Advice.NOT: "no"}
+
+
+@dataclass(frozen=True)
+class ProbeView:
+    """A probe with its bars."""
+
+    probe: Probe
+    picture: Markup
+
+
+def render(found: Assessment) -> str:
+    """Return the page."""
+    style = _style()
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("compat.html").render(
+        style=Markup(style),  # noqa: S704 - files of this package
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        a=found,
+        tone=_TONES[found.recommendation.advice],
+        probes=_views(found.probes, "probe", found.shots),
+        labels=_views(found.labels, "label", found.shots),
+        clusters=_views(found.clusters, "cluster", found.shots),
+        enough=ROWS_PER_DIMENSION,
+        size=units.size,
+        seconds=units.seconds,
+        count=units.count,
+        share=units.share,
+        number=units.number,
+        points=_points,
+        signed=_signed,
+    )
+
+
+def _style() -> str:
+    """Return the style of the report's page with what this one adds."""
+    shared = resources.files(report).joinpath("templates").joinpath("page.css")
+    own = resources.files(__package__).joinpath("templates").joinpath("compat.css")
+    return shared.read_text(encoding="utf-8") + own.read_text(encoding="utf-8")
+
+
+def _points(value: float) -> str:
+    """Return a difference of accuracies in points."""
+    return _signed(100 * value, 1)
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    """Return a number with a true minus sign, and none before zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def _views(probes: Sequence[Probe], name: str, shots: int) -> list[ProbeView]:
+    return [ProbeView(probe, _bars(probe, f"{name}-{index}", shots)) for index, probe in enumerate(probes, 1)]
+
+
+def _bars(probe: Probe, name: str, shots: int) -> Markup:
+    figures: list[tuple[str, float | None, str]] = [
+        ("provider's own encoder", probe.provider, "provider"),
+        ("mapped, public texts", probe.mapped, "neutral"),
+        (f"mapped, and {shots} shots", probe.with_shots, "neutral striped"),
+        ("client alone, 64 labels", probe.alone_64, "client"),
+        ("client alone, 128 labels", probe.alone_128, "client"),
+        ("commonest class", probe.chance, "wait"),
+    ]
+    # Filled up to 1, so that all drawings have one scale.
+    drawn = [
+        Bar(words, (Piece(value, class_), Piece(1 - value, "track")), (units.share(value),))
+        for words, value, class_ in figures
+        if value is not None
+    ]
+    return bars.draw(name, f"Accuracy on {probe.name}", drawn, units.share, "test texts that are right")

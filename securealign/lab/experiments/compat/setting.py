@@ -1,0 +1,151 @@
+"""What is compared: two sides, the public texts cut into a part to fit on and a part held out, and the probes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from securealign.alignment import AlignmentMap
+from securealign.alignment.clear import ClearFit
+from securealign.alignment.regression import MapKind
+from securealign.data import TextDataset, dataset_digest
+from securealign.errors import ErrorCode, InputError
+from securealign.lab.experiments.compat.sides import Side
+from securealign.lab.experiments.corpora import Corpora
+from securealign.lab.experiments.embeddings import Vectors
+
+Rows = npt.NDArray[np.intp]
+
+#: Every fifth public text is held out from the map that is judged on the public texts.
+_HELD = 5
+#: Public texts that are used unless told otherwise, and for each dimension of the client if that is more.
+USUAL_TEXTS, ROWS_PER_DIMENSION = 2500, 3
+#: Clusters of the public texts whose numbers serve as labels.
+CLUSTERS = (8, 20)
+#: Labelled texts from which the client fits a head alone.
+ALONE = (64, 128)
+
+
+@dataclass(frozen=True)
+class Public:
+    """Distinct public texts in the order of a draw, with labels if the file has them, and what the file holds."""
+
+    name: str
+    data: TextDataset
+    in_file: int
+
+    @classmethod
+    def draw(cls, dataset: TextDataset, name: str, count: int, corpora: Corpora) -> Public:
+        """Return up to `count` distinct texts."""
+        rows = {text: row for row, text in reversed(list(enumerate(dataset.texts)))}
+        return cls(name, corpora.draw(dataset.subset(sorted(rows.values())), count), len(dataset))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal digest of the texts, in their order."""
+        return dataset_digest(self.data.texts).hex()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Two sides, public texts, labelled probes by name, shots and seeds."""
+
+    client: Side
+    provider: Side
+    public: Public
+    probes: tuple[str, ...]
+    corpora: Corpora
+    shots: int = 64
+    seeds: int = 3
+    clusters: tuple[int, ...] = CLUSTERS
+    #: Kind of map that the client would use.
+    map_kind: MapKind = "soft"
+
+    def check(self) -> None:
+        """Raise `InputError` when the protocol would refuse so few texts."""
+        count, least = len(self.public.data), self.client.dimension + 2
+        if count < least:
+            more = "" if self.public.in_file < least else " Raise --texts: the file has enough of them."
+            raise InputError(
+                f"{count:,} distinct public texts are too few for the {self.client.dimension:,} dimensions of "
+                f"{self.client.name}: they would show the provider's embeddings exactly.",
+                hint=f"Give {least:,} at the very least, {usual_least(self.client.dimension):,} for the usual policy "
+                f"of a provider, and better {ROWS_PER_DIMENSION * self.client.dimension:,}.{more}",
+                code=ErrorCode.TOO_FEW_ROWS,
+            )
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both sides embed any text, so that built-in tasks can serve as probes."""
+        return self.client.encodes and self.provider.encodes
+
+    @cached_property
+    def rows_b(self) -> Vectors:
+        """The client's embeddings (N, d_B) of the public texts."""
+        return self.client.public(self.public.data.texts)
+
+    @cached_property
+    def rows_a(self) -> Vectors:
+        """The provider's embeddings (N, d_A) of the public texts."""
+        return self.provider.public(self.public.data.texts)
+
+    @property
+    def held(self) -> Rows:
+        """Public rows that are held out."""
+        return np.flatnonzero(np.arange(len(self.public.data)) % _HELD == 1)
+
+    @property
+    def fitted(self) -> Rows:
+        """All other public rows."""
+        return np.flatnonzero(np.arange(len(self.public.data)) % _HELD != 1)
+
+    @property
+    def other_kind(self) -> MapKind:
+        """The kind of map that stands beside it."""
+        return "ridge" if self.map_kind == "soft" else "soft"
+
+    @cached_property
+    def fit(self) -> ClearFit:
+        """The fit on all public rows, as a client makes it unless told otherwise, by `ridge = "auto"`."""
+        return ClearFit.of(self.rows_b, self.rows_a)
+
+    @cached_property
+    def fit_without_held(self) -> ClearFit:
+        """The fit on the rows that are not held out."""
+        return ClearFit.of(self.rows_b[self.fitted], self.rows_a[self.fitted])
+
+    @cached_property
+    def map(self) -> AlignmentMap:
+        """The map fitted on all public rows; raises `InputError` for sides that have nothing in common."""
+        return self.fit.map(self.map_kind)
+
+    @cached_property
+    def map_without_held(self) -> AlignmentMap:
+        """The map fitted on the rows that are not held out."""
+        return self.fit_without_held.map(self.map_kind)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What everything depends on."""
+        return {
+            "client": self.client.fingerprint,
+            "provider": self.provider.fingerprint,
+            "public": self.public.digest,
+            "map": self.map_kind,
+        }
+
+
+def usual_least(dimension: int) -> int:
+    """Return how many public rows a provider's usual policy asks for: it shows half of their dimensions at most."""
+    # Policy.max_columns: ceil(rows / 2) - 1 columns, of which a session takes d_B + 1.
+    return 2 * (dimension + 2) - 1
+
+
+def usual_texts(dimension: int) -> int:
+    """Return how many public texts to use for a client of this dimension."""
+    return max(USUAL_TEXTS, math.ceil(ROWS_PER_DIMENSION * dimension))

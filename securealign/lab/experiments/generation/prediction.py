@@ -1,0 +1,166 @@
+"""The cells of next-token prediction: native models, and each pair at each depth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from securealign.alignment.maps import AlignmentMap
+from securealign.commands import Report, counted
+from securealign.lab.experiments.generation.setting import Pair, Setting
+from securealign.lab.experiments.store import Row, Store
+from securealign.lab.generation.depths import POST_NORM
+from securealign.lab.generation.fitting import PairedStates, Stitch, paired_states
+from securealign.lab.generation.maps import FitSettings, fitted_maps, map_key
+from securealign.lab.generation.scoring import (
+    Predictions,
+    Scores,
+    predict,
+    predict_mapped,
+    score,
+    score_native,
+)
+from securealign.lab.measures.fits import explained
+
+PAIRED, EXACT = "paired", "exact"
+FITTED, SHUFFLED = "fitted", "shuffled"
+
+
+def native_row(setting: Setting, store: Store, name: str) -> Row:
+    """Return how a model predicts the test passages by itself, token by token."""
+    model = setting.opened[name]
+
+    def compute() -> list[Row]:
+        scores = score_native(model, setting.passages.test, count=setting.test, max_tokens=setting.max_tokens)
+        return [
+            {
+                "model": name,
+                "parameters": model.parameters,
+                "layers": model.layers,
+                "dimension": model.dimension,
+                "vocabulary": model.vocabulary,
+                **asdict(scores),
+                "bits_per_character": scores.bits_per_character,
+            }
+        ]
+
+    key = {"what": "native", "model": model.fingerprint, "texts": setting.test_digest, "count": setting.test}
+    return store.rows("generation", {**key, "name": name, "max_tokens": setting.max_tokens}, compute)[0]
+
+
+class PairScorer:
+    """Scores the maps of one pair; states and the target's own predictions are worked out once, and only if needed."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        store: Store,
+        pair: Pair,
+        maps: dict[tuple[Stitch, FitSettings], AlignmentMap],
+    ) -> None:
+        self._setting, self._store, self._maps = setting, store, maps
+        self._source, self._target = (setting.opened[name] for name in pair)
+        self._stitches = setting.stitches(pair)
+
+    def rows(self, report: Report) -> list[Row]:
+        """Return the scores of every map of the pair, and of the usual one with its rows shuffled."""
+        usual, other = self._setting.fits
+        jobs = [(stitch, usual, FITTED) for stitch in self._stitches]
+        jobs += [(self._stitches[0], other, FITTED), (self._stitches[0], usual, SHUFFLED)]
+        rows: list[Row] = []
+        for job in counted(jobs, report):
+            rows += self._cell(*job)
+        return rows
+
+    def _cell(self, stitch: Stitch, fit: FitSettings, kind: str) -> list[Row]:
+        # Depths and the control differ by so much that fewer positions show it.
+        many = stitch == self._stitches[0] and kind == FITTED
+        count = self._setting.test if many else self._setting.sweep
+        key: dict[str, Any] = {
+            "what": "scores",
+            "map": map_key(self._setting.opened, stitch, self._setting.train_digest, fit),
+            "names": [stitch.source, stitch.target],
+            "kind": kind,
+            "texts": self._setting.test_digest,
+            "count": count,
+            "sizes": [self._setting.test, self._setting.max_tokens],
+        }
+        return self._store.rows("generation", key, lambda: self._compute(stitch, fit, kind, count))
+
+    def _compute(self, stitch: Stitch, fit: FitSettings, kind: str, count: int) -> list[Row]:
+        alignment = self._maps[stitch, fit]
+        if kind == SHUFFLED:
+            order = np.random.default_rng(self._setting.seed).permutation(len(alignment.weight))
+            alignment = AlignmentMap(alignment.weight[order], alignment.bias)
+        pairs = _first(self._states, count)
+        mapped, r2 = predict_mapped(self._target, alignment, pairs, depth=stitch.depth, landing=stitch.landing)
+        native = Predictions(self._native.nll[:count], self._native.best[:count])
+        rows = []
+        for positions, kept in ((PAIRED, np.ones(len(pairs), dtype=bool)), (EXACT, pairs.exact)):
+            if kept.any():
+                ours, own = (score(one, native, pairs.following, kept) for one in (mapped, native))
+                rows.append(
+                    {
+                        **asdict(stitch),
+                        "penalty": str(fit.ridge),
+                        "map": kind,
+                        "fitted_on": int(alignment.metadata.get("rows", fit.pairs)),
+                        "positions": positions,
+                        "count": ours.positions,
+                        "r2": r2 if positions == PAIRED else self._r2(alignment, pairs, stitch, kept),
+                        **_compared(own, ours),
+                    }
+                )
+        return rows
+
+    @staticmethod
+    def _r2(alignment: AlignmentMap, pairs: PairedStates, stitch: Stitch, kept: np.ndarray[Any, Any]) -> float:
+        mapped = alignment.apply(pairs.source[stitch.depth][kept])
+        return explained(pairs.target[stitch.landing][kept], mapped)
+
+    @cached_property
+    def _states(self) -> PairedStates:
+        depths = list(dict.fromkeys(stitch.depth for stitch in self._stitches))
+        landings = list(dict.fromkeys(stitch.landing for stitch in self._stitches))
+        return paired_states(
+            self._source,
+            self._target,
+            (depths, landings),
+            self._setting.passages.test,
+            count=self._setting.test,
+            max_tokens=self._setting.max_tokens,
+        )
+
+    @cached_property
+    def _native(self) -> Predictions:
+        return predict(self._target, self._states.target[POST_NORM], self._states.following)
+
+
+def _compared(own: Scores, mapped: Scores) -> Row:
+    return {
+        "nll_native": own.nll,
+        "nll_mapped": mapped.nll,
+        "perplexity_native": own.perplexity,
+        "perplexity_mapped": mapped.perplexity,
+        "top1_native": own.top1,
+        "top1_mapped": mapped.top1,
+        "agreement": mapped.agreement,
+    }
+
+
+def _first(pairs: PairedStates, count: int) -> PairedStates:
+    return PairedStates(
+        {depth: rows[:count] for depth, rows in pairs.source.items()},
+        {depth: rows[:count] for depth, rows in pairs.target.items()},
+        pairs.following[:count],
+        pairs.exact[:count],
+    )
+
+
+def all_maps(setting: Setting, report: Report) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
+    """Return the maps of all pairs at all depths, fitted together in one pass over the texts if they are not kept."""
+    stitches = [stitch for pair in setting.ordered_pairs for stitch in setting.stitches(pair)]
+    return fitted_maps(setting.opened, stitches, setting.passages.train, setting.fits, report=report)

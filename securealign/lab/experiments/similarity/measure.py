@@ -1,0 +1,153 @@
+"""CKA and SVCCA of all pairs of encoders on all corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from securealign.alignment.scaling import deviations
+from securealign.data import dataset_digest
+from securealign.errors import InputError
+from securealign.lab.experiments.embeddings import AddBar, Vectors, no_bars
+from securealign.lab.experiments.result import Result
+from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.store import Row, Store
+from securealign.lab.experiments.threads import one_blas_thread
+from securealign.lab.measures.similarity import CentredRows, KeptComponents, Order
+
+NAME = "similarity"
+PUBLIC = "public"
+#: The paper's 5,000 training and 2,000 test texts, as a share.
+_HELD_OUT = 2 / 7
+_FEWEST_TEXTS = 16
+
+
+@one_blas_thread()
+def measure(
+    setting: Setting,
+    store: Store,
+    *,
+    components: Sequence[int] = (64, 128),
+    subsamples: int = 3,
+    add_bar: AddBar = no_bars,
+    command: str = "",
+) -> Result:
+    """Return the similarities of all pairs on the public texts and on each task's texts, `subsamples` times.
+
+    Raises `InputError` for a corpus of fewer than 16 texts.
+    """
+    corpora = _corpora(setting)
+    for encoder in setting.encoders:  # one after the other, so that one model is in memory at a time
+        for name, texts in corpora.items():
+            setting.embeddings.of(encoder, texts, name)
+    pairs = list(combinations(setting.encoders, 2))
+    report, total = add_bar("pairs of encoders"), len(corpora) * len(pairs)
+    rows: list[Row] = []
+    for number, (name, texts) in enumerate(corpora.items()):
+        corpus = _Corpus(setting, texts, tuple(components), subsamples)
+        for done, (encoder, other) in enumerate(pairs, start=number * len(pairs)):
+            report(done, total)
+
+            def compute(corpus: _Corpus = corpus, pair: tuple[str, str] = (encoder, other)) -> list[Row]:
+                return [corpus.compare(*pair, subsample) for subsample in range(subsamples)]
+
+            found = store.rows(NAME, corpus.key(encoder, other), compute)
+            rows += [{"corpus": name, "encoder": encoder, "other": other, **row} for row in found]
+    report(total, total)
+    settings = {
+        "encoders": {name: setting.embeddings.dimension(name) for name in setting.encoders},
+        "corpora": {name: len(texts) for name, texts in corpora.items()},
+        "public_sets": list(setting.corpora.public_sets),
+        "components": list(components),
+        "subsamples": subsamples,
+    }
+    return Result(experiment=NAME, settings=settings, tables={"pairs": rows}, command=command)
+
+
+def _corpora(setting: Setting) -> Mapping[str, tuple[str, ...]]:
+    """Return the texts of every corpus, each once: a text on both sides of a split would not be held out."""
+    found = {PUBLIC: setting.corpora.public_texts}
+    for name in setting.tasks:
+        task = setting.task(name)
+        found[name] = tuple(dict.fromkeys((*task.train.texts, *task.test.texts)))
+    for name, texts in found.items():
+        if len(texts) < _FEWEST_TEXTS:
+            raise InputError(
+                f"{len(texts)} texts of {name!r} are too few to compare encoders by.",
+                hint=f"Give {_FEWEST_TEXTS} or more.",
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What one encoder makes of one subsample."""
+
+    plain: CentredRows
+    standardised: CentredRows
+    kept: KeptComponents
+
+
+class _Corpus:
+    """The cells of one corpus; what an encoder makes of a subsample is worked out once for all pairs."""
+
+    def __init__(self, setting: Setting, texts: tuple[str, ...], components: tuple[int, ...], subsamples: int) -> None:
+        self._embeddings = setting.embeddings
+        self._texts = texts
+        self._digest = dataset_digest(texts).hex()
+        self._components = components
+        self._subsamples = subsamples
+        self._sides: dict[tuple[str, int], _Side] = {}
+
+    def key(self, *encoders: str) -> dict[str, Any]:
+        """Return what the similarity of a pair depends on."""
+        return {
+            "encoders": [self._embeddings.fingerprint(encoder) for encoder in encoders],
+            "texts": self._digest,
+            "components": list(self._components),
+            "subsamples": self._subsamples,
+        }
+
+    def compare(self, encoder: str, other: str, subsample: int) -> Row:
+        """Return all measures of a pair on one subsample."""
+        x, y = self._side(encoder, subsample), self._side(other, subsample)
+        train, test = len(x.kept.train), len(x.kept.test)
+        random = np.random.default_rng([1, subsample])
+        return {
+            "subsample": subsample, "train": train, "test": test,
+            "cka": x.plain.cka(y.plain),
+            "cka_debiased": x.plain.debiased_cka(y.plain),
+            "cka_standardised": x.standardised.cka(y.standardised),
+            "cka_shuffled": x.plain.cka(y.plain.in_order(random.permutation(test))),
+            **dict(self._svcca(x.kept, y.kept, random.permutation(train))),
+        }  # fmt: skip
+
+    def _svcca(self, x: KeptComponents, y: KeptComponents, order: Order) -> Iterator[tuple[str, float]]:
+        for count in self._components:
+            found, shuffled = x.svcca(y, count), x.svcca(y, count, order)
+            name = f"svcca_{count}"
+            yield f"{name}_components", found.components
+            yield name, found.held_out
+            yield f"{name}_shuffled", shuffled.held_out
+            yield f"{name}_trained", found.trained
+            yield f"{name}_trained_shuffled", shuffled.trained
+
+    def _side(self, encoder: str, subsample: int) -> _Side:
+        if (encoder, subsample) not in self._sides:
+            rows = self._embeddings.of(encoder, self._texts)
+            self._sides[encoder, subsample] = self._prepare(rows, subsample)
+        return self._sides[encoder, subsample]
+
+    def _prepare(self, rows: Vectors, subsample: int) -> _Side:
+        order = np.random.default_rng([0, subsample]).permutation(len(rows))
+        held = int(_HELD_OUT * len(rows))
+        test, train = rows[order[:held]], rows[order[held:]]
+        return _Side(
+            CentredRows.of(test),
+            CentredRows.of(test / deviations(train)),
+            KeptComponents.of(train, test, max(self._components)),
+        )

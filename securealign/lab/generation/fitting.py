@@ -1,0 +1,197 @@
+"""Ridge regression of one model's hidden states on another's, streamed: memory does not grow with the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from securealign.alignment.maps import AlignmentMap
+from securealign.alignment.ridge import CrossMoments, Penalty, solve_ridge
+from securealign.errors import ErrorCode, InputError
+from securealign.lab.generation.causal import CausalModel, States, Tokens
+from securealign.lab.generation.depths import POST_NORM
+from securealign.lab.generation.pairs import pair_tokens
+
+#: Penalty of the paper (appendix B), in the units of the Gram matrix.
+PAPER_RIDGE = 1e-4
+_BATCH = 16
+#: The state of a text's first token is an attention sink, the same whatever the token: it says nothing of the text.
+_FIRST = 1
+_BLOCK_PAIRS = 2048
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Stitch:
+    """A way from one model to another: states of `source` at `depth` become states of `target` at `landing`."""
+
+    source: str
+    target: str
+    depth: str = POST_NORM
+    landing: str = POST_NORM
+
+
+@dataclass(frozen=True)
+class PairedStates:
+    """Rows of both models for the same places of the text: (n, d_B) and (n, d_A), with the target's next token (n,).
+
+    `exact[k]` says that the source has read the same characters as the target, and none that follow.
+    """
+
+    source: Mapping[str, States]
+    target: Mapping[str, States]
+    following: np.ndarray[tuple[int], np.dtype[np.int64]]
+    exact: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    def __len__(self) -> int:
+        return len(self.following)
+
+
+class PairAccumulator:
+    """Moments of paired states that arrive in blocks; the buffer keeps blocks large, so that products are fast."""
+
+    def __init__(self, source_columns: int, target_columns: int) -> None:
+        self.moments = CrossMoments.empty(source_columns, target_columns)
+        self._waiting: list[tuple[States, States]] = []
+        self._rows = 0
+
+    @property
+    def count(self) -> int:
+        """How many pairs have arrived."""
+        return self.moments.source.count + self._rows
+
+    def add(self, source: States, target: States) -> None:
+        """Add paired rows (n, d_B) and (n, d_A)."""
+        self._waiting.append((source, target))
+        self._rows += len(source)
+        if self._rows >= _BLOCK_PAIRS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            source, target = (np.concatenate(parts).astype(np.float64) for parts in zip(*self._waiting, strict=True))
+            self.moments.update(source, target)
+        self._waiting, self._rows = [], 0
+
+    def solve(self, ridge: Penalty) -> AlignmentMap:
+        """Return the map of all pairs so far; raises `InputError` when there are none."""
+        self._flush()
+        if not self.moments.source.count:
+            raise InputError(
+                "The texts gave no pair of tokens.", hint="Give longer texts.", code=ErrorCode.TOO_FEW_ROWS
+            )
+        return solve_ridge(self.moments.source, self.moments.target_mean, self.moments.cross, ridge)
+
+
+def fit_stitches(
+    models: Mapping[str, CausalModel],
+    stitches: Sequence[Stitch],
+    texts: Iterable[str],
+    *,
+    pairs: int,
+    exact: bool = False,
+    max_tokens: int = 128,
+    report: Report | None = None,
+) -> dict[Stitch, PairAccumulator]:
+    """Return the moments of each stitch over up to `pairs` pairs of tokens; each model reads each text once.
+
+    Reading ends when every stitch has its pairs, or the texts end.
+    """
+    found = {
+        stitch: PairAccumulator(models[stitch.source].dimension, models[stitch.target].dimension) for stitch in stitches
+    }
+    for batch in _batches(texts):
+        read = {name: _Read(models[name], batch, _depths(name, stitches), max_tokens) for name in _names(stitches)}
+        for stitch, accumulator in found.items():
+            source, target = read[stitch.source], read[stitch.target]
+            for text in range(len(batch)):
+                room = pairs - accumulator.count
+                at = pair_tokens(target.tokens[text].ends, source.tokens[text].ends, exact=exact)
+                usable = (at.source >= _FIRST) & (at.target >= _FIRST)
+                to, from_ = at.target[usable][:room], at.source[usable][:room]
+                if len(to):
+                    states = source.states[stitch.depth][text], target.states[stitch.landing][text]
+                    accumulator.add(states[0][from_], states[1][to])
+        done = min(accumulator.count for accumulator in found.values())
+        if report is not None:
+            report(done, pairs)
+        if done >= pairs:
+            break
+    return found
+
+
+def paired_states(
+    source: CausalModel,
+    target: CausalModel,
+    depths: tuple[Sequence[str], Sequence[str]],
+    texts: Iterable[str],
+    *,
+    count: int,
+    max_tokens: int = 128,
+) -> PairedStates:
+    """Return up to `count` paired states at the (source, target) `depths`, with the target's next token of each."""
+    rows: list[PairedStates] = []
+    total = 0
+    for batch in _batches(texts):
+        if source is target:
+            read = [_Read(source, batch, list(dict.fromkeys((*depths[0], *depths[1]))), max_tokens)] * 2
+        else:
+            read = [_Read(source, batch, depths[0], max_tokens), _Read(target, batch, depths[1], max_tokens)]
+        for text in range(len(batch)):
+            rows.append(_pair(read[0], read[1], text, count - total))
+            total += len(rows[-1])
+        if total >= count:
+            break
+    if not total:
+        raise InputError("The texts gave no pair of tokens.", hint="Give longer texts.", code=ErrorCode.TOO_FEW_ROWS)
+    return PairedStates(
+        {depth: np.concatenate([row.source[depth] for row in rows]) for depth in depths[0]},
+        {depth: np.concatenate([row.target[depth] for row in rows]) for depth in depths[1]},
+        np.concatenate([row.following for row in rows]),
+        np.concatenate([row.exact for row in rows]),
+    )
+
+
+class _Read:
+    """A batch of texts as one model reads it."""
+
+    def __init__(self, model: CausalModel, batch: Sequence[str], depths: Sequence[str], max_tokens: int) -> None:
+        self.tokens: list[Tokens] = model.tokenize(batch, max_tokens=max_tokens)
+        self.states = model.states([tokens.ids for tokens in self.tokens], depths)
+
+
+def _pair(source: _Read, target: _Read, text: int, room: int) -> PairedStates:
+    target_tokens, source_tokens = target.tokens[text], source.tokens[text]
+    at = pair_tokens(target_tokens.ends, source_tokens.ends)
+    usable = (at.source >= _FIRST) & (at.target >= _FIRST) & (at.target + 1 < len(target_tokens.ids))
+    to, from_ = at.target[usable][:room], at.source[usable][:room]
+    return PairedStates(
+        {depth: states[text][from_] for depth, states in source.states.items()},
+        {depth: states[text][to] for depth, states in target.states.items()},
+        target_tokens.ids[to + 1],
+        target_tokens.ends[to] == source_tokens.ends[from_],
+    )
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        if text.strip():
+            batch.append(text)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _names(stitches: Sequence[Stitch]) -> list[str]:
+    return list(dict.fromkeys(name for stitch in stitches for name in (stitch.source, stitch.target)))
+
+
+def _depths(name: str, stitches: Sequence[Stitch]) -> list[str]:
+    taken = [stitch.depth for stitch in stitches if stitch.source == name]
+    return list(dict.fromkeys([*taken, *(stitch.landing for stitch in stitches if stitch.target == name)]))

@@ -1,0 +1,1 @@
+"""Measures that compare embeddings, maps and tokenizers."""

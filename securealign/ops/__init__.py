@@ -1,0 +1,1 @@
+"""What an operator runs and reads: checks, audit log, health, metrics."""

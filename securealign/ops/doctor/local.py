@@ -1,0 +1,262 @@
+"""Checks of one party's own machine, which need nobody else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from cryptography import x509
+
+from securealign.alignment.head import LinearHead
+from securealign.data import load_public
+from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
+from securealign.he.registry import get_suite
+from securealign.models.source import load_public_embeddings
+from securealign.ops.doctor.configuration import ClientFile, PartyFile, ProviderFile
+from securealign.ops.doctor.findings import Finding, failed, fine, warning
+from securealign.pki.bundles import load_bundle
+from securealign.pki.chains import CertificateProblem, now_utc
+from securealign.pki.identity import identity_of
+from securealign.pki.revocation import parse_lists
+from securealign.transport.grpc_client import is_loopback
+
+#: Before a certificate or a list expires, its operator has to act, and others with him.
+_NOTICE = dt.timedelta(days=21)
+_OTHERS = 0o077
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """What this party knows of the public texts; the dimension only where embeddings are at hand."""
+
+    rows: int
+    digest: bytes
+    dimension: int | None
+
+
+class Site:
+    """A party's machine: its configuration, and what is read through it once."""
+
+    def __init__(self, file: PartyFile, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
+        self.file = file
+        self.clock = clock
+        self.folder = file.path(file.endpoint.certificates)
+
+    @cached_property
+    def public(self) -> PublicData | None:
+        """The public texts; raises `InputError` where they or their embeddings cannot be read."""
+        section = self.file.public
+        if section is None:
+            return None
+        public = load_public(self.file.path_or_name(section.texts))
+        dimension = None
+        if section.embeddings is not None:
+            dimension = load_public_embeddings(self.file.path(section.embeddings), public).shape[1]
+        return PublicData(len(public.texts), public.digest, dimension)
+
+
+def check_locally(site: Site) -> Iterator[Finding]:
+    """Yield what the checks of this machine find, the cause before what follows from it."""
+    yield from _check_clock(site)
+    yield from _check_certificates(site)
+    yield from _check_permissions(site)
+    yield from _check_suites(site)
+    yield from _check_public(site)
+    yield from _check_encoder(site)
+    if isinstance(site.file, ProviderFile):
+        yield from _check_head(site, site.file)
+    yield from _check_state(site)
+    yield _check_core_dumps()
+
+
+def _check_clock(site: Site) -> Iterator[Finding]:
+    """Compare the clock with what was certainly in the past when somebody made this bundle."""
+    now, known = site.clock(), []
+    try:
+        known.append(x509.load_pem_x509_certificate((site.folder / "cert.pem").read_bytes()).not_valid_before_utc)
+        known += [item.last_update_utc for item in parse_lists((site.folder / "crl.pem").read_bytes())]
+    except (OSError, ValueError, CertificateProblem):
+        # What is missing here has a check of its own.
+        pass
+    if known and now < max(known):
+        error = ConfigurationError(
+            f"This machine's clock says {now:%Y-%m-%d %H:%M} UTC, before {max(known):%Y-%m-%d %H:%M} UTC, when its "
+            "certificates were made.",
+            hint="Set the clock and keep it right: timedatectl set-ntp true.",
+        )
+        yield failed("clock", error)
+    else:
+        yield fine("clock", f"{now:%Y-%m-%d %H:%M} UTC, after this party's certificates were made")
+
+
+def _check_certificates(site: Site) -> Iterator[Finding]:
+    now = site.clock()
+    try:
+        bundle = load_bundle(site.folder, site.file.role, now=now)
+    except InputError as error:
+        yield failed("revocation" if "crl.pem" in error.message else "certificates", error)
+        return
+    identity = identity_of(bundle.certificate)
+    end = min(item.not_valid_after_utc for item in x509.load_pem_x509_certificates(bundle.certificate))
+    yield _until("certificates", f"{identity.name}, {identity.role.label}, of an authority in ca.pem", end, now)
+    lists = parse_lists(bundle.revocations)
+    ends = [item.next_update_utc for item in lists if item.next_update_utc is not None]
+    if not lists:
+        yield warning(
+            "revocation",
+            f"There is no crl.pem in {site.folder}: a peer's certificate that was revoked is accepted here",
+            "Ask whoever keeps the authority for it: 'securealign certs renew DIR --list-only'.",
+        )
+    elif ends:
+        yield _until("revocation", "the list of revoked certificates is in order", min(ends), now)
+    else:
+        yield fine("revocation", "the list of revoked certificates is in order and never expires")
+
+
+def _until(check: str, what: str, end: dt.datetime, now: dt.datetime) -> Finding:
+    until = f"{what}; valid until {end:%Y-%m-%d}"
+    if end - now < _NOTICE:
+        hint = "Ask whoever keeps the authority for new files soon: 'securealign certs renew DIR'."
+        return warning(check, f"{until}, {(end - now).days} days from now", hint)
+    return fine(check, until)
+
+
+def _check_permissions(site: Site) -> Iterator[Finding]:
+    kept = sorted(path for path in site.file.path(site.file.state.folder).glob("*") if path.is_file())
+    present = [path for path in (site.folder / "key.pem", *kept) if path.exists()]
+    wide = [path for path in present if path.stat().st_mode & _OTHERS]
+    for path in wide:
+        error = InputError(
+            f"{path} is open to other users of this machine (mode {path.stat().st_mode & 0o777:o}).",
+            hint=f"Run: chmod 600 {path}. If others could read it, have the key replaced.",
+            code=ErrorCode.FILE_INVALID,
+        )
+        yield failed("permissions", error)
+    if present and not wide:
+        yield fine("permissions", "private keys are for their owner alone")
+
+
+def _check_suites(site: Site) -> Iterator[Finding]:
+    names = site.file.endpoint.suites
+    usable = []
+    for name in names:
+        try:
+            suite = get_suite(name)
+        except SecurealignError as error:
+            yield failed("suite", error)
+            continue
+        usable.append(suite)
+        if not suite.info.encrypts and not is_loopback(site.file.endpoint.address):
+            yield warning("suite", f"{name!r} does not encrypt and is refused beyond loopback", "Use the suite 'lwe'.")
+    if len(usable) == len(names):
+        yield fine("suite", ", ".join(f"{suite.info.name} ({suite.info.parameter_set})" for suite in usable))
+
+
+def _check_public(site: Site) -> Iterator[Finding]:
+    try:
+        public = site.public
+    except SecurealignError as error:
+        yield failed("public data", error)
+        return
+    except OSError as error:
+        yield failed("public data", _unreadable(error))
+        return
+    if public is not None:
+        columns = f" of dimension {public.dimension}" if public.dimension else ""
+        yield fine("public data", f"{public.rows} texts{columns}, digest {public.digest.hex()[:16]}")
+
+
+def _unreadable(error: OSError) -> InputError:
+    return InputError(
+        f"{error.filename or 'A file'} cannot be used: {error.strerror or type(error).__name__}.",
+        hint="Check the path and its permissions.",
+        code=ErrorCode.FILE_INVALID,
+    )
+
+
+def _check_encoder(site: Site) -> Iterator[Finding]:
+    """Say whether the packages of the encoder are there; to open it could mean to download it."""
+    name = site.file.encoder_name
+    if name is None:
+        return
+    needed = ("tokenizers",) if name == "wordllama" else ("torch", "transformers")
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        problem = DependencyError(
+            f"The encoder {name!r} needs {' and '.join(missing)}, not installed here.",
+            hint="Run: pip install 'securealign[models]'",
+        )
+        yield failed("encoder", problem)
+    else:
+        yield fine("encoder", f"what {name!r} needs is installed")
+
+
+def _check_head(site: Site, file: ProviderFile) -> Iterator[Finding]:
+    if file.head is None:
+        return
+    try:
+        head = LinearHead.from_pretrained(file.path(file.head.folder))
+    except SecurealignError as error:
+        yield failed("head", error)
+        return
+    features, dimension = len(head.weight), _known_dimension(site)
+    if dimension not in {None, features}:
+        problem = ConfigurationError(
+            f"The public embeddings have {dimension} dimensions and the head takes {features}.",
+            hint="Use the encoder that the head was fitted on.",
+            code=ErrorCode.SHAPE_MISMATCH,
+        )
+        yield failed("dimension", problem)
+    else:
+        yield fine("head", f"{head.weight.shape[1]} classes over {features} dimensions")
+
+
+def _known_dimension(site: Site) -> int | None:
+    try:
+        return site.public.dimension if site.public else None
+    except (SecurealignError, OSError):
+        return None
+
+
+def _check_state(site: Site) -> Iterator[Finding]:
+    yield _check_writable("state", site.file.path(site.file.state.folder))
+    if isinstance(site.file, ClientFile):
+        yield _check_writable("alignment", site.file.path(site.file.alignment.folder))
+
+
+def _check_writable(name: str, folder: Path) -> Finding:
+    """Write a file where the party will, or would make the folder."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".securealign-doctor-"):
+            pass
+    except OSError as error:
+        problem = InputError(
+            f"The {name} folder {folder} cannot be written: {error.strerror or type(error).__name__} at {existing}.",
+            hint="Make the folder for the user who runs this party, and leave it room: chown, df.",
+            code=ErrorCode.FILE_INVALID,
+        )
+        return failed(name, problem)
+    if name == "state" and folder.is_dir() and folder.stat().st_mode & _OTHERS:
+        mode = f"{folder.stat().st_mode & 0o777:o}"
+        return warning(name, f"{folder} is open to other users of this machine (mode {mode})", f"chmod 700 {folder}")
+    return fine(name, f"{folder} can be written" if folder.exists() else f"{folder} will be made when it is needed")
+
+
+def _check_core_dumps() -> Finding:
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0:
+        return fine("core dumps", "off")
+    return warning(
+        "core dumps",
+        "programs that are started here may write their memory, keys included, to disk when they crash; the parties "
+        "switch that off for themselves",
+        "Run: ulimit -c 0, or set LimitCORE=0 in the service.",
+    )

@@ -1,0 +1,258 @@
+"""Checks of a client against its provider: from the name of the host to the first messages of both phases."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import grpc
+
+from securealign.alignment.maps import AlignmentMap
+from securealign.errors import ErrorCode, InputError, SecurealignError
+from securealign.he.entropy import SystemEntropy
+from securealign.he.interface import Suite
+from securealign.he.registry import get_suite
+from securealign.ops.doctor.configuration import ClientFile
+from securealign.ops.doctor.findings import Finding, failed, fine, warning
+from securealign.ops.doctor.greeting import greet
+from securealign.ops.doctor.local import PublicData, Site
+from securealign.pki.bundles import Bundle, load_bundle
+from securealign.protocol.messages import (
+    Accept,
+    InferenceAccept,
+    InferenceHello,
+    TrainingAccept,
+    TrainingHello,
+)
+from securealign.protocol.negotiation import VERSIONS, check_accept, make_hello, offer
+from securealign.transport.grpc_client import is_loopback
+from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
+from securealign.transport.preflight import (
+    Preflight,
+    PreflightError,
+    Stage,
+    connect,
+    meet,
+    pinned_channel,
+    split_target,
+)
+from securealign.wire import InferenceCodec, TrainingCodec
+
+#: Which check a stage of the first connection belongs to.
+_CHECK_OF_STAGE = {
+    Stage.NAME: "address",
+    Stage.PORT: "port",
+    Stage.TLS: "tls",
+    Stage.GRPC: "grpc",
+    Stage.DATES: "clock",
+    Stage.AUTHORITY: "authority",
+    Stage.ROLE: "role",
+    Stage.OWN_CERTIFICATE: "own certificate",
+}
+#: Which check an error code belongs to, whoever found it.
+_CHECK_OF_CODE = {
+    ErrorCode.CERTIFICATE_REVOKED: "revocation",
+    ErrorCode.WRONG_ROLE: "role",
+    ErrorCode.PEER_UNTRUSTED: "authority",
+    ErrorCode.PEER_UNREACHABLE: "port",
+    ErrorCode.VERSION_UNSUPPORTED: "version",
+    ErrorCode.SUITE_UNKNOWN: "suite",
+    ErrorCode.SUITE_REFUSED: "suite",
+    ErrorCode.SUITE_UNAVAILABLE: "suite",
+    ErrorCode.PARAMETERS_MISMATCH: "parameters",
+    ErrorCode.DATASET_MISMATCH: "digest",
+    ErrorCode.SHAPE_MISMATCH: "dimension",
+    ErrorCode.SPACE_MISMATCH: "map",
+    ErrorCode.TOO_FEW_ROWS: "dimension",
+    ErrorCode.LIMIT_EXCEEDED: "dimension",
+    ErrorCode.SERVER_BUSY: "busy",
+    ErrorCode.MEMORY_EXHAUSTED: "busy",
+    ErrorCode.RATE_LIMITED: "busy",
+    ErrorCode.RANK_BUDGET_EXHAUSTED: "policy",
+    ErrorCode.QUERY_BUDGET_EXHAUSTED: "policy",
+    ErrorCode.PRIVACY_BUDGET_EXHAUSTED: "policy",
+    ErrorCode.PRIVACY_REFUSED: "policy",
+    ErrorCode.OUTPUT_REFUSED: "policy",
+}
+
+
+def check_peer(site: Site, file: ClientFile, *, timeout: float = 5.0) -> Iterator[Finding]:
+    """Yield what the checks against the provider find, until one fails without which the next would say nothing.
+
+    `timeout` in seconds bounds each step.
+    """
+    try:
+        host, port = split_target(file.provider.address)
+        yield fine("address", f"{host} is {', '.join(_addresses(host, port))}")
+        connect(host, port, timeout).close()
+        yield fine("port", f"{port} is open")
+        bundle = load_bundle(site.folder, site.file.role, now=site.clock())
+        met = meet(file.provider.address, bundle, now=site.clock(), timeout=timeout)
+    except SecurealignError as error:
+        yield failed(_check_of(error), error)
+        return
+    yield from _describe(met, bundle)
+    with pinned_channel(file.provider.address, bundle, met.certificate) as channel:
+        yield from _Sessions(site, file, channel, timeout).check()
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise PreflightError(
+            Stage.NAME,
+            f"The name {host} does not resolve.",
+            hint="Check the spelling of provider.address, and this machine's DNS.",
+        ) from error
+    return sorted({str(item[4][0]) for item in found})
+
+
+def _describe(met: Preflight, bundle: Bundle) -> Iterator[Finding]:
+    yield fine("tls", f"{met.tls_version}, HTTP/2, and this party's certificate is accepted")
+    yield fine("authority", "the provider's certificate leads to an authority in ca.pem, and is valid now")
+    yield fine("role", f"provider {met.identity.name!r}, fingerprint {met.identity.fingerprint[:16]}")
+    if bundle.revocations:
+        yield fine("revocation", "the provider's certificate is not revoked")
+
+
+def _check_of(error: SecurealignError) -> str:
+    if isinstance(error, PreflightError):
+        return _CHECK_OF_STAGE[error.stage]
+    return _CHECK_OF_CODE.get(error.code, "session")
+
+
+class _Sessions:
+    """The handshakes of both phases, over one channel."""
+
+    def __init__(self, site: Site, file: ClientFile, channel: grpc.Channel, timeout: float) -> None:
+        self._site = site
+        self._file = file
+        self._channel = channel
+        self._timeout = timeout
+        self._open = is_loopback(file.provider.address)
+
+    def check(self) -> Iterator[Finding]:
+        try:
+            suites = [get_suite(name) for name in self._file.provider.suites]
+        except SecurealignError as error:
+            yield failed("suite", error)
+            return
+        yield from self._guarded(self._train, suites, "training")
+        yield from self._guarded(self._infer, suites, "inference")
+
+    def _guarded(
+        self, check: Callable[[list[Suite]], Iterator[Finding]], suites: list[Suite], phase: str
+    ) -> Iterator[Finding]:
+        try:
+            yield from check(suites)
+        except SecurealignError as error:
+            if error.code is ErrorCode.NOT_SERVED:
+                yield warning(
+                    phase, "the provider does not serve it", "Its operator adds [public] to train, [head] to classify."
+                )
+                return
+            # Both certificates were accepted before: whoever names one now means this party's.
+            name = "own certificate" if error.code in _OF_CERTIFICATES else _check_of(error)
+            found = failed(name, error)
+            detail = self._detail(name, suites)
+            hint = _HINTS.get(name) or error.hint
+            yield replace(found, message=f"{phase}: {error.message}{detail}", hint=hint)
+
+    def _train(self, suites: list[Suite]) -> Iterator[Finding]:
+        public = self._public()
+        if public is None:
+            return
+        saved = self._map()
+        dimension = public.dimension or (0 if saved is None else len(saved.weight))
+        if not dimension:
+            yield warning(
+                "dimension",
+                "this encoder's dimension shows only when it is opened, so the provider was not asked about it",
+                "After the first 'securealign-client align' it is known.",
+            )
+        opening = TrainingHello(
+            hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open),
+            dimension=dimension or 1,
+            rows=public.rows,
+            dataset_digest=public.digest,
+        )
+        answer = greet(self._channel, TRAINING_METHOD, TrainingCodec(), opening, TrainingAccept, timeout=self._timeout)
+        yield from _agreed("training", answer.accept, suites)
+        if answer.dataset_digest != public.digest:
+            raise InputError(
+                f"The provider's public texts have the digest {answer.dataset_digest.hex()[:16]}.",
+                code=ErrorCode.DATASET_MISMATCH,
+            )
+        yield fine("digest", f"both hold the same {public.rows} public texts, in the same order")
+        if dimension:
+            yield fine("dimension", f"{dimension} here, {answer.dimension} at the provider")
+
+    def _infer(self, suites: list[Suite]) -> Iterator[Finding]:
+        saved = self._map()
+        if saved is None:
+            return
+        features = saved.weight.shape[1]
+        opening = InferenceHello(
+            hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open),
+            features=features,
+            slots=1,
+            space=saved.space,
+        )
+        answer = greet(
+            self._channel, INFERENCE_METHOD, InferenceCodec(), opening, InferenceAccept, timeout=self._timeout
+        )
+        yield from _agreed("inference", answer.accept, suites)
+        yield fine("head", f"{answer.classes} classes over {features} dimensions; {answer.queries_left} queries left")
+
+    def _public(self) -> PublicData | None:
+        try:
+            return self._site.public
+        except (SecurealignError, OSError):
+            # The checks of this machine say so.
+            return None
+
+    def _map(self) -> AlignmentMap | None:
+        """Return the alignment map, None while there is none."""
+        try:
+            return AlignmentMap.from_pretrained(self._file.path(self._file.alignment.folder))
+        except SecurealignError:
+            return None
+
+    def _detail(self, check: str, suites: list[Suite]) -> str:
+        """Return what this party holds, to compare with the provider's."""
+        if check in {"suite", "parameters"}:
+            offers = (offer(suite) for suite in suites)
+            held = (f"{item.parameter_set} (parameters {item.parameter_digest.hex()[:16]})" for item in offers)
+            return f" Offered here: {', '.join(held)}."
+        if check == "version":
+            return f" This release speaks {', '.join(map(str, VERSIONS))}."
+        public = self._public()
+        if check in {"digest", "dimension"} and public is not None:
+            return (
+                f" Here: {public.rows} texts, digest {public.digest.hex()[:16]}, dimension {public.dimension or '?'}."
+            )
+        return ""
+
+
+_OF_CERTIFICATES = frozenset({ErrorCode.CERTIFICATE_REVOKED, ErrorCode.PEER_UNTRUSTED, ErrorCode.WRONG_ROLE})
+_HINTS = {
+    "own certificate": "The provider refuses this party's certificate; its log says why: revoked, or its own list of "
+    "revoked certificates has expired. Ask for a new bundle, or have the list renewed there.",
+    "version": "Upgrade the older of the two releases.",
+    "suite": "Compare provider.suites here with policy.suites there: 'securealign suites'.",
+    "parameters": "Run the same release on both sides.",
+    "digest": "Exchange the file of public texts again, and compare 'sha256sum' of both.",
+    "dimension": "Agree on more public texts, or check which encoder and head each side uses.",
+    "map": "Run 'securealign-client align' again.",
+    "busy": "Try again later.",
+    "policy": "Ask the provider's operator what its policy allows.",
+}
+
+
+def _agreed(phase: str, accept: Accept, suites: list[Suite]) -> Iterator[Finding]:
+    suite = check_accept(accept, suites)
+    yield fine("version", f"{phase} in version {accept.version}")
+    yield fine("suite", f"{phase} under {suite.info.parameter_set}")
+    yield fine("parameters", f"the same on both sides, {suite.info.parameter_digest.hex()[:16]}")

@@ -1,0 +1,144 @@
+"""The machines that the provider makes for each session, under its policy and the ledgers that outlive it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from securealign.alignment.coordinates import Space
+from securealign.alignment.head import LinearHead
+from securealign.he.entropy import Entropy
+from securealign.he.interface import Suite
+from securealign.matrices import Rows
+from securealign.ops.observability import Metrics, watched_queries, watched_rank
+from securealign.protocol.budget import BudgetLedger
+from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.party import Observer
+from securealign.protocol.policy import Policy
+from securealign.protocol.provider import Grant
+from securealign.protocol.rates import RateLimiter, queries_per_minute
+from securealign.protocol.training.privacy import Privacy, PrivacyLedger
+from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training.rank import RankLedger
+from securealign.provider.config import PolicySection, PrivacySection
+from securealign.storage.counters import Ledger
+from securealign.transport.hosting import Counters, Peer
+from securealign.wire import InferenceCodec, TrainingCodec
+
+#: Ledgers of the state folder, by the accounts that they keep.
+LEDGERS = ("rank", "answers", "privacy")
+#: Seconds that a message may wait for its share of a rate; one that would wait longer ends the session.
+_LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """The public texts as the provider holds them: their digest, one embedding for each, and who made those."""
+
+    digest: bytes
+    rows: Rows
+    encoder: str
+
+
+class Machines:
+    """Makes the provider's side of a session for a peer."""
+
+    def __init__(
+        self,
+        suites: Sequence[Suite],
+        entropy: Entropy,
+        policy: PolicySection,
+        ledgers: dict[str, Ledger],
+        metrics: Metrics,
+        *,
+        privacy: PrivacySection | None = None,
+    ) -> None:
+        self._suites = suites
+        self._entropy = entropy
+        self._policy = policy
+        self._privacy = None if privacy is None else Privacy(**privacy.model_dump())
+        self._ledgers = ledgers
+        self._metrics = metrics
+        self._live: weakref.WeakSet[InferenceProvider] = weakref.WeakSet()
+        metrics.pool_depth(lambda: sum(machine.free_slots for machine in list(self._live)))
+        # Half of the machine for pools and products that take long, the other half for answers.
+        self._turn = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
+        rate = policy.max_queries_per_minute
+        self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
+
+    def training(
+        self, public: PublicData, space: Space, peer: Peer, observer: Observer, counters: Counters
+    ) -> TrainingProvider:
+        """Return the machine of a training session, which multiplies with embeddings in the space."""
+        ranks = RankLedger(counters["rank"], self._ledgers["rank"].lock)
+        privacy = PrivacyLedger(counters["privacy"], self._ledgers["privacy"].lock)
+        return TrainingProvider(
+            TrainingCodec(),
+            self._suites,
+            public.rows if self._privacy is not None else space.rows(public.rows),
+            public.digest,
+            self._entropy,
+            policy=self.policy(peer),
+            space=space.identifier,
+            total_squares=space.total_squares,
+            account=watched_rank(ranks.account(peer.identity, public.digest), peer.identity, self._metrics),
+            privacy_account=privacy.account(peer.identity, public.digest),
+            reserve=peer.reserve,
+            turn=self._turn,
+            observer=self._metrics.watching(observer),
+        )
+
+    def inference(
+        self, head: LinearHead, space: Space, peer: Peer, observer: Observer, counters: Counters
+    ) -> InferenceProvider:
+        """Return the machine of an inference session for a head of embeddings in the space."""
+        answers = BudgetLedger(counters["answers"], self._ledgers["answers"].lock)
+        machine = InferenceProvider(
+            InferenceCodec(),
+            self._suites,
+            head,
+            self._entropy,
+            policy=self.policy(peer),
+            space=space.identifier,
+            account=watched_queries(answers.account(peer.identity), peer.identity, self._metrics),
+            throttle=self._throttle(peer),
+            reserve=peer.reserve,
+            turn=self._turn,
+            observer=self._metrics.watching(observer),
+        )
+        self._live.add(machine)
+        return machine
+
+    def policy(self, peer: Peer) -> Policy:
+        """Return the rules for sessions of a peer."""
+        section = self._policy
+        return Policy(
+            min_rows_per_dimension=section.min_rows_per_dimension,
+            min_rows=section.min_rows,
+            max_rank_fraction=section.max_rank_fraction,
+            max_queries=section.max_queries,
+            max_answer_bits=section.max_answer_bits,
+            output_bits=section.output_bits,
+            privacy=self._privacy,
+            publish_class_names=section.publish_class_names,
+            require_function_private=section.require_function_private,
+            allow_unencrypted=peer.loopback,
+        )
+
+    def _throttle(self, peer: Peer) -> Grant | None:
+        """Return what makes a peer wait until its queries are within their rate."""
+        limiter = self._queries
+        if limiter is None:
+            return None
+
+        def wait(queries: int) -> None:
+            seconds = limiter.wait(peer.identity, time.monotonic(), queries)
+            if seconds <= _LONGEST_WAIT:
+                time.sleep(seconds)
+            limiter.take(peer.identity, time.monotonic(), queries)
+
+        return wait
