@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from securealign.alignment import AlignmentMap, LinearHead
-from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
-from securealign.errors import SecurealignError
-
 if TYPE_CHECKING:
-    from securealign.alignment import LinearAligner
+    from securealign.alignment.aligner import LinearAligner
+    from securealign.alignment.head import LinearHead
+    from securealign.alignment.maps import AlignmentMap
+    from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
+    from securealign.errors import SecurealignError
 
 __version__ = "0.1.0"
 
@@ -24,11 +25,28 @@ __all__ = [
     "classify_in_process",
 ]
 
+#: Where each name is; all are imported on first use, since scikit-learn and gRPC take a second.
+_HOMES = {
+    "AlignmentMap": "securealign.alignment.maps",
+    "AlignmentRun": "securealign.api",
+    "ClassificationRun": "securealign.api",
+    "LinearAligner": "securealign.alignment.aligner",
+    "LinearHead": "securealign.alignment.head",
+    "SecurealignError": "securealign.errors",
+    "align_in_process": "securealign.api",
+    "classify_in_process": "securealign.api",
+}
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    """Import `LinearAligner` on first use: scikit-learn takes a second."""
-    if name == "LinearAligner":
-        from securealign import alignment
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
-        return alignment.LinearAligner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Return the public names, whether they were imported or not."""
+    return sorted({*globals(), *__all__})

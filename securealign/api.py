@@ -80,7 +80,7 @@ def align_in_process(
     `ridge` is the penalty of the paper, added to the Gram matrix, which takes all rows as they are, or "auto", which
     leaves repeated rows out, standardises, and chooses by generalised cross-validation. `map` is "ridge" (the paper's)
     or "soft": see `securealign.alignment.regression`. With `privacy` the provider adds noise that hides single rows of
-    Z_A; the map is then the paper's. Over a `network` of `securealign.harness.simulation`, by name, the times of the figures
+    Z_A; the map is then the paper's. Over a `network`, by name, the times of the figures
     are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises `InputError` for
     matrices that do not fit together, hold NaN, do not vary or are not of the same texts, `ConfigurationError` for an
     unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party
@@ -149,9 +149,9 @@ def classify_in_process(
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
     Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
-    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network` of
-    `securealign.harness.simulation`, by name, the times of the figures are virtual. Raises `InputError` for matrices that do
-    not fit together or hold NaN, `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown
+    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network`, by
+    name, the times of the figures are virtual. Raises `InputError` for matrices that do not fit together or hold NaN,
+    `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown
     or cannot hold the problem; warns when encryption makes labels uncertain.
     """
     conditions = _conditions(network)

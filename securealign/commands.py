@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Called with (done, total).
 Report = Callable[[int, int], None]
@@ -50,6 +51,8 @@ def _show(error: SecurealignError, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"error": error.code.name, "message": error.message, "hint": error.hint}))
         return
+    from rich.console import Console
+
     # The terminal breaks lines, so that a path can be copied in one piece; a path may hold what looks like an emoji.
     console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     console.print(f"[bold red]error[/] [dim]{error.code.name}[/]", end=" ")
@@ -68,6 +71,8 @@ def _file_error(error: OSError) -> InputError:
 
 def table_console() -> Console:
     """Return where tables are printed; a file or a pipe has no edge that they would have to fit."""
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
@@ -92,6 +97,9 @@ class _StepHandler(logging.Handler):
 @contextmanager
 def progress(*, enabled: bool) -> Iterator[Callable[[str], Report]]:
     """Yield a function that adds a progress bar for a task; bars show on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as bars:

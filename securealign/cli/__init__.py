@@ -1,37 +1,66 @@
-"""The command `securealign`: one module for each group of subcommands."""
+"""The command `securealign`: one module for each group of subcommands, imported when it is used."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated
+
 import typer
 
-from securealign.cli import audit, certs, data, doctor, head, keys, suites
+from securealign.cli.lazy import Command, lazy_group
 from securealign.commands import show_steps
-from securealign.harness.cli import bench, plan, replay, report, simulate
-from securealign.lab.cli import chat, compat, experiment
+
+_OWN = {
+    "audit": Command("securealign.cli.audit:app", "The audit log of a party: check it, and print what it holds."),
+    "certs": Command("securealign.cli.certs:app", "Certificates for mutual TLS: make, renew, revoke and list them."),
+    "data": Command("securealign.cli.data:app", "Texts: built-in sets, samples of them, and digests."),
+    "doctor": Command(
+        "securealign.cli.doctor:doctor",
+        "Check a party's machine, and with --peer everything up to the first messages of a session.",
+    ),
+    "head": Command("securealign.cli.head:app", "The provider's linear head."),
+    "keys": Command("securealign.cli.keys:app", "Keys that outlive a session, in an encrypted store."),
+    "suites": Command(
+        "securealign.cli.suites:show",
+        "List the suites: whether each can run here, what it protects, at how many bits, and the size of its keys.",
+    ),
+}
+
+
+@cache
+def _more() -> Mapping[str, Command]:
+    """Return the commands that installed packages add under the entry-point group `securealign.commands`."""
+    from securealign.extensions import catalogue
+
+    return catalogue("securealign.commands")
+
 
 app = typer.Typer(
     name="securealign",
-    add_completion=False,
+    cls=lazy_group(_OWN, _more),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Use one organisation's classifier on another's embeddings, under encryption. The parties themselves run as "
     "securealign-provider and securealign-client.",
 )
-app.command("chat")(chat.chat)
-app.command("compat")(compat.compat)
-app.command("doctor")(doctor.doctor)
-app.command("plan")(plan.show)
-app.command("replay")(replay.replay)
-app.command("report")(report.report)
-app.command("suites")(suites.show)
-app.command("simulate")(simulate.simulate)
-app.add_typer(audit.app, name="audit")
-app.add_typer(bench.app, name="bench")
-app.add_typer(certs.app, name="certs")
-app.add_typer(experiment.app, name="experiment")
-app.add_typer(head.app, name="head")
-app.add_typer(data.app, name="data")
-app.add_typer(keys.app, name="keys")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from securealign import __version__
+
+        typer.echo(f"securealign {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

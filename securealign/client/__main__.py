@@ -24,14 +24,13 @@ from securealign.models import load_embeddings
 from securealign.settings import load_settings
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Align with a provider, then classify with its head. Exit codes: 0 done, 2 bad configuration, 3 bad input, "
     "4 refused by a party, 5 network, 6 something is not installed.",
 )
 
-Config = Annotated[Path, typer.Option(help="TOML file; parties/client/example.toml explains it.")]
+Config = Annotated[Path, typer.Option(help="TOML file; 'securealign init client' writes a commented one.")]
 Override = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 Record = Annotated[

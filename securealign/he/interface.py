@@ -8,7 +8,7 @@ suite checks what a peer sent before it uses it and raises `CiphertextError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -283,3 +283,13 @@ class Suite(Protocol):
     ) -> HeadEvaluator:
         """Make the provider's side for `weight` of shape (features, classes) and `bias` of shape (classes,)."""
         ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A suite in a catalogue: how to make it, and whether it can run here."""
+
+    make: Callable[[], Suite]
+    summary: str
+    #: Returns what is missing and what to do about it, or nothing.
+    unavailable: Callable[[], str] = lambda: ""

@@ -14,12 +14,12 @@ from securealign.provider.app import Provider
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
 def serve(
-    config: Annotated[Path, typer.Option(help="TOML file; parties/provider/example.toml explains it.")],
+    config: Annotated[Path, typer.Option(help="TOML file; 'securealign init provider' writes a commented one.")],
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
     ] = None,
