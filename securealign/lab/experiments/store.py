@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from securealign.cache import cache_root
 from securealign.files import write_atomically
-from securealign.lab.assets.files import cache_root
 
 #: One line of a table: names to strings, numbers, truth values or None.
 Row = dict[str, Any]

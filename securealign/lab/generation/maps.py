@@ -11,9 +11,9 @@ from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import Penalty
+from securealign.cache import cache_root
 from securealign.data.digest import dataset_digest
 from securealign.errors import InputError
-from securealign.lab.assets.files import cache_root
 from securealign.lab.generation.causal import CausalModel
 from securealign.lab.generation.fitting import PAPER_RIDGE, Report, Stitch, fit_stitches
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import securealign.data
+from securealign.cache import cache_root
 from securealign.errors import AssetError, InputError
 from securealign.lab.assets.commands import Command, Outcome, download_command, last_lines, run_command
-from securealign.lab.assets.files import cache_root, fetch
+from securealign.lab.assets.files import fetch
 from securealign.lab.assets.registry import ASSETS, Asset, Download, Kind, Terms, asset_named
 
 

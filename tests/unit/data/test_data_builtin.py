@@ -115,9 +115,11 @@ def test_a_path_is_read_as_a_file(tmp_path):
     assert load_dataset(str(path), limit=1).texts == ("one",)
 
 
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"neither a file nor a built-in data set.*20ng/test, 20ng/train, amazon"):
+def test_an_unknown_name_lists_the_known_ones_and_asks_for_the_nearest():
+    with pytest.raises(InputError, match=r"neither a file nor a built-in data set.*one of: 20ng/test, 20ng/train"):
         load_dataset("agnews")
+    with pytest.raises(InputError, match="Did you mean '20ng/test'"):
+        load_dataset("20ng/tests")
 
 
 def test_evaluation_sets_come_with_both_sides_of_their_split():

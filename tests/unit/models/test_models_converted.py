@@ -7,9 +7,10 @@ import pytest
 
 from securealign.errors import AssetError, InputError
 from securealign.lab.assets import lookup
+from securealign.lab.assets.causal import builtin_causal_lms, causal_lm_folder
 from securealign.lab.assets.conversion import folders
 from securealign.lab.assets.conversion.folders import Recipe, converted_folder
-from securealign.models import builtin_causal_lms, builtin_encoders, causal_lm_folder, open_encoder
+from securealign.models import builtin_encoders, encoders, open_encoder
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def no_hub(monkeypatch):
     def hub(spec):
         raise AssertionError(spec)
 
-    monkeypatch.setattr(lookup, "hub_folder", hub)
+    monkeypatch.setattr(encoders, "hub_folder", hub)
     monkeypatch.setattr(lookup, "converted_folder", lambda recipe, **_: recipe.assets[0])
     monkeypatch.setattr(lookup, "fetch", lambda name, **_: name)
 
@@ -82,13 +83,15 @@ def test_every_causal_model_is_known_by_its_name(no_hub):
 def test_a_pinned_name_of_another_kind_is_refused_without_asking_the_hub(no_hub):
     with pytest.raises(InputError, match=r"'minilm' is no causal language model.*Use one of smollm2, gemma"):
         causal_lm_folder("minilm")
-    with pytest.raises(InputError, match="'vader' is no encoder"):
-        open_encoder("vader")
+    with pytest.raises(InputError, match="'vader' is no causal"):
+        causal_lm_folder("vader")
+    with pytest.raises(InputError, match="'movie/train' is no encoder"):
+        open_encoder("movie/train")
 
 
 def test_a_folder_is_its_own_answer_and_the_hub_has_the_rest(tmp_path, monkeypatch):
     assert causal_lm_folder(str(tmp_path)) == tmp_path
-    monkeypatch.setattr(lookup, "hub_folder", lambda spec: spec)
+    monkeypatch.setattr(encoders, "hub_folder", lambda spec: spec)
     assert causal_lm_folder("someone/model@main") == "someone/model@main"
 
 

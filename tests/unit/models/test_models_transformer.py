@@ -7,7 +7,7 @@ import pytest
 
 from securealign.errors import AssetError, ConfigurationError, DependencyError, InputError
 from securealign.lab.assets import lookup
-from securealign.models import builtin_encoders, open_encoder
+from securealign.models import builtin_encoders, encoders, open_encoder
 
 pytestmark = pytest.mark.models
 torch = pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -176,7 +176,7 @@ def test_a_folder_is_opened_by_its_path_and_a_built_in_one_by_its_name(plain, mo
 
 
 def test_a_hub_id_is_resolved_to_its_folder(plain, monkeypatch):
-    monkeypatch.setattr(lookup, "hub_folder", lambda spec: plain)
+    monkeypatch.setattr(encoders, "hub_folder", lambda spec: plain)
     assert open_encoder("someone/model@main").name == "someone/model@main"
 
 

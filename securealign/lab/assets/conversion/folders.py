@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securealign.data.publishing import is_published, publish
-from securealign.lab.assets.files import asset_marker, cache_root, fetch
+from securealign.cache import cache_root, is_published, publish
+from securealign.lab.assets.files import asset_marker, fetch
 from securealign.lab.assets.registry import asset_named
 
 logger = logging.getLogger(__name__)

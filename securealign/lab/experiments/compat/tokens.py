@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from securealign.errors import InputError
+from securealign.lab.assets.causal import builtin_causal_lms
 from securealign.lab.experiments.compat.setting import Setting
 from securealign.lab.experiments.compat.sides import Side
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.experiments.tokenizers.loading import NamedTokenizer, open_tokenizer
 from securealign.lab.measures.tokenizers import fertility, jaccard, match_tokens, verdict
-from securealign.models import builtin_causal_lms
 from securealign.models.hub import hub_folder, is_hub_id
 
 #: Public texts that the tokenizers are compared on.

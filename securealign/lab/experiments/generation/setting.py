@@ -11,12 +11,12 @@ from pathlib import Path
 from securealign.alignment.ridge import Penalty
 from securealign.data import TextDataset, dataset_digest, load_dataset
 from securealign.errors import InputError
+from securealign.lab.assets.causal import causal_lm_folder
 from securealign.lab.generation.causal import CausalModel
 from securealign.lab.generation.depths import DEPTHS, POST_NORM
 from securealign.lab.generation.fitting import PAPER_RIDGE, Stitch
 from securealign.lab.generation.maps import FitSettings
 from securealign.lab.generation.passages import Passages, join_passages, split_passages
-from securealign.models import causal_lm_folder
 
 #: Source and target of a pair, by name.
 Pair = tuple[str, str]

@@ -16,9 +16,9 @@ import numpy as np
 
 from securealign.errors import ErrorCode, InputError
 from securealign.lab.assets.causal import builtin_causal_lms
-from securealign.lab.assets.encoders import builtin_encoders
 from securealign.lab.assets.lookup import model_folder
 from securealign.lab.measures.tokenizers import Style, Tokenized, style_of, surface, surfaces
+from securealign.models import builtin_encoders
 from securealign.models.optional import require
 
 _PURPOSE = "The comparison of tokenizers"

@@ -1,10 +1,8 @@
-"""Folders of the cache that are complete whenever they are visible.
-
-A folder appears by one rename of a finished one, so a killed or concurrent process leaves nothing half done.
-"""
+"""The user's cache: where it is, and folders in it that are complete whenever they are visible."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,11 +13,18 @@ from securealign.errors import AssetError
 _MARKER = ".complete"
 
 
+def cache_root() -> Path:
+    """Return the cache folder: $SECUREALIGN_CACHE, or ~/.cache/securealign."""
+    chosen = os.environ.get("SECUREALIGN_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "securealign"
+
+
 def publish(target: Path, marker: str, build: Callable[[Path], Path]) -> Path:
     """Return `target`, <cache>/<kind>/<name>, made by `build` unless it is there with this marker (ASCII).
 
-    `build` receives an empty temporary folder and returns a folder in it. Raises `AssetError` when the cache cannot be
-    written, and what `build` raises.
+    `build` receives an empty temporary folder and returns a folder in it. The target appears by one rename, so a killed
+    or concurrent process leaves nothing half done. Raises `AssetError` when the cache cannot be written, and what
+    `build` raises.
     """
     if is_published(target, marker):
         return target
@@ -40,7 +45,7 @@ def publish(target: Path, marker: str, build: Callable[[Path], Path]) -> Path:
 
 def is_published(target: Path, marker: str) -> bool:
     """Return whether the folder is there, finished under this marker."""
-    # The marker stands for the hashes checked before: hashing 400 MB at each start would not be free.
+    # The marker stands for the hashes that were checked when the folder was made: hashing 400 MB at each start is slow.
     try:
         return (target / _MARKER).read_text(encoding="ascii") == marker
     except (OSError, UnicodeDecodeError):
@@ -49,12 +54,12 @@ def is_published(target: Path, marker: str) -> bool:
 
 def _replace(folder: Path, target: Path, marker: str, temporary: Path) -> None:
     if target.exists() and not is_published(target, marker):
-        # Left by a release that made something else; a rename cannot replace a folder with content.
+        # A folder of another release: a rename cannot replace a folder that holds files.
         target.rename(temporary / "outdated")
     try:
         folder.rename(target)
     except OSError:
-        # Another process was first with the same content.
+        # Another process published the same content first.
         if not is_published(target, marker):
             raise
         shutil.rmtree(folder)
