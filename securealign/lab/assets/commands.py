@@ -17,6 +17,7 @@ from securealign.errors import AssetError
 from securealign.lab.assets.registry import Download, Kind
 
 _TAIL_LINES = 12
+_WATCH_SECONDS = 5.0
 
 
 class Command(NamedTuple):
@@ -34,9 +35,10 @@ class Outcome(NamedTuple):
     output: str
 
 
-Runner = Callable[[Command], Outcome]
+Watch = Callable[[], None]
+Runner = Callable[[Command, Watch], Outcome]
 
-# pip asks the build backend of an sdist for its metadata before it saves the file, and no option leaves that out: the
+# pip asks the build backend of an sdist for its metadata before it saves the file, and no option turns that off: the
 # default backend would run setup.py, after fetching setuptools unpinned. This backend takes its place (its folder is
 # first on PYTHONPATH, build isolation is off) and answers with what is pinned, so that no code of the package runs.
 _BACKEND = """
@@ -59,10 +61,13 @@ __legacy__ = _Legacy()
 """
 
 
-def run_command(command: Command) -> Outcome:
-    """Run a command to its end, without standard input; raises `AssetError` if the program does not exist."""
+def run_command(command: Command, watch: Watch, *, interval: float = _WATCH_SECONDS) -> Outcome:
+    """Run a command to its end, without standard input, calling `watch` every `interval` seconds until then.
+
+    Raises `AssetError` if the program does not exist.
+    """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command.arguments,
             cwd=command.folder,
             env={**os.environ, **command.environment},
@@ -71,11 +76,25 @@ def run_command(command: Command) -> Outcome:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            check=False,
         )
     except FileNotFoundError as error:
         raise AssetError(f"The program {command.arguments[0]!r} is not installed.", hint="Install it.") from error
-    return Outcome(done.returncode, done.stdout)
+    with process:
+        try:
+            while (output := _output(process, interval)) is None:
+                watch()
+        except BaseException:
+            process.kill()
+            raise
+    return Outcome(process.returncode, output)
+
+
+def _output(process: subprocess.Popen[str], seconds: float) -> str | None:
+    """Return all that a process printed, or None if it runs longer."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def download_command(download: Download, folder: Path) -> Command:
@@ -95,7 +114,8 @@ def _pip_command(download: Download, folder: Path) -> Command:
         f"{download.package}=={download.version} --hash=sha256:{download.sha256}\n", encoding="ascii"
     )
     options = ["--no-deps", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    environment = {}
+    # pip writes an unfinished download into its temporary folder, where its size shows the progress.
+    environment = {"TMPDIR": str(folder)}
     if download.kind is Kind.SDIST:
         options += ["--no-binary=:all:", "--no-build-isolation", "--use-pep517", "--ignore-requires-python"]
         environment["PYTHONPATH"] = str(_write_backend(download, folder))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from securealign.cache import cache_root, is_published, publish
 from securealign.errors import AssetError
+from securealign.files import sha256_of
 from securealign.lab.assets.archives import append_members, extract_members
 from securealign.lab.assets.commands import Runner, download_command, last_lines, run_command
 from securealign.lab.assets.registry import Asset, Download, asset_named
 
-_BLOCK = 1 << 20
+MEGABYTE = 1_000_000
 _CONSENT = "SECUREALIGN_ACCEPT_TERMS"
 
 logger = logging.getLogger(__name__)
@@ -96,11 +98,11 @@ def _obtain(download: Download, root: Path, temporary: Path, run: Runner) -> Pat
     if supplied.is_file():
         _check(supplied, download, supplied)
         return supplied
-    logger.info("downloading %s %s (%.0f MB)", download.package, download.version, download.size / 1e6)
+    logger.info("downloading %s %s (%.0f MB)", download.package, download.version, download.size / MEGABYTE)
     folder = temporary / download.package.replace("/", "-")
     folder.mkdir()
     command = download_command(download, folder)
-    outcome = run(command)
+    outcome = run(command, lambda: _report(download, folder))
     file = folder / download.filename
     if outcome.status != 0 or not file.is_file():
         raise AssetError(
@@ -111,13 +113,22 @@ def _obtain(download: Download, root: Path, temporary: Path, run: Runner) -> Pat
     return file
 
 
+def _report(download: Download, folder: Path) -> None:
+    """Log how much of a download is in the folder of its command, as far as the registry's client shows it there."""
+    done = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # the client has removed it since
+                done += Path(parent, name).stat().st_size
+    # npm keeps an unfinished download elsewhere.
+    known = f"{min(done, download.size) / MEGABYTE:.0f} of " if done >= MEGABYTE else ""
+    logger.info("still downloading %s: %s%.0f MB", download.package, known, download.size / MEGABYTE)
+
+
 def _check(file: Path, download: Download, supplied: Path) -> None:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != download.sha256:
+    digest = sha256_of(file)
+    if digest != download.sha256:
         raise AssetError(
-            f"{file} has the SHA-256 {digest.hexdigest()}, not the pinned {download.sha256}; it was not opened.",
+            f"{file} has the SHA-256 {digest}, not the pinned {download.sha256}; it was not opened.",
             hint=f"Find out who changed it; a file with the pinned hash can be put at {supplied}.",
         )

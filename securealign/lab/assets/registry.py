@@ -1,19 +1,90 @@
-"""The pinned assets: which files of which package registry, with which hash, under which licence, hold what.
-
-Each is a re-upload or a redistribution by somebody, so the hash is the identity: other bytes under the same name and
-version are refused.
-"""
+"""The pinned assets of `assets.toml`."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import resources
+from typing import Any
+
 from securealign.errors import InputError
-from securealign.lab.assets.pinned_models import MODELS
-from securealign.lab.assets.pinned_texts import TEXTS
-from securealign.lab.assets.pins import Asset, Download, Kind, Terms
 
-__all__ = ["ASSETS", "Asset", "Download", "Kind", "Terms", "asset_named"]
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-ASSETS = {asset.name: asset for asset in (*MODELS, *TEXTS)}
+
+class Kind(Enum):
+    """The registry that serves a download, and so the program that fetches it."""
+
+    WHEEL = "wheel"
+    SDIST = "sdist"
+    NPM = "npm"
+    DEBIAN = "debian"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """One file of a registry; `tag` is (platform, Python version, ABI) of a wheel that exists for several.
+
+    `root` and `members`, if given, stand for the asset's in this file.
+    """
+
+    kind: Kind
+    package: str
+    version: str
+    filename: str
+    size: int
+    sha256: str
+    tag: tuple[str, str, str] | None = None
+    # Not in the repr: the marker of a complete folder is a hash of the repr, and most downloads have neither.
+    root: str | None = field(default=None, repr=False)
+    members: tuple[str, ...] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Terms of use that the user must accept before anything is fetched, and where their text is to be read."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """A folder made of downloads: the members (glob patterns below `root`) of each, at most `max_bytes` in all.
+
+    With `pieces`, the downloads hold a cut archive: the members matching that pattern are joined in order, and
+    `root` and `members` speak of the joined archive.
+    """
+
+    name: str
+    version: str
+    downloads: tuple[Download, ...]
+    root: str
+    members: tuple[str, ...]
+    max_bytes: int
+    licence: str
+    holds: str
+    pieces: str | None = None
+    terms: Terms | None = field(default=None, repr=False)
+
+
+def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+
+
+def _asset(name: str, entry: Mapping[str, Any]) -> Asset:
+    downloads = (Download(**_frozen(each) | {"kind": Kind(each["kind"])}) for each in entry["downloads"])
+    terms = Terms(**entry["terms"]) if "terms" in entry else None
+    return Asset(name=name, **_frozen(entry) | {"downloads": tuple(downloads), "terms": terms})
+
+
+_TABLES = tomllib.loads((resources.files(__package__) / "assets.toml").read_text(encoding="utf-8"))
+ASSETS: Mapping[str, Asset] = {name: _asset(name, entry) for name, entry in _TABLES.items()}
 
 
 def asset_named(name: str) -> Asset:

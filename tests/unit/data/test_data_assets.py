@@ -57,7 +57,7 @@ class FakeClient:
     def __init__(self, files, status=0, output=""):
         self.files, self.status, self.output, self.commands = files, status, output, []
 
-    def __call__(self, command):
+    def __call__(self, command, watch):
         self.commands.append(command)
         for name, content in self.files.items():
             (command.folder / name).write_bytes(content)
@@ -158,7 +158,7 @@ def test_pieces_of_a_cut_archive_are_joined_in_order(tmp_path):
         pieces="in/z.zip.00?",
     )
 
-    def client(command):
+    def client(command, watch):
         name = command.folder.name
         (command.folder / name).write_bytes(parts[name])
         return Outcome(0, "")
@@ -204,9 +204,9 @@ def test_gemma_is_fetched_with_consent_alone(tmp_path, monkeypatch):
 
 
 def test_a_fetch_that_was_overtaken_uses_what_the_other_published(tmp_path):
-    def overtaken(command):
+    def overtaken(command, watch):
         fetch(ASSET, cache=tmp_path, run=good_client())
-        return good_client()(command)
+        return good_client()(command, watch)
 
     folder = fetch(ASSET, cache=tmp_path, run=overtaken)
     assert (folder / "config.json").read_bytes() == b"{}"
@@ -214,7 +214,7 @@ def test_a_fetch_that_was_overtaken_uses_what_the_other_published(tmp_path):
 
 
 def test_a_killed_fetch_leaves_nothing_that_looks_complete(tmp_path):
-    def killed(_command):
+    def killed(_command, _watch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -282,13 +282,44 @@ def test_npm_and_debian_use_their_own_clients(tmp_path):
 
 
 def test_a_command_runs_in_its_folder_with_its_environment(tmp_path):
-    outcome = run_command(Command(("sh", "-c", "pwd; echo $SPECIAL >&2; exit 3"), tmp_path, {"SPECIAL": "yes"}))
-    assert outcome == Outcome(3, f"{tmp_path}\nyes\n")
+    command = Command(("sh", "-c", "pwd; echo $SPECIAL >&2; exit 3"), tmp_path, {"SPECIAL": "yes"})
+    assert run_command(command, lambda: None) == Outcome(3, f"{tmp_path}\nyes\n")
+
+
+def test_a_running_command_is_watched_until_it_ends(tmp_path):
+    command = Command(("sh", "-c", "until [ -e end ]; do :; done; echo done"), tmp_path, {})
+    outcome = run_command(command, (tmp_path / "end").touch, interval=0.01)
+    assert outcome == Outcome(0, "done\n")
+
+
+def test_a_command_does_not_outlive_an_interrupt(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_command(Command(("sh", "-c", "while :; do :; done"), tmp_path, {}), interrupt, interval=0.01)
+
+
+def test_a_long_download_tells_how_far_it_is(tmp_path, caplog):
+    caplog.set_level("INFO")
+    big = dataclasses.replace(ASSET, downloads=(dataclasses.replace(ASSET.downloads[0], size=8_000_000),))
+
+    def client(command, watch):
+        watch()
+        unfinished = command.folder / "pip-1" / "unfinished"
+        unfinished.parent.mkdir()
+        with unfinished.open("wb") as file:
+            file.truncate(3_000_000)
+        watch()
+        return good_client()(command, watch)
+
+    fetch(big, cache=tmp_path, run=client)
+    assert caplog.messages[1:3] == ["still downloading pkg: 8 MB", "still downloading pkg: 3 of 8 MB"]
 
 
 def test_a_missing_program_is_reported(tmp_path):
     with pytest.raises(AssetError, match="'no-such-program' is not installed"):
-        run_command(Command(("no-such-program",), tmp_path, {}))
+        run_command(Command(("no-such-program",), tmp_path, {}), lambda: None)
 
 
 def test_only_the_end_of_a_long_output_is_quoted():
@@ -296,6 +327,7 @@ def test_only_the_end_of_a_long_output_is_quoted():
 
 
 def test_no_registry_host_is_named_in_the_package():
-    source = "".join(path.read_text() for path in Path(securealign.data.__file__).parent.glob("*.py"))
+    folder = Path(securealign.data.__file__).parent
+    source = "".join(path.read_text() for path in folder.iterdir() if path.suffix in {".py", ".toml"})
     assert "://" not in source
     assert not re.search(r"\b(pypi|npmjs|debian|pythonhosted)\.(org|com)\b", source)
