@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,7 @@ from securealign.alignment.regression import MapKind
 from securealign.alignment.ridge import Penalty, check_paired
 from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
-from securealign.errors import SecurealignWarning
-from securealign.harness.simulation.job import CLIENT, PROVIDER, Job
-from securealign.harness.simulation.networks import Network, find_network
-from securealign.harness.simulation.replay import Conditions
-from securealign.harness.simulation.session import Session
+from securealign.errors import DependencyError, SecurealignWarning
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
@@ -38,6 +35,7 @@ from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import RunStats
+from securealign.transport.steps import CLIENT, PROVIDER, InProcessSession, SimulatedNetwork, StepLog
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Stands for the public texts when only embeddings are given.
@@ -51,7 +49,7 @@ class AlignmentRun:
 
     alignment: AlignmentMap
     stats: RunStats
-    session: Session
+    session: InProcessSession
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class ClassificationRun:
     logits: FloatMatrix = field(repr=False)
     labels: npt.NDArray[np.int64] = field(repr=False)
     stats: RunStats
-    session: Session
+    session: InProcessSession
 
 
 def align_in_process(
@@ -71,7 +69,7 @@ def align_in_process(
     suite: str | Suite = DEFAULT_SUITE,
     ridge: Penalty = 1e-3,
     map: MapKind = "ridge",  # noqa: A002 - what users call it
-    network: str | Network | None = None,
+    network: object | None = None,
     privacy: Privacy | None = None,
     entropy: Entropy | None = None,
 ) -> AlignmentRun:
@@ -80,13 +78,13 @@ def align_in_process(
     `ridge` is the penalty of the paper, added to the Gram matrix, which takes all rows as they are, or "auto", which
     leaves repeated rows out, standardises, and chooses by generalised cross-validation. `map` is "ridge" (the paper's)
     or "soft": see `securealign.alignment.regression`. With `privacy` the provider adds noise that hides single rows of
-    Z_A; the map is then the paper's. Over a `network`, by name, the times of the figures
-    are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises `InputError` for
-    matrices that do not fit together, hold NaN, do not vary or are not of the same texts, `ConfigurationError` for an
-    unknown network, `SuiteError` for a suite that is unknown or cannot hold the problem, and the error of the party
-    that refuses.
+    Z_A; the map is then the paper's. Over a `network`, by name or as one made by its
+    simulator, the times of the figures are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises
+    `InputError` for matrices that do not fit together, hold NaN, do not vary or are not of the same texts,
+    `ConfigurationError` for an unknown network, `DependencyError` when no package simulates networks, `SuiteError` for a
+    suite that is unknown or cannot hold the problem, and the error of the party that refuses.
     """
-    conditions = _conditions(network)
+    simulated = _simulated(network)
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
     provider_matrix, client_matrix = as_matrix(z_a, "Z_A"), as_matrix(z_b, "Z_B")
     check_paired(len(client_matrix), len(provider_matrix))
@@ -132,7 +130,7 @@ def align_in_process(
     warn_unrelated(into_space.metadata)
     alignment = AlignmentMap(*space.unfold(into_space.weight, into_space.bias), into_space.metadata)
     session = log.session(client)
-    return AlignmentRun(alignment, session.stats(conditions), session)
+    return AlignmentRun(alignment, session.stats(simulated), session)
 
 
 def classify_in_process(
@@ -141,7 +139,7 @@ def classify_in_process(
     queries: npt.ArrayLike,
     *,
     suite: str | Suite = DEFAULT_SUITE,
-    network: str | Network | None = None,
+    network: object | None = None,
     pool_slots: int = 64,
     batch: int | None = None,
     entropy: Entropy | None = None,
@@ -150,11 +148,12 @@ def classify_in_process(
 
     Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
     embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network`, by
-    name, the times of the figures are virtual. Raises `InputError` for matrices that do not fit together or hold NaN,
-    `ConfigurationError` for an unknown network, `SuiteError` for a suite that is unknown
-    or cannot hold the problem; warns when encryption makes labels uncertain.
+    name or as one made by its simulator, the times of the figures are virtual. Raises `InputError` for
+    matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown network, `DependencyError` when
+    no package simulates networks, `SuiteError` for a suite that is unknown or cannot hold the problem; warns when
+    encryption makes labels uncertain.
     """
-    conditions = _conditions(network)
+    simulated = _simulated(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
     names = tuple(str(index) for index in range(matrix.shape[1]))
     raw_head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
@@ -200,24 +199,24 @@ def classify_in_process(
     if warning is not None:
         warnings.warn(warning, SecurealignWarning, stacklevel=2)
     session = log.session(client)
-    return ClassificationRun(logits, logits.argmax(axis=1), session.stats(conditions), session)
+    return ClassificationRun(logits, logits.argmax(axis=1), session.stats(simulated), session)
 
 
 class _Log:
     """Meters a session and keeps its steps."""
 
     def __init__(self) -> None:
-        self._job = Job()
-        self.meter = Meter(counted=CLIENT, listener=self._job.hear)
+        self._steps = StepLog()
+        self.meter = Meter(counted=CLIENT, listener=self._steps.hear)
         self.meter.count_connection()
 
-    def session(self, client: Party) -> Session:
+    def session(self, client: Party) -> InProcessSession:
         """Return the session once it is done."""
-        return Session(
+        return InProcessSession(
             kind=client.name,
             suite=set_up(client.suite),
             facts=client.facts,
-            job=self._job,
+            log=self._steps,
             counted=self.meter.stats(),
             transcript=client.transcript_digest,
         )
@@ -227,7 +226,13 @@ def _resolve(suite: str | Suite) -> Suite:
     return get_suite(suite) if isinstance(suite, str) else suite
 
 
-def _conditions(network: str | Network | None) -> Conditions | None:
+def _simulated(network: object | None) -> SimulatedNetwork | None:
+    """Return what computes costs over a network; a package offers it as an entry point of `securealign.networks`."""
     if network is None:
         return None
-    return Conditions(network=find_network(network) if isinstance(network, str) else network)
+    for found in entry_points(group="securealign.networks"):
+        simulated: SimulatedNetwork = found.load()(network)
+        return simulated
+    raise DependencyError(
+        "No package that simulates networks is installed.", hint="Run: pip install 'securealign[harness]'"
+    )

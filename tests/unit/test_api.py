@@ -13,6 +13,7 @@ import securealign
 from securealign import LinearAligner, align_in_process, classify_in_process
 from securealign.errors import (
     ConfigurationError,
+    DependencyError,
     ErrorCode,
     InputError,
     RemoteProtocolError,
@@ -235,6 +236,14 @@ EACH = pytest.mark.parametrize("function", [align_in_process, classify_in_proces
 def test_unknown_networks_are_refused(function):
     with pytest.raises(ConfigurationError, match="no network named 'pigeon'"):
         call(function, network="pigeon")
+
+
+@EACH
+def test_without_a_package_that_simulates_networks_the_error_says_what_to_install(function, monkeypatch):
+    monkeypatch.setattr("securealign.api.entry_points", lambda group: ())
+    with pytest.raises(DependencyError, match="simulates networks") as caught:
+        call(function, network="wan")
+    assert "securealign[harness]" in caught.value.hint
 
 
 @EACH

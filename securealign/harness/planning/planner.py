@@ -14,7 +14,6 @@ from securealign.api import UNNAMED_DATASET
 from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
 from securealign.harness.planning.speeds import Speeds
 from securealign.harness.planning.timing import problem_work, solution_work
-from securealign.harness.simulation.job import CLIENT, PROVIDER, Job
 from securealign.harness.simulation.replay import Conditions, replay
 from securealign.he.entropy import SystemEntropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
@@ -30,6 +29,7 @@ from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import FIGURES, MessageStats, PhaseStats, RunStats
+from securealign.transport.steps import CLIENT, PROVIDER, StepLog
 from securealign.wire import InferenceCodec, TrainingCodec
 
 T = TypeVar("T", PhaseStats, MessageStats)
@@ -192,8 +192,8 @@ class _Session:
 
     def __init__(self, suite: Suite, speeds: Speeds) -> None:
         self.clock = ChargedClock()
-        self.job = Job()
-        self.meter = Meter(CLIENT, self.clock, listener=self.job.hear)
+        self.log = StepLog()
+        self.meter = Meter(CLIENT, self.clock, listener=self.log.hear)
         self.meter.count_connection()
         self.suite = PhantomSuite(suite, speeds, self.clock)
 
@@ -203,7 +203,7 @@ class _Session:
 
     def stats(self, conditions: Conditions) -> RunStats:
         """Return the figures over a network."""
-        return replay(self.job, conditions).stats(self.meter.stats())
+        return replay(self.log, conditions).stats(self.meter.stats())
 
 
 _POLICY = Policy(allow_unencrypted=True)

@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from securealign.harness.simulation.replay import Conditions
-from securealign.harness.simulation.session import Session
+from securealign.harness.simulation.replay import Conditions, timeline_of
 from securealign.harness.simulation.timeline import Timeline
 from securealign.recording.writing import (
     About,
@@ -20,11 +19,12 @@ from securealign.recording.writing import (
     in_order,
     message_line,
 )
+from securealign.transport.steps import InProcessSession
 
 
 def record_sessions(
     path: Path,
-    sessions: Sequence[Session],
+    sessions: Sequence[InProcessSession],
     conditions: Conditions | None,
     *,
     command: str,
@@ -55,9 +55,9 @@ def _printable(network: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _write(file: RunFile, session: Session, conditions: Conditions | None, begin: float) -> float:
+def _write(file: RunFile, session: InProcessSession, conditions: Conditions | None, begin: float) -> float:
     """Write a session that begins at a time, and return when it ends."""
-    number, timeline = file.begin(), session.timeline(conditions)
+    number, timeline = file.begin(), timeline_of(session, conditions)
     about = About(kind=session.kind, suite=session.suite, facts=session.facts)
     stats = session.counted if conditions is None else timeline.stats(session.counted)
     end = begin + timeline.end

@@ -1,4 +1,4 @@
-"""Lets the messages of a job travel over a network, in virtual time.
+"""Computes when the messages of a session would arrive over a network, in virtual time.
 
 Each party is one thread that takes its steps in order: a step begins when the party is free and the message that it
 takes has arrived. No step depends on when another party's step ends but through messages, so the order of evaluation
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from random import Random
 
 from securealign.harness.simulation.channel import Channel
-from securealign.harness.simulation.job import CLIENT, PROVIDER, Job, Step
-from securealign.harness.simulation.networks import Network
+from securealign.harness.simulation.networks import Network, find_network
 from securealign.harness.simulation.timeline import Timeline, Travel, Work
 from securealign.protocol.messages import UploadAck
+from securealign.transport.stats import RunStats
+from securealign.transport.steps import CLIENT, PROVIDER, InProcessSession, Step, StepLog
 
 #: The programs record on disk what they say before it leaves, so that a crash costs nothing; in this process nothing is
 #: recorded. Measured between both, per round trip over a fast link: 2 ms, half at each party.
@@ -24,7 +25,7 @@ RECORD_SECONDS = 1.0e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What a job is replayed under: the network, its luck, and how many times slower than here each party computes."""
+    """A network, the seed of its randomness, and how many times slower than here each party computes."""
 
     network: Network
     seed: int = 0
@@ -33,13 +34,30 @@ class Conditions:
     #: Seconds that a party needs to record what it says before it leaves, once a step.
     record_seconds: float = RECORD_SECONDS
 
+    def stats(self, session: InProcessSession) -> RunStats:
+        """Return what a session costs under these conditions."""
+        return replay(session.log, self).stats(session.counted)
 
-def in_turn(job: Job) -> Timeline:
-    """Return when everything of a job happened in this process, where one party works at a time and nothing travels."""
+
+def conditions(network: str | Network) -> Conditions:
+    """Return the default conditions over a network, which may be given by its name; an entry point leads here.
+
+    Raises `ConfigurationError` for an unknown name.
+    """
+    return Conditions(network=find_network(network) if isinstance(network, str) else network)
+
+
+def timeline_of(session: InProcessSession, conditions: Conditions | None) -> Timeline:
+    """Return when everything of a session happens: under conditions, or as it did in this process."""
+    return in_turn(session.log) if conditions is None else replay(session.log, conditions)
+
+
+def in_turn(log: StepLog) -> Timeline:
+    """Return when everything happened in this process, where one party works at a time and nothing travels."""
     timeline, now = Timeline(), 0.0
     #: Messages on their way to each side, by their place in the timeline.
-    waiting: dict[str, deque[int]] = {side: deque() for side in job.steps}
-    for side, step in job.order:
+    waiting: dict[str, deque[int]] = {side: deque() for side in log.steps}
+    for side, step in log.order:
         if step.received is not None:
             place = waiting[side].popleft()
             timeline.travels[place] = timeline.travels[place]._replace(received=now)
@@ -53,19 +71,19 @@ def in_turn(job: Job) -> Timeline:
     return timeline
 
 
-def replay(job: Job, conditions: Conditions) -> Timeline:
-    """Return when everything of a job happens over a network."""
-    return _Run(job, conditions).timeline()
+def replay(log: StepLog, conditions: Conditions) -> Timeline:
+    """Return when everything happens over a network."""
+    return _Run(log, conditions).timeline()
 
 
 class _Run:
     """One evaluation."""
 
-    def __init__(self, job: Job, conditions: Conditions) -> None:
+    def __init__(self, log: StepLog, conditions: Conditions) -> None:
         network = conditions.network
         self._record_seconds = conditions.record_seconds
         self._factors = {CLIENT: conditions.client_factor, PROVIDER: conditions.provider_factor}
-        self._steps = {side: deque(steps) for side, steps in job.steps.items()}
+        self._steps = {side: deque(steps) for side, steps in log.steps.items()}
         self._free = dict.fromkeys(self._steps, 0.0)
         #: When the messages to a side arrive, and their places in the timeline.
         self._arrivals: dict[str, deque[tuple[float, int]]] = {side: deque() for side in self._steps}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from securealign.harness.simulation.job import CLIENT, PROVIDER
 from securealign.protocol.party import Event
 from securealign.transport.meter import phase_awaited
 from securealign.transport.stats import PhaseStats, RunStats
+from securealign.transport.steps import CLIENT, PROVIDER
 
 
 class Work(NamedTuple):

@@ -13,9 +13,8 @@ from support.entropy import SeededEntropy
 from support.pair import TOY_LWE, dyadic
 
 from securealign import align_in_process, classify_in_process
-from securealign.harness.simulation import Conditions, Job, Network, Timeline, built_in_networks, replay
-from securealign.harness.simulation.job import CLIENT, PROVIDER
-from securealign.harness.simulation.replay import in_turn
+from securealign.harness.simulation import Conditions, Network, Timeline, built_in_networks, replay
+from securealign.harness.simulation.replay import in_turn, timeline_of
 from securealign.harness.simulation.timeline import Travel, Work
 from securealign.protocol import messages as m
 from securealign.protocol.party import Event
@@ -23,6 +22,7 @@ from securealign.protocol.states import Direction
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, PhaseStats, RunStats
+from securealign.transport.steps import CLIENT, PROVIDER, StepLog
 
 #: Made-up embeddings that share no texts, or too little to tell.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
@@ -53,12 +53,12 @@ def step(side, *, takes=None, sends=(), seconds=0.0, phase="upload"):
     ]
 
 
-def job_of(*steps):
-    job = Job()
+def log_of(*steps):
+    log = StepLog()
     for activities in steps:
         for activity in activities:
-            job.hear(activity)
-    return job
+            log.hear(activity)
+    return log
 
 
 def works(timeline, side, *, idle=False):
@@ -66,8 +66,8 @@ def works(timeline, side, *, idle=False):
 
 
 def question(*, client=1.0, provider=2.0, after=0.5, size=100):
-    """Return a job of one question and one answer."""
-    return job_of(
+    """Return a log of one question and one answer."""
+    return log_of(
         step(CLIENT, seconds=client, sends=[(m.Query, size)], phase="online"),
         step(PROVIDER, takes=m.Query, seconds=provider, sends=[(m.Answer, size)], phase="online"),
         step(CLIENT, takes=m.Answer, seconds=after, phase="online"),
@@ -76,29 +76,29 @@ def question(*, client=1.0, provider=2.0, after=0.5, size=100):
 
 class TestJob:
     def test_a_step_is_what_a_party_does_between_two_waits(self):
-        job = question()
-        first, last = job.steps[CLIENT]
+        log = question()
+        first, last = log.steps[CLIENT]
         assert first.received is None
         assert [event.message for event in first.sent] == [m.Query]
         assert first.spent == [("online", 1.0), ("online", 0.0)]
         assert last.received.message is m.Answer
         assert last.sent == []
-        assert [side for side, _ in job.order] == [CLIENT, PROVIDER, CLIENT]
+        assert [side for side, _ in log.order] == [CLIENT, PROVIDER, CLIENT]
 
     def test_the_network_takes_no_step(self):
-        job = question()
+        log = question()
         for activity in step("network", seconds=5.0):
-            job.hear(activity)
-        assert set(job.steps) == {CLIENT, PROVIDER}
-        assert replay(job, over(NEAR)) == replay(question(), over(NEAR))
+            log.hear(activity)
+        assert set(log.steps) == {CLIENT, PROVIDER}
+        assert replay(log, over(NEAR)) == replay(question(), over(NEAR))
 
     def test_a_connection_is_no_step(self):
-        job = question()
-        job.hear(Connected(CLIENT, 0.0, 1.0))
-        assert job.steps == question().steps
+        log = question()
+        log.hear(Connected(CLIENT, 0.0, 1.0))
+        assert log.steps == question().steps
 
     def test_messages_that_are_sent_together_stay_together_and_in_order(self):
-        (only,) = job_of(step(CLIENT, sends=[(m.KeyChunk, 1), (m.RowBatch, 2), (m.Finish, 3)])).steps[CLIENT]
+        (only,) = log_of(step(CLIENT, sends=[(m.KeyChunk, 1), (m.RowBatch, 2), (m.Finish, 3)])).steps[CLIENT]
         assert [event.size for event in only.sent] == [1, 2, 3]
 
 
@@ -115,7 +115,7 @@ class TestInTurn:
 
     def test_a_message_lies_where_it_is_until_it_is_taken(self):
         timeline = in_turn(
-            job_of(
+            log_of(
                 step(CLIENT, seconds=1, sends=[(m.KeyChunk, 10), (m.RowBatch, 20)]),
                 step(PROVIDER, takes=m.KeyChunk, seconds=4),
                 step(PROVIDER, takes=m.RowBatch, seconds=1),
@@ -146,44 +146,44 @@ class TestReplay:
         assert timeline.end == pytest.approx(answered.received + 0.5)
 
     def test_acknowledgements_leave_unrecorded_and_a_step_is_recorded_once(self):
-        job = job_of(
+        log = log_of(
             step(CLIENT, seconds=1, sends=[(m.KeyChunk, 10), (m.KeyChunk, 10)]),
             step(PROVIDER, takes=m.KeyChunk, seconds=1, sends=[(m.UploadAck, 4)]),
             step(PROVIDER, takes=m.KeyChunk, seconds=1, sends=[(m.UploadAck, 4)]),
             step(CLIENT, takes=m.UploadAck),
             step(CLIENT, takes=m.UploadAck),
         )
-        free, slow = (replay(job, over(FAR, record_seconds=seconds)).end for seconds in (0.0, 10.0))
+        free, slow = (replay(log, over(FAR, record_seconds=seconds)).end for seconds in (0.0, 10.0))
         assert slow == pytest.approx(free + 10.0)
 
     def test_both_parties_work_at_the_same_time(self):
         """The provider takes the first piece while the client makes the second."""
-        job = job_of(
+        log = log_of(
             step(CLIENT, seconds=1, sends=[(m.RowBatch, 100)]),
             step(CLIENT, seconds=1, sends=[(m.RowBatch, 100)]),
             step(PROVIDER, takes=m.RowBatch, seconds=1),
             step(PROVIDER, takes=m.RowBatch, seconds=1, sends=[(m.ResultChunk, 100)]),
             step(CLIENT, takes=m.ResultChunk, seconds=1),
         )
-        timeline = replay(job, over(NEAR))
+        timeline = replay(log, over(NEAR))
         second, first = works(timeline, CLIENT)[1], works(timeline, PROVIDER)[0]
         assert max(second.at, first.at) < min(second.at + 1, first.at + 1)
-        assert timeline.end < in_turn(job).end
+        assert timeline.end < in_turn(log).end
 
     def test_a_party_that_is_busy_lets_messages_wait(self):
-        job = job_of(
+        log = log_of(
             step(CLIENT, sends=[(m.KeyChunk, 100), (m.RowBatch, 100)]),
             step(PROVIDER, takes=m.KeyChunk, seconds=3),
             step(PROVIDER, takes=m.RowBatch, seconds=1),
         )
-        timeline = replay(job, over(NEAR))
+        timeline = replay(log, over(NEAR))
         first, second = works(timeline, PROVIDER)
         assert second.at == first.at + first.seconds
         assert [travel.received for travel in timeline.travels] == [first.at, second.at]
 
     def test_messages_of_one_step_leave_together_and_arrive_in_order(self):
-        job = job_of(step(CLIENT, seconds=1, sends=[(m.KeyChunk, 50_000), (m.RowBatch, 1), (m.Finish, 1)]))
-        travels = replay(job, over(ROUGH)).travels
+        log = log_of(step(CLIENT, seconds=1, sends=[(m.KeyChunk, 50_000), (m.RowBatch, 1), (m.Finish, 1)]))
+        travels = replay(log, over(ROUGH)).travels
         assert len({travel.sent for travel in travels}) == 1
         arrivals = [travel.received for travel in travels]
         assert arrivals == sorted(arrivals)
@@ -213,20 +213,20 @@ class TestReplay:
         assert provider.end - plain.end == pytest.approx(2.0 * (factor - 1))
 
     def test_what_is_asked_of_is_not_changed(self):
-        job = question()
-        before = replay(job, over(FAR))
-        replay(job, over(THIN, client_factor=9))
-        assert replay(job, over(FAR)) == before
+        log = question()
+        before = replay(log, over(FAR))
+        replay(log, over(THIN, client_factor=9))
+        assert replay(log, over(FAR)) == before
 
 
 class TestConnecting:
     def test_the_client_connects_once_before_its_first_message_leaves(self):
-        job = job_of(
+        log = log_of(
             step(CLIENT, seconds=2, phase="solve"),
             step(CLIENT, seconds=1, sends=[(m.RowBatch, 10)]),
             step(CLIENT, seconds=1, sends=[(m.RowBatch, 10)]),
         )
-        timeline = replay(job, over(FAR))
+        timeline = replay(log, over(FAR))
         begun, seconds = timeline.connecting
         first, second = timeline.travels
         assert begun == 3.0
@@ -243,12 +243,12 @@ class TestConnecting:
         assert thin == pytest.approx(near, abs=0.5)
 
     def test_who_sends_nothing_does_not_connect(self):
-        timeline = replay(job_of(step(CLIENT, seconds=1)), over(FAR))
+        timeline = replay(log_of(step(CLIENT, seconds=1)), over(FAR))
         assert timeline.connecting == (0.0, 0.0)
         assert timeline.end == 1.0
 
     def test_a_job_without_steps_takes_no_time(self):
-        assert replay(Job(), over(FAR)) == in_turn(Job()) == Timeline()
+        assert replay(StepLog(), over(FAR)) == in_turn(StepLog()) == Timeline()
 
 
 KINDS = {
@@ -284,8 +284,8 @@ class Conversation:
     """Both parties of a made-up session, as a meter on a clock of its own hears them."""
 
     def __init__(self, talk):
-        self.job, self._now = Job(), 0.0
-        meter = Meter(CLIENT, lambda: self._now, listener=self.job.hear)
+        self.log, self._now = StepLog(), 0.0
+        meter = Meter(CLIENT, lambda: self._now, listener=self.log.hear)
         meter.count_connection()
         self._meter = meter
         self._observers = {side: meter.observer(side) for side in (CLIENT, PROVIDER)}
@@ -326,7 +326,7 @@ conversations = talks.map(Conversation)
 @patient
 @given(conversations, conditions)
 def test_a_party_does_one_thing_at_a_time(talk, chosen):
-    timeline = replay(talk.job, chosen)
+    timeline = replay(talk.log, chosen)
     for side in (CLIENT, PROVIDER):
         for before, after in pairwise(works(timeline, side, idle=True)):
             assert before.at + before.seconds <= after.at
@@ -335,13 +335,13 @@ def test_a_party_does_one_thing_at_a_time(talk, chosen):
 @patient
 @given(conversations, conditions)
 def test_a_message_is_taken_at_the_begin_of_a_step_and_not_before_it_can_have_arrived(talk, chosen):
-    timeline = replay(talk.job, chosen)
+    timeline = replay(talk.log, chosen)
     for travel in timeline.travels:
         assert travel.received > travel.sent + chosen.network.round_trip_ms / 2000
     for side in (CLIENT, PROVIDER):
         begun = iter(works(timeline, side, idle=True))
         arrivals = iter(travel.received for travel in timeline.travels if travel.up == (side == PROVIDER))
-        for taken in talk.job.steps[side]:
+        for taken in talk.log.steps[side]:
             first, *_ = [next(begun) for _ in taken.spent]
             if taken.received is not None:
                 assert first.at == next(arrivals)
@@ -350,7 +350,7 @@ def test_a_message_is_taken_at_the_begin_of_a_step_and_not_before_it_can_have_ar
 @patient
 @given(conversations, conditions)
 def test_every_message_and_all_work_is_in_the_timeline(talk, chosen):
-    here, there = in_turn(talk.job), replay(talk.job, chosen)
+    here, there = in_turn(talk.log), replay(talk.log, chosen)
     for up in (True, False):
         sent = [[travel.event for travel in timeline.travels if travel.up == up] for timeline in (here, there)]
         assert sent[0] == sent[1]
@@ -362,7 +362,7 @@ def test_every_message_and_all_work_is_in_the_timeline(talk, chosen):
 @patient
 @given(conversations, conditions)
 def test_figures_and_timeline_agree(talk, chosen):
-    timeline = replay(talk.job, chosen)
+    timeline = replay(talk.log, chosen)
     stats = timeline.stats(talk.counted)
     computing = sum(work.seconds for work in works(timeline, CLIENT))
     assert stats.total_seconds == pytest.approx(timeline.end)
@@ -378,7 +378,7 @@ def test_figures_and_timeline_agree(talk, chosen):
 @patient
 @given(conversations, conditions)
 def test_a_network_changes_times_and_nothing_that_was_counted(talk, chosen):
-    counted, stats = talk.counted, replay(talk.job, chosen).stats(talk.counted)
+    counted, stats = talk.counted, replay(talk.log, chosen).stats(talk.counted)
     assert stats.messages == counted.messages
     assert list(stats.phases) == list(counted.phases)
     for name, phase in stats.phases.items():
@@ -392,7 +392,7 @@ def test_a_network_changes_times_and_nothing_that_was_counted(talk, chosen):
 @patient
 @given(conversations)
 def test_in_turn_the_sums_are_those_of_the_meter(talk):
-    timeline = in_turn(talk.job)
+    timeline = in_turn(talk.log)
     assert timeline.end == pytest.approx(talk.counted.total_seconds)
     for side, total in ((CLIENT, talk.counted.client_seconds), (PROVIDER, talk.counted.provider_seconds)):
         assert sum(work.seconds for work in works(timeline, side)) == pytest.approx(total)
@@ -405,18 +405,18 @@ def test_in_turn_the_sums_are_those_of_the_meter(talk):
 @given(conversations, conditions)
 def test_the_order_in_which_parties_were_heard_does_not_matter(talk, chosen):
     """Over a network a party depends on messages alone, not on who was first in one process."""
-    apart = [Job(), Job()]
-    for job, sides in zip(apart, ((CLIENT, PROVIDER), (PROVIDER, CLIENT)), strict=True):
+    apart = [StepLog(), StepLog()]
+    for log, sides in zip(apart, ((CLIENT, PROVIDER), (PROVIDER, CLIENT)), strict=True):
         for side in sides:
-            job.steps[side] = talk.job.steps[side]
-            job.order += [(side, taken) for taken in talk.job.steps[side]]
-    assert replay(apart[0], chosen) == replay(apart[1], chosen) == replay(talk.job, chosen)
+            log.steps[side] = talk.log.steps[side]
+            log.order += [(side, taken) for taken in talk.log.steps[side]]
+    assert replay(apart[0], chosen) == replay(apart[1], chosen) == replay(talk.log, chosen)
 
 
 @patient
 @given(conversations, conditions)
 def test_the_same_conditions_give_the_same_times_to_the_last_bit(talk, chosen):
-    assert replay(talk.job, chosen) == replay(talk.job, replace(chosen))
+    assert replay(talk.log, chosen) == replay(talk.log, replace(chosen))
 
 
 @patient
@@ -424,14 +424,14 @@ def test_the_same_conditions_give_the_same_times_to_the_last_bit(talk, chosen):
 def test_a_faster_machine_never_makes_a_session_longer_where_there_is_no_luck(talk, network, one, other):
     still = network.model_copy(update={"jitter_ms": 0.0, "loss": 0.0, "up_mbit": 1e6, "down_mbit": 1e6})
     fast, slow = sorted((one, other))
-    ends = [replay(talk.job, over(still, provider_factor=factor)).end for factor in (fast, slow)]
+    ends = [replay(talk.log, over(still, provider_factor=factor)).end for factor in (fast, slow)]
     assert ends[0] <= ends[1] + 1e-9
 
 
 def test_other_seeds_are_other_luck():
-    job = question(size=50_000)
-    assert len({replay(job, over(ROUGH, seed=seed)).end for seed in range(10)}) > 1
-    assert len({replay(job, over(FAR, seed=seed)).end for seed in range(10)}) == 1
+    log = question(size=50_000)
+    assert len({replay(log, over(ROUGH, seed=seed)).end for seed in range(10)}) > 1
+    assert len({replay(log, over(FAR, seed=seed)).end for seed in range(10)}) == 1
 
 
 class TestFigures:
@@ -520,7 +520,7 @@ class TestRealSessions:
     @pytest.mark.parametrize("name", built_in_networks())
     def test_over_every_network_the_same_is_said(self, sessions, kind, name):
         session, chosen = sessions[kind], over(built_in_networks()[name])
-        stats, timeline = session.stats(chosen), session.timeline(chosen)
+        stats, timeline = session.stats(chosen), timeline_of(session, chosen)
         assert stats.total_seconds == pytest.approx(timeline.end)
         assert stats.messages == session.counted.messages
         for figure in COUNTED:
@@ -528,13 +528,13 @@ class TestRealSessions:
         assert stats.client_seconds == pytest.approx(session.counted.client_seconds)
         assert stats.provider_seconds == pytest.approx(session.counted.provider_seconds)
         assert stats.total_seconds > stats.rounds * chosen.network.round_trip_ms / 1000
-        assert session.timeline(chosen) == timeline
+        assert timeline_of(session, chosen) == timeline
 
     def test_without_conditions_it_is_as_it_was_here(self, sessions, kind):
         session = sessions[kind]
         assert session.stats(None) is session.counted
-        assert session.timeline(None) == in_turn(session.job)
-        assert session.timeline(None).end == pytest.approx(session.counted.total_seconds)
+        assert timeline_of(session, None) == in_turn(session.log)
+        assert timeline_of(session, None).end == pytest.approx(session.counted.total_seconds)
 
     def test_the_farther_the_longer(self, sessions, kind):
         names = ["loopback", "lan", "wan", "transatlantic", "satellite"]
@@ -552,7 +552,7 @@ class TestRealSessions:
         session = sessions[kind]
         assert session.kind == kind
         assert len(session.transcript) == 32
-        assert "job" not in repr(session)
+        assert "StepLog" not in repr(session)
         assert all(isinstance(fact, int) for fact in session.facts.values())
 
 

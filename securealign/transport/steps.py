@@ -1,17 +1,21 @@
-"""What both parties did in a session, step by step, without when.
+"""What both parties of a session in this process did, step by step, and what it cost.
 
 A step is what a party does on its own: it takes one message, or acts of itself, computes, and sends what follows. The
-steps of a party come in the same order over any network, since each depends only on the steps and messages before it;
-so a session that ran once says what it would do over every link.
+steps of a party come in the same order over any network, since each depends only on the steps and messages before it.
+So the steps of one session are enough to compute what it would cost over any network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from securealign.he.interface import SuiteInfo
 from securealign.protocol.party import Event
 from securealign.protocol.states import Direction
 from securealign.transport.activity import Activity, Began, Passed, Spent
+from securealign.transport.stats import RunStats
 
 CLIENT, PROVIDER = "client", "provider"
 
@@ -25,7 +29,7 @@ class Step:
     sent: list[Event] = field(default_factory=list)
 
 
-class Job:
+class StepLog:
     """The steps of both parties of one session; give `hear` to the meter of a session in this process."""
 
     def __init__(self) -> None:
@@ -34,7 +38,7 @@ class Job:
         self.order: list[tuple[str, Step]] = []
 
     def hear(self, activity: Activity) -> None:
-        """Take note of what happens."""
+        """Record an activity."""
         if activity.side not in self.steps:
             return
         steps = self.steps[activity.side]
@@ -48,3 +52,31 @@ class Job:
                 steps[-1].received = event
             case Passed(event=event):
                 steps[-1].sent.append(event)
+
+
+class SimulatedNetwork(Protocol):
+    """A network that computes the cost of a session from its steps; none is part of this package's core."""
+
+    def stats(self, session: InProcessSession) -> RunStats:
+        """Return what the session would cost over this network."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class InProcessSession:
+    """One session between both parties in this process."""
+
+    #: "training" or "inference".
+    kind: str
+    suite: SuiteInfo
+    #: Numbers and names that describe it: rows, dimensions, classes.
+    facts: Mapping[str, int | float | str]
+    log: StepLog = field(repr=False)
+    #: What its meter counted here.
+    counted: RunStats = field(repr=False)
+    #: What both parties confirmed, 32 bytes.
+    transcript: bytes = field(repr=False)
+
+    def stats(self, network: SimulatedNetwork | None) -> RunStats:
+        """Return what the session costs over a network, or what it cost here."""
+        return self.counted if network is None else network.stats(self)
