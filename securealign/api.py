@@ -81,8 +81,8 @@ def align_in_process(
     Z_A; the map is then the paper's. Over a `network`, by name or as one made by its
     simulator, the times of the figures are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises
     `InputError` for matrices that do not fit together, hold NaN, do not vary or are not of the same texts,
-    `ConfigurationError` for an unknown network, `DependencyError` when no package simulates networks, `SuiteError` for a
-    suite that is unknown or cannot hold the problem, and the error of the party that refuses.
+    `ConfigurationError` for an unknown network, `DependencyError` without a package that simulates them, `SuiteError`
+    for a suite that is unknown or cannot hold the problem, and the error of the party that refuses.
     """
     simulated = _simulated(network)
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()

@@ -1,9 +1,9 @@
 """Recorded runs as one page that anyone can open: what was done, what travelled, what it cost, who saw what.
 
-`steps`, `activity`, `ledger` and `comparison` turn the records of run files into what is shown; `sequence`, `timeline`
-and `bars` draw it with `svg`; `page` puts it into the template. Every number on the page is a `Shown` of `units`: words
-for the eye, and beside them the exact value from the file.
-Everything in a run file is the text of a stranger.
+`steps`, `activity`, `words` and `comparison` compute what is shown; the templates hold the prose (`words.html`,
+`ledger.html`) and the drawings (`drawings.html`, called by `bars` and `timeline`); `page` fills them in. Every number
+on the page is a `Shown` of `units`: words for the eye, and beside them the exact value from the file. The texts in a
+run file come from a stranger, so templates escape them.
 """
 
 from __future__ import annotations

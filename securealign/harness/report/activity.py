@@ -15,6 +15,8 @@ Span = tuple[float, float]
 SLICES = 480
 #: A slice is drawn in this many heights; what is busy at all is drawn at least that high.
 _LEVELS = 32
+#: The coordinates that `outline` draws in.
+VIEW_BOX = f"0 0 {SLICES} {_LEVELS}"
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,6 @@ def outline(covered: Sequence[float]) -> str:
         x += len(list(members))
         commands.append(f"V{_LEVELS - level}H{x}")
     return "".join([*commands, f"V{_LEVELS}Z"])
-
-
-def view_box(slices: int = SLICES) -> str:
-    """Return the coordinates that `outline` draws in."""
-    return f"0 0 {slices} {_LEVELS}"
 
 
 def _transit(messages: Sequence[Message], *, up: bool) -> tuple[Span, ...]:

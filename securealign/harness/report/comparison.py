@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
+
+from markupsafe import Markup
 
 from securealign.harness.report import units
 from securealign.harness.report.activity import activity, length
-from securealign.harness.report.bars import Bar, Piece
+from securealign.harness.report.bars import Bar, Piece, draw
 from securealign.harness.report.units import Number, Shown
 from securealign.harness.report.words import fact_name, result, run_name
 from securealign.harness.runs.records import Kind, Run, Session, Side
-
-KINDS: tuple[Kind, ...] = ("training", "inference")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class Row:
 
     name: str
     cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class KindView:
+    """The sessions of a kind in all runs: facts that differ, figures, and drawings of time and bytes."""
+
+    kind: Kind
+    different: list[Row]
+    rows: list[Row]
+    time: Markup
+    bytes: Markup
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,20 @@ FIGURES = (
 def numbered(runs: Sequence[Run]) -> list[str]:
     """Return a name for each run that no other run has."""
     return [f"{number} {run_name(run)}" for number, run in enumerate(runs, 1)]
+
+
+def kinds(runs: Sequence[Run]) -> list[KindView]:
+    """Return what is compared of each kind of session that any run has."""
+    made = []
+    for kind in get_args(Kind):
+        time, sizes, title = bars(runs, kind, TIMES), bars(runs, kind, BYTES), kind.capitalize()
+        if time:
+            drawings = (
+                draw(f"{kind}-time", f"{title}: time by run", time, units.seconds, "time"),
+                draw(f"{kind}-bytes", f"{title}: payload by run", sizes, units.size, "bytes"),
+            )
+            made.append(KindView(kind, different_work(runs, kind), rows(runs, kind), *drawings))
+    return made
 
 
 def rows(runs: Sequence[Run], kind: Kind) -> list[Row]:

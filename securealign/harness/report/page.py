@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from securealign.errors import ConfigurationError
-from securealign.harness.report import bars, comparison, sequence, timeline, units, words
+from securealign.harness.report import bars, comparison, timeline, units, words
 from securealign.harness.report.activity import activity
 from securealign.harness.report.bars import Bar, Piece
-from securealign.harness.report.ledger import UNKNOWN, Ledger, Scale, ledger
 from securealign.harness.report.steps import Step, steps
+from securealign.harness.report.templating import environment, styled
 from securealign.harness.report.timeline import Lane
-from securealign.harness.report.words import Fact
-from securealign.harness.runs.records import Run, Session, Stats
+from securealign.harness.runs.records import Run, Session
 
 #: Runs on a page; more could not be compared on a screen.
 MAX_RUNS = 16
@@ -28,54 +23,74 @@ MAX_RUNS = 16
 MAX_DRAWN = 16
 #: Further sessions of a run that are listed with their totals.
 MAX_LISTED = 200
-
-_TEMPLATES = "templates"
+#: Functions of `words` that the templates call.
+_FUNCTIONS = (
+    *("lead", "fact_name", "result_name", "result", "value_of", "loss", "moment", "suites"),
+    *("recorded", "product", "matrix", "times_of", "consistent"),
+)
 
 
 @dataclass(frozen=True)
 class SessionView:
-    """What the template shows of a session."""
+    """A session, and what is computed of it for the template."""
 
     id: str
     path: str
     title: str
-    about: Session
-    facts: list[Fact]
-    warnings: list[str]
+    session: Session
     steps: list[Step]
-    ledger: Ledger
-    sequence: Markup
+    lanes: list[Lane]
     timeline: Markup
     bytes: Markup | None
-    lanes: list[Lane]
     scales: list[tuple[str, Markup]]
+
+    @classmethod
+    def of(cls, run: Run, number: int, index: int) -> SessionView:
+        """Return the view of one session of the run with an index."""
+        session, id_, path = run.sessions[number], f"run-{index + 1}-session-{number + 1}", _path(index, number)
+        title, made, acts = words.session_title(session), steps(session), activity(session)
+        lanes = timeline.lanes(run.about, acts, session.stats, path)
+        return cls(
+            id=id_,
+            path=path,
+            title=title,
+            session=session,
+            steps=made,
+            lanes=lanes,
+            timeline=timeline.draw(f"{id_}-timeline", f"Time line of {title}", acts, made, lanes),
+            bytes=_bytes(session, f"{id_}-bytes", f"Bytes of {title}, by phase and direction", path),
+            scales=_scales(run, session, f"{id_}-scale"),
+        )
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What the template shows of a run."""
+    """A run, and which of its sessions are drawn, listed with their totals, or only counted."""
 
     id: str
+    path: str
     name: str
-    file: str
-    lead: str
-    facts: list[Fact]
-    results: list[Fact]
-    totals: list[Fact]
+    run: Run
     sessions: list[SessionView]
-    listed: list[tuple[str, Stats, str]]
+    listed: list[tuple[str, Session, str]]
     unlisted: int
 
-
-@dataclass(frozen=True)
-class KindView:
-    """What the template compares of the sessions of a kind."""
-
-    kind: str
-    different: list[comparison.Row]
-    rows: list[comparison.Row]
-    time: Markup
-    bytes: Markup
+    @classmethod
+    def of(cls, run: Run, name: str, index: int, drawn: int) -> RunView:
+        """Return the view of the run with an index, of which at most `drawn` sessions are drawn."""
+        rest = list(enumerate(run.sessions))[drawn:]
+        return cls(
+            id=f"run-{index + 1}",
+            path=f"runs.{index}",
+            name=name,
+            run=run,
+            sessions=[SessionView.of(run, number, index) for number in range(len(run.sessions[:drawn]))],
+            listed=[
+                (words.session_title(session), session, f"{_path(index, number)}.stats")
+                for number, session in rest[:MAX_LISTED]
+            ],
+            unlisted=len(rest[MAX_LISTED:]),
+        )
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -84,132 +99,56 @@ def render(runs: Sequence[Run]) -> str:
         raise ConfigurationError(
             f"A page compares at most {MAX_RUNS} runs, and these are {len(runs)}.", hint="Make several pages."
         )
-    style = resources.files(__package__).joinpath(_TEMPLATES).joinpath("page.css").read_text(encoding="utf-8")
-    names = comparison.numbered(runs) if len(runs) > 1 else [words.run_name(run) for run in runs]
-    drawn = max(1, MAX_DRAWN // len(runs))
-    environment = Environment(
-        loader=PackageLoader(__package__, _TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        style=Markup(style),  # noqa: S704 - a file of this package
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        runs=[_run(run, name, index, drawn) for index, (run, name) in enumerate(zip(runs, names, strict=True))],
-        kinds=_kinds(runs) if len(runs) > 1 else [],
-        results=comparison.result_rows(runs) if len(runs) > 1 else [],
+    style = resources.files(__package__).joinpath("templates").joinpath("page.css").read_text(encoding="utf-8")
+    several, drawn = len(runs) > 1, max(1, MAX_DRAWN // len(runs))
+    names = comparison.numbered(runs) if several else [words.run_name(run) for run in runs]
+    made = environment(__package__)
+    made.globals.update({name: getattr(words, name) for name in _FUNCTIONS}, unknown=words.UNKNOWN)
+    return made.get_template("page.html").render(
+        **styled(style),
         names=names,
-        **_functions(),
+        runs=[RunView.of(run, name, index, drawn) for index, (run, name) in enumerate(zip(runs, names, strict=True))],
+        kinds=comparison.kinds(runs) if several else [],
+        results=comparison.result_rows(runs) if several else [],
     )
 
 
-def _functions() -> dict[str, Any]:
-    return {"size": units.size, "seconds": units.seconds, "count": units.count, "result_name": words.result_name}
-
-
-def _run(run: Run, name: str, index: int, drawn: int) -> RunView:
-    path, id_ = f"runs.{index}", f"run-{index + 1}"
-    rest = run.sessions[drawn:]
-    return RunView(
-        id=id_,
-        name=name,
-        file=run.file,
-        lead=words.lead(run),
-        facts=words.run_facts(run, path),
-        results=words.results(run, path),
-        totals=_totals(run),
-        sessions=[
-            _session(run, session, f"{path}.sessions.{number}", f"{id_}-session-{number + 1}")
-            for number, session in enumerate(run.sessions[:drawn])
-        ],
-        listed=[
-            (words.session_title(session), session.stats, f"{path}.sessions.{number}.stats")
-            for number, session in enumerate(rest[:MAX_LISTED], drawn)
-        ],
-        unlisted=len(rest[MAX_LISTED:]),
-    )
-
-
-def _totals(run: Run) -> list[Fact]:
-    every = [session.stats for session in run.sessions]
-    client = units.seconds(sum(stats.client_seconds for stats in every))
-    provider = units.seconds(sum(stats.provider_seconds for stats in every))
-    return [
-        Fact("Time in all", (units.seconds(sum(stats.total_seconds for stats in every)),)),
-        Fact("Client computes", (client if client.value or run.about.side != "provider" else UNKNOWN,)),
-        Fact("Provider computes", (provider if provider.value or run.about.side != "client" else UNKNOWN,)),
-        Fact("Network and waiting", (units.seconds(sum(stats.network_seconds for stats in every)),)),
-        Fact("Sent to the provider", (units.size(sum(stats.bytes_up for stats in every)),)),
-        Fact("Sent to the client", (units.size(sum(stats.bytes_down for stats in every)),)),
-    ]
-
-
-def _session(run: Run, session: Session, path: str, id_: str) -> SessionView:
-    title, made, acts = words.session_title(session), steps(session), activity(session)
-    rows = timeline.lanes(run.about, acts, session.stats, path)
-    saw = ledger(run, session, path)
-    return SessionView(
-        id=id_,
-        path=path,
-        title=title,
-        about=session,
-        facts=words.session_facts(session, path),
-        warnings=words.warnings(session),
-        steps=made,
-        ledger=saw,
-        sequence=sequence.draw(f"{id_}-sequence", f"Messages of {title}", made),
-        timeline=timeline.draw(f"{id_}-timeline", f"Time line of {title}", acts, made, rows),
-        bytes=_bytes(session, f"{id_}-bytes", f"Bytes of {title}, by phase and direction", path),
-        lanes=rows,
-        scales=[
-            (scale.title, _scale(scale, f"{id_}-scale-{number}"))
-            for number, scale in enumerate([*saw.provider.scales, *saw.client.scales], 1)
-        ],
-    )
+def _path(index: int, number: int) -> str:
+    return f"runs.{index}.sessions.{number}"
 
 
 def _bytes(session: Session, name: str, title: str, path: str) -> Markup | None:
     made = []
     for phase, costs in session.stats.phases.items():
         inside = f"{path}.stats.phases.{phase}"
-        for towards, payload, wire, way, class_ in (
-            ("provider", costs.bytes_up, costs.wire_up, "up", "client"),
-            ("client", costs.bytes_down, costs.wire_down, "down", "provider striped"),
-        ):
+        for towards, way, class_ in (("provider", "up", "client"), ("client", "down", "provider striped")):
+            payload, wire = getattr(costs, f"bytes_{way}"), getattr(costs, f"wire_{way}")
             if payload or wire:
                 pieces = (Piece(payload, class_), Piece(max(0, wire - payload), "wire"))
-                figures = (
-                    units.size(payload, f"{inside}.bytes_{way}"),
-                    ", wire ",
-                    units.size(wire, f"{inside}.wire_{way}"),
-                )
-                made.append(Bar(f"{phase}, to {towards}", pieces, figures))
+                shown = units.size(payload, f"{inside}.bytes_{way}"), units.size(wire, f"{inside}.wire_{way}")
+                made.append(Bar(f"{phase}, to {towards}", pieces, (shown[0], ", wire ", shown[1])))
     return bars.draw(name, title, made, units.size, "bytes") if made else None
 
 
-def _scale(scale: Scale, name: str) -> Markup:
-    bar = Bar(scale.name, (Piece(scale.value, "neutral"),), (scale.figure,))
-    unit = units.share if scale.is_share else units.number
-    limit = (scale.limit, scale.limit_name)
-    return bars.draw(name, scale.title, [bar], unit, "share of variance" if scale.is_share else "number", limit=limit)
+def _scales(run: Run, session: Session, name: str) -> list[tuple[str, Markup]]:
+    """Return numbers against what they are to be judged by: how much of Z_A, or of the head, the client can compute."""
+    made: list[tuple[str, Markup]] = []
 
+    def add(title: str, bar: str, figure: units.Shown, limit: tuple[units.Number, str], axis: str = "number") -> None:
+        drawn = Bar(bar, (Piece(figure.number, "neutral"),), (figure,))
+        unit = units.number if axis == "number" else units.share
+        made.append((title, bars.draw(f"{name}-{len(made) + 1}", title, [drawn], unit, axis, limit=limit)))
 
-def _kinds(runs: Sequence[Run]) -> list[KindView]:
-    made = []
-    for kind in comparison.KINDS:
-        time = comparison.bars(runs, kind, comparison.TIMES)
-        if time:
-            sizes = comparison.bars(runs, kind, comparison.BYTES)
-            title = kind.capitalize()
-            made.append(
-                KindView(
-                    kind=kind,
-                    different=comparison.different_work(runs, kind),
-                    rows=comparison.rows(runs, kind),
-                    time=bars.draw(f"{kind}-time", f"{title}: time by run", time, units.seconds, "time"),
-                    bytes=bars.draw(f"{kind}-bytes", f"{title}: payload by run", sizes, units.size, "bytes"),
-                )
-            )
+    rows, dim_a, dim_b, queries = (session.number(fact) for fact in ("rows", "dim_a", "dim_b", "queries"))
+    if session.about.kind == "training":
+        r2 = run.results.get("alignment_r2")
+        if isinstance(r2, int | float):
+            title = "How much of Z_A follows from the product"
+            add(title, "Share of Z_A", units.share(r2), (1, "all of Z_A"), "share of variance")
+        if rows is not None and dim_b is not None:
+            title = "Public texts against d_B + 1, at which all of Z_A would follow"
+            add(title, "Public texts, N", units.count(rows), (dim_b + 1, f"d_B + 1 = {dim_b + 1:,}"))
+    elif queries is not None and dim_a is not None:
+        title = "Queries against d_A + 1, which determine the head"
+        add(title, "Queries of this session", units.count(queries), (dim_a + 1, f"d_A + 1 = {dim_a + 1:,}"))
     return made

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from securealign.harness.report import units
-from securealign.harness.report.activity import SLICES, Activity, Span, length, outline, shares, view_box
+from securealign.harness.report.activity import VIEW_BOX, Activity, Span, length, outline, shares
 from securealign.harness.report.steps import Step
-from securealign.harness.report.svg import Element, across, box, element, label, line, mark, picture, ruled
+from securealign.harness.report.templating import drawing
 from securealign.harness.report.units import Shown
 from securealign.harness.runs.records import RunStarts, Stats
 
-#: Pixels.
-_STRIP, _LABEL, _BAR, _GAP, _AXIS = 24, 20, 22, 12, 42
 #: Pixels of a container from which a style sheet may show more (`from-1`, `from-2`), beside what always fits.
 _WIDTHS = (320, 560, 860)
 _CHARACTER = 7.2
@@ -30,95 +28,72 @@ class Lane:
     spans: Sequence[Span]
     total: Shown
 
+    def busy(self, start: float, end: float) -> Shown:
+        """Return the share of a time that the spans cover."""
+        return units.share(min(1.0, length(self.spans) / (end - start)))
+
+    def area(self, start: float, end: float) -> str:
+        """Return the path of the area under the share of time that the spans cover."""
+        return outline(shares(self.spans, start, end))
+
 
 def lanes(about: RunStarts, activity: Activity, stats: Stats, path: str) -> list[Lane]:
     """Return the lanes that a recording can fill; one side does not know what happens on the other."""
-    made = []
-    if about.side != "provider" or activity.compute["client"]:
-        seconds = units.seconds(stats.client_seconds, f"{path}.stats.client_seconds")
-        made.append(Lane("Client computes", "client", activity.compute["client"], seconds))
-    for name, class_, spans in (
-        ("On the way to the provider", "client soft", activity.up),
-        ("On the way to the client", "provider soft", activity.down),
-    ):
-        if spans:
-            made.append(Lane(name, class_, spans, units.seconds(length(spans))))
-    if about.side != "client" or activity.compute["provider"]:
-        seconds = units.seconds(stats.provider_seconds, f"{path}.stats.provider_seconds")
-        made.append(Lane("Provider computes", "provider", activity.compute["provider"], seconds))
-    nobody = "Neither computes" if about.side == "both" else f"The {about.side} waits for the other side"
-    return [*made, Lane(nobody, "wait", activity.idle, units.seconds(length(activity.idle)))]
+
+    def computing(side: str) -> list[Lane]:
+        spans = activity.compute[side]  # type: ignore[index]
+        if about.side not in {"both", side} and not spans:
+            return []
+        seconds = units.seconds(getattr(stats, f"{side}_seconds"), f"{path}.stats.{side}_seconds")
+        return [Lane(f"{side.capitalize()} computes", side, spans, seconds)]
+
+    def travelling(receiver: str, sender: str, spans: Sequence[Span]) -> list[Lane]:
+        return [Lane(f"On the way to the {receiver}", f"{sender} soft", spans, units.seconds(length(spans)))][
+            : len(spans)
+        ]
+
+    idle = "Neither computes" if about.side == "both" else f"The {about.side} waits for the other side"
+    return [
+        *computing("client"),
+        *travelling("provider", "client", activity.up),
+        *travelling("client", "provider", activity.down),
+        *computing("provider"),
+        Lane(idle, "wait", activity.idle, units.seconds(length(activity.idle))),
+    ]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A step in the strip above the lanes: where it begins and how wide it is, as shares of the whole width."""
+
+    number: int
+    name: str
+    x: float
+    width: float
+
+    def labels(self) -> Iterator[tuple[str, str]]:
+        """Yield words and their class: the name of the step where it fits, its number where only that fits."""
+        full = f"{self.number} {self.name}"
+        fits, fits_number = self._from(full), self._from(str(self.number))
+        if fits < len(_WIDTHS):
+            yield full, f"small from-{fits}"
+        if fits_number < fits:
+            yield str(self.number), f"small from-{fits_number} until-{fits}"
+
+    def _from(self, words: str) -> int:
+        """Return the first of `_WIDTHS` at which words fit, or their number when they never do."""
+        needed = len(words) * _CHARACTER + 6
+        return next((index for index, pixels in enumerate(_WIDTHS) if pixels * self.width >= needed), len(_WIDTHS))
 
 
 def draw(name: str, title: str, activity: Activity, steps: Sequence[Step], rows: Sequence[Lane]) -> Markup:
     """Return the time line of a session; the height of a lane is the share of time in which it is busy."""
     start, end = activity.start, max(activity.end, activity.start + 1e-9)
-    top = _STRIP + _GAP
-    bottom = top + len(rows) * (_LABEL + _BAR + _GAP) - _GAP / 2
-    ticks = units.ticks(start, end)
-    at = [(tick - start) / (end - start) for tick in ticks]
-    parts = [*_axis(ticks, at, bottom), *_strip(steps, start, end)]
-    for index, lane in enumerate(rows):
-        parts.append(_lane(lane, top + index * (_LABEL + _BAR + _GAP), start, end, at))
-    described = "; ".join(f"{lane.name}: {lane.total.text}" for lane in rows)
-    description = f"From second {start:,.2f} to {end:,.2f} of the run. {described}. The table that follows holds more."
-    return picture(name, title, description, bottom + _AXIS, parts, marked=True)
-
-
-def _strip(steps: Sequence[Step], start: float, end: float) -> list[Element]:
-    parts: list[Element] = []
-    begins = [max(start, step.start) for step in steps] + [end]
-    for index, step in enumerate(steps):
-        x, stop = (begins[index] - start) / (end - start), (begins[index + 1] - start) / (end - start)
-        if stop <= x:
-            continue
-        parts.append(box(x, 0, stop - x, _STRIP, "band odd" if index % 2 else "band"))
-        parts.append(line(x, 0, x, _STRIP, "edge"))
-        parts.extend(_named(f"{index + 1} {step.name}", str(index + 1), x, stop - x))
-    return parts
-
-
-def _named(full: str, number: str, x: float, width: float) -> list[Element]:
-    """Return the name of a step where it fits, its number where only that fits."""
-    middle, made = x + width / 2, []
-    fits, fits_number = _from(full, width), _from(number, width)
-    if fits < len(_WIDTHS):
-        made.append(label(full, x=middle, y=16, anchor="middle", class_=f"small from-{fits}"))
-    if fits_number < fits:
-        classes = f"small from-{fits_number} until-{fits}"
-        made.append(label(number, x=middle, y=16, anchor="middle", class_=classes))
-    return made
-
-
-def _from(words: str, width: float) -> int:
-    """Return the first of `_WIDTHS` at which words fit, or their number when they never do."""
-    needed = len(words) * _CHARACTER + 6
-    return next((index for index, pixels in enumerate(_WIDTHS) if pixels * width >= needed), len(_WIDTHS))
-
-
-def _lane(lane: Lane, y: float, start: float, end: float, at: Sequence[float]) -> Element:
-    area = element("path", d=outline(shares(lane.spans, start, end)), class_=lane.class_)
-    part = units.share(min(1.0, length(lane.spans) / (end - start)))
-    says = f"{lane.name}: {lane.total.text}, busy {part.text} of the time"
-    return mark(
-        says,
-        box(0, y, 1, _LABEL + _BAR, "target"),
-        label(lane.name, x=0, y=y + 14),
-        label(lane.total, "  ", part, x=1, y=y + 14, anchor="end", class_="number"),
-        box(0, y + _LABEL, 1, _BAR, "track"),
-        *ruled(at, y + _LABEL, _BAR),
-        element(
-            "svg", area, x=across(0), y=y + _LABEL, width="100%", height=_BAR,
-            viewBox=view_box(SLICES), preserveAspectRatio="none",
-        ),
-    )  # fmt: skip
-
-
-def _axis(ticks: Sequence[float], at: Sequence[float], bottom: float) -> list[Element]:
-    parts = [line(0, bottom, 1, bottom, "axis")]
-    for tick, x in zip(ticks, at, strict=True):
-        anchor = "start" if x < 0.04 else "end" if x > 0.96 else "middle"
-        parts.append(line(x, bottom, x, bottom + 4, "axis"))
-        parts.append(label(f"{tick:,.10g}", x=x, y=bottom + 18, anchor=anchor, class_="small"))
-    parts.append(label("seconds of the run", x=1, y=bottom + 36, anchor="end", class_="small muted"))
-    return parts
+    begins = [*((max(start, step.start) - start) / (end - start) for step in steps), 1.0]
+    strip = [
+        _Part(index + 1, step.name, begins[index], begins[index + 1] - begins[index])
+        for index, step in enumerate(steps)
+        if begins[index + 1] > begins[index]
+    ]
+    ticks = [((tick - start) / (end - start), f"{tick:,.10g}") for tick in units.ticks(start, end)]
+    return drawing("timeline", name, title, start, end, strip, rows, ticks, VIEW_BOX)

@@ -23,9 +23,17 @@ class Shown:
     name: str = ""
 
     @property
+    def number(self) -> Number:
+        """Return the value of a figure that is a number."""
+        return float("nan") if isinstance(self.value, str) else self.value
+
+    @property
     def exact(self) -> str:
         """Return the value as JSON writes it, and a text as it is."""
         return self.value if isinstance(self.value, str) else json.dumps(self.value)
+
+    def __str__(self) -> str:
+        return self.text
 
     def attributes(self) -> dict[str, str]:
         """Return the attributes of the element that shows this."""

@@ -1,15 +1,14 @@
-"""What was done, in words: the facts of a run and of its sessions, and what to be warned of."""
+"""Names and values of what a run file holds, as the page shows them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from securealign.harness.report import units
-from securealign.harness.report.units import Shown
-from securealign.harness.runs.records import Kind, Network, Run, RunStarts, Session, SessionStarts
+from securealign.harness.report.steps import when
+from securealign.harness.report.units import Number, Shown
+from securealign.harness.runs.records import Kind, Run, Session, SessionStarts
 
-#: A line of text in which some words are figures.
-Words = tuple[str | Shown, ...]
+#: Stands for a number that the recording does not hold.
+UNKNOWN = Shown("not recorded", "")
 
 _FACTS = {
     "rows": "Public texts, N",
@@ -29,72 +28,40 @@ _RESULTS = {
     "map_error": "Relative error of the map",
     "logit_error": "Largest error of a logit",
 }
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A name and what stands beside it."""
-
-    name: str
-    words: Words
+#: What a session of each kind did, and the facts in its title with the words after each.
+_DONE: dict[Kind, str] = {"training": "aligned their encoders", "inference": "classified texts"}
+_TITLES: dict[Kind, dict[str, str]] = {
+    "training": {"rows": "public texts"},
+    "inference": {"queries": "queries", "dim_a": "dimensions", "classes": "classes"},
+}
 
 
 def run_name(run: Run) -> str:
     """Return what tells a run from others: its suites and its network."""
-    suites = ", ".join(dict.fromkeys(session.about.suite for session in run.sessions))
-    return f"{suites} over {run.about.network.name}" if run.about.network else suites
+    names = ", ".join(dict.fromkeys(session.about.suite for session in run.sessions))
+    return f"{names} over {run.about.network.name}" if run.about.network else names
 
 
 def lead(run: Run) -> str:
     """Return in a sentence what was done."""
-    kinds: list[Kind] = [session.about.kind for session in run.sessions]
-    does: dict[Kind, str] = {"training": "aligned their encoders", "inference": "classified texts"}
-    parts = []
-    for kind, did in does.items():
-        times = kinds.count(kind)
-        if times:
-            parts.append(f"{did} in {times:,} sessions" if times > 1 else did)
+    kinds = [session.about.kind for session in run.sessions]
+    times = {did: kinds.count(kind) for kind, did in _DONE.items()}
+    parts = [did if number == 1 else f"{did} in {number:,} sessions" for did, number in times.items() if number]
     return f"Client and provider {' and '.join(parts)}."
-
-
-def run_facts(run: Run, path: str) -> list[Fact]:
-    """Return how a run was made."""
-    about = run.about
-    facts = [_suites(run, path), Fact("Network", _network(about.network, f"{path}.network", about))]
-    if about.network:
-        facts.append(Fact("Source of these figures", (units.text(about.network.source, f"{path}.network.source"),)))
-    facts.append(Fact("Clock", _clock(about, path)))
-    facts.append(Fact("Recorded", _recorded(about, path)))
-    if about.started is not None:
-        written = about.started.replace("T", " ").replace("Z", " UTC")
-        facts.append(Fact("Started", (Shown(written, about.started, f"{path}.started"),)))
-    return facts
 
 
 def session_title(session: Session) -> str:
     """Return what a session was, with its shapes as far as they are known."""
-    about = session.about
-    names = ("rows", "dim_b", "dim_a") if about.kind == "training" else ("queries", "dim_a", "classes")
-    known = {name: units.count(value).text for name in names if (value := session.number(name)) is not None}
-    if about.kind == "training":
-        parts = [f"{known['rows']} public texts"] if "rows" in known else []
-        if {"dim_a", "dim_b"} <= known.keys():
-            parts.append(f"{known['dim_b']} to {known['dim_a']} dimensions")
-        return ", ".join(["Training", *parts])
-    words = {"queries": "queries", "dim_a": "dimensions", "classes": "classes"}
-    return ", ".join(["Inference", *(f"{value} {words[name]}" for name, value in known.items())])
-
-
-def session_facts(session: Session, path: str) -> list[Fact]:
-    """Return the shapes of a session, and how it ended."""
-    facts = [
-        Fact(fact_name(name), (_value(value, f"{path}.facts.{name}"),)) for name, value in session.about.facts.items()
+    kind = session.about.kind
+    parts = [
+        f"{units.count(value).text} {words}"
+        for name, words in _TITLES[kind].items()
+        if (value := session.number(name)) is not None
     ]
-    facts.append(Fact("Rounds", (units.count(session.stats.rounds, f"{path}.stats.rounds"),)))
-    ended: Words = (units.text(session.end.state, f"{path}.end.state"),)
-    if session.end.error is not None:
-        ended = (*ended, ", ", units.text(session.end.error, f"{path}.end.error"))
-    return [*facts, Fact("Ended", ended)]
+    dim_a, dim_b = session.number("dim_a"), session.number("dim_b")
+    if kind == "training" and dim_a is not None and dim_b is not None:
+        parts.append(f"{units.count(dim_b).text} to {units.count(dim_a).text} dimensions")
+    return ", ".join([kind.capitalize(), *parts])
 
 
 def fact_name(name: str) -> str:
@@ -102,122 +69,74 @@ def fact_name(name: str) -> str:
     return _FACTS.get(name, _spelled(name))
 
 
-def results(run: Run, path: str) -> list[Fact]:
-    """Return what came out of a run: accuracy and agreement."""
-    return [
-        Fact(result_name(name), (result(name, value, f"{path}.results.{name}"),)) for name, value in run.results.items()
-    ]
-
-
 def result_name(name: str) -> str:
     """Return what a result is called."""
     return _RESULTS.get(name, _spelled(name))
 
 
-def result(name: str, value: int | float | str, path: str = "") -> Shown:
+def result(name: str, value: Number | str, path: str = "") -> Shown:
     """Return one result, as a percentage where its name says that it is a fraction."""
     fraction = name.endswith(("agreement", "_r2")) or "accuracy" in name
-    return units.share(value, path) if fraction and not isinstance(value, str) else _value(value, path)
+    return units.share(value, path) if fraction and not isinstance(value, str) else value_of(value, path)
 
 
-def warnings(session: Session) -> list[str]:
-    """Return what a reader must not overlook."""
-    about, said = session.about, []
-    if about.classical_bits == 0:
-        said.append(
-            f"The suite {about.suite} encrypts nothing: each party could read all that the other one sent. "
-            "It is for tests."
-        )
-    elif not about.function_private:
-        said.append(
-            f"The suite {about.suite} does not hide the provider's side beyond the results: the error of an answer "
-            "depends on the head and on the provider's embeddings, and the client can see it."
-        )
-    if not session.done:
-        said.append("The session did not come to its end, so that what follows is what happened until then.")
-    if not _consistent(session):
-        said.append("The totals of this recording do not add up to its messages: it was altered or is incomplete.")
-    return said
+def value_of(value: Number | str, path: str) -> Shown:
+    """Return a text or a number without a unit."""
+    return units.text(value, path) if isinstance(value, str) else units.number(value, path)
 
 
-def security(about: SessionStarts, path: str) -> Words:
-    """Return the security of a session's parameters."""
-    if about.classical_bits == 0:
-        return (units.count(0, f"{path}.classical_bits"), " bits: nothing is encrypted")
-    quantum: Words = (", none claimed against quantum computers",)
-    if about.quantum_bits:
-        quantum = (", ", units.count(about.quantum_bits, f"{path}.quantum_bits"), " against quantum computers")
-    return (units.count(about.classical_bits, f"{path}.classical_bits"), " bits", *quantum)
-
-
-def _suites(run: Run, path: str) -> Fact:
-    words: list[str | Shown] = []
-    seen = set()
-    for number, session in enumerate(run.sessions):
-        about, inside = session.about, f"{path}.sessions.{number}"
-        if (about.suite, about.parameter_set) in seen:
-            continue
-        seen.add((about.suite, about.parameter_set))
-        words += ["; "] if words else []
-        words += [units.text(about.suite, f"{inside}.suite"), " with the parameters "]
-        words += [units.text(about.parameter_set, f"{inside}.parameter_set"), ", ", *security(about, inside)]
-    return Fact("Encryption", tuple(words))
-
-
-def _network(network: Network | None, path: str, about: RunStarts) -> Words:
-    if network is None:
-        return ("none was simulated" if about.clock == "simulated" else "the real connection of the parties",)
-    named = {name: f"{path}.{name}" for name in type(network).model_fields}
-    up, down = (
-        (units.number(rate, named[name]), " Mbit/s") if rate is not None else ("unlimited",)
-        for rate, name in ((network.up_mbit, "up_mbit"), (network.down_mbit, "down_mbit"))
-    )
-    return (
-        "simulated, profile ", units.text(network.name, named["name"]),
-        ": round trip ", units.number(network.round_trip_ms, named["round_trip_ms"]),
-        " ms, jitter ", units.number(network.jitter_ms, named["jitter_ms"]),
-        " ms, ", *up, " to the provider, ", *down, " to the client, loss ", _loss(network.loss, named["loss"]),
-    )  # fmt: skip
-
-
-def _loss(value: float, path: str) -> Shown:
+def loss(value: float, path: str) -> Shown:
+    """Return the share of packets that are lost."""
     return Shown(f"{100 * value:.3g}%", value, path)
 
 
-def _clock(about: RunStarts, path: str) -> Words:
-    simulated = "simulated: compute is measured, time on the network is calculated"
-    words: Words = (simulated if about.clock == "simulated" else "measured",)
-    for side, factor in (("client", about.client_factor), ("provider", about.provider_factor)):
-        if factor != 1:
-            words = (*words, f"; compute of the {side} times ", units.number(factor, f"{path}.{side}_factor"))
-    return words
+def moment(value: str, path: str) -> Shown:
+    """Return a time in ISO 8601 as people write it."""
+    return Shown(value.replace("T", " ").replace("Z", " UTC"), value, path)
 
 
-def _recorded(about: RunStarts, path: str) -> Words:
-    side = f"the {about.side}'s side alone, to which compute of the other side is waiting"
-    words: Words = (
-        "both parties" if about.side == "both" else side,
-        ", by ",
-        units.text(about.command, f"{path}.command"),
-        " of securealign ",
-    )
-    words = (*words, units.text(about.securealign, f"{path}.securealign"))
-    return words if about.seed is None else (*words, ", seed ", units.count(about.seed, f"{path}.seed"))
+def suites(run: Run) -> list[tuple[int, SessionStarts]]:
+    """Return the first session of each suite and parameter set, with its number."""
+    firsts: dict[tuple[str, str], tuple[int, SessionStarts]] = {}
+    for number, session in enumerate(run.sessions):
+        firsts.setdefault((session.about.suite, session.about.parameter_set), (number, session.about))
+    return list(firsts.values())
 
 
-def _value(value: int | float | str, path: str) -> Shown:
-    return units.text(value, path) if isinstance(value, str) else units.number(value, path)
+def recorded(session: Session, name: str, path: str = "") -> Shown:
+    """Return a fact of a session that is a number, named when `path` is given."""
+    value = session.number(name)
+    return UNKNOWN if value is None else units.count(value, f"{path}.facts.{name}" if path else "")
+
+
+def product(one: Number | None, other: Number | None) -> Shown:
+    """Return the product of two numbers, unless one is not known."""
+    return UNKNOWN if one is None or other is None else units.count(one * other)
+
+
+def matrix(session: Session, rows: str, columns: str) -> Shown:
+    """Return the shape of a matrix, given the facts that name its height and width."""
+    height, width = session.number(rows), session.number(columns)
+    if height is None or width is None:
+        return UNKNOWN
+    return units.text(f"{height:,} \N{MULTIPLICATION SIGN} {width:,} numbers")
+
+
+def times_of(session: Session, kind: str) -> list[float]:
+    """Return when messages of a type travelled."""
+    return [when(message) for message in session.messages if message.type == kind]
+
+
+def consistent(session: Session) -> bool:
+    """Return whether the totals of a session are those of its messages."""
+    stats = session.stats
+    for way, said in (("up", (stats.bytes_up, stats.messages_up)), ("down", (stats.bytes_down, stats.messages_down))):
+        sizes = [message.bytes for message in session.messages if message.direction == way]
+        if (sum(sizes), len(sizes)) != said:
+            return False
+    return True
 
 
 def _spelled(name: str) -> str:
     words = name.replace("_", " ").strip() or name
     return words[0].upper() + words[1:]
-
-
-def _consistent(session: Session) -> bool:
-    stats = session.stats
-    for up, said in ((True, (stats.bytes_up, stats.messages_up)), (False, (stats.bytes_down, stats.messages_down))):
-        sizes = [message.bytes for message in session.messages if (message.direction == "up") == up]
-        if (sum(sizes), len(sizes)) != said:
-            return False
-    return True

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runs import typical
 
-from securealign.harness.report import bars, sequence, timeline, units
+from securealign.harness.report import bars, timeline, units
 from securealign.harness.report.activity import activity
 from securealign.harness.report.bars import Bar, Piece
 from securealign.harness.report.steps import steps
+from securealign.harness.report.templating import drawing
 from securealign.harness.runs.reading import read_run
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -91,7 +92,7 @@ def test_ticks_without_a_range_and_their_labels():
 def test_a_sequence_holds_a_focusable_part_for_each_arrow(run):
     for session in run.sessions:
         made = steps(session)
-        root = parsed(sequence.draw("s", "Messages", made))
+        root = parsed(drawing("sequence", "s", "Messages", made))
         marks = [node for node in root.iter(f"{NAMESPACE}g") if node.get("class") == "mark"]
         arrows = [arrow for step in made for arrow in step.arrows]
         assert len(marks) == len(arrows)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 
 import pytest
 from support.runs import CKKS, LAN, LWE, PLAINTEXT, RESULTS, Recording, classify, small, train
 
-from securealign.harness.report import comparison, words
-from securealign.harness.report.ledger import UNKNOWN, ledger
+from securealign.harness.report import comparison, render, words
 from securealign.harness.runs.reading import read_run
 
 
@@ -22,32 +23,57 @@ def made(folder, *, suite=LWE, training=None, inference=None, results=RESULTS):
     return read_run(recording.write(folder / "run.jsonl"))
 
 
-def figures(view):
-    return {entry.what: entry.figure.value for entry in view.seen}
+def plain(markup):
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", markup)).split())
 
 
-def notes(view):
-    return {entry.what: entry.note for entry in view.seen}
+class Shown:
+    """What a page shows of one run: its facts, its warnings, and for each session what both sides saw."""
+
+    def __init__(self, run):
+        page = render([run])
+        self.facts = {plain(name): plain(value) for name, value in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)}
+        self.warnings = [plain(found) for found in re.findall(r'<p class="warning">(.*?)</p>', page, re.DOTALL)]
+        self.sessions = [
+            {side: View(cards[side]) for side in cards}
+            for cards in (
+                dict(re.findall(r'<section class="card (\w+)">(.*?)</section>', each, re.DOTALL))
+                for each in page.split('class="session"')[1:]
+            )
+        ]
+        self.scales = page.count('class="limit"')
+
+
+class View:
+    """A card of the ledger: figures and notes by what was seen, and what is never seen."""
+
+    def __init__(self, card):
+        rows = re.findall(r'<dt>(.*?)(?:<small>(.*?)</small>)?</dt><dd>.*?data-value="(.*?)".*?</dd>', card)
+        self.figures = {
+            plain(what): json.loads(value) if re.fullmatch(r"[\d.e-]+", value) else value for what, _, value in rows
+        }
+        self.notes = {plain(what): plain(note) for what, note, _ in rows}
+        self.never = plain(re.search(r"</strong>(.*?)</p>", card).group(1))
 
 
 def test_training_shows_sizes_to_the_provider_and_the_product_to_the_client(tmp_path):
     run = made(tmp_path, training={"rows": 500, "dim_a": 20, "dim_b": 30})
-    saw = ledger(run, run.sessions[0], "x")
-    provider, client = figures(saw.provider), figures(saw.client)
+    (saw,) = Shown(run).sessions
+    provider, client = saw["provider"].figures, saw["client"].figures
     assert provider["public texts, N"] == 500
     assert provider["dimension of the client's encoder, d_B"] == 30
     assert provider["bytes from the client"] == run.sessions[0].stats.bytes_up
     assert client["numbers of the product Z_Aᵀ [Z_B 1]"] == 20 * 31
     assert client["share of Z_A that follows from the product"] == 0.93
     assert client["texts for each column of [Z_B 1]"] == 500 / 31
-    assert "labels" in saw.provider.never
-    assert "head" in saw.client.never
+    assert "labels" in saw["provider"].never
+    assert "head" in saw["client"].never
 
 
 def test_too_few_texts_are_said_to_give_everything_away(tmp_path):
     run = made(tmp_path, training={"rows": 31, "dim_a": 20, "dim_b": 30})
-    client = ledger(run, run.sessions[0], "x").client
-    assert "gives Z_A away" in notes(client)["texts for each column of [Z_B 1]"]
+    client = Shown(run).sessions[0]["client"]
+    assert "gives Z_A away" in client.notes["texts for each column of [Z_B 1]"]
 
 
 @pytest.mark.parametrize(
@@ -55,30 +81,29 @@ def test_too_few_texts_are_said_to_give_everything_away(tmp_path):
 )
 def test_inference_says_how_far_the_session_is_from_the_head(tmp_path, queries, says):
     run = made(tmp_path, inference={"queries": queries})
-    saw = ledger(run, run.sessions[0], "x")
-    client = figures(saw.client)
+    (saw,) = Shown(run).sessions
+    client = saw["client"].figures
     assert client["logits"] == queries * 10
     assert client["bits that the answers can carry"] == queries * 180
     assert client["queries that determine the head exactly"] == 385
-    assert says in notes(saw.client)["queries that determine the head exactly"]
-    assert figures(saw.provider)["queries, m"] == queries
+    assert says in saw["client"].notes["queries that determine the head exactly"]
+    assert saw["provider"].figures["queries, m"] == queries
 
 
 def test_a_suite_that_does_not_hide_the_head_is_not_said_to(tmp_path):
-    hidden = made(tmp_path, inference={"queries": 2})
-    shown = made(tmp_path, suite=CKKS, inference={"queries": 2})
-    assert "the head" in ledger(hidden, hidden.sessions[0], "x").client.never
-    assert "the head" not in ledger(shown, shown.sessions[0], "x").client.never
-    assert words.warnings(hidden.sessions[0]) == []
-    assert "does not hide" in words.warnings(shown.sessions[0])[0]
+    hidden, revealed = (Shown(made(tmp_path, suite=suite, inference={"queries": 2})) for suite in (LWE, CKKS))
+    assert "the head" in hidden.sessions[0]["client"].never
+    assert "the head" not in revealed.sessions[0]["client"].never
+    assert hidden.warnings == []
+    assert "does not hide" in revealed.warnings[0]
 
 
 def test_a_suite_that_encrypts_nothing_hides_nothing(tmp_path):
-    run = made(tmp_path, suite=PLAINTEXT, training={}, inference={"queries": 2})
-    for session in run.sessions:
-        assert "encrypts nothing" in words.warnings(session)[0]
-        provider = ledger(run, session, "x").provider
-        assert "in clear" in notes(provider).values()
+    shown = Shown(made(tmp_path, suite=PLAINTEXT, training={}, inference={"queries": 2}))
+    for warning, saw in zip(shown.warnings, shown.sessions, strict=True):
+        assert "encrypts nothing" in warning
+        provider = saw["provider"]
+        assert "in clear" in provider.notes.values()
         assert "labels" not in provider.never
         assert "embeddings" not in provider.never
 
@@ -89,10 +114,10 @@ def test_what_is_not_recorded_is_said_not_to_be(tmp_path):
         recording.begin(kind, LWE)
         recording.end()
     run = read_run(recording.write(tmp_path / "run.jsonl"))
-    for session in run.sessions:
-        saw = ledger(run, session, "x")
-        assert UNKNOWN in [entry.figure for entry in (*saw.provider.seen, *saw.client.seen)]
-        assert saw.client.scales == ()
+    shown = Shown(run)
+    assert shown.scales == 0
+    for saw in shown.sessions:
+        assert "" in [*saw["provider"].figures.values(), *saw["client"].figures.values()]
     assert [words.session_title(session) for session in run.sessions] == ["Training", "Inference"]
 
 
@@ -103,7 +128,7 @@ def test_a_session_that_failed_and_totals_that_contradict_are_warned_of(tmp_path
     end.update(state="aborted", error="CONNECTION_LOST")
     end["stats"]["bytes_up"] += 1
     path.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
-    said = words.warnings(read_run(path).sessions[0])
+    said = Shown(read_run(path)).warnings
     assert len(said) == 2
     assert "did not come to its end" in said[0]
     assert "do not add up" in said[1]
@@ -146,10 +171,7 @@ def test_network_clock_and_factors_in_words(tmp_path):
     train(recording)
     recording.events[0].update(network={**LAN, "up_mbit": None}, provider_factor=4.0, started="2026-11-25T18:06:05Z")
     run = read_run(recording.write(tmp_path / "run.jsonl"))
-    said = {
-        fact.name: "".join(w if isinstance(w, str) else w.text for w in fact.words)
-        for fact in words.run_facts(run, "r")
-    }
+    said = Shown(run).facts
     assert said["Encryption"] == "lwe with the parameters lwe-128, 128 bits, none claimed against quantum computers"
     assert "profile lan: round trip 0.5 ms" in said["Network"]
     assert "unlimited to the provider" in said["Network"]

@@ -1,0 +1,60 @@
+"""The environment in which pages are rendered, and the filters and functions of their templates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from securealign.harness.report import units
+from securealign.harness.report.steps import Step
+
+
+@cache
+def environment(package: str) -> Environment:
+    """Return the environment of the templates of a package."""
+    made = Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(pixels=_pixels, percent=_percent, thousandths="{:,.3f}".format, short=_short, height=_height)
+    made.globals.update(
+        {name: getattr(units, name) for name in ("size", "seconds", "count", "share", "number", "text")}
+    )
+    return made
+
+
+def styled(style: str) -> dict[str, str]:
+    """Return what a template needs to hold a style sheet and to allow no other: the style, and its hash in base64."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {"style": Markup(style), "style_hash": digest}  # noqa: S704 - a file of a package
+
+
+def drawing(macro: str, *arguments: Any) -> Markup:  # noqa: ANN401 - whatever the macro takes
+    """Return what a macro of drawings.html draws."""
+    return Markup(getattr(environment(__package__).get_template("drawings.html").module, macro)(*arguments))  # noqa: S704
+
+
+def _pixels(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3f}".rstrip("0").rstrip(".") + "%"
+
+
+def _short(words: str, longest: int) -> str:
+    """Return words cut to the characters that there is room for; the tables hold all of them."""
+    return words if len(words) <= longest else f"{words[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _height(step: Step) -> float:
+    """Return the pixels of a step in a sequence: its band, its arrows or its compute alone, and a gap."""
+    return 34 + (len(step.arrows) * 32 or (26 if any(step.compute.values()) else 0))
