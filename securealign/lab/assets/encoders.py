@@ -8,13 +8,12 @@ from typing import Any
 
 from securealign.errors import ConfigurationError
 from securealign.lab.assets.files import has_consent
-from securealign.lab.assets.glove import GloveEncoder
 from securealign.lab.assets.lookup import builtin_folder
-from securealign.lab.assets.wordllama import WordLlamaEncoder
+from securealign.lab.assets.static import GloveEncoder, StaticEncoder, WordLlamaEncoder
 from securealign.models.encoder import Encoder
 from securealign.models.transformer import TransformerEncoder
 
-_STATIC: dict[str, type[GloveEncoder | WordLlamaEncoder]] = {"wordllama": WordLlamaEncoder, "glove": GloveEncoder}
+_STATIC: dict[str, type[StaticEncoder]] = {"wordllama": WordLlamaEncoder, "glove": GloveEncoder}
 
 
 def _open_transformer(name: str, *, cache: Path | None = None, **options: Any) -> Encoder:  # noqa: ANN401 - as given

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from securealign.errors import ConfigurationError, InputError
 from securealign.lab.assets import lookup
-from securealign.lab.assets.wordllama import WordLlamaEncoder
+from securealign.lab.assets.static import WordLlamaEncoder
 from securealign.models import open_encoder
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'models'")

@@ -9,7 +9,7 @@ import numpy as np
 
 from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.conversion.bert import write_json
-from securealign.lab.assets.glove import VECTORS, WORDS
+from securealign.lab.assets.static import VECTORS, WORDS
 from securealign.models.optional import require
 
 _TABLE = "glove_6B_50d_emb.npy"

@@ -1,17 +1,19 @@
 """BERT encoders that sentence-transformers exported to ONNX: the weights, by the names of their modules.
 
-Only the weights and the names of the nodes are read, with the few lines of protobuf's wire format that this takes; the
-graph is not run.
+Only the weights and the names of the nodes are read; the graph is not run.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from securealign.errors import AssetError, ErrorCode
@@ -20,15 +22,39 @@ from securealign.lab.assets.conversion.bert import BertShape, write_bert, write_
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _MAX_TOKENS = 128  # of paraphrase-MiniLM-L3-v2
 _HEAD_SIZE = 32  # of the MiniLM family, which the weights do not show
+_FLOAT = 1
 _MODULE = "model.0.auto_model."
 
-# Field numbers of onnx.proto.
-_GRAPH, _NODE, _INITIALIZER = 7, 1, 5
-_NODE_INPUT, _NODE_NAME, _NODE_KIND = 1, 3, 4
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
-_FLOAT = 1
-
-_Fields = dict[int, list[int | memoryview]]
+# The fields of onnx.proto that are read; the others are skipped.
+_SCHEMA = """
+name: "securealign/onnx.proto"
+package: "securealign.onnx"
+message_type {
+  name: "Tensor"
+  field { name: "dims" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
+  field { name: "data_type" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
+  field { name: "name" number: 8 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "raw_data" number: 9 type: TYPE_BYTES label: LABEL_OPTIONAL }
+}
+message_type {
+  name: "Node"
+  field { name: "input" number: 1 type: TYPE_STRING label: LABEL_REPEATED }
+  field { name: "name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "op_type" number: 4 type: TYPE_STRING label: LABEL_OPTIONAL }
+}
+message_type {
+  name: "Graph"
+  field { name: "node" number: 1 type: TYPE_MESSAGE type_name: ".securealign.onnx.Node" label: LABEL_REPEATED }
+  field { name: "initializer" number: 5 type: TYPE_MESSAGE type_name: ".securealign.onnx.Tensor" label: LABEL_REPEATED }
+}
+message_type {
+  name: "Model"
+  field { name: "graph" number: 7 type: TYPE_MESSAGE type_name: ".securealign.onnx.Graph" label: LABEL_OPTIONAL }
+}
+"""
+_POOL = descriptor_pool.DescriptorPool()
+_POOL.Add(text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto()))
+_Model: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("securealign.onnx.Model"))
 
 
 def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
@@ -37,7 +63,7 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
     try:
         weights = read_bert_weights(path.read_bytes())
         shape = _shape(weights)
-    except (ValueError, IndexError, KeyError) as error:
+    except (DecodeError, ValueError, IndexError, KeyError) as error:
         raise AssetError(
             f"{path} is no encoder that can be converted: {error}.",
             hint="Delete its folder.",
@@ -51,17 +77,15 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
 
 def read_bert_weights(data: bytes) -> dict[str, NDArray[np.float32]]:
     """Return the weights of an exported model, named as in transformers' BertModel."""
-    graph = _fields(_bytes(_fields(memoryview(data))[_GRAPH][0]))
-    tensors = dict(_tensor(_fields(_bytes(message))) for message in graph[_INITIALIZER])
+    graph = _Model.FromString(data).graph
+    tensors = dict(map(_tensor, graph.initializer))
     weights = {name.removeprefix(_MODULE): values for name, values in tensors.items() if name.startswith(_MODULE)}
-    for message in graph[_NODE]:
-        node = _fields(_bytes(message))
-        inputs = [_text(name) for name in node.get(_NODE_INPUT, [])]
+    for node in graph.node:
         # The exporter folds the transposition of a linear layer into its weight, which loses its name; the node that
         # multiplies by it still tells the module: /model/model.0/auto_model/encoder/layer.0/output/dense/MatMul.
-        if _text(node[_NODE_KIND][0]) == "MatMul" and inputs[1] in tensors:
-            module = _text(node[_NODE_NAME][0]).replace("/", ".").partition(_MODULE)[2].removesuffix(".MatMul")
-            weights[f"{module}.weight"] = tensors[inputs[1]].T
+        if node.op_type == "MatMul" and node.input[1] in tensors:
+            module = node.name.replace("/", ".").partition(_MODULE)[2].removesuffix(".MatMul")
+            weights[f"{module}.weight"] = tensors[node.input[1]].T
     return weights
 
 
@@ -80,53 +104,8 @@ def _shape(weights: dict[str, NDArray[np.float32]]) -> BertShape:
     )
 
 
-def _tensor(fields: _Fields) -> tuple[str, NDArray[np.float32]]:
-    name = _text(fields[_TENSOR_NAME][0])
-    dims = [size for size in fields.get(_TENSOR_DIMS, []) if isinstance(size, int)]
-    raw = _bytes(fields[_TENSOR_RAW][0])
-    if fields[_TENSOR_TYPE] != [_FLOAT] or len(raw) != 4 * prod(dims):
-        raise ValueError(f"the tensor {name} is not in float32, or not of its shape {dims}")
-    return name, np.frombuffer(raw, "<f4").reshape(dims)
-
-
-def _fields(message: memoryview) -> _Fields:
-    fields: _Fields = {}
-    for number, value in _walk(message):
-        fields.setdefault(number, []).append(value)
-    return fields
-
-
-def _walk(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, kind = key >> 3, key & 7
-        if kind == 0:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        size, position = _varint(message, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
-        if position + size > len(message):
-            raise ValueError("a message ends early")
-        yield number, message[position : position + size]
-        position += size
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value |= (byte & 127) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 128:
-            return value, position
-
-
-def _bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number stands where a message should")
-    return value
-
-
-def _text(value: int | memoryview) -> str:
-    return bytes(_bytes(value)).decode("utf-8")
+def _tensor(tensor: Any) -> tuple[str, NDArray[np.float32]]:  # noqa: ANN401 - a class made at run time
+    dims = list(tensor.dims)
+    if tensor.data_type != _FLOAT or len(tensor.raw_data) != 4 * prod(dims):
+        raise ValueError(f"the tensor {tensor.name} is not in float32, or not of its shape {dims}")
+    return tensor.name, np.frombuffer(tensor.raw_data, "<f4").reshape(dims)
