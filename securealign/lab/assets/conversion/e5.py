@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securealign.errors import AssetError, ErrorCode
-from securealign.lab.assets.conversion.bert import BertShape, write_bert, write_mean_pooling
+from securealign.lab.assets.conversion.bert import write_bert, write_mean_pooling
 from securealign.lab.assets.conversion.e5s1 import E5File, read_e5s1
 from securealign.lab.assets.conversion.unigram import write_unigram
 
@@ -40,17 +40,6 @@ def convert_e5(sources: Sequence[Path], folder: Path) -> None:
     """Write the encoder in float32 with its tokenizer, mean pooling, normalisation and prompt."""
     path = sources[0] / _FILE
     content = read_e5s1(path)
-    shape = BertShape(
-        vocab_size=content.vocabulary,
-        hidden_size=content.hidden,
-        num_hidden_layers=content.layers,
-        num_attention_heads=content.heads,
-        intermediate_size=content.intermediate,
-        max_position_embeddings=content.positions,
-        type_vocab_size=content.types,
-        pad_token_id=content.padding,
-        layer_norm_eps=content.epsilon,
-    )
     try:
         weights = _weights(content)
     except (KeyError, ValueError) as error:
@@ -59,22 +48,15 @@ def convert_e5(sources: Sequence[Path], folder: Path) -> None:
             hint="Delete its folder.",
             code=ErrorCode.FILE_INVALID,
         ) from error
-    write_bert(folder, shape, weights)
-    write_unigram(
-        folder,
-        content.pieces,
-        begin=content.begin,
-        end=content.end,
-        padding=content.padding,
-        unknown=content.unknown,
-        limit=content.positions,
-    )
-    write_mean_pooling(folder, max_tokens=content.positions, normalize=True, prompt=_PROMPT)
+    limit = content.shape.max_position_embeddings
+    write_bert(folder, content.shape, weights)
+    write_unigram(folder, content.pieces, limit=limit, **content.special)
+    write_mean_pooling(folder, max_tokens=limit, normalize=True, prompt=_PROMPT)
 
 
 def _weights(content: E5File) -> dict[str, NDArray[np.float32]]:
     names = {ours: f"embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
-    for layer in range(content.layers):
+    for layer in range(content.shape.num_hidden_layers):
         for part, module in _LAYER.items():
             for suffix, kind in _SUFFIXES.items():
                 names[f"l{layer}.{part}.{suffix}"] = f"encoder.layer.{layer}.{module}.{kind}"
@@ -85,5 +67,5 @@ def _shaped(name: str, content: E5File) -> NDArray[np.float32]:
     values = content.tensors[name]
     if name.endswith((".b", "ln.w")):
         return values
-    inputs = content.intermediate if name.endswith(".fo.w") else content.hidden
+    inputs = content.shape.intermediate_size if name.endswith(".fo.w") else content.shape.hidden_size
     return values.reshape(-1, inputs)

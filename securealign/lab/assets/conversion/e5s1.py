@@ -13,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securealign.errors import AssetError, ErrorCode
+from securealign.lab.assets.conversion.bert import BertShape
 
 _MAGIC = b"E5S1"
 _VERSION = 1
 _BLOCK = 32
 _SIZES = struct.Struct("<4sI7ifi")
+_NAMES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
 _VOCABULARY = struct.Struct("<5iQ")
 _TENSOR = struct.Struct("<BIQQ")
 _Q4_BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", _BLOCK // 2)])
@@ -28,19 +33,10 @@ _FLOAT32, _Q4 = 0, 1
 class E5File:
     """Sizes, vocabulary (pieces with scores, and the numbers of special ones) and flat float32 tensors by name."""
 
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-    vocabulary: int
-    positions: int
-    types: int
-    epsilon: float
+    shape: BertShape
     pieces: tuple[tuple[str, float], ...]
-    begin: int
-    end: int
-    padding: int
-    unknown: int
+    #: Numbers of the pieces "begin", "end", "padding" and "unknown".
+    special: dict[str, int]
     tensors: dict[str, NDArray[np.float32]]
 
 
@@ -55,9 +51,7 @@ def read_e5s1(path: Path) -> E5File:
 
 
 def _parse(data: bytes) -> E5File:
-    magic, version, hidden, layers, heads, intermediate, words, positions, types, epsilon, block = _SIZES.unpack_from(
-        data
-    )
+    magic, version, *sizes, epsilon, block = _SIZES.unpack_from(data)
     if (magic, version, block) != (_MAGIC, _VERSION, _BLOCK):
         raise ValueError(f"it begins with {magic!r}, version {version}, blocks of {block}")
     start = _SIZES.size
@@ -71,19 +65,9 @@ def _parse(data: bytes) -> E5File:
     start += letters
     (normalisation,) = struct.unpack_from("<4xI", data, start)
     return E5File(
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        intermediate=intermediate,
-        vocabulary=words,
-        positions=positions,
-        types=types,
-        epsilon=epsilon,
+        shape=BertShape(**dict(zip(_NAMES, sizes, strict=True)), pad_token_id=padding, layer_norm_eps=epsilon),
         pieces=pieces,
-        begin=begin,
-        end=end,
-        padding=padding,
-        unknown=unknown,
+        special={"begin": begin, "end": end, "padding": padding, "unknown": unknown},
         tensors=_tensors(data, start + 8 + normalisation),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import AssetError, ErrorCode
+from securealign.files import sha256_of
 from securealign.models.optional import require
 from securealign.models.quiet import quiet
 
@@ -44,9 +44,7 @@ def _join(source: Path, target: Path) -> Path:
         for part in parts:
             with part.open("rb") as content:
                 shutil.copyfileobj(content, output)
-    with joined.open("rb") as content:
-        found = hashlib.sha256(content.read()).hexdigest()
-    if found != digest:
+    if sha256_of(joined) != digest:
         raise AssetError(
             f"The {len(parts)} parts in {source} are not {name}.", hint="Delete it.", code=ErrorCode.FILE_INVALID
         )
