@@ -16,6 +16,10 @@ MAX_FRAME_BYTES = MEBIBYTE
 FRAME_OVERHEAD_BYTES = 1024
 #: Largest payload of one chunk.
 MAX_CHUNK_BYTES = MAX_FRAME_BYTES - FRAME_OVERHEAD_BYTES
+#: Length of a SHA-256 digest, and of a nonce.
+DIGEST_BYTES = 32
+#: Length of the name of a provider's space of coordinates.
+SPACE_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,9 @@ from securealign.alignment.ridge import Moments
 from securealign.alignment.scaling import Scaling, Vector, floored
 from securealign.errors import ErrorCode, InputError
 from securealign.he.entropy import Entropy, gaussian
+from securealign.limits import SPACE_BYTES
 from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
 
-#: Bytes of a random name.
-ID_BYTES = 16
 #: By more than rounding, so that norms stay bounds.
 _ABOVE_ROUNDING = 1 + 1e-9
 #: rho: what is added to the spectrum before whitening, relative to its mean. Weak directions stay weak.
@@ -66,7 +65,7 @@ class Space:
         root = np.sqrt(raised / moments.count)[:, None]
         squares = moments.count * ((values / raised) @ rotated**2)
         return cls(
-            identifier=bytes(ID_BYTES) if entropy is None else entropy.octets(ID_BYTES).tobytes(),
+            identifier=bytes(SPACE_BYTES) if entropy is None else entropy.octets(SPACE_BYTES).tobytes(),
             scaling=scaling,
             centre=moments.mean,
             inner=vectors @ (rotated / root),
@@ -82,7 +81,7 @@ class Space:
         Nothing is said of the squared norm of the rows, which is theirs.
         """
         unit = np.eye(dimension)
-        name = entropy.octets(ID_BYTES).tobytes()
+        name = entropy.octets(SPACE_BYTES).tobytes()
         return cls(name, Scaling.identity(dimension), np.zeros(dimension), unit, unit, np.zeros(dimension), 0)
 
     @classmethod

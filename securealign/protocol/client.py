@@ -61,5 +61,5 @@ class ClientParty(Party):
 
     def _continue_upload(self, message: UploadAck) -> Iterator[Message]:
         uploader = set_up(self._uploader)
-        uploader.acknowledge(message.received)
+        uploader.acknowledge(message.uploads)
         yield from uploader.ready()

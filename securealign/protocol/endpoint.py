@@ -5,7 +5,7 @@
    sends those that follow once more, byte for byte.
 3. A record older than what its party has said ends the session: going on from it would spend slots or randomness twice.
 
-A machine sees one unbroken session; `Resume`, `Resumed` and `Received` stay here and in the base of all machines.
+A machine sees one unbroken session; `Resume`, `Resumed` and `DurableAck` stay here and in the base of all machines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The messages of both phases: frozen, keyword-only, checked on construction.
+"""The messages of training and inference: what each holds, who sends it at which stage, and under whose key.
 
-A message that exists is well-formed: digests have their length, counts are positive, texts are short. Whether it is
-allowed now is the business of the state tables; whether its payload is a ciphertext is the business of the suite.
+Messages are frozen, keyword-only and checked on construction: digests have their length, counts are positive, texts are
+short. The state tables decide whether a message is allowed now; the suite decides whether its payload is a ciphertext.
+The first sentence of a docstring is the row of that message in docs/protocol.md. In formulas the provider is A and the
+client is B: d_A and d_B are the dimensions of their encoders, N is the number of public rows, K the number of classes.
 """
 
 from __future__ import annotations
@@ -9,17 +11,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.limits import MAX_CHUNK_BYTES, Limits
+from securealign.limits import DIGEST_BYTES, MAX_CHUNK_BYTES, SPACE_BYTES, Limits
 from securealign.naming import fault_of_name
 
-DIGEST_BYTES = 32
-SPACE_BYTES = 16
 #: The space of sessions whose parties share a process and name none.
 UNNAMED_SPACE = bytes(SPACE_BYTES)
 _LIMITS = Limits()
+
+#: The parts of a session, to which messages, time and bytes are attributed.
+Stage = Literal["handshake", "keys", "upload", "result", "offline", "online", "confirm"]
+
+
+class Sender(Enum):
+    """Which party may send a message."""
+
+    CLIENT = "client"
+    PROVIDER = "provider"
+    BOTH = "client and provider"
+
+
+class Key(Enum):
+    """What protects a payload beside TLS."""
+
+    NONE = "TLS only"
+    CLIENT = "client's session key"
 
 
 class OutputMode(Enum):
@@ -41,6 +59,26 @@ def _require_text(value: str, what: str) -> None:
     _require(0 < len(value) <= _LIMITS.max_text and value.isprintable(), f"{what} is a short printable text")
 
 
+def _require_space(value: bytes) -> None:
+    _require(len(value) == SPACE_BYTES, f"a space has a name of {SPACE_BYTES} bytes")
+
+
+def _require_positive(*values: int) -> None:
+    _require(all(value > 0 for value in values), "dimensions are positive")
+
+
+def _require_window(value: int) -> None:
+    _require(0 < value <= 1024, "an upload window is 1 to 1024 messages")
+
+
+def _require_payload(data: bytes) -> None:
+    _require(len(data) <= MAX_CHUNK_BYTES, "a chunk exceeds its limit")
+
+
+def _require_slots(pool: int, first_slot: int, count: int) -> None:
+    _require(pool >= 0 and first_slot >= 0 and count > 0, "a slot range is not empty")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SuiteOffer:
     """A suite under one parameter set, named by the digest of all its parameters."""
@@ -57,7 +95,7 @@ class SuiteOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """What both phases open with: versions and suites by preference, and the client's share of the session id."""
+    """What every client's hello holds: versions and suites by preference, and its share of the session id."""
 
     versions: tuple[int, ...]
     suites: tuple[SuiteOffer, ...]
@@ -74,7 +112,7 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Accept:
-    """What the provider settles on, and its share of the session id."""
+    """What every provider's reply to a hello holds: the version and suite it chose, and its share of the session id."""
 
     version: int
     suite: SuiteOffer
@@ -82,21 +120,6 @@ class Accept:
 
     def __post_init__(self) -> None:
         _require_digest(self.nonce, "a nonce")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingHello:
-    """The client opens training: its dimension d_B, N public rows, and the digest of the public texts."""
-
-    phase: ClassVar[str] = "handshake"
-    hello: Hello
-    dimension: int
-    rows: int
-    dataset_digest: bytes
-
-    def __post_init__(self) -> None:
-        _require(self.dimension > 0 and self.rows > 0, "dimensions are positive")
-        _require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,73 +136,15 @@ class PrivacyTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingAccept:
-    """The provider accepts training: its dimension d_A, its digest of the public texts, and the upload window.
+class _Sent:
+    """Base of all messages; each names its sender, its stage and the key of its payload."""
 
-    `space` names the provider's coordinates and `total_squares` is the squared norm of its rows in them. With `privacy`
-    both parties append rows of noise, and nothing is said of that norm.
-    """
+    sender: ClassVar[Sender]
+    stage: ClassVar[Stage]
+    key: ClassVar[Key]
 
-    phase: ClassVar[str] = "handshake"
-    accept: Accept
-    dimension: int
-    dataset_digest: bytes
-    window: int
-    space: bytes
-    total_squares: float
-    privacy: PrivacyTerms | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.dimension > 0, "dimensions are positive")
-        _require(len(self.space) == SPACE_BYTES, f"a space has a name of {SPACE_BYTES} bytes")
-        _require(0 <= self.total_squares < math.inf, "a squared norm is neither negative nor infinite")
-        _require(self.privacy is None or self.total_squares == 0, "a squared norm is not told under privacy")
-        _require(0 < self.window <= 1024, "an upload window is 1 to 1024 messages")
-        _require_digest(self.dataset_digest, "a data set digest")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferenceHello:
-    """The client opens inference: the dimension and space of its mapped queries and the slots it wants in a pool.
-
-    Clients of protocol version 1 name no space; they are refused for their version.
-    """
-
-    phase: ClassVar[str] = "handshake"
-    hello: Hello
-    features: int
-    slots: int
-    space: bytes
-
-    def __post_init__(self) -> None:
-        _require(self.features > 0 and self.slots > 0, "dimensions are positive")
-        _require(len(self.space) in {0, SPACE_BYTES}, f"a space has a name of {SPACE_BYTES} bytes")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferenceAccept:
-    """The provider accepts inference: K classes, their names if it publishes them, output mode, queries left."""
-
-    phase: ClassVar[str] = "handshake"
-    accept: Accept
-    classes: int
-    class_names: tuple[str, ...]
-    output: OutputMode
-    queries_left: int
-    window: int
-    live_pools: int
-    #: Bits that a logit holds at most; 0 for what the suite gives.
-    logit_bits: int = 0
-
-    def __post_init__(self) -> None:
-        _require(self.classes > 0, "dimensions are positive")
-        _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
-        _require(self.queries_left >= 0, "a budget is not negative")
-        _require(0 < self.window <= 1024, "an upload window is 1 to 1024 messages")
-        _require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
-        _require(self.live_pools > 0, "a provider keeps at least one pool")
-        for name in self.class_names:
-            _require(fault_of_name(name) is None, "a class name is a short text that can be shown on one line")
+    def __init_subclass__(cls, *, sender: Sender, stage: Stage, key: Key = Key.NONE) -> None:
+        cls.sender, cls.stage, cls.key = sender, stage, key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,58 +156,137 @@ class Chunk:
     data: bytes
 
     def __post_init__(self) -> None:
-        _require(len(self.data) <= MAX_CHUNK_BYTES, "a chunk exceeds its limit")
+        _require_payload(self.data)
         _require(0 <= self.offset <= self.offset + len(self.data) <= self.total, "a chunk lies outside its total")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyChunk(Chunk):
-    """A piece of the client's public key material."""
+class TrainingHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
+    """Versions and suites by preference, nonce; d_B, N, digest of the public texts.
 
-    phase: ClassVar[str] = "keys"
+    The client opens training.
+    """
+
+    hello: Hello
+    client_dim: int
+    rows: int
+    dataset_digest: bytes
+
+    def __post_init__(self) -> None:
+        _require_positive(self.client_dim, self.rows)
+        _require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowBatch:
-    """Encrypted public rows `first` to `first + count`."""
+class TrainingAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
+    """Version, suite, nonce; d_A, the provider's own digest, upload window, space, and squared norm or privacy terms.
 
-    phase: ClassVar[str] = "upload"
+    `space` names the provider's coordinates and `total_squares` is the squared norm of its rows in them. With `privacy`
+    both parties append rows of noise, and `total_squares` is 0: it would tell of the provider's rows.
+    """
+
+    accept: Accept
+    provider_dim: int
+    dataset_digest: bytes
+    window: int
+    space: bytes
+    total_squares: float
+    privacy: PrivacyTerms | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(self.provider_dim)
+        _require_space(self.space)
+        _require(0 <= self.total_squares < math.inf, "a squared norm is neither negative nor infinite")
+        _require(self.privacy is None or self.total_squares == 0, "a squared norm is not told under privacy")
+        _require_window(self.window)
+        _require_digest(self.dataset_digest, "a data set digest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
+    """Versions and suites by preference, nonce; dimension and space of the mapped queries, slots in a pool.
+
+    The client opens inference. Clients of protocol version 1 name no space; they are refused for their version.
+    """
+
+    hello: Hello
+    provider_dim: int
+    slots: int
+    space: bytes
+
+    def __post_init__(self) -> None:
+        _require_positive(self.provider_dim, self.slots)
+        if self.space:
+            _require_space(self.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
+    """Version, suite, nonce; K, class names if published, output mode, bits of a logit, queries left, windows."""
+
+    accept: Accept
+    classes: int
+    class_names: tuple[str, ...]
+    output: OutputMode
+    queries_left: int
+    window: int
+    live_pools: int
+    #: Bits that a logit holds at most; 0 for what the suite gives.
+    logit_bits: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive(self.classes)
+        _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
+        _require(self.queries_left >= 0, "a budget is not negative")
+        _require_window(self.window)
+        _require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
+        _require(self.live_pools > 0, "a provider keeps at least one pool")
+        for name in self.class_names:
+            _require(fault_of_name(name) is None, "a class name is a short text that can be shown on one line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyChunk(Chunk, _Sent, sender=Sender.CLIENT, stage="keys"):
+    """A piece of the public part of the client's session key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowBatch(_Sent, sender=Sender.CLIENT, stage="upload", key=Key.CLIENT):
+    """Public embeddings of the client, transformed as it likes: rows `first` to `first + count` of d_B + 1 columns.
+
+    N rows in all; with privacy 2 (d_B + 1) rows more.
+    """
+
     first: int
     count: int
     data: bytes
 
     def __post_init__(self) -> None:
         _require(self.first >= 0 and self.count > 0, "a row range is not empty")
-        _require(len(self.data) <= MAX_CHUNK_BYTES, "a chunk exceeds its limit")
+        _require_payload(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
-class UploadAck:
-    """The provider has processed this many upload messages (key chunks and rows) since the handshake."""
+class UploadAck(_Sent, sender=Sender.PROVIDER, stage="upload"):
+    """Number of uploads, key chunks and row batches together, that the provider has processed since the handshake."""
 
-    phase: ClassVar[str] = "upload"
-    received: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finish:
-    """The client has sent all its rows."""
-
-    phase: ClassVar[str] = "upload"
+    uploads: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultChunk(Chunk):
-    """A piece of the encrypted cross-covariance."""
-
-    phase: ClassVar[str] = "result"
+class Finish(_Sent, sender=Sender.CLIENT, stage="upload"):
+    """Nothing: the client has sent all its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepare:
-    """The client asks for the next pool of slots."""
+class ResultChunk(Chunk, _Sent, sender=Sender.PROVIDER, stage="result", key=Key.CLIENT):
+    """A piece of the product of the provider's rows and the client's, d_A x (d_B + 1), sanitised."""
 
-    phase: ClassVar[str] = "offline"
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(_Sent, sender=Sender.CLIENT, stage="offline"):
+    """Number of the next pool of slots, which the client asks for."""
+
     pool: int
 
     def __post_init__(self) -> None:
@@ -250,47 +294,43 @@ class Prepare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolChunk(Chunk):
-    """A piece of the offline material of a pool."""
+class PoolChunk(Chunk, _Sent, sender=Sender.PROVIDER, stage="offline", key=Key.CLIENT):
+    """A piece of the offline material of a pool, independent of any query."""
 
-    phase: ClassVar[str] = "offline"
     pool: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Query:
-    """Encrypted queries in consecutive slots of a pool; a slot is used once."""
+class Query(_Sent, sender=Sender.CLIENT, stage="online", key=Key.CLIENT):
+    """Mapped queries in consecutive slots of a pool; a slot is used once."""
 
-    phase: ClassVar[str] = "online"
     pool: int
     first_slot: int
     count: int
     data: bytes
 
     def __post_init__(self) -> None:
-        _require(self.pool >= 0 and self.first_slot >= 0 and self.count > 0, "a slot range is not empty")
-        _require(len(self.data) <= MAX_CHUNK_BYTES, "a chunk exceeds its limit")
+        _require_slots(self.pool, self.first_slot, self.count)
+        _require_payload(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(Chunk):
-    """A piece of the encrypted logits of the queries in the same slots."""
+class Answer(Chunk, _Sent, sender=Sender.PROVIDER, stage="online", key=Key.CLIENT):
+    """A piece of the logits of the queries in the same slots, sanitised as far as the suite can."""
 
-    phase: ClassVar[str] = "online"
     pool: int
     first_slot: int
     count: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.pool >= 0 and self.first_slot >= 0 and self.count > 0, "a slot range is not empty")
+        _require_slots(self.pool, self.first_slot, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume:
-    """The client goes on with the session of this nonce, and has processed `received` of the provider's messages."""
+class Resume(_Sent, sender=Sender.CLIENT, stage="handshake"):
+    """Nonce of the hello of a session to go on with, and how many messages of the provider the client has processed."""
 
-    phase: ClassVar[str] = "handshake"
     nonce: bytes
     received: int
 
@@ -299,26 +339,23 @@ class Resume:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumed:
-    """The provider goes on with a session, and has processed `received` of the client's messages."""
+class Resumed(_Sent, sender=Sender.PROVIDER, stage="handshake"):
+    """How many messages of the client the provider has processed in a session to go on with."""
 
-    phase: ClassVar[str] = "handshake"
     received: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
-    """The sender has durably processed `count` messages and never asks for them again."""
+class DurableAck(_Sent, sender=Sender.BOTH, stage="upload"):
+    """Number of messages that the sender has processed and recorded on disk; it never asks for them again."""
 
-    phase: ClassVar[str] = "upload"
-    count: int
+    messages: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirm:
-    """The sender's digest of the transcript up to here, without this message and its reply."""
+class Confirm(_Sent, sender=Sender.BOTH, stage="confirm"):
+    """The sender's digest of the transcript, without this message and its reply; the client sends it first."""
 
-    phase: ClassVar[str] = "confirm"
     transcript_digest: bytes
 
     def __post_init__(self) -> None:
@@ -326,10 +363,9 @@ class Confirm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Abort:
-    """The sender ends the session for this reason."""
+class Abort(_Sent, sender=Sender.BOTH, stage="confirm"):
+    """The error code for which the sender ends the session."""
 
-    phase: ClassVar[str] = "confirm"
     code: ErrorCode
 
 
@@ -351,5 +387,5 @@ Message = (
     | Abort
     | Resume
     | Resumed
-    | Received
+    | DurableAck
 )

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from securealign.errors import ErrorCode, RemoteProtocolError, SuiteError
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
-from securealign.protocol.messages import DIGEST_BYTES, Accept, Hello, SuiteOffer
+from securealign.limits import DIGEST_BYTES
+from securealign.protocol.messages import Accept, Hello, SuiteOffer
 
 #: Protocol versions of this release, newest first.
 VERSIONS = (2,)

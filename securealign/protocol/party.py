@@ -25,7 +25,7 @@ from securealign.errors import (
 )
 from securealign.he.interface import SuiteInfo
 from securealign.limits import MAX_FRAME_BYTES
-from securealign.protocol.messages import Abort, Confirm, Message, Received, UploadAck
+from securealign.protocol.messages import Abort, Confirm, DurableAck, Message, UploadAck
 from securealign.protocol.snapshot import Blobs, Snapshot
 from securealign.protocol.states import FINAL, Direction, State, Table
 from securealign.protocol.transcript import Transcript
@@ -62,7 +62,7 @@ class Event(NamedTuple):
     @property
     def phase(self) -> str:
         """The phase to which bytes and work of the message belong."""
-        return self.message.phase
+        return self.message.stage
 
 
 Observer = Callable[[Event], None]
@@ -182,7 +182,7 @@ class Party(ABC):
 
     def tell_recorded(self) -> bytes:
         """Return the message that tells the peer what it need not keep any more."""
-        return self.codec.encode(Received(count=self.received))
+        return self.codec.encode(DurableAck(messages=self.received))
 
     def require_success(self) -> None:
         """Raise the error of an aborted session, or `LocalProtocolError` for one that is not done."""
@@ -201,7 +201,7 @@ class Party(ABC):
             self._state = State.ABORTED
             self.error = PeerAborted(message.code)
             return []
-        if isinstance(message, Received) and self.recorded:
+        if isinstance(message, DurableAck) and self.recorded:
             self._on_recorded(message)
             return []
         if isinstance(message, Confirm) and data != self.codec.encode(message):
@@ -234,12 +234,12 @@ class Party(ABC):
         if self._observer is not None:
             self._observer(event)
 
-    def _on_recorded(self, message: Received) -> None:
-        if not self.peer_recorded <= message.count <= self.sent:
+    def _on_recorded(self, message: DurableAck) -> None:
+        if not self.peer_recorded <= message.messages <= self.sent:
             raise RemoteProtocolError(
-                f"The peer has recorded {message.count} of {self.sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
+                f"The peer has recorded {message.messages} of {self.sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
             )
-        self.peer_recorded = message.count
+        self.peer_recorded = message.messages
 
     def _record(self, direction: Direction, message: Message, data: bytes) -> None:
         digest = hashlib.sha256(data).digest()

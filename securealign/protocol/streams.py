@@ -133,4 +133,4 @@ class Intake:
     def acknowledge(self) -> UploadAck:
         """Count one message and return its acknowledgement."""
         self.received += 1
-        return UploadAck(received=self.received)
+        return UploadAck(uploads=self.received)

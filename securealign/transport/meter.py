@@ -176,4 +176,4 @@ class _Tally:
 
     def stats(self, kind: type[Message], *, up: bool) -> MessageStats:
         direction = "up" if up else "down"
-        return MessageStats(type=kind.__name__, phase=kind.phase, direction=direction, **asdict(self))
+        return MessageStats(type=kind.__name__, phase=kind.stage, direction=direction, **asdict(self))

@@ -105,7 +105,7 @@ def test_a_server_serves_others_after_every_kind_of_bad_session(provider, certif
         (b"", ErrorCode.FRAME_MALFORMED),
         (b"\x00" * (MAX_FRAME_BYTES + 1), ErrorCode.FRAME_TOO_LARGE),
         (
-            training_pb2.TrainingMessage(ack=common_pb2.UploadAck(received=1)).SerializeToString(),
+            training_pb2.TrainingMessage(ack=common_pb2.UploadAck(uploads=1)).SerializeToString(),
             ErrorCode.UNEXPECTED_MESSAGE,
         ),
     ],

@@ -87,7 +87,7 @@ def test_a_provider_does_not_say_what_it_cannot_record(training, hello, monkeypa
 def test_a_client_asks_for_nothing_that_it_had_recorded(training, hello):
     endpoint = provider(training)
     endpoint.receive(hello)
-    endpoint.receive(CODEC.encode(m.Received(count=1)))
+    endpoint.receive(CODEC.encode(m.DurableAck(messages=1)))
     assert abort_code(endpoint.resume(0)) is ErrorCode.SESSION_ROLLED_BACK
 
 
@@ -95,7 +95,7 @@ def test_a_client_asks_for_nothing_that_it_had_recorded(training, hello):
 def test_a_receipt_for_what_was_never_sent_ends_the_session(training, hello, count):
     endpoint = provider(training)
     endpoint.receive(hello)
-    assert abort_code(endpoint.receive(CODEC.encode(m.Received(count=count)))) is ErrorCode.SEQUENCE_BROKEN
+    assert abort_code(endpoint.receive(CODEC.encode(m.DurableAck(messages=count)))) is ErrorCode.SEQUENCE_BROKEN
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_client_is_told_what_to_do_and_not_which_space_it_should_have_named():
     assert HERE.hex().encode() not in pair.carried[-1].frame
 
 
-@pytest.mark.parametrize("changes", [{"space": b""}, {"space": ELSEWHERE}, {"space": b"", "features": 99}], ids=str)
+@pytest.mark.parametrize("changes", [{"space": b""}, {"space": ELSEWHERE}, {"space": b"", "provider_dim": 99}], ids=str)
 def test_an_older_client_is_refused_for_its_version_before_anything_else(changes):
     pair = inference_pair()
     greet(pair, versions=(1,), **changes)
@@ -111,7 +111,7 @@ def test_an_older_client_is_refused_for_its_version_before_anything_else(changes
 def test_another_space_is_found_before_another_dimension():
     """Both are wrong for a map of another provider, and aligning again is what helps."""
     pair = inference_pair()
-    greet(pair, space=ELSEWHERE, features=4)
+    greet(pair, space=ELSEWHERE, provider_dim=4)
     pair.assert_aborted(ErrorCode.SPACE_MISMATCH, by="provider")
 
 

@@ -31,6 +31,19 @@ def machine(role: str, state: State) -> Party:
     return party
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_tables_agree_with_the_messages_on_who_sends_them(role):
+    case, side, examples = ROLES[role]
+    table = getattr(case().pair(), side).table
+    here = {"client": m.Sender.CLIENT, "provider": m.Sender.PROVIDER}[side]
+    events = {event for transitions in table.values() for event in transitions}
+    kinds = {type(message) for message in examples} & {kind for _, kind in events}
+    sent = {kind for kind in kinds if kind.sender in {here, m.Sender.BOTH}}
+    received = {kind for kind in kinds if kind.sender is not here}
+    assert {kind for direction, kind in events if direction is Direction.SEND} == sent
+    assert {kind for direction, kind in events if direction is Direction.RECEIVE} == received
+
+
 def receivable(role: str, state: State) -> set[type]:
     table = machine(role, state).table
     return {kind for direction, kind in table.get(state, {}) if direction is Direction.RECEIVE}

@@ -60,7 +60,7 @@ def test_no_more_than_the_window_is_unacknowledged(window, small_chunks):
         pair.deliver_up()
         if not (pair.down and isinstance(pair.codec.decode(pair.down[0]), m.UploadAck)):
             break
-        acknowledged = pair.codec.decode(pair.down[0]).received
+        acknowledged = pair.codec.decode(pair.down[0]).uploads
         before = len(pair.up)
         pair.deliver_down()
         sent += len(pair.up) - before
@@ -76,7 +76,7 @@ def test_an_acknowledgement_of_what_was_not_sent_is_refused(case, received):
     pair.start()
     pair.deliver_up()
     pair.deliver_down()
-    pair.to_provider(*pair.to_client(m.UploadAck(received=received)))
+    pair.to_provider(*pair.to_client(m.UploadAck(uploads=received)))
     pair.assert_aborted(ErrorCode.SEQUENCE_BROKEN, by="client")
 
 
@@ -85,8 +85,8 @@ def test_an_acknowledgement_that_goes_back_is_refused():
     pair.start()
     pair.deliver_up()
     pair.deliver_down()
-    pair.to_client(m.UploadAck(received=2))
-    pair.to_provider(*pair.to_client(m.UploadAck(received=1)))
+    pair.to_client(m.UploadAck(uploads=2))
+    pair.to_provider(*pair.to_client(m.UploadAck(uploads=1)))
     pair.assert_aborted(ErrorCode.SEQUENCE_BROKEN, by="client")
 
 

@@ -17,13 +17,13 @@ import numpy as np
 
 from securealign.errors import SecurealignError
 from securealign.protocol.endpoint import Endpoint
-from securealign.protocol.messages import Abort, Query, Received, Resume, Resumed, RowBatch
+from securealign.protocol.messages import Abort, DurableAck, Query, Resume, Resumed, RowBatch
 from securealign.protocol.states import State
 
 from .durable import Durable
 
 #: Messages that the parties do not count.
-_UNCOUNTED = (Abort, Received, Resume, Resumed)
+_UNCOUNTED = (Abort, DurableAck, Resume, Resumed)
 #: What does not change with a session, or follows from what is fingerprinted besides it.
 _FIXED = frozenset({"codec", "_suites", "_observer", "_limits", "limits", "_policy", "_head", "_rows", "case", "_root"})
 

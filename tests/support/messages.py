@@ -15,19 +15,19 @@ _ACCEPT = m.Accept(version=2, suite=_OFFER, nonce=DIGEST)
 
 _SHARED = (
     m.KeyChunk(total=9, offset=0, data=b"plaintext"),
-    m.UploadAck(received=1),
+    m.UploadAck(uploads=1),
     m.Confirm(transcript_digest=DIGEST),
     m.Abort(code=ErrorCode.CANCELLED),
     m.Resume(nonce=DIGEST, received=3),
     m.Resumed(received=3),
-    m.Received(count=3),
+    m.DurableAck(messages=3),
 )
 TRAINING: tuple[m.Message, ...] = (
-    m.TrainingHello(hello=_HELLO, dimension=4, rows=12, dataset_digest=DIGEST),
-    m.TrainingAccept(accept=_ACCEPT, dimension=3, dataset_digest=DIGEST, window=8, space=SPACE, total_squares=24.5),
+    m.TrainingHello(hello=_HELLO, client_dim=4, rows=12, dataset_digest=DIGEST),
+    m.TrainingAccept(accept=_ACCEPT, provider_dim=3, dataset_digest=DIGEST, window=8, space=SPACE, total_squares=24.5),
     m.TrainingAccept(
         accept=_ACCEPT,
-        dimension=3,
+        provider_dim=3,
         dataset_digest=DIGEST,
         window=8,
         space=SPACE,
@@ -40,7 +40,7 @@ TRAINING: tuple[m.Message, ...] = (
     *_SHARED,
 )
 INFERENCE: tuple[m.Message, ...] = (
-    m.InferenceHello(hello=_HELLO, features=3, slots=4, space=SPACE),
+    m.InferenceHello(hello=_HELLO, provider_dim=3, slots=4, space=SPACE),
     m.InferenceAccept(
         accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8, live_pools=2
     ),
@@ -100,19 +100,19 @@ _privacy_terms = st.builds(
 )
 _shared_messages = (
     _chunks(m.KeyChunk),
-    st.builds(m.UploadAck, received=st.integers(0, 2**64 - 1)),
+    st.builds(m.UploadAck, uploads=st.integers(0, 2**64 - 1)),
     st.builds(m.Confirm, transcript_digest=_digests),
     st.builds(m.Abort, code=st.sampled_from(ErrorCode)),
     st.builds(m.Resume, nonce=_digests, received=st.integers(0, 2**64 - 1)),
     st.builds(m.Resumed, received=st.integers(0, 2**64 - 1)),
-    st.builds(m.Received, count=st.integers(0, 2**64 - 1)),
+    st.builds(m.DurableAck, messages=st.integers(0, 2**64 - 1)),
 )
 training_messages: st.SearchStrategy[m.Message] = st.one_of(
-    st.builds(m.TrainingHello, hello=_hellos, dimension=_positive, rows=_positive, dataset_digest=_digests),
+    st.builds(m.TrainingHello, hello=_hellos, client_dim=_positive, rows=_positive, dataset_digest=_digests),
     st.builds(
         m.TrainingAccept,
         accept=_accepts,
-        dimension=_positive,
+        provider_dim=_positive,
         dataset_digest=_digests,
         window=_windows,
         space=_spaces,
@@ -121,7 +121,7 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(
         m.TrainingAccept,
         accept=_accepts,
-        dimension=_positive,
+        provider_dim=_positive,
         dataset_digest=_digests,
         window=_windows,
         space=_spaces,
@@ -134,7 +134,7 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
     *_shared_messages,
 )
 inference_messages: st.SearchStrategy[m.Message] = st.one_of(
-    st.builds(m.InferenceHello, hello=_hellos, features=_positive, slots=_positive, space=_spaces),
+    st.builds(m.InferenceHello, hello=_hellos, provider_dim=_positive, slots=_positive, space=_spaces),
     _inference_accepts(),
     st.builds(m.Prepare, pool=_u32),
     _chunks(m.PoolChunk, pool=_u32),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from securealign.errors import SecurealignError
 from securealign.protocol.endpoint import Opening, ProviderEndpoint
 from securealign.protocol.journal import MemoryJournal
-from securealign.protocol.messages import Confirm, Received, Resume, Resumed
+from securealign.protocol.messages import Confirm, DurableAck, Resume, Resumed
 from securealign.protocol.party import Codec, Party
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec, TrainingCodec
@@ -40,7 +40,7 @@ class _Sessions:
         extra = (
             Resume(nonce=bytes(32), received=3),
             Resumed(received=2),
-            Received(count=1),
+            DurableAck(messages=1),
             Confirm(transcript_digest=bytes(32)),
         )
         return [carried.frame for carried in self.carried] + [self.codec.encode(message) for message in extra]

@@ -174,7 +174,7 @@ class _Sessions:
             )
         opening = TrainingHello(
             hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open),
-            dimension=dimension or 1,
+            client_dim=dimension or 1,
             rows=public.rows,
             dataset_digest=public.digest,
         )
@@ -187,7 +187,7 @@ class _Sessions:
             )
         yield fine("digest", f"both hold the same {public.rows} public texts, in the same order")
         if dimension:
-            yield fine("dimension", f"{dimension} here, {answer.dimension} at the provider")
+            yield fine("dimension", f"{dimension} here, {answer.provider_dim} at the provider")
 
     def _infer(self, suites: list[Suite]) -> Iterator[Finding]:
         saved = self._map()
@@ -196,7 +196,7 @@ class _Sessions:
         features = saved.weight.shape[1]
         opening = InferenceHello(
             hello=make_hello(suites, SystemEntropy(), allow_unencrypted=self._open),
-            features=features,
+            provider_dim=features,
             slots=1,
             space=saved.space,
         )

@@ -129,7 +129,7 @@ class InferenceClient(ClientParty):
 
     def start(self) -> list[bytes]:
         """Return the opening message; the first pool is requested as soon as the key is sent."""
-        hello = InferenceHello(hello=self._hello, features=self._features, slots=self._slots, space=self._space)
+        hello = InferenceHello(hello=self._hello, provider_dim=self._features, slots=self._slots, space=self._space)
         return self._send_all([hello])
 
     def prepare(self) -> list[bytes]:

@@ -149,9 +149,10 @@ class InferenceProvider(ProviderParty):
                 hint="Its client has to align again.",
                 code=ErrorCode.SPACE_MISMATCH,
             )
-        if message.features != features:
+        if message.provider_dim != features:
             raise RemoteProtocolError(
-                f"Queries have {message.features} dimensions, the head takes {features}.", code=ErrorCode.SHAPE_MISMATCH
+                f"Queries have {message.provider_dim} dimensions, the head takes {features}.",
+                code=ErrorCode.SHAPE_MISMATCH,
             )
         if message.slots > self._limits.max_pool_slots:
             raise RemoteProtocolError(

@@ -84,7 +84,7 @@ class TrainingClient(ClientParty):
         """Return the opening message."""
         rows, columns = self._rows.shape
         return self._send_all(
-            [TrainingHello(hello=self._hello, dimension=columns - 1, rows=rows, dataset_digest=self._digest)]
+            [TrainingHello(hello=self._hello, client_dim=columns - 1, rows=rows, dataset_digest=self._digest)]
         )
 
     @property
@@ -159,16 +159,16 @@ class TrainingClient(ClientParty):
         suite, session, entropy = self._agree(message.accept)
         if message.dataset_digest != self._digest:
             raise RemoteProtocolError("The provider holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
-        if message.dimension > self._limits.max_dimension:
+        if message.provider_dim > self._limits.max_dimension:
             raise RemoteProtocolError(
-                f"The provider's dimension {message.dimension} exceeds {self._limits.max_dimension}.",
+                f"The provider's dimension {message.provider_dim} exceeds {self._limits.max_dimension}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-        self._provider_dim = message.dimension
+        self._provider_dim = message.provider_dim
         self.space, self.total_squares = message.space, message.total_squares
         self._take_terms(message.privacy)
         rows, columns = self._rows.shape
-        shape = CovarianceShape(rows=rows, provider_dim=message.dimension, client_dim=columns)
+        shape = CovarianceShape(rows=rows, provider_dim=message.provider_dim, client_dim=columns)
         self._encryptor = suite.covariance_encryptor(shape, session, self._rows, entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
         return self._encryptor

@@ -165,13 +165,13 @@ class TrainingProvider(ProviderParty):
         rows, dimension = self._rows.shape
         if message.dataset_digest != self._digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
-        self._policy.check_training(message.rows, message.dimension, self._limits)
+        self._policy.check_training(message.rows, message.client_dim, self._limits)
         self._check_privacy(suite, message)
-        self._charge(message.dimension + 1)
+        self._charge(message.client_dim + 1)
         self._begin(message, suite, session)
         return TrainingAccept(
             accept=accept,
-            dimension=dimension,
+            provider_dim=dimension,
             dataset_digest=self._digest,
             window=self._limits.upload_window,
             space=self._space,
@@ -204,7 +204,7 @@ class TrainingProvider(ProviderParty):
                 hint="Offer the suite lwe, or turn privacy off.",
                 code=ErrorCode.PRIVACY_REFUSED,
             )
-        rows = hello.rows + extra_rows(hello.dimension + 1)
+        rows = hello.rows + extra_rows(hello.client_dim + 1)
         if rows > self._limits.max_rows:
             raise RemoteProtocolError(
                 f"{hello.rows} rows and those of the noise exceed {self._limits.max_rows}.",
@@ -226,7 +226,7 @@ class TrainingProvider(ProviderParty):
 
     def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
-        self._client_dim, width = hello.dimension, hello.dimension + 1
+        self._client_dim, width = hello.client_dim, hello.client_dim + 1
         count, dimension = self._rows.shape
         self._expected_rows = count + (extra_rows(width) if self._policy.privacy is not None else 0)
         shape = CovarianceShape(rows=self._expected_rows, provider_dim=dimension, client_dim=width)

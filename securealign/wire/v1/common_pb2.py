@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecurealign/v1/common.proto\x12\x0esecurealign.v1\"K\n\nSuiteOffer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rparameter_set\x18\x02 \x01(\t\x12\x18\n\x10parameter_digest\x18\x03 \x01(\x0c\"T\n\x05Hello\x12\x10\n\x08versions\x18\x01 \x03(\r\x12*\n\x06suites\x18\x02 \x03(\x0b\x32\x1a.securealign.v1.SuiteOffer\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"S\n\x06\x41\x63\x63\x65pt\x12\x0f\n\x07version\x18\x01 \x01(\r\x12)\n\x05suite\x18\x02 \x01(\x0b\x32\x1a.securealign.v1.SuiteOffer\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"7\n\x08KeyChunk\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1d\n\tUploadAck\x12\x10\n\x08received\x18\x01 \x01(\x04\")\n\x06Resume\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x10\n\x08received\x18\x02 \x01(\x04\"\x1b\n\x07Resumed\x12\x10\n\x08received\x18\x01 \x01(\x04\"\x19\n\x08Received\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"$\n\x07\x43onfirm\x12\x19\n\x11transcript_digest\x18\x01 \x01(\x0c\"0\n\x05\x41\x62ort\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.securealign.v1.ErrorCode*\x9f\t\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\x01\x12\"\n\x1e\x45RROR_CODE_VERSION_UNSUPPORTED\x10\x02\x12\x1c\n\x18\x45RROR_CODE_SUITE_UNKNOWN\x10\x03\x12\x1c\n\x18\x45RROR_CODE_SUITE_REFUSED\x10\x04\x12\"\n\x1e\x45RROR_CODE_PARAMETERS_MISMATCH\x10\x05\x12\x1f\n\x1b\x45RROR_CODE_DATASET_MISMATCH\x10\x06\x12\x1d\n\x19\x45RROR_CODE_SHAPE_MISMATCH\x10\x07\x12\x1b\n\x17\x45RROR_CODE_TOO_FEW_ROWS\x10\x08\x12\x1d\n\x19\x45RROR_CODE_LIMIT_EXCEEDED\x10\t\x12\x1e\n\x1a\x45RROR_CODE_FRAME_MALFORMED\x10\n\x12\x1e\n\x1a\x45RROR_CODE_FRAME_TOO_LARGE\x10\x0b\x12#\n\x1f\x45RROR_CODE_CIPHERTEXT_MALFORMED\x10\x0c\x12\'\n#ERROR_CODE_COEFFICIENT_OUT_OF_RANGE\x10\r\x12!\n\x1d\x45RROR_CODE_UNEXPECTED_MESSAGE\x10\x0e\x12\x1e\n\x1a\x45RROR_CODE_SEQUENCE_BROKEN\x10\x0f\x12\x1a\n\x16\x45RROR_CODE_SLOT_REUSED\x10\x10\x12%\n!ERROR_CODE_QUERY_BUDGET_EXHAUSTED\x10\x11\x12\"\n\x1e\x45RROR_CODE_TRANSCRIPT_MISMATCH\x10\x12\x12\x19\n\x15\x45RROR_CODE_WRONG_ROLE\x10\x13\x12\x1d\n\x19\x45RROR_CODE_PEER_UNTRUSTED\x10\x14\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\x17\x12\x1a\n\x16\x45RROR_CODE_SERVER_BUSY\x10\x18\x12\x18\n\x14\x45RROR_CODE_CANCELLED\x10\x19\x12\x1e\n\x1a\x45RROR_CODE_PLAN_INFEASIBLE\x10\x1e\x12 \n\x1c\x45RROR_CODE_SUITE_UNAVAILABLE\x10\x1f\x12$\n ERROR_CODE_RANK_BUDGET_EXHAUSTED\x10#\x12\x1e\n\x1a\x45RROR_CODE_SESSION_UNKNOWN\x10$\x12\"\n\x1e\x45RROR_CODE_SESSION_ROLLED_BACK\x10%\x12\x1b\n\x17\x45RROR_CODE_RATE_LIMITED\x10&\x12\x1f\n\x1b\x45RROR_CODE_MEMORY_EXHAUSTED\x10\'\x12\"\n\x1e\x45RROR_CODE_CERTIFICATE_REVOKED\x10(\x12\'\n#ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED\x10.\x12\x1e\n\x1a\x45RROR_CODE_PRIVACY_REFUSED\x10/\x12\x1d\n\x19\x45RROR_CODE_OUTPUT_REFUSED\x10\x30\x12\x1d\n\x19\x45RROR_CODE_SPACE_MISMATCH\x10\x31\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecurealign/v1/common.proto\x12\x0esecurealign.v1\"K\n\nSuiteOffer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rparameter_set\x18\x02 \x01(\t\x12\x18\n\x10parameter_digest\x18\x03 \x01(\x0c\"T\n\x05Hello\x12\x10\n\x08versions\x18\x01 \x03(\r\x12*\n\x06suites\x18\x02 \x03(\x0b\x32\x1a.securealign.v1.SuiteOffer\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"S\n\x06\x41\x63\x63\x65pt\x12\x0f\n\x07version\x18\x01 \x01(\r\x12)\n\x05suite\x18\x02 \x01(\x0b\x32\x1a.securealign.v1.SuiteOffer\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"7\n\x08KeyChunk\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1c\n\tUploadAck\x12\x0f\n\x07uploads\x18\x01 \x01(\x04\")\n\x06Resume\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x10\n\x08received\x18\x02 \x01(\x04\"\x1b\n\x07Resumed\x12\x10\n\x08received\x18\x01 \x01(\x04\"\x1e\n\nDurableAck\x12\x10\n\x08messages\x18\x01 \x01(\x04\"$\n\x07\x43onfirm\x12\x19\n\x11transcript_digest\x18\x01 \x01(\x0c\"0\n\x05\x41\x62ort\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.securealign.v1.ErrorCode*\x9f\t\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\x01\x12\"\n\x1e\x45RROR_CODE_VERSION_UNSUPPORTED\x10\x02\x12\x1c\n\x18\x45RROR_CODE_SUITE_UNKNOWN\x10\x03\x12\x1c\n\x18\x45RROR_CODE_SUITE_REFUSED\x10\x04\x12\"\n\x1e\x45RROR_CODE_PARAMETERS_MISMATCH\x10\x05\x12\x1f\n\x1b\x45RROR_CODE_DATASET_MISMATCH\x10\x06\x12\x1d\n\x19\x45RROR_CODE_SHAPE_MISMATCH\x10\x07\x12\x1b\n\x17\x45RROR_CODE_TOO_FEW_ROWS\x10\x08\x12\x1d\n\x19\x45RROR_CODE_LIMIT_EXCEEDED\x10\t\x12\x1e\n\x1a\x45RROR_CODE_FRAME_MALFORMED\x10\n\x12\x1e\n\x1a\x45RROR_CODE_FRAME_TOO_LARGE\x10\x0b\x12#\n\x1f\x45RROR_CODE_CIPHERTEXT_MALFORMED\x10\x0c\x12\'\n#ERROR_CODE_COEFFICIENT_OUT_OF_RANGE\x10\r\x12!\n\x1d\x45RROR_CODE_UNEXPECTED_MESSAGE\x10\x0e\x12\x1e\n\x1a\x45RROR_CODE_SEQUENCE_BROKEN\x10\x0f\x12\x1a\n\x16\x45RROR_CODE_SLOT_REUSED\x10\x10\x12%\n!ERROR_CODE_QUERY_BUDGET_EXHAUSTED\x10\x11\x12\"\n\x1e\x45RROR_CODE_TRANSCRIPT_MISMATCH\x10\x12\x12\x19\n\x15\x45RROR_CODE_WRONG_ROLE\x10\x13\x12\x1d\n\x19\x45RROR_CODE_PEER_UNTRUSTED\x10\x14\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\x17\x12\x1a\n\x16\x45RROR_CODE_SERVER_BUSY\x10\x18\x12\x18\n\x14\x45RROR_CODE_CANCELLED\x10\x19\x12\x1e\n\x1a\x45RROR_CODE_PLAN_INFEASIBLE\x10\x1e\x12 \n\x1c\x45RROR_CODE_SUITE_UNAVAILABLE\x10\x1f\x12$\n ERROR_CODE_RANK_BUDGET_EXHAUSTED\x10#\x12\x1e\n\x1a\x45RROR_CODE_SESSION_UNKNOWN\x10$\x12\"\n\x1e\x45RROR_CODE_SESSION_ROLLED_BACK\x10%\x12\x1b\n\x17\x45RROR_CODE_RATE_LIMITED\x10&\x12\x1f\n\x1b\x45RROR_CODE_MEMORY_EXHAUSTED\x10\'\x12\"\n\x1e\x45RROR_CODE_CERTIFICATE_REVOKED\x10(\x12\'\n#ERROR_CODE_PRIVACY_BUDGET_EXHAUSTED\x10.\x12\x1e\n\x1a\x45RROR_CODE_PRIVACY_REFUSED\x10/\x12\x1d\n\x19\x45RROR_CODE_OUTPUT_REFUSED\x10\x30\x12\x1d\n\x19\x45RROR_CODE_SPACE_MISMATCH\x10\x31\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'securealign.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORCODE']._serialized_start=571
-  _globals['_ERRORCODE']._serialized_end=1754
+  _globals['_ERRORCODE']._serialized_start=575
+  _globals['_ERRORCODE']._serialized_end=1758
   _globals['_SUITEOFFER']._serialized_start=47
   _globals['_SUITEOFFER']._serialized_end=122
   _globals['_HELLO']._serialized_start=124
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYCHUNK']._serialized_start=295
   _globals['_KEYCHUNK']._serialized_end=350
   _globals['_UPLOADACK']._serialized_start=352
-  _globals['_UPLOADACK']._serialized_end=381
-  _globals['_RESUME']._serialized_start=383
-  _globals['_RESUME']._serialized_end=424
-  _globals['_RESUMED']._serialized_start=426
-  _globals['_RESUMED']._serialized_end=453
-  _globals['_RECEIVED']._serialized_start=455
-  _globals['_RECEIVED']._serialized_end=480
-  _globals['_CONFIRM']._serialized_start=482
-  _globals['_CONFIRM']._serialized_end=518
-  _globals['_ABORT']._serialized_start=520
-  _globals['_ABORT']._serialized_end=568
+  _globals['_UPLOADACK']._serialized_end=380
+  _globals['_RESUME']._serialized_start=382
+  _globals['_RESUME']._serialized_end=423
+  _globals['_RESUMED']._serialized_start=425
+  _globals['_RESUMED']._serialized_end=452
+  _globals['_DURABLEACK']._serialized_start=454
+  _globals['_DURABLEACK']._serialized_end=484
+  _globals['_CONFIRM']._serialized_start=486
+  _globals['_CONFIRM']._serialized_end=522
+  _globals['_ABORT']._serialized_start=524
+  _globals['_ABORT']._serialized_end=572
 # @@protoc_insertion_point(module_scope)

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.entropy import SeededEntropy
 
-from securealign.alignment.coordinates import ID_BYTES, STRENGTH, Space
+from securealign.alignment.coordinates import STRENGTH, Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.scaling import Scaling
 from securealign.errors import ErrorCode, InputError
+from securealign.limits import SPACE_BYTES
 from securealign.matrices import Rows
 
 D, N, CLASSES = 6, 200, 3
@@ -142,7 +143,7 @@ def test_two_spaces_of_the_same_rows_differ_in_name_and_axes_and_in_nothing_else
     rows = embeddings()
     one, two = space_of(rows, b"one"), space_of(rows, b"two")
     assert one.identifier != two.identifier
-    assert len(one.identifier) == len(two.identifier) == ID_BYTES
+    assert len(one.identifier) == len(two.identifier) == SPACE_BYTES
     assert one.total_squares == pytest.approx(two.total_squares)
     first, second = inside(one, rows), inside(two, rows)
     assert not np.allclose(np.abs(first), np.abs(second), rtol=0.1)
@@ -157,7 +158,7 @@ def test_the_name_tells_nothing_of_the_rows():
 def test_without_entropy_a_space_is_not_rotated_and_has_no_name():
     rows = embeddings()
     plain = Space.of(Rows(rows))
-    assert plain.identifier == bytes(ID_BYTES)
+    assert plain.identifier == bytes(SPACE_BYTES)
     np.testing.assert_array_equal(plain.inner, Space.of(Rows(rows)).inner)
     np.testing.assert_allclose(plain.inner, plain.inner.T, atol=1e-12)
 
@@ -234,7 +235,7 @@ def test_a_fixed_space_leaves_embeddings_as_they_are_and_says_nothing_of_them():
     space = Space.fixed(D, SeededEntropy(b"f"))
     rows = embeddings()
     np.testing.assert_array_equal(space.apply(rows), rows)
-    assert len(space.identifier) == ID_BYTES
+    assert len(space.identifier) == SPACE_BYTES
     assert (space.total_squares, space.count) == (0.0, 0)
     head = a_head(rows)
     np.testing.assert_allclose(space.fold(head).logits(rows), head.logits(rows))
