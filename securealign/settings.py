@@ -99,7 +99,8 @@ def load_settings(kind: type[S], file: Path, overrides: list[str]) -> S:
     """
     if not file.is_file():
         raise ConfigurationError(
-            f"There is no configuration file {file}.", hint="Copy the commented example from parties/ and edit it."
+            f"There is no configuration file {file}.",
+            hint="Write a commented example with 'securealign init' and edit it.",
         )
     bound = type(kind.__name__, (kind,), {"toml_file": file, "__module__": kind.__module__, "__doc__": kind.__doc__})
     try:

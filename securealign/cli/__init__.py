@@ -20,6 +20,10 @@ _OWN = {
         "Check a party's machine, and with --peer everything up to the first messages of a session.",
     ),
     "head": Command("securealign.cli.head:app", "The provider's linear head."),
+    "init": Command(
+        "securealign.cli.init:init",
+        "Write a configuration with comments, and for a provider also the files for systemd, containers and alerts.",
+    ),
     "keys": Command("securealign.cli.keys:app", "Keys that outlive a session, in an encrypted store."),
     "suites": Command(
         "securealign.cli.suites:show",

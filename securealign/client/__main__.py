@@ -30,7 +30,7 @@ app = typer.Typer(
     "4 refused by a party, 5 network, 6 something is not installed.",
 )
 
-Config = Annotated[Path, typer.Option(help="TOML file; 'securealign init client' writes a commented one.")]
+Config = Annotated[Path, typer.Option(help="TOML file; 'securealign init client' writes one with comments.")]
 Override = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 Record = Annotated[

@@ -19,7 +19,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command()
 def serve(
-    config: Annotated[Path, typer.Option(help="TOML file; 'securealign init provider' writes a commented one.")],
+    config: Annotated[Path, typer.Option(help="TOML file; 'securealign init provider' writes one with comments.")],
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
     ] = None,
