@@ -79,7 +79,7 @@ def test_a_link_that_leads_nowhere_is_not_followed(tmp_path):
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "client.toml").write_text("mine", encoding="utf-8")
     monkeypatch.setattr(Path, "exists", lambda _self: False)
-    with pytest.raises(InputError, match="client.toml already exists"):
+    with pytest.raises(InputError, match=r"client\.toml already exists"):
         write_files("client", tmp_path)
     assert (tmp_path / "client.toml").read_text(encoding="utf-8") == "mine"
 
