@@ -39,7 +39,7 @@ def failures(*, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output has seen enough; nothing is left to flush to it.
+        # The reader has closed the pipe. A flush at exit would fail, so it goes to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.OK) from None
     except OSError as error:
