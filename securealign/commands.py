@@ -53,7 +53,8 @@ def _show(error: SecurealignError, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    # The terminal breaks lines, so that a path can be copied in one piece; a path may hold what looks like an emoji.
+    # Long lines are not broken, so that a path can be copied in one piece; a path may hold what looks like an emoji
+    # code.
     console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     console.print(f"[bold red]error[/] [dim]{error.code.name}[/]", end=" ")
     console.print(error.message, markup=False)
@@ -70,7 +71,7 @@ def _file_error(error: OSError) -> InputError:
 
 
 def table_console() -> Console:
-    """Return where tables are printed; a file or a pipe has no edge that they would have to fit."""
+    """Return the console for tables; in a file or a pipe, tables are as wide as `_FILE_WIDTH`."""
     from rich.console import Console
 
     console = Console()
@@ -80,7 +81,7 @@ def table_console() -> Console:
 
 
 def show_steps() -> None:
-    """Print on standard error what the library logs: steps such as downloads, long enough to make one wonder."""
+    """Print the steps that the library logs, such as downloads, on standard error."""
     logger = logging.getLogger("securealign")
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, _StepHandler) for handler in logger.handlers):
@@ -88,7 +89,7 @@ def show_steps() -> None:
 
 
 class _StepHandler(logging.Handler):
-    """Prints to the standard error of the moment, which bars put above themselves."""
+    """Prints to the current standard error, so that progress bars stay below the printed lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         typer.echo(self.format(record), err=True)

@@ -153,7 +153,7 @@ class SecurealignError(Exception):
 
 
 class SecurealignWarning(UserWarning):
-    """A result that is given but may not be what it seems."""
+    """A result that is returned but may be wrong; the message says why."""
 
 
 class ConfigurationError(SecurealignError):

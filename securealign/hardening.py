@@ -1,4 +1,4 @@
-"""What a party process does first, so that its memory and files stay its own."""
+"""The first steps of a party's process: no core dumps, no debuggers, files for their owner alone."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def harden_process() -> None:
 
 
 def _forbid_dumps() -> None:
-    # Refused under some sandboxes; the limit above then has to do.
+    # Some sandboxes refuse prctl; then the limit above remains.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Every bound that a peer can push against, named, with its reason.
+"""Every bound on what a peer can ask for, with its reason.
 
 A `Limits` value is handed to the protocol machines; operators override single bounds in their configuration. All are
 checked before memory is allocated or work is done for the peer.

@@ -1,11 +1,11 @@
-"""Structured logs and events that cannot carry secrets, whoever writes them.
+"""Structured logs and events that cannot carry secrets.
 
-Values that are bytes, arrays or unknown objects are replaced by their type, whatever their key; so are values under
-names of secrets, long lists of numbers, and exceptions, whose messages and tracebacks may quote any variable. What is
-logged is numbers, short texts and error codes, on one line each: a text that a peer has chosen cannot begin another.
+Values that are bytes, arrays or unknown objects are replaced by their type, under any key; so are values under names of
+secrets, long lists of numbers, and exceptions, whose messages and tracebacks may quote variables. What remains are
+numbers, short texts and error codes, on one line each: a text chosen by a peer cannot begin another line.
 
-What cannot be told from a harmless text is a secret inside a text, except for a private key in PEM. So events are
-literals, and what is known about them stands in fields.
+A secret inside a harmless text cannot be recognised, except for a private key in PEM. So events are literals, and
+values stand in fields.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _plain(name: Any, value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any 
 
 
 def _line(text: str) -> str:
-    """Return a text that stays on its line and does nothing to a terminal."""
+    """Return a text on one line, without characters that control a terminal."""
     if "PRIVATE KEY" in text:
         return "<redacted>"
     if len(text) > _MAX_TEXT:
@@ -96,7 +96,7 @@ def _printable(character: str) -> str:
 
 
 def _brief(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401
-    """Leave tables of figures to machines: a person reads the fields beside them."""
+    """Leave out tables of figures: a person reads the fields beside them, a machine reads JSON."""
     return {name: value for name, value in event.items() if not isinstance(value, Mapping) and value is not None}
 
 
@@ -170,7 +170,7 @@ class _Relay(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - overridden
-        """Say nothing: the default prints the arguments of the record."""
+        """Print nothing: the default prints the arguments of the record."""
 
 
 def _message(record: logging.LogRecord, error: BaseException | None) -> str:

@@ -70,7 +70,7 @@ def _release_pages(values: npt.NDArray[np.floating]) -> None:
 class Affine(NamedTuple):
     """The map z -> (z - centre) matrix + offset: `centre` (d,), `matrix` (d, k), `offset` (k,).
 
-    The centre is apart because a dimension with a large mean would cancel in the offset and take its precision along.
+    The centre is kept apart: subtracted inside the offset, a large mean would cancel and leave few correct digits.
     """
 
     centre: npt.NDArray[np.float64]

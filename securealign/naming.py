@@ -1,4 +1,4 @@
-"""What may stand in a class name: anything that is shown on one line as it is, and can be seen there.
+"""Which characters a class name may hold: those that are shown on one line as they are, and can be seen there.
 
 The provider publishes class names, and the client prints them beside other output. The list is fixed rather than taken
 from the interpreter's Unicode tables: two parties on different Python releases have to agree on it.

@@ -33,9 +33,9 @@ _FOLDS = 5
 _FEWEST = 8
 #: Texts that choose: more would take longer and choose the same.
 _MOST = 5000
-#: Part of what the best regression tells of held-out texts that a stronger penalty may cost.
+#: Share of the log loss gained by the best regression that a stronger penalty may lose.
 _COST = 0.1
-#: Texts that are few.
+#: Below this number of texts, `_of_few` chooses the penalty.
 _FEW = 200
 #: Penalties in a row that do worse than the best, after which weaker ones are not tried.
 _PATIENCE = 2
@@ -96,11 +96,11 @@ def fit_logistic(rows: FloatMatrix, labels: Numbers, inverse_penalty: float) -> 
 
 
 def choose_inverse_penalty(rows: FloatMatrix, labels: Numbers) -> Choice:
-    """Return the inverse penalty for rows (n, d), chosen by what regressions on part of them tell of the rest.
+    """Return the inverse penalty for rows (n, d), chosen by cross-validation.
 
-    It is the smallest that tells nine tenths of what the best one tells, in log loss beyond the shares of the classes:
-    a head serves embeddings that a map brings from another encoder, which small weights carry better. With 24 tasks of
-    1,000 texts and 72 maps to their encoders, it costs nothing on the own embeddings (78.7 % right) against the best
+    It is the smallest that keeps nine tenths of the log loss which the best one gains over the shares of the classes: a
+    head serves embeddings that a map brings from another encoder, which small weights carry better. With 24 tasks of
+    1,000 texts and 72 maps to their encoders, this costs nothing on the own embeddings (78.7 % right) against the best
     one, and gains 1.1 points through maps. Of few texts the best one is taken; see `_of_few`.
     """
     with _one_thread():
@@ -127,7 +127,7 @@ def _choose(rows: FloatMatrix, labels: Numbers) -> Choice:
 
 
 def _of_few(folds: Sequence[_Fold], best: _Score, ignorant: float) -> Choice:
-    """Return the best penalty of few texts, of which nothing is to spare, or the usual one if it hardly tells anything.
+    """Return the best penalty for few texts, or the usual one if the best gains hardly any log loss.
 
     From 32 texts, the best one alone is 1 point worse on average than the usual one; with this rule, it is better.
     """
@@ -150,7 +150,7 @@ class _Fold:
     """Rows to fit on and others held out, with a regression that each stronger penalty prepares for the next."""
 
     def __init__(self, rows: FloatMatrix, labels: Numbers, held: Truths) -> None:
-        # Mean and deviations are those of the rows fitted on: of few rows, one held out is a part that tells.
+        # Mean and deviations come from the rows of the fit alone: among few rows, a held-out one would change them.
         space = Space.of(rows[~held])
         self._features, self._labels = space.features(rows[~held]), labels[~held]
         self._held, self._held_labels = space.features(rows[held]), labels[held]
@@ -208,7 +208,7 @@ def _model() -> LogisticRegression:
 def _fit(model: LogisticRegression, features: FloatMatrix, labels: Numbers, inverse_penalty: float) -> Scores:
     model.C = inverse_penalty
     with warnings.catch_warnings():
-        # A few texts of many classes are what a client alone may have; it is told by its accuracy.
+        # A client may have few texts of many classes; its accuracy on held-out texts then shows it.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         model.fit(features, labels)
     return scores_of(model).two_sided()

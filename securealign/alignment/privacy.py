@@ -30,7 +30,7 @@ class PrivateProblem:
     def __init__(self, problem: ClientProblem) -> None:
         self._problem = problem
         count, width = problem.moments.count, len(problem.moments.mean) + 1
-        # As long as another whitened column: one over the texts would drown the others.
+        # The constant is as long as another whitened column; a column of ones would outweigh the others.
         self._constant = count**-0.5
         source = problem.whitened(self._constant)
         self._gram = np.zeros((width, width))
@@ -45,14 +45,14 @@ class PrivateProblem:
         self.rows: Rows = StackedRows(parts, np.sqrt(squares + 1 + _FINE**2))
 
     def solve(self, product: FloatMatrix) -> AlignmentMap:
-        """Return the ridge map from the decrypted `product`, shape (d_A, d_B + 1), noise and all."""
+        """Return the ridge map from the decrypted `product`, shape (d_A, d_B + 1), including its noise."""
         problem = self._problem
         whitened = problem.precondition
         penalty = np.zeros_like(self._gram)
         # lambda L^-1 L^-T: what is left of the penalty in whitened space, at the mean weight of a text.
         penalty[:-1, :-1] = problem.penalty * self._weights / problem.moments.count * (whitened.T @ whitened)
         coefficients = np.linalg.solve(self._gram + penalty, product.T / _UNIT)
-        # Noise leaves no square of the provider's rows from which a penalty or an R^2 could be worked out.
+        # Noise hides the squared norm of the provider's rows, so neither a penalty nor R^2 can be derived.
         facts = {"map": "ridge", "ridge": problem.ridge, "penalty": problem.penalty, "rows": problem.moments.count}
         return problem.alignment(whitened @ coefficients[:-1], coefficients[-1] * self._constant, facts)
 

@@ -114,7 +114,7 @@ class Regression:
         left, values, right = np.linalg.svd(self.projected / root, full_matrices=False)
         # sqrt(N) min(1, r / e) with r = S / sqrt(N)
         by_chance = math.sqrt(self.total / self.count) + math.sqrt(max(self.freedom(penalty) - 1, 0.0))
-        # Zero where neither side varies; then there is nothing to keep.
+        # Zero where neither side varies: such a direction carries nothing.
         kept = np.minimum(math.sqrt(self.count), values * math.sqrt(self.count) / (by_chance or math.inf))
         soft: FloatMatrix = self.vectors @ ((left * kept / root) @ right)
         return soft
@@ -132,7 +132,7 @@ class Regression:
         }
 
     def _share(self, squares: float) -> float:
-        """Return squares relative to T; all of it where T, which a provider may state as it likes, is zero."""
+        """Return squares relative to T; 1 where T is zero, since a provider may state any T."""
         return squares / self.total if self.total > 0 else 1.0
 
     @cached_property

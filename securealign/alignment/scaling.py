@@ -23,7 +23,7 @@ Vector = npt.NDArray[np.float64]
 FLOOR = 1e-3
 #: Rows are heavy-tailed when the longest exceeds this many medians.
 HEAVY = 4.0
-#: A deviation below this share of the largest magnitude of a column is what rounding leaves of a constant.
+#: A deviation below this share of a column's largest magnitude is rounding error of a constant.
 _ROUNDING = 64 * np.finfo(np.float64).eps
 
 

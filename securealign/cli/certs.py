@@ -1,4 +1,4 @@
-"""securealign certs: certificates for mutual TLS, from the first to the last day of a collaboration."""
+"""securealign certs: make, renew, revoke and list certificates for mutual TLS."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _role(text: str) -> Role:
 
 
 def _bundle(folder: Path) -> list[dict[str, Any]]:
-    """Describe the certificate of a bundle; whether it was revoked is its authority's to know."""
+    """Describe the certificate of a bundle; only its authority knows whether it was revoked."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
     except (OSError, ValueError) as error:

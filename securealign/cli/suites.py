@@ -14,7 +14,7 @@ from securealign.cli.options import AsJson
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY
 
-#: What key sizes are told for: the usual dimension of text encoders, a head of 20 classes, the default pool.
+#: The shape for which key sizes are printed: the usual dimension of text encoders, 20 classes, the default pool.
 _TRAINING = CovarianceShape(rows=10_000, provider_dim=768, client_dim=769)
 _INFERENCE = HeadShape(features=768, classes=20, slots=64)
 

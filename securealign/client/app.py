@@ -1,4 +1,4 @@
-"""Composes the client from its settings: align once, classify often."""
+"""The client, composed from its settings: it aligns once and classifies often."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Client:
             return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
 
     def _work(self, do: Callable[[DurableWork], T]) -> T:
-        """Call `do` with what carries work over several processes, under this party's keys."""
+        """Return what carries `do` over several processes, under this party's keys."""
         section = self._settings.state
         state = self._settings.open_state(section)
         try:

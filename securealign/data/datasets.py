@@ -13,8 +13,8 @@ from securealign.errors import ConfigurationError, InputError
 class TextDataset:
     """Texts in a fixed order, with class numbers if there are any.
 
-    `labels[i]` is an index into `class_names`; without labels, `class_names` is empty.
-    Raises `InputError` on construction when the parts do not fit together.
+    `labels[i]` is an index into `class_names`; without labels, `class_names` is empty. Raises `InputError` on
+    construction when the parts do not fit together.
     """
 
     name: str
@@ -68,7 +68,7 @@ class TextDataset:
     def require_classes(self, least: int = 2) -> tuple[int, ...]:
         """Return the labels; raises `InputError` when there are none, or of fewer than `least` classes.
 
-        To be called before anything is computed on the texts that only labels make worth while.
+        Call it before computing anything on the texts that is of use with labels only.
         """
         if self.labels is None:
             raise InputError(f"{self.name!r} has no labels.", hint="Give a file with a field or column 'label'.")

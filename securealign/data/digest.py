@@ -18,8 +18,8 @@ def dataset_digest(texts: Iterable[str]) -> bytes:
     bytes. The count stands last so that a stream of unknown length can be digested. Raises `InputError` for a text with
     no UTF-8 form.
     """
-    # No Unicode normalisation: texts that differ in code points are tokenised, and so embedded, differently,
-    # and rows that embed differently are what the parties need to hear about.
+    # No Unicode normalisation: texts that differ in code points are tokenised and embedded differently, so they are
+    # different texts here.
     digest = hashlib.sha256(_DOMAIN)
     count = 0
     for text in texts:

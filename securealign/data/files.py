@@ -1,7 +1,7 @@
 """Texts from files of the user: JSONL, CSV, TSV, plain lines, or standard input.
 
-Strict on purpose: a line that is skipped or repaired on one side only would shift every row after it, and the parties'
-rows would no longer belong together. Blank lines are skipped in every format.
+Nothing is skipped or repaired: on one side only, that would shift every row after it, and the parties' rows would no
+longer belong together. Blank lines are skipped in every format.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def is_blank(line: str) -> bool:
 def without_end(source: str, number: int, line: str) -> str:
     """Return a line without its LF or CRLF; raises `InputError` for a carriage return elsewhere in it."""
     body = line.removesuffix("\n").removesuffix("\r")
-    # Where lines end with it alone, all of them would become one text.
+    # A carriage return alone ends no line here; all lines would become one text.
     if "\r" in body:
         what = "a carriage return stands inside the line"
         raise bad_line(source, number, what, "End lines with LF or CRLF; texts that hold line ends go into JSONL.")

@@ -41,9 +41,9 @@ def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint
 
 def gaussian(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return a standard normal number for every eight uniform bytes, by inverting the distribution at 52 bits."""
-    from scipy.special import ndtri  # takes a tenth of a second, which few programs need to spend
+    from scipy.special import ndtri  # Importing scipy.special takes a tenth of a second, and few programs need it.
 
-    # One bit less than a float64 holds: with the half that keeps both ends away, the largest would round to one.
+    # 52 bits, one less than a float64 holds: with the added half, the largest value would otherwise round to one.
     uniform = ((octets.view("<u8") >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     numbers: npt.NDArray[np.float64] = ndtri(uniform)
     return numbers

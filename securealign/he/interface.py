@@ -157,7 +157,7 @@ class CovarianceEvaluator(Protocol):
         ...
 
     def checkpoint(self) -> bytes | None:
-        """Return what was absorbed, for `restore`; None if the suite cannot say. Secret: it shows the rows."""
+        """Return the sums so far, for `restore`; None if the suite cannot export them. Secret: they show the rows."""
         ...
 
     def restore(self, state: bytes, absorbed: int) -> None:

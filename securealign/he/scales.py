@@ -12,18 +12,18 @@ from securealign.errors import CiphertextError, ErrorCode, InputError
 Exponents = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-#: A norm whose scale is known lies between half of a bound and all of it; errors then grow as from this share of it,
-#: the root mean square of the scales' luck.
+#: A norm is known up to a power of two: it lies between half of a bound and the bound. Errors are as if it were this
+#: share of the bound, the root mean square over both scales.
 TYPICAL_SHARE = math.sqrt(2 * math.log(2) / 3)
 #: Two exponents and a 40-bit number together stay within float64; columns of norm below 2^-388 lose bits to it.
 _LARGEST = 450
 
 
 def largest_exponents(norms: Floats, norm_limit: float) -> Exponents:
-    """Return the largest e with norm * 2^e <= norm_limit, at most 450: columns of zeros get that.
+    """Return the largest e with norm * 2^e <= norm_limit, at most 450, which columns of zeros get.
 
-    Dead dimensions are common in real encoders. The largest scale makes them decrypt to zero; under a smaller one the
-    flood would appear in them. Raises `InputError` for a norm that is not a number or too large for any scale.
+    Columns of zeros are common in real encoders. Under the largest scale they decrypt to zero; under a smaller one the
+    flood would be visible in them. Raises `InputError` for a norm that is not a number or too large for any scale.
     """
     if not (norms <= np.ldexp(norm_limit, _LARGEST)).all():
         raise InputError(

@@ -33,7 +33,7 @@ class Purpose(Enum):
 
 
 class _Sealed:
-    """Something that other code cannot make, copy or write down."""
+    """Base of objects that other code cannot construct, copy or serialise."""
 
     __slots__ = ()
 
@@ -63,8 +63,8 @@ class ExportToken(_Sealed):
 class KeyHandle(_Sealed):
     """A key of an open store: its name, and secrets that derive from it. Made by `KeyStore`.
 
-    Two handles are equal when they name the same key. The root is no attribute of the handle: it is where printing,
-    `vars` and debuggers that list attributes do not look. Whoever runs code in this process can still reach it.
+    Two handles are equal when they name the same key. The root is no attribute of the handle, so printing, `vars` and
+    debuggers that list attributes do not show it. Code that runs in this process can still reach it.
     """
 
     __slots__ = ("_created", "_expires", "_name", "_purpose", "_root")

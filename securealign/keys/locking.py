@@ -12,7 +12,7 @@ from pathlib import Path
 from securealign.errors import ErrorCode, KeyStoreError
 
 _PAUSE_SECONDS = 0.02
-#: Ten seconds: a write holds the lock for some milliseconds.
+#: Ten seconds in all: a write holds the lock for some milliseconds.
 _ATTEMPTS = 500
 
 

@@ -87,7 +87,7 @@ class KeyStore:
             try:
                 return cls.create(path, passphrase, clock=clock, cost=cost)
             except ConfigurationError:
-                # Another process may have been faster.
+                # Another process has made it in the meantime.
                 if not path.exists():
                     raise
         return cls.open(path, passphrase, clock=clock)

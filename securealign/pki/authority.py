@@ -109,7 +109,7 @@ class Authority:
                 hint=f"Choose another name, or renew it: 'securealign certs renew {self._folder} --bundle {name}'.",
             )
         new = self._folder / f".{name}.new"
-        # What an interrupted call has left; nobody has it.
+        # Left by an interrupted call; no party has received it.
         shutil.rmtree(new, ignore_errors=True)
         _private_folder(new)
         key, certificate = self._sign(subject, days)
@@ -131,7 +131,7 @@ class Authority:
             bundle = self._folder / name
             _keep(bundle)
             key, certificate = self._sign(subject, days)
-            # The key first: a party that reads in between sees a pair that does not fit, and keeps the one it has.
+            # The key first: a party that reads in between sees a pair that does not match, and keeps its current one.
             _write_key(bundle / "key.pem", key)
             self._write_public(bundle, certificate)
         return [self._folder / name for name in chosen]
@@ -186,7 +186,7 @@ class Authority:
         )
 
     def _record_files(self) -> list[Path]:
-        # Authorities of the first release kept no record; what they issued is in the bundles.
+        # Authorities made by an earlier release kept no record; their certificates are in the bundles.
         return [*sorted((self._ca / "issued").glob("*.pem")), *(item / "cert.pem" for item in self._bundles())]
 
     def _bundles(self) -> list[Path]:
@@ -214,14 +214,14 @@ class Authority:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         kept = (x509.DNSName, x509.IPAddress)
         hosts = tuple(item for item in names if isinstance(item, kept) and item.value != identity.role.value)
-        # Certificates of the first release name no party; the folder does.
+        # Certificates made by an earlier release name no party; the folder does.
         named = any(isinstance(item, x509.UniformResourceIdentifier) for item in names)
         return Subject(identity.role, identity.name if named else check_name(name), hosts)
 
     def _sign(self, subject: Subject, days: int) -> tuple[_Key, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = make_certificate(subject, key, self._issuer, Window.of_days(self._clock(), days))
-        # Recorded before anybody can have it: what is not on record could not be revoked.
+        # Recorded before anybody can have it: only what is on record can be revoked.
         write_atomically(self._ca / "issued" / f"{certificate.serial_number:040x}.pem", _pem(certificate))
         return key, certificate
 

@@ -70,7 +70,7 @@ def renew_revocations(bundle: Bundle, folder: Path, *, now: dt.datetime) -> Bund
     except OSError as error:
         raise _unusable(folder, str(error)) from error
     except CertificateProblem as problem:
-        # A list that revokes its own reader is a good list.
+        # A list may revoke the certificate of the party that reads it, and is still valid.
         if problem.code is not ErrorCode.CERTIFICATE_REVOKED:
             raise _unusable(folder, problem.reason, problem.code) from problem
     return replace(bundle, revocations=revocations)
@@ -104,7 +104,7 @@ def _verify(what: str, chain: bytes, bundle: Bundle, role: Role, now: dt.datetim
         path = find_path(leaf, [*others, *_chain(bundle)], _certificates(bundle.authority), now)
         check_revocation(path, parse_lists(bundle.revocations), now)
     except CertificateProblem as problem:
-        # Lists that cannot be used are a fault of this side, which must not let anybody in for it.
+        # A list that cannot be used is a fault of this side; the peer is refused all the same.
         code = ErrorCode.PEER_UNTRUSTED if problem.code is ErrorCode.FILE_INVALID else problem.code
         raise TransportError(f"{what} is not accepted: {problem.reason}.", hint=_HINTS[code], code=code) from problem
     except ValueError as error:

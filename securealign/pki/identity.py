@@ -1,4 +1,4 @@
-"""Who a certificate is for: the role that it allows, and the name under which its owner is known for years."""
+"""Whom a certificate is for: the role that it allows, and the owner's name, which later certificates keep."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def make_certificate(
     """Return a certificate for a party, valid no longer than its issuer."""
     common_name = f"securealign {subject.role.label} {subject.name}"[:64]
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    # Both purposes for both: the role is in the name, where the peer can say in words that it is the wrong one.
+    # Both purposes for both roles: the role is in the name, and a peer can then report the wrong role in words.
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     uri = x509.UniformResourceIdentifier(party_uri(subject.role, subject.name))
     alternatives = [x509.DNSName(subject.role.value), uri, *subject.hosts]

@@ -61,7 +61,7 @@ from securealign.wire import InferenceCodec, TrainingCodec
 log = structlog.get_logger()
 
 _DAY_SECONDS = 86_400.0
-#: Seconds between looks for sessions that nobody came back to.
+#: Seconds between searches for sessions whose clients did not return.
 _EXPIRY_SECONDS = 600.0
 #: Names of the services, for the health of each.
 _SERVICES = {TRAINING_METHOD: "securealign.v1.Training", INFERENCE_METHOD: "securealign.v1.Inference"}
@@ -276,7 +276,7 @@ class Provider:
 
 
 class _Running:
-    """A server and what it says of its health."""
+    """A running server and the health that it reports."""
 
     def __init__(self, server: ProviderServer, health: HealthSwitch) -> None:
         self.server = server

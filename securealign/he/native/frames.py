@@ -1,7 +1,7 @@
 """What passes between a party and its worker: a JSON header and raw bytes.
 
-Never pickle: once a library has read a peer's bytes, its process may be under that peer's control, and what it answers
-is read here as carefully as any stranger's.
+Never pickle: once a library has read a peer's bytes, the peer may control the worker, so the worker's answers are
+checked like a stranger's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FrameError(Exception):
 
 
 class StreamEnded(FrameError):
-    """The end of a stream where a frame or the rest of one was due."""
+    """The stream ended where a frame or the rest of one was due."""
 
 
 def encode(name: str, values: Sequence[Value]) -> bytes:
@@ -51,7 +51,7 @@ def encode(name: str, values: Sequence[Value]) -> bytes:
 def receive(stream: socket.socket, seconds: float | None = None) -> tuple[str, list[Value]]:
     """Return the next name and values; raises `FrameError` for anything else, and `TimeoutError` when it is late.
 
-    The time is that of the whole frame: bytes that trickle in gain none.
+    The time limit covers the whole frame, however slowly its bytes arrive.
     """
     reader = _Reader(stream, None if seconds is None else time.monotonic() + seconds)
     size, count = _LENGTHS.unpack(reader.read(_LENGTHS.size))

@@ -45,7 +45,7 @@ def serve(stream: socket.socket, engine: str, role: str) -> None:
             else:
                 result = getattr(subject, name)(*values)
             reply = encode("done", [0 if result is None else result])
-        except Exception as error:  # whatever a native library raises is for the party to judge
+        except Exception as error:  # Whatever a native library raises is reported to the party, which decides.
             reply = encode("failed", [f"{type(error).__name__}: {_last_line(error)}"])
         try:
             stream.sendall(reply)

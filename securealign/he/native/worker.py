@@ -1,4 +1,4 @@
-"""A process that holds one party's half of one job, and may die without taking the party along."""
+"""A process that holds one party's half of one job; when it dies, the party goes on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Worker:
         try:
             outcome, result = self._ask(method, values)
         except BaseException:
-            # Whatever it was, the next answer on the stream would be that of another call.
+            # After any failure the next answer on the stream could be that of another call.
             self.close()
             raise
         if outcome == "failed":
@@ -101,7 +101,7 @@ class Worker:
         return outcome, results[0]
 
     def _last_words(self) -> str:
-        """Return how a process ended whose stream has; a stream ends a little before its process."""
+        """Return how a process ended after its stream ended; a stream ends a little before its process."""
         try:
             code = self._process.wait(_LAST_SECONDS)
         except subprocess.TimeoutExpired:

@@ -75,7 +75,7 @@ def torn_fields(torn: bytes) -> dict[str, object]:
 
 
 def broken(what: str) -> AuditError:
-    """Return the error for a log that was touched."""
+    """Return the error for a log that was altered."""
     return AuditError(
         what,
         hint="Keep the file as evidence, and compare it with a backup and with heads kept elsewhere.",

@@ -9,7 +9,7 @@ from prometheus_client import start_http_server
 from securealign.errors import ConfigurationError
 from securealign.ops.observability.metrics import Metrics
 
-#: Names of clients and what they do are nobody's business beyond this machine, so another address is a decision.
+#: Metrics name clients, so they are served on this machine alone unless the operator chooses another address.
 DEFAULT_ADDRESS = "127.0.0.1:9464"
 
 

@@ -1,4 +1,4 @@
-"""When the certificates that a party uses expire, for alerts that come before the refusals."""
+"""When the certificates of a party expire, so that alerts come before refusals."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Admit = Callable[[grpc.ServicerContext], object]
 
 
 class HealthSwitch:
-    """Says of each service whether it is serving; the server as a whole is, until it drains."""
+    """Whether each service is serving; the server as a whole is serving until it drains."""
 
     def __init__(self, servicer: health.HealthServicer, services: Iterable[str]) -> None:
         self._servicer = servicer
@@ -36,7 +36,7 @@ class HealthSwitch:
         self._servicer.set(service, status)
 
     def drain(self) -> None:
-        """Say that nothing is served any more, for good: call it before the server is stopped."""
+        """Report all services as not serving, for good: call it before the server is stopped."""
         self._servicer.enter_graceful_shutdown()
 
 

@@ -88,7 +88,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Show what has not happened: Prometheus sees no increase in a counter that appears with its first event."""
+        """Set counters to zero: Prometheus sees no increase in a counter that appears with its first event."""
         for phase in PHASES:
             for counter in (self._opened, self._resumed, self._suspended):
                 counter.labels(phase)
@@ -130,7 +130,7 @@ class Metrics:
             self.refused(report.error.code)
 
     def session_expired(self, phase: str) -> None:
-        """Count a session that nobody came back to in time."""
+        """Count a session that was given up because its client did not return in time."""
         self._ended.labels(phase, "expired").inc()
 
     def kept_sessions(self, count: Callable[[], int]) -> None:

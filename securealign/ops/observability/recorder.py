@@ -11,7 +11,7 @@ from securealign.protocol.party import Party
 from securealign.transport.grpc_server import SessionReport
 from securealign.transport.hosting import Peer
 
-#: Returns what the audit log shall say of a session beside who, which phase and how it ended: plain values only.
+#: Returns what the audit log says of a session beside peer, kind and outcome: plain values only.
 Details = Callable[[Party], Mapping[str, object]]
 
 
