@@ -6,6 +6,7 @@ exception are for the local user, and neither may contain key material, embeddin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, IntEnum
 
 
@@ -150,6 +151,14 @@ class SecurealignError(Exception):
         self.code = code or self.default_code
         self.message = message
         self.hint = hint
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is nearest to a wrong one, to follow it in a message; empty when none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.lower(), known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class SecurealignWarning(UserWarning):

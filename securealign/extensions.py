@@ -6,8 +6,7 @@ to functions (see `data.sources` and `models.encoders`). One entry point may so 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -44,9 +43,3 @@ def _broken(entry: EntryPoint, what: str) -> ConfigurationError:
         f"{entry.value}, which the package {package} adds to {entry.group}, {what}.",
         hint=f"Repair or uninstall {package}.",
     )
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return the question whether the nearest known name was meant, with a space behind it; "" if none is near."""
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""

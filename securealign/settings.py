@@ -7,18 +7,27 @@ An environment variable is the prefix of the program, the section and the name, 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from securealign.errors import ConfigurationError
+from securealign.errors import ConfigurationError, did_you_mean
 from securealign.keys.passphrase import PassphraseChoice, Source
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from securealign.storage.opening import State
+
+
+#: Of sections that are dataclasses of the protocol: unknown names are errors.
+FORBID_UNKNOWN = ConfigDict(extra="forbid")
+#: What pydantic calls a name that a model or a dataclass does not have.
+_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 
 
 class Section(BaseModel):
@@ -47,10 +56,11 @@ class StateSection(Section):
 
 
 class Settings(BaseSettings):
-    """Base of a program's settings: flags, then environment, then the file named by `toml_file`."""
+    """Base of a program's settings: flags, then environment, then the values of the file that `load_settings` read."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__", protected_namespaces=())
     toml_file: ClassVar[Path | None] = None
+    toml_values: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -62,7 +72,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the strongest first."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.toml_file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, dict(cls.toml_values))
 
     def path(self, value: Path) -> Path:
         """Return a path of the settings, relative to their file."""
@@ -92,29 +102,75 @@ else:
 S = TypeVar("S", bound=Settings)
 
 
-def load_settings(kind: type[S], file: Path, overrides: list[str]) -> S:
+def load_settings(kind: type[S], file: Path, overrides: list[str], *, ignore_unknown: bool = False) -> S:
     """Read the settings of a program from `file` with `overrides` of the form section.name=value.
 
-    Raises `ConfigurationError` naming every value that does not fit.
+    Raises `ConfigurationError` naming every value that does not fit. With `ignore_unknown`, names of the file that this
+    release does not know are left out.
     """
-    if not file.is_file():
-        raise ConfigurationError(
-            f"There is no configuration file {file}.",
-            hint="Write a commented example with 'securealign init' and edit it.",
-        )
-    bound = type(kind.__name__, (kind,), {"toml_file": file, "__module__": kind.__module__, "__doc__": kind.__doc__})
+    values = read_toml(file)
+    declared = {"toml_file": file, "toml_values": values, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    bound = type(kind.__name__, (kind,), declared)
     try:
-        settings: S = bound(**_nested(overrides))
+        return _validated(bound, values, overrides, ignore_unknown=ignore_unknown)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        problems = "; ".join(_problem(kind, item) for item in error.errors())
         raise ConfigurationError(f"{file} cannot be used: {problems}.", hint="See the commented example.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} is not valid TOML: {error}.", hint="See the commented example.") from error
     except ValueError as error:
         raise ConfigurationError(
             f"The environment cannot be used: {error}.", hint="A list or a section is written there as JSON."
         ) from error
-    return settings
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the values of a configuration file; raises `ConfigurationError` for one that is missing or no TOML."""
+    if not file.is_file():
+        raise ConfigurationError(
+            f"There is no configuration file {file}.",
+            hint="Write one with comments by 'securealign init', and edit it.",
+        )
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is not valid TOML: {error}.", hint="See the commented example.") from error
+
+
+def _validated(bound: type[S], values: dict[str, Any], overrides: list[str], *, ignore_unknown: bool) -> S:
+    try:
+        return bound(**_nested(overrides))
+    except ValidationError as error:
+        unknown = [item["loc"] for item in error.errors() if item["type"] in _UNKNOWN]
+        if not (ignore_unknown and any(_removed(values, place) for place in unknown)):
+            raise
+    return _validated(bound, values, overrides, ignore_unknown=ignore_unknown)
+
+
+def _removed(values: dict[Any, Any], place: tuple[int | str, ...]) -> bool:
+    """Remove what lies at a place of nested dictionaries; returns whether there was anything."""
+    *sections, name = place
+    for section in sections:
+        values = values.get(section, {})
+    return values.pop(name, None) is not None
+
+
+def _problem(kind: type[Settings], item: ErrorDetails) -> str:
+    """Return in words what is wrong with a value, for an unknown name with the nearest known one."""
+    place = ".".join(map(str, item["loc"]))
+    if item["type"] not in _UNKNOWN:
+        return f"{place}: {item['msg']}"
+    *sections, name = map(str, item["loc"])
+    known = _fields(kind)
+    for section in sections:
+        known = _fields(known[section])
+    return f"{place} is not a known setting{did_you_mean(name, known)}"
+
+
+def _fields(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - a section, perhaps an optional one
+    """Return the annotations of the fields of a section by name."""
+    for option in (annotation, *get_args(annotation)):
+        if found := getattr(option, "__pydantic_fields__", None):
+            return {name: field.annotation for name, field in found.items()}
+    return {}
 
 
 def _nested(overrides: list[str]) -> dict[str, Any]:

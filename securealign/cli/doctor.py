@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from securealign.cli.options import AsJson
+from securealign.client.config import ClientSettings
 from securealign.commands import failures
 from securealign.errors import ConfigurationError
-from securealign.ops.doctor.configuration import ClientFile, PartyFile, read_configuration
+from securealign.ops.doctor.configuration import PartySettings, read_configuration
 from securealign.ops.doctor.findings import Finding, Level, failed, fine
 from securealign.ops.doctor.local import Site, check_locally
 from securealign.ops.doctor.peer import check_peer
@@ -69,15 +70,15 @@ def _findings(
         yield failed("configuration", error)
         return
     client = _client(file, config) if peer else None
-    yield fine("configuration", f"{config} of a {file.role.label}")
     site = Site(file)
+    yield fine("configuration", f"{config} of a {site.role.label}")
     yield from check_locally(site)
     if client is not None:
         yield from check_peer(site, client, timeout=timeout)
 
 
-def _client(file: PartyFile, config: Path) -> ClientFile:
-    if isinstance(file, ClientFile):
+def _client(file: PartySettings, config: Path) -> ClientSettings:
+    if isinstance(file, ClientSettings):
         return file
     raise ConfigurationError(
         f"{config} is a provider's: it waits for clients and has nobody to connect to.",

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 
-from securealign.errors import ErrorCode, SuiteError
-from securealign.extensions import catalogue, did_you_mean
+from securealign.errors import ErrorCode, SuiteError, did_you_mean
+from securealign.extensions import catalogue
 from securealign.he.interface import Entry, Suite
 from securealign.he.lwe.parameters import PARAMETER_SETS
 from securealign.he.lwe.suite import LweSuite
@@ -45,8 +45,8 @@ def get_suite(name: str) -> Suite:
     entry = REGISTRY.get(name)
     if entry is None:
         raise SuiteError(
-            f"There is no suite named {name!r}.",
-            hint=f"{did_you_mean(name, REGISTRY)}Choose one of: {', '.join(REGISTRY)}.",
+            f"There is no suite named {name!r}{did_you_mean(name, REGISTRY)}.",
+            hint=f"Choose one of: {', '.join(REGISTRY)}.",
         )
     if reason := entry.unavailable():
         raise SuiteError(f"The suite {name!r} cannot run here: {reason}", code=ErrorCode.SUITE_UNAVAILABLE)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from securealign.data.sources import builtin_names
-from securealign.errors import InputError
-from securealign.extensions import catalogue, did_you_mean
+from securealign.errors import InputError, did_you_mean
+from securealign.extensions import catalogue
 from securealign.models.encoder import Encoder
 from securealign.models.hub import hub_folder, is_hub_id
 from securealign.models.transformer import TransformerEncoder
@@ -61,7 +61,6 @@ def model_folder(spec: str, *, what: str, known: Collection[str], reserved: Coll
     if is_hub_id(spec) and spec not in reserved:
         return hub_folder(spec)
     raise InputError(
-        f"{spec!r} is no {what}: neither a built-in name, nor a folder that exists, nor a hub id.",
-        hint=f"{did_you_mean(spec, known)}Use one of {', '.join(known)}, a model folder, or an id such as "
-        "organisation/model.",
+        f"{spec!r} is no {what}{did_you_mean(spec, known)}: neither a built-in name, nor a folder that exists, nor a hub id.",
+        hint=f"Use one of {', '.join(known)}, a model folder, or an id such as organisation/model.",
     )

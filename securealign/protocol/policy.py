@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.limits import Limits
@@ -12,32 +15,47 @@ from securealign.protocol.training.privacy import Privacy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """A provider's rules for sessions of one peer."""
+class Rules:
+    """The rules that the provider's operator sets, in the section [policy] of its file; all have a default.
+
+    A configuration checks the bounds of the annotations.
+    """
 
     #: Public rows for each dimension of the client's encoder. At N <= d_B + 1, the columns of a session, the
     #: cross-covariance would reveal Z_A exactly, so that much is refused whatever the ratio.
-    min_rows_per_dimension: float = 1.0
+    min_rows_per_dimension: Annotated[float, Ge(1)] = 1.0
     #: Columns that all sessions of one peer may have over one public data set, as a fraction of N; the sum stays below
     #: it. At 1 the peer could solve for Z_A but for one dimension. One half leaves at least as much unseen as is shown,
     #: and room to align again: six sessions at N = 10,000 and d_B = 768.
-    max_rank_fraction: float = 0.5
+    max_rank_fraction: Annotated[float, Gt(0), Le(1)] = 0.5
     #: Bits that a logit may hold, at the cost of its precision; None for what the suite gives, 18 under `lwe`.
-    output_bits: int | None = None
+    output_bits: Annotated[int, Ge(4), Le(64)] | None = None
     #: Public rows at least, whatever the client's dimension.
-    min_rows: int = 1
+    min_rows: Annotated[int, Ge(1)] = 1
     #: Queries answered in all sessions of one peer; d_A + 1 answers determine the head.
-    max_queries: int = 100_000
+    max_queries: Annotated[int, Gt(0)] = 100_000
     #: Bits that the answers to one peer may hold in all sessions; the head has about K (d_A + 1) times its precision.
-    max_answer_bits: int | None = None
-    #: Noise that hides single rows of the public embeddings; None adds none.
-    privacy: Privacy | None = None
+    max_answer_bits: Annotated[int, Gt(0)] | None = None
     #: Whether clients learn the names of the classes.
     publish_class_names: bool = True
     #: Whether a suite must hide the provider's operand.
     require_function_private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Rules):
+    """A provider's rules for sessions of one peer."""
+
+    #: Noise that hides single rows of the public embeddings; None adds none.
+    privacy: Privacy | None = None
     #: Whether a suite without encryption is allowed; true only for loopback and simulation.
     allow_unencrypted: bool = False
+
+    @classmethod
+    def of(cls, rules: Rules, *, privacy: Privacy | None, allow_unencrypted: bool) -> Policy:
+        """Return the policy for a peer under the operator's rules."""
+        shared = {field.name: getattr(rules, field.name) for field in fields(Rules)}
+        return cls(**shared, privacy=privacy, allow_unencrypted=allow_unencrypted)
 
     def check_training(self, rows: int, dimension: int, limits: Limits) -> None:
         """Raise `RemoteProtocolError` when limits or the minimum of public rows refuse a training session."""

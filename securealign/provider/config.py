@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 from pydantic_settings import SettingsConfigDict
 
-from securealign.settings import Section, Settings, StateSection
+from securealign.protocol.policy import Rules
+from securealign.protocol.training.privacy import Privacy
+from securealign.settings import FORBID_UNKNOWN, Section, Settings, StateSection
 
 
 class ServerSection(Section):
@@ -48,22 +51,15 @@ class HeadSection(Section):
     folder: Path
 
 
-class PolicySection(Section):
-    """What clients may do."""
+@dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
+class PolicySection(Rules):
+    """What clients may do: the rules of the protocol, and bounds over all sessions."""
 
     suites: tuple[str, ...] = ("lwe",)
-    min_rows_per_dimension: float = Field(default=1.0, ge=1)
-    max_rank_fraction: float = Field(default=0.5, gt=0, le=1)
-    min_rows: int = Field(default=1, ge=1)
-    max_queries: int = Field(default=100_000, gt=0)
-    max_answer_bits: int | None = Field(default=None, gt=0)
-    output_bits: int | None = Field(default=None, ge=4, le=64)
     max_peer_sessions: int | None = Field(default=8, gt=0)
     max_memory_bytes: int | None = Field(default=None, gt=0)
     max_sessions_per_hour: int | None = Field(default=600, gt=0)
     max_queries_per_minute: int | None = Field(default=None, gt=0)
-    publish_class_names: bool = True
-    require_function_private: bool = False
 
 
 class ProviderStateSection(StateSection):
@@ -72,13 +68,9 @@ class ProviderStateSection(StateSection):
     folder: Path = Path("provider-state")
 
 
-class PrivacySection(Section):
+@dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
+class PrivacySection(Privacy):
     """Differential privacy of training: what one session costs, and all sessions of one client over the same texts."""
-
-    epsilon: float = Field(gt=0)
-    delta: float = Field(default=1e-6, gt=0, lt=1)
-    row_norm: float = Field(default=1.0, gt=0)
-    max_epsilon: float = Field(gt=0)
 
 
 class AuditSection(Section):

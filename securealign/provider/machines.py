@@ -24,7 +24,7 @@ from securealign.protocol.rates import RateLimiter, queries_per_minute
 from securealign.protocol.training.privacy import Privacy, PrivacyLedger
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.protocol.training.rank import RankLedger
-from securealign.provider.config import PolicySection, PrivacySection
+from securealign.provider.config import PolicySection
 from securealign.storage.counters import Ledger
 from securealign.transport.hosting import Counters, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
@@ -55,12 +55,12 @@ class Machines:
         ledgers: dict[str, Ledger],
         metrics: Metrics,
         *,
-        privacy: PrivacySection | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         self._suites = suites
         self._entropy = entropy
         self._policy = policy
-        self._privacy = None if privacy is None else Privacy(**privacy.model_dump())
+        self._privacy = privacy
         self._ledgers = ledgers
         self._metrics = metrics
         self._live: weakref.WeakSet[InferenceProvider] = weakref.WeakSet()
@@ -115,19 +115,7 @@ class Machines:
 
     def policy(self, peer: Peer) -> Policy:
         """Return the rules for sessions of a peer."""
-        section = self._policy
-        return Policy(
-            min_rows_per_dimension=section.min_rows_per_dimension,
-            min_rows=section.min_rows,
-            max_rank_fraction=section.max_rank_fraction,
-            max_queries=section.max_queries,
-            max_answer_bits=section.max_answer_bits,
-            output_bits=section.output_bits,
-            privacy=self._privacy,
-            publish_class_names=section.publish_class_names,
-            require_function_private=section.require_function_private,
-            allow_unencrypted=peer.loopback,
-        )
+        return Policy.of(self._policy, privacy=self._privacy, allow_unencrypted=peer.loopback)
 
     def _throttle(self, peer: Peer) -> Grant | None:
         """Return what makes a peer wait until its queries are within their rate."""

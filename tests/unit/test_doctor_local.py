@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from securealign.alignment import LinearHead
 from securealign.cli import app
+from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode
 from securealign.files import write_atomically
 from securealign.ops.doctor import local
-from securealign.ops.doctor.configuration import ClientFile, read_configuration
+from securealign.ops.doctor.configuration import read_configuration
 from securealign.ops.doctor.local import Site, check_locally
 from securealign.pki.authority import Authority
 from securealign.pki.certificates import create_certificates
@@ -114,7 +115,7 @@ def test_a_configuration_that_is_missing_or_broken_is_the_only_finding(site):
 def test_whose_file_it_is_can_be_said(site):
     (site / "both.toml").write_text(PROVIDER + CLIENT.partition("[public]")[0], encoding="utf-8")
     assert problems(site / "both.toml", "--party", "client") == []
-    assert isinstance(read_configuration(site / "both.toml", "client", []), ClientFile)
+    assert isinstance(read_configuration(site / "both.toml", "client", []), ClientSettings)
 
 
 def test_a_provider_has_no_peer_to_ask(site):

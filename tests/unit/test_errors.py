@@ -8,7 +8,7 @@ import re
 import pytest
 
 from securealign import errors
-from securealign.errors import ErrorCode, ExitCode, PeerAborted, SecurealignError
+from securealign.errors import ErrorCode, ExitCode, PeerAborted, SecurealignError, did_you_mean
 
 #: Numbers that other releases know. One may be added, none changed or given to another code.
 NUMBERS = {
@@ -123,3 +123,8 @@ def test_all_errors_have_one_root():
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_error_is_documented(kind):
     assert kind.__doc__
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_known_one():
+    assert did_you_mean("Lwe-182", ["plaintext", "lwe-128"]) == " (did you mean 'lwe-128'?)"
+    assert did_you_mean("rot13", ["plaintext", "lwe-128"]) == ""

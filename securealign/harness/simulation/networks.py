@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from securealign.errors import ConfigurationError, ErrorCode
+from securealign.errors import ConfigurationError, ErrorCode, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,7 +80,8 @@ def _find(name: str) -> list[Network]:
 
 def _unknown(name: str, known: Mapping[str, Network]) -> ConfigurationError:
     return ConfigurationError(
-        f"There is no network named {name!r}.", hint=f"Use one of {', '.join(known)}, or a file that ends in {_SUFFIX}."
+        f"There is no network named {name!r}{did_you_mean(name, known)}.",
+        hint=f"Use one of {', '.join(known)}, or a file that ends in {_SUFFIX}.",
     )
 
 

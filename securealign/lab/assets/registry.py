@@ -9,7 +9,7 @@ from enum import Enum
 from importlib import resources
 from typing import Any
 
-from securealign.errors import InputError
+from securealign.errors import InputError, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,5 +90,7 @@ ASSETS: Mapping[str, Asset] = {name: _asset(name, entry) for name, entry in _TAB
 def asset_named(name: str) -> Asset:
     """Return the pinned asset of this name; raises `InputError` that lists the names."""
     if name not in ASSETS:
-        raise InputError(f"There is no asset {name!r}.", hint=f"Use one of: {', '.join(sorted(ASSETS))}.")
+        raise InputError(
+            f"There is no asset {name!r}{did_you_mean(name, ASSETS)}.", hint=f"Use one of: {', '.join(sorted(ASSETS))}."
+        )
     return ASSETS[name]

@@ -14,16 +14,18 @@ from pathlib import Path
 from cryptography import x509
 
 from securealign.alignment.head import LinearHead
+from securealign.client.config import ClientSettings
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
 from securealign.he.registry import get_suite
 from securealign.models.source import load_public_embeddings
-from securealign.ops.doctor.configuration import ClientFile, PartyFile, ProviderFile
+from securealign.ops.doctor.configuration import PartySettings
 from securealign.ops.doctor.findings import Finding, failed, fine, warning
 from securealign.pki.bundles import load_bundle
 from securealign.pki.chains import CertificateProblem, now_utc
-from securealign.pki.identity import identity_of
+from securealign.pki.identity import Role, identity_of
 from securealign.pki.revocation import parse_lists
+from securealign.provider.config import ProviderSettings
 from securealign.transport.grpc_client import is_loopback
 
 #: Before a certificate or a list expires, its operator has to act, and others with him.
@@ -43,10 +45,18 @@ class PublicData:
 class Site:
     """A party's machine: its configuration, and what is read through it once."""
 
-    def __init__(self, file: PartyFile, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
+    def __init__(self, file: PartySettings, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
         self.file = file
         self.clock = clock
-        self.folder = file.path(file.endpoint.certificates)
+        if isinstance(file, ProviderSettings):
+            self.role, self.suites = Role.PROVIDER, file.policy.suites
+            self.address, certificates = file.server.address, file.server.certificates
+            self.encoder = file.public.encoder if file.public else None
+        else:
+            self.role, self.suites = Role.CLIENT, file.provider.suites
+            self.address, certificates = file.provider.address, file.provider.certificates
+            self.encoder = file.encoder.name if file.encoder else None
+        self.folder = file.path(certificates)
 
     @cached_property
     def public(self) -> PublicData | None:
@@ -69,7 +79,7 @@ def check_locally(site: Site) -> Iterator[Finding]:
     yield from _check_suites(site)
     yield from _check_public(site)
     yield from _check_encoder(site)
-    if isinstance(site.file, ProviderFile):
+    if isinstance(site.file, ProviderSettings):
         yield from _check_head(site, site.file)
     yield from _check_state(site)
     yield _check_core_dumps()
@@ -98,7 +108,7 @@ def _check_clock(site: Site) -> Iterator[Finding]:
 def _check_certificates(site: Site) -> Iterator[Finding]:
     now = site.clock()
     try:
-        bundle = load_bundle(site.folder, site.file.role, now=now)
+        bundle = load_bundle(site.folder, site.role, now=now)
     except InputError as error:
         yield failed("revocation" if "crl.pem" in error.message else "certificates", error)
         return
@@ -143,7 +153,7 @@ def _check_permissions(site: Site) -> Iterator[Finding]:
 
 
 def _check_suites(site: Site) -> Iterator[Finding]:
-    names = site.file.endpoint.suites
+    names = site.suites
     usable = []
     for name in names:
         try:
@@ -152,7 +162,7 @@ def _check_suites(site: Site) -> Iterator[Finding]:
             yield failed("suite", error)
             continue
         usable.append(suite)
-        if not suite.info.encrypts and not is_loopback(site.file.endpoint.address):
+        if not suite.info.encrypts and not is_loopback(site.address):
             yield warning("suite", f"{name!r} does not encrypt and is refused beyond loopback", "Use the suite 'lwe'.")
     if len(usable) == len(names):
         yield fine("suite", ", ".join(f"{suite.info.name} ({suite.info.parameter_set})" for suite in usable))
@@ -182,7 +192,7 @@ def _unreadable(error: OSError) -> InputError:
 
 def _check_encoder(site: Site) -> Iterator[Finding]:
     """Say whether the packages of the encoder are there; to open it could mean to download it."""
-    name = site.file.encoder_name
+    name = site.encoder
     if name is None:
         return
     needed = ("tokenizers",) if name == "wordllama" else ("torch", "transformers")
@@ -197,7 +207,7 @@ def _check_encoder(site: Site) -> Iterator[Finding]:
         yield fine("encoder", f"what {name!r} needs is installed")
 
 
-def _check_head(site: Site, file: ProviderFile) -> Iterator[Finding]:
+def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:
     if file.head is None:
         return
     try:
@@ -226,7 +236,7 @@ def _known_dimension(site: Site) -> int | None:
 
 def _check_state(site: Site) -> Iterator[Finding]:
     yield _check_writable("state", site.file.path(site.file.state.folder))
-    if isinstance(site.file, ClientFile):
+    if isinstance(site.file, ClientSettings):
         yield _check_writable("alignment", site.file.path(site.file.alignment.folder))
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import grpc
 
 from securealign.alignment.maps import AlignmentMap
+from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, InputError, SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
-from securealign.ops.doctor.configuration import ClientFile
 from securealign.ops.doctor.findings import Finding, failed, fine, warning
 from securealign.ops.doctor.greeting import greet
 from securealign.ops.doctor.local import PublicData, Site
@@ -77,7 +77,7 @@ _CHECK_OF_CODE = {
 }
 
 
-def check_peer(site: Site, file: ClientFile, *, timeout: float = 5.0) -> Iterator[Finding]:
+def check_peer(site: Site, file: ClientSettings, *, timeout: float = 5.0) -> Iterator[Finding]:
     """Yield what the checks against the provider find, until one fails without which the next would say nothing.
 
     `timeout` in seconds bounds each step.
@@ -87,7 +87,7 @@ def check_peer(site: Site, file: ClientFile, *, timeout: float = 5.0) -> Iterato
         yield fine("address", f"{host} is {', '.join(_addresses(host, port))}")
         connect(host, port, timeout).close()
         yield fine("port", f"{port} is open")
-        bundle = load_bundle(site.folder, site.file.role, now=site.clock())
+        bundle = load_bundle(site.folder, site.role, now=site.clock())
         met = meet(file.provider.address, bundle, now=site.clock(), timeout=timeout)
     except SecurealignError as error:
         yield failed(_check_of(error), error)
@@ -126,7 +126,7 @@ def _check_of(error: SecurealignError) -> str:
 class _Sessions:
     """The handshakes of both phases, over one channel."""
 
-    def __init__(self, site: Site, file: ClientFile, channel: grpc.Channel, timeout: float) -> None:
+    def __init__(self, site: Site, file: ClientSettings, channel: grpc.Channel, timeout: float) -> None:
         self._site = site
         self._file = file
         self._channel = channel
