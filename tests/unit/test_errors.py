@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,10 @@ NUMBERS = {
     "OUTPUT_REFUSED": 48,
 }
 EACH_CODE = pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
+HELP = dict(
+    part.split("\n", 1)
+    for part in (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8").split("\n## ")[1:]
+)
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SecurealignError)]
 
 
@@ -113,6 +118,18 @@ def test_the_peers_reason_is_quoted(code):
     error = PeerAborted(code)
     assert error.code is code
     assert str(error) == f"The peer ended the session: {code.sentence}"
+
+
+def test_the_help_page_has_a_section_for_every_code_in_order():
+    assert list(HELP) == [code.name for code in sorted(ErrorCode, key=lambda code: code.number)]
+
+
+@EACH_CODE
+def test_the_help_page_says_what_happened_and_what_to_do(code):
+    text = " ".join(HELP[code.name].split())
+    assert text.startswith(f"> {code.sentence} ")
+    assert f"exit code {int(code.exit_code)}" in text
+    assert "**What to do:** " in text
 
 
 def test_all_errors_have_one_root():
