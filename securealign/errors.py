@@ -154,11 +154,11 @@ class SecurealignError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is nearest to a wrong one, to follow it in a message; empty when none is near."""
+    """Return the question whether the nearest known name was meant, with a space behind it; "" when none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(name.lower(), known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 class SecurealignWarning(UserWarning):

@@ -114,8 +114,11 @@ def load_settings(kind: type[S], file: Path, overrides: list[str], *, ignore_unk
     try:
         return _validated(bound, values, overrides, ignore_unknown=ignore_unknown)
     except ValidationError as error:
-        problems = "; ".join(_problem(kind, item) for item in error.errors())
-        raise ConfigurationError(f"{file} cannot be used: {problems}.", hint="See the commented example.") from error
+        problems = "; ".join(_problem(item) for item in error.errors())
+        nearest = "".join(_nearest(kind, item) for item in error.errors() if item["type"] in _UNKNOWN)
+        raise ConfigurationError(
+            f"{file} cannot be used: {problems}.", hint=f"{nearest}See the commented example."
+        ) from error
     except ValueError as error:
         raise ConfigurationError(
             f"The environment cannot be used: {error}.", hint="A list or a section is written there as JSON."
@@ -153,16 +156,18 @@ def _removed(values: dict[Any, Any], place: tuple[int | str, ...]) -> bool:
     return values.pop(name, None) is not None
 
 
-def _problem(kind: type[Settings], item: ErrorDetails) -> str:
-    """Return in words what is wrong with a value, for an unknown name with the nearest known one."""
-    place = ".".join(map(str, item["loc"]))
-    if item["type"] not in _UNKNOWN:
-        return f"{place}: {item['msg']}"
+def _problem(item: ErrorDetails) -> str:
+    """Return in words what is wrong with a value."""
+    return f"{'.'.join(map(str, item['loc']))}: {'unknown name' if item['type'] in _UNKNOWN else item['msg']}"
+
+
+def _nearest(kind: type[Settings], item: ErrorDetails) -> str:
+    """Return the question whether the known name was meant that is nearest to an unknown one."""
     *sections, name = map(str, item["loc"])
     known = _fields(kind)
     for section in sections:
         known = _fields(known[section])
-    return f"{place} is not a known setting{did_you_mean(name, known)}"
+    return did_you_mean(name, known)
 
 
 def _fields(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - a section, perhaps an optional one

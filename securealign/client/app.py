@@ -35,7 +35,7 @@ from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, is_loopback
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
 from securealign.transport.meter import Meter
-from securealign.transport.retrying import Patience
+from securealign.transport.retrying import RetryPolicy
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec
 
@@ -168,7 +168,7 @@ class Client:
             endpoint,
             meter,
             deadline_seconds=provider.deadline_seconds,
-            patience=Patience(seconds=provider.patience_seconds, notice=_notice),
+            retry=RetryPolicy(seconds=provider.patience_seconds, notice=_notice),
         )
 
     @cached_property

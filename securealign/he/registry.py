@@ -45,8 +45,8 @@ def get_suite(name: str) -> Suite:
     entry = REGISTRY.get(name)
     if entry is None:
         raise SuiteError(
-            f"There is no suite named {name!r}{did_you_mean(name, REGISTRY)}.",
-            hint=f"Choose one of: {', '.join(REGISTRY)}.",
+            f"There is no suite named {name!r}.",
+            hint=f"{did_you_mean(name, REGISTRY)}Choose one of: {', '.join(REGISTRY)}.",
         )
     if reason := entry.unavailable():
         raise SuiteError(f"The suite {name!r} cannot run here: {reason}", code=ErrorCode.SUITE_UNAVAILABLE)

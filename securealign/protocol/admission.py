@@ -1,8 +1,8 @@
 """What all sessions together may take: sessions of one peer at a time, and memory of the process.
 
-A session takes a seat when its stream opens, and reserves memory when its greeting tells suite and shape, before
+A session takes a permit when its stream opens, and reserves memory when its hello tells suite and shape, before
 anything is allocated for it. What it reserves is an upper bound of what it will hold (`CovarianceSizes.memory`,
-`HeadSizes.memory`); the sum over open seats stays within the limit.
+`HeadSizes.memory`); the sum over open permits stays within the limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from securealign.limits import MEBIBYTE
 
 
 class Admission:
-    """The seats that are taken, behind a lock if sessions run in threads; a limit of None is none."""
+    """The permits that are taken, behind a lock if sessions run in threads; a limit of None is none."""
 
     def __init__(
         self,
@@ -27,20 +27,20 @@ class Admission:
         self._max_peer_sessions = max_peer_sessions
         self._max_memory_bytes = max_memory_bytes
         self._lock = lock or nullcontext()
-        self._seats: dict[str, int] = {}
+        self._permits: dict[str, int] = {}
         self._reserved = 0
 
     @property
     def reserved(self) -> int:
-        """Bytes reserved by all open seats."""
+        """Bytes reserved by all open permits."""
         return self._reserved
 
     def sessions(self, peer: str) -> int:
-        """Return the open seats of a peer."""
-        return self._seats.get(peer, 0)
+        """Return the open permits of a peer."""
+        return self._permits.get(peer, 0)
 
-    def enter(self, peer: str) -> Seat:
-        """Open a seat for an authenticated peer; raises `RemoteProtocolError` when it has as many as it may."""
+    def enter(self, peer: str) -> Permit:
+        """Open a permit for an authenticated peer; raises `RemoteProtocolError` when it has as many as it may."""
         with self._lock:
             taken = self.sessions(peer)
             if self._max_peer_sessions is not None and taken >= self._max_peer_sessions:
@@ -49,8 +49,8 @@ class Admission:
                     hint="End one of them, or raise max_peer_sessions.",
                     code=ErrorCode.SERVER_BUSY,
                 )
-            self._seats[peer] = taken + 1
-        return Seat(self, peer)
+            self._permits[peer] = taken + 1
+        return Permit(self, peer)
 
     def _reserve(self, size: int) -> None:
         with self._lock:
@@ -68,13 +68,13 @@ class Admission:
     def _leave(self, peer: str, reserved: int) -> None:
         with self._lock:
             self._reserved -= reserved
-            self._seats[peer] -= 1
-            if not self._seats[peer]:
-                del self._seats[peer]
+            self._permits[peer] -= 1
+            if not self._permits[peer]:
+                del self._permits[peer]
 
 
-class Seat:
-    """The place of one session; a context manager that gives it back, with what was reserved."""
+class Permit:
+    """The right of one session to run; a context manager that returns it, with the memory that was reserved."""
 
     def __init__(self, admission: Admission, peer: str) -> None:
         self._admission = admission
@@ -95,8 +95,8 @@ class Seat:
             self._open = False
             self._admission._leave(self._peer, self._reserved)
 
-    def __enter__(self) -> Seat:
-        """Return the seat itself."""
+    def __enter__(self) -> Permit:
+        """Return the permit itself."""
         return self
 
     def __exit__(

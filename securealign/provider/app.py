@@ -55,7 +55,7 @@ from securealign.transport.grpc_server import (
     ServerSettings,
     SessionReport,
 )
-from securealign.transport.hosting import Counters, DurableHost, Peer
+from securealign.transport.session_manager import Counters, DurableSessionManager, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ _SERVICES = {TRAINING_METHOD: "securealign.v1.Training", INFERENCE_METHOD: "secu
 #: Public texts whose margins are measured at the start, and slots of a pool, on which the error hardly depends.
 _MARGIN_TEXTS, _MARGIN_SLOTS = 1000, 64
 
-Hosts = dict[str, DurableHost]
+Hosts = dict[str, DurableSessionManager]
 
 
 class Provider:
@@ -192,13 +192,13 @@ class Provider:
             def make_training(peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
                 return machines.training(public, space, peer, observer, counters)
 
-            hosts[TRAINING_METHOD] = DurableHost("training", TrainingCodec(), make_training, sessions)
+            hosts[TRAINING_METHOD] = DurableSessionManager("training", TrainingCodec(), make_training, sessions)
         if head is not None:
 
             def make_inference(peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
                 return machines.inference(head, space, peer, observer, counters)
 
-            hosts[INFERENCE_METHOD] = DurableHost("inference", InferenceCodec(), make_inference, sessions)
+            hosts[INFERENCE_METHOD] = DurableSessionManager("inference", InferenceCodec(), make_inference, sessions)
         return hosts
 
     def _open_audit(self) -> AuditLog:
@@ -303,16 +303,16 @@ def _wait(hosts: Hosts, metrics: Metrics) -> None:
         stop.wait(_EXPIRY_SECONDS)
 
 
-def _expire(host: DurableHost, metrics: Metrics) -> None:
+def _expire(host: DurableSessionManager, metrics: Metrics) -> None:
     """Give up the sessions that nobody came back to; a fault leaves them for the next time."""
     try:
         count = host.expire()
     except Exception as error:
-        log.warning("sessions cannot be given up now", phase=host.phase, cause=describe(error))
+        log.warning("sessions cannot be given up now", phase=host.kind, cause=describe(error))
         return
     for _ in range(count):
-        log.info("session expired", phase=host.phase)
-        metrics.session_expired(host.phase)
+        log.info("session expired", phase=host.kind)
+        metrics.session_expired(host.kind)
 
 
 def _details(party: Party) -> dict[str, object]:
@@ -331,7 +331,7 @@ def _report(session: SessionReport) -> None:
     """Log how a session ended: what a peer did wrong is in words here, and as a code only on the wire."""
     stats = session.stats
     fields = {
-        "phase": session.phase,
+        "phase": session.kind,
         "peer": session.peer.address,
         "received_mb": round(stats.bytes_up / 1e6, 3),
         "sent_mb": round(stats.bytes_down / 1e6, 3),

@@ -26,7 +26,7 @@ from securealign.protocol.training.provider import TrainingProvider
 from securealign.protocol.training.rank import RankLedger
 from securealign.provider.config import PolicySection
 from securealign.storage.counters import Ledger
-from securealign.transport.hosting import Counters, Peer
+from securealign.transport.session_manager import Counters, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Ledgers of the state folder, by the accounts that they keep.

@@ -14,8 +14,8 @@ from securealign.recording.measured import SessionRecorder
 from securealign.recording.writing import RunFile
 from securealign.transport.activity import Activity
 from securealign.transport.grpc_server import SessionReport
-from securealign.transport.hosting import Peer
 from securealign.transport.meter import Listener, nobody
+from securealign.transport.session_manager import Peer
 
 log = structlog.get_logger()
 

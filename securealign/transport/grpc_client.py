@@ -1,4 +1,4 @@
-"""The client's end of a session over gRPC streams under mutual TLS, one after the other if it has to be."""
+"""The client's end of a session over gRPC streams under mutual TLS; a lost stream is replaced by another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source
 from securealign.transport.meter import Meter
 from securealign.transport.preflight import Preflight, PreflightError, Stage, meet, pinned_channel
-from securealign.transport.retrying import Patience
+from securealign.transport.retrying import RetryPolicy
 from securealign.transport.status import transport_error
 
 _OPTIONS = (
@@ -27,13 +27,13 @@ _OPTIONS = (
     # grow with the path, and 20 MiB over 80 ms take 4.8 seconds instead of 2.2.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Every connection is a channel of its own; sharing subchannels would bring back one that has failed.
+    # Channels must not share a subchannel: a replacement would get the connection that has failed.
     ("grpc.use_local_subchannel_pool", 1),
 )
-#: Seconds to wait for the provider to take note of a farewell.
-_FAREWELL_SECONDS = 2.0
-#: Seconds that each step of meeting the provider may take.
-_MEETING_SECONDS = 10.0
+#: Seconds to wait until the provider has read an Abort.
+_ABORT_SECONDS = 2.0
+#: Seconds that each step of the first connection to the provider may take.
+_PREFLIGHT_SECONDS = 10.0
 
 
 def is_loopback(target: str) -> bool:
@@ -48,7 +48,8 @@ def is_loopback(target: str) -> bool:
 class GrpcLink:
     """Carries frames between a client and a provider; use as a context manager.
 
-    An endpoint in place of a bare machine goes on over a new connection when one is lost, with `patience`.
+    With an endpoint in place of a bare machine, a session whose connection is lost resumes on another, tried as `retry`
+    says.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class GrpcLink:
         meter: Meter,
         *,
         deadline_seconds: float,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
     ) -> None:
         self._target = target
         self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
@@ -68,7 +69,7 @@ class GrpcLink:
         self._machine = _Resumable(client) if isinstance(client, ClientEndpoint) else _Bare(client)
         self._meter = meter
         self._end = time.monotonic() + deadline_seconds
-        self._waiting = (patience or Patience()).begin()
+        self._backoff = (retry or RetryPolicy()).begin()
         self._stream: _Stream | None = None
 
     def __enter__(self) -> GrpcLink:
@@ -88,12 +89,12 @@ class GrpcLink:
         if self._stream is not None:
             self._stream.send(frames)
         elif frames and not self._machine.begun:
-            self._try(lambda: self._open(frames))
+            self._try(lambda: self._connect(frames))
         while not until():
             self._try(self._exchange)
 
-    def _try(self, step: Callable[[], None]) -> None:
-        """Take a step, or after a failure that may pass, wait and let the next step begin with a new connection."""
+    def _try(self, step: Callable[[], object]) -> None:
+        """Take a step; after a failure that is worth another try, wait, and the next step opens a new connection."""
         try:
             step()
         except (TransportError, PeerAborted) as error:
@@ -101,23 +102,20 @@ class GrpcLink:
             if not self._machine.may_resume(error):
                 raise
             with self._meter.timed("network"):
-                self._waiting.after(error, met=self._machine.begun)
+                self._backoff.after(error, met=self._machine.begun)
 
     def _exchange(self) -> None:
         """Receive one frame and send what follows from it."""
         stream = self._stream or self._resume()
         with self._meter.timed("network"):
             frame = stream.receive()
-        self._waiting.progressed()
+        self._backoff.progressed()
         with self._meter.timed("client"):
             replies = self._machine.receive(frame)
         stream.send(replies)
         if self._machine.party.error is not None:
-            stream.say_farewell()
+            stream.await_end()
             raise self._machine.party.error
-
-    def _open(self, frames: Sequence[bytes]) -> None:
-        self._connect(frames)
 
     def _connect(self, first: Iterable[bytes]) -> _Stream:
         remaining = self._end - time.monotonic()
@@ -129,7 +127,7 @@ class GrpcLink:
             )
         bundle = self._source.current()
         with self._meter.connecting():
-            met = self._meet(bundle, min(_MEETING_SECONDS, remaining))
+            met = self._meet(bundle, min(_PREFLIGHT_SECONDS, remaining))
             channel = pinned_channel(self._target, bundle, met.certificate, _OPTIONS)
         self._stream = _Stream(channel, self._method, remaining)
         self._stream.send(first)
@@ -151,9 +149,9 @@ class GrpcLink:
         try:
             stream.send(self._machine.resumed(answer))
         except RemoteProtocolError as error:
-            # The provider shall not wait for what will not come.
+            # The provider must not wait for messages that will not come.
             stream.send(self._machine.fail(error))
-            stream.say_farewell()
+            stream.await_end()
             raise
         return stream
 
@@ -164,9 +162,9 @@ class GrpcLink:
 
 
 def _hung_up(error: PreflightError) -> bool:
-    """Return whether a provider that knows this party said nothing before the connection broke.
+    """Return whether the provider closed the connection without a TLS alert.
 
-    It may have refused our certificate, as gRPC does without a word, or the connection was lost: trying again tells.
+    Either it refused our certificate, which gRPC does without an alert, or the connection was lost. Another try tells.
     """
     cause = error.__cause__
     said = isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError)
@@ -203,7 +201,7 @@ class _Bare:
 
 
 class _Resumable(_Bare):
-    """A machine with a journal, which can go on over another connection."""
+    """A machine with a journal, whose session can resume on another connection."""
 
     def __init__(self, endpoint: ClientEndpoint) -> None:
         super().__init__(endpoint.party)
@@ -265,16 +263,16 @@ class _Stream:
         error = transport_error(failure, connected=self._connected)
         guessed = failure.code() is grpc.StatusCode.UNAVAILABLE
         if guessed and error.code is ErrorCode.PEER_UNTRUSTED:
-            # Both parties have just accepted each other: a handshake that fails now was cut, or met a new certificate.
+            # Both parties have just accepted each other: the connection was cut, or the provider has a new certificate.
             return TransportError("The connection was lost as it began.", code=ErrorCode.CONNECTION_LOST)
         return error
 
-    def say_farewell(self) -> None:
-        """Let the provider read why this session ends before the stream is cancelled."""
+    def await_end(self) -> None:
+        """Wait until the provider has read why the session ends, before the stream is cancelled."""
         self._outgoing.put(None)
         over = threading.Event()
         if self._call.add_callback(over.set):
-            over.wait(_FAREWELL_SECONDS)
+            over.wait(_ABORT_SECONDS)
 
     def close(self) -> None:
         """End the stream and the connection."""

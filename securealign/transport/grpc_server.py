@@ -1,7 +1,7 @@
 """The provider's gRPC server: one stream is one session, one machine, one thread.
 
-Frames pass as raw bytes; the codec of the machine is the only one to parse them. A request is read when the machine
-has handled the one before, so HTTP/2 flow control holds the client back.
+Frames pass as raw bytes; only the codec of the machine parses them. A request is read when the machine has handled the
+one before, so that HTTP/2 flow control slows the client down.
 """
 
 from __future__ import annotations
@@ -24,23 +24,29 @@ from securealign.errors import (
     TransportError,
 )
 from securealign.pki.bundles import Bundle
-from securealign.protocol.admission import Admission, Seat
+from securealign.protocol.admission import Admission, Permit
 from securealign.protocol.party import Party
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
-from securealign.transport.hosting import Attached, Host, MakeParty, Peer, TransientHost
 from securealign.transport.meter import Listener, Meter, nobody
+from securealign.transport.session_manager import (
+    MakeParty,
+    Peer,
+    ServedSession,
+    SessionManager,
+    TransientSessionManager,
+)
 from securealign.transport.stats import RunStats
 from securealign.transport.status import ERROR_KEY, status_of
 
 TRAINING_METHOD = "/securealign.v1.Training/Align"
 INFERENCE_METHOD = "/securealign.v1.Inference/Classify"
-#: How the names of threads begin that serve sessions.
+#: Prefix of the names of the threads that serve sessions.
 THREAD_PREFIX = "securealign-session"
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    # A peer that vanished without a word is noticed after these.
+    # A dead connection is noticed after these times.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -49,23 +55,23 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class SessionReport:
-    """What a stream did for a session, for logs and statistics: its cost, and how the session stands after it."""
+    """What a stream meant for its session, for logs and statistics: cost, error, and how the session stands."""
 
-    phase: str
+    kind: str
     peer: Peer
     error: SecurealignError | None
     stats: RunStats
     party: Party
-    #: Whether the session was begun over an earlier stream.
+    #: Whether an earlier stream had begun the session.
     resumed: bool = False
-    #: Whether the session waits for its peer to come back.
+    #: Whether the session waits for its client to return.
     suspended: bool = False
     #: What listened to the stream.
     listener: Listener = nobody
 
 
 Report = Callable[[SessionReport], None]
-#: Called when a stream has been given a session: who, which phase, and whether it goes on with an earlier one.
+#: Called when a stream has been given a session: who, its kind, and whether it goes on with an earlier one.
 Opened = Callable[[Peer, str, bool], None]
 #: Called when a stream has been given a session; returns what is to listen to it.
 MakeListener = Callable[[Peer, Party], Listener]
@@ -83,17 +89,17 @@ class ServerSettings:
 
 
 class ProviderServer:
-    """Serves training and inference sessions; a failed session never takes the server down."""
+    """Serves training and inference sessions; the server goes on after a session has failed."""
 
     def __init__(
         self,
         address: str,
         bundle: Bundle | Source,
-        methods: Mapping[str, MakeParty | Host],
+        methods: Mapping[str, MakeParty | SessionManager],
         *,
         settings: ServerSettings | None = None,
         report: Report = lambda report: None,
-        opened: Opened = lambda peer, phase, resumed: None,
+        opened: Opened = lambda peer, kind, resumed: None,
         refused: Refused = lambda peer, error: None,
         listen: MakeListener = lambda peer, party: nobody,
         admission: Admission | None = None,
@@ -106,12 +112,12 @@ class ProviderServer:
         self._listen = listen
         self._admission = admission or Admission()
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
-        # A few threads more than sessions, so that a full server can still say that it is full.
+        # A few threads more than sessions, so that a full server can still answer that it is full.
         self._threads = ThreadPoolExecutor(self._settings.max_sessions + 4, thread_name_prefix=THREAD_PREFIX)
         self._server = grpc.server(self._threads, options=_OPTIONS)
         for method, serving in methods.items():
-            host = serving if isinstance(serving, Host) else TransientHost(serving)
-            self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(host)),))
+            manager = serving if isinstance(serving, SessionManager) else TransientSessionManager(serving)
+            self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(manager)),))
         register(self._server)
         self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
         try:
@@ -131,43 +137,45 @@ class ProviderServer:
     def stop(self, grace: float | None = 5.0) -> None:
         """Refuse new sessions, give running ones `grace` seconds, and return when all are over and recorded."""
         self._server.stop(grace).wait()
-        # gRPC does not wait for its threads, one of which may be about to leave a session whose stream has ended.
+        # gRPC does not wait for its threads, which may still have to record a session whose stream has ended.
         self._threads.shutdown(wait=True)
 
     def wait(self) -> None:
         """Block until the server is stopped."""
         self._server.wait_for_termination()
 
-    def _handler(self, host: Host) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
+    def _handler(self, manager: SessionManager) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             try:
-                yield from self._serve(host, requests, context)
+                yield from self._serve(manager, requests, context)
             except Exception as error:
                 # gRPC would send the message of any exception to the peer.
                 if context.code() is None:  # type: ignore[attr-defined]
-                    self._turn_away(context, _peer(context), _fault(error))
+                    self._refuse(context, _peer(context), _fault(error))
                 raise
 
         return handle
 
-    def _serve(self, host: Host, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def _serve(
+        self, manager: SessionManager, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
         peer = self._admit(context)
         if not self._slots.acquire(blocking=False):
-            self._turn_away(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
+            self._refuse(context, peer, TransportError("All sessions are taken.", code=ErrorCode.SERVER_BUSY))
         stream = _Stream(peer, Meter(counted="provider"), _Watchdog(context, self._settings))
         stream.meter.count_connection()
         with ExitStack() as ending:
-            # In reverse: the place is free before anybody hears that the session is over.
+            # Callbacks run in reverse: the slot is free before the session is reported.
             ending.callback(self._finish, stream)
             ending.callback(self._slots.release)
             ending.enter_context(stream.watchdog)
             frame = _first(requests)
             if frame is None:
                 return
-            seat = ending.enter_context(self._seat(peer, context))
-            stream.peer = replace(peer, reserve=seat.reserve)
+            permit = ending.enter_context(self._permit(peer, context))
+            stream.peer = replace(peer, reserve=permit.reserve)
             with stream.working():
-                stream.session = self._attach(host, stream, frame, context)
+                stream.session = self._attach(manager, stream, frame, context)
             self._opened(peer, stream.session.party.name, stream.session.resumed)
             stream.meter.listener = self._listen(peer, stream.session.party)
             yield from _replies(stream, stream.session, frame, requests)
@@ -178,21 +186,23 @@ class ProviderServer:
         try:
             return replace(peer, identity=peer_identity(context, self._source).name)
         except TransportError as error:
-            self._turn_away(context, peer, error)
+            self._refuse(context, peer, error)
 
-    def _seat(self, peer: Peer, context: grpc.ServicerContext) -> Seat:
+    def _permit(self, peer: Peer, context: grpc.ServicerContext) -> Permit:
         try:
             return self._admission.enter(peer.identity)
         except SecurealignError as error:
-            self._turn_away(context, peer, error)
+            self._refuse(context, peer, error)
 
-    def _attach(self, host: Host, stream: _Stream, frame: bytes, context: grpc.ServicerContext) -> Attached:
+    def _attach(
+        self, manager: SessionManager, stream: _Stream, frame: bytes, context: grpc.ServicerContext
+    ) -> ServedSession:
         try:
-            return host.attach(stream.peer, stream.meter.observer("provider"), frame, context.cancel)
+            return manager.attach(stream.peer, stream.meter.observer("provider"), frame, context.cancel)
         except SecurealignError as error:
-            self._turn_away(context, stream.peer, error)
+            self._refuse(context, stream.peer, error)
 
-    def _turn_away(self, context: grpc.ServicerContext, peer: Peer, error: SecurealignError) -> NoReturn:
+    def _refuse(self, context: grpc.ServicerContext, peer: Peer, error: SecurealignError) -> NoReturn:
         code = error.code if isinstance(error, RemoteProtocolError | TransportError) else ErrorCode.INTERNAL
         context.set_trailing_metadata(((ERROR_KEY, code.name),))
         try:
@@ -220,7 +230,7 @@ class ProviderServer:
 
 
 def _fault(error: Exception) -> SecurealignError:
-    """Return what an exception outside the machine is reported as."""
+    """Return the error under which an exception outside the machine is reported."""
     if isinstance(error, SecurealignError):
         return error
     fault = SecurealignError(f"{type(error).__name__} in a stream.")
@@ -236,7 +246,7 @@ def _first(requests: Iterator[bytes]) -> bytes | None:
         return None
 
 
-def _replies(stream: _Stream, session: Attached, frame: bytes, requests: Iterator[bytes]) -> Iterator[bytes]:
+def _replies(stream: _Stream, session: ServedSession, frame: bytes, requests: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the replies to a peer's frames until the session is over or the stream breaks."""
     try:
         with stream.working():
@@ -286,7 +296,7 @@ class _Watchdog:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Stop the clock of silence while this side computes."""
+        """Do not count silence of the peer while this side computes."""
         self._waiting_since = None
         try:
             yield
@@ -307,13 +317,13 @@ class _Watchdog:
 
 
 class _Stream:
-    """One stream: whose it is, what it costs, and the session that it carries, once it has one."""
+    """One stream: its peer, its cost, and the session that it carries once it has one."""
 
     def __init__(self, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
         self.peer = peer
         self.meter = meter
         self.watchdog = watchdog
-        self.session: Attached | None = None
+        self.session: ServedSession | None = None
 
     @contextmanager
     def working(self) -> Iterator[None]:

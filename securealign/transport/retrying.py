@@ -1,4 +1,4 @@
-"""How long, and how often, a client tries to get back to its provider."""
+"""How long, and how often, a client tries to reach its provider again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, SecurealignError
 
-#: Failures that may pass by themselves.
-PASSING = frozenset(
+#: Failures after which another try may succeed.
+RETRYABLE = frozenset(
     {
         ErrorCode.CONNECTION_LOST,
         # A provider that is stopped ends the streams that it serves so.
@@ -23,15 +23,15 @@ PASSING = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """Waits that double from `first_seconds` to `longest_seconds`, with up to half of each left to chance.
+class RetryPolicy:
+    """Waits that double from `first_seconds` to `longest_seconds`; each is shortened at random by up to a half.
 
-    Without chance, all clients of a provider that starts again would come back at once. A failure is final when nothing
-    has been received for `seconds`.
+    The random part keeps the clients of a provider that restarts from returning all at once. A failure is final when
+    nothing has been received for `seconds`.
     """
 
     seconds: float = 300.0
-    #: For a provider that was never met: long enough for one that starts again, short enough for a wrong address.
+    #: For a provider that was never reached: enough for one that is starting, short for a wrong address.
     first_meeting_seconds: float = 10.0
     first_seconds: float = 0.2
     longest_seconds: float = 15.0
@@ -41,41 +41,42 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
 
-    def begin(self) -> Waiting:
-        """Return a wait of this kind that has not begun."""
-        return Waiting(self)
+    def begin(self) -> Backoff:
+        """Return the waits of one client, none of which has begun."""
+        return Backoff(self)
 
 
-class Waiting:
-    """The state of one client's patience."""
+class Backoff:
+    """The waits of one client since it last received something."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
         self._since = 0.0
         self._first: SecurealignError | None = None
-        self._next = patience.first_seconds
+        self._next = policy.first_seconds
 
     def progressed(self) -> None:
-        """Take note that something was received."""
+        """Begin anew, because something was received."""
         self._first = None
-        self._next = self._patience.first_seconds
+        self._next = self._policy.first_seconds
 
     def after(self, error: SecurealignError, *, met: bool = True) -> None:
-        """Wait before another try; less patiently for a provider that was never `met`.
+        """Wait before another try; `met` says whether the provider was ever reached, for if not, less is waited.
 
-        Raises the error itself when it will not pass, and the first one since then when nothing was received too long.
+        Raises the error itself when another try cannot succeed, and the first error since something was received when
+        that was too long ago.
         """
-        patience = self._patience
-        if error.code not in PASSING:
+        policy = self._policy
+        if error.code not in RETRYABLE:
             raise error
-        now = patience.clock()
-        longest = patience.seconds if met else min(patience.seconds, patience.first_meeting_seconds)
+        now = policy.clock()
+        longest = policy.seconds if met else min(policy.seconds, policy.first_meeting_seconds)
         begins = self._first is None
         if self._first is None:
             self._first, self._since = error, now
         if now - self._since >= longest:
             raise self._first
         if begins:
-            patience.notice(error)
-        patience.sleep(self._next * (0.5 + 0.5 * patience.chance()))
-        self._next = min(2 * self._next, patience.longest_seconds)
+            policy.notice(error)
+        policy.sleep(self._next * (0.5 + 0.5 * policy.chance()))
+        self._next = min(2 * self._next, policy.longest_seconds)

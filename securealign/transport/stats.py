@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+N = TypeVar("N", int, float)
 
 
 @dataclass
@@ -55,6 +57,20 @@ class MessageStats:
     wire_bytes: int
 
 
+class _Total(Generic[N]):
+    """A figure of a session: the sum of the figure of the same name over its phases."""
+
+    def __init__(self, kind: Callable[[float], N], doc: str) -> None:
+        self._kind: Callable[[float], N] = kind
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type[RunStats], name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunStats, owner: type[RunStats]) -> N:
+        return self._kind(sum(getattr(phase, self._name) for phase in run.phases.values()))
+
+
 @dataclass(frozen=True)
 class RunStats:
     """Cost of a session; the totals are sums over `phases`."""
@@ -62,63 +78,17 @@ class RunStats:
     phases: Mapping[str, PhaseStats]
     messages: tuple[MessageStats, ...] = ()
 
-    def _sum(self, name: str) -> float:
-        return float(sum(getattr(phase, name) for phase in self.phases.values()))
-
-    @property
-    def bytes_up(self) -> int:
-        """Payload bytes from client to provider."""
-        return int(self._sum("bytes_up"))
-
-    @property
-    def bytes_down(self) -> int:
-        """Payload bytes from provider to client."""
-        return int(self._sum("bytes_down"))
-
-    @property
-    def wire_up(self) -> int:
-        """Bytes on the wire from client to provider, with all headers and acknowledgements."""
-        return int(self._sum("wire_up"))
-
-    @property
-    def wire_down(self) -> int:
-        """Bytes on the wire from provider to client, with all headers and acknowledgements."""
-        return int(self._sum("wire_down"))
-
-    @property
-    def messages_up(self) -> int:
-        """Messages from client to provider."""
-        return int(self._sum("messages_up"))
-
-    @property
-    def messages_down(self) -> int:
-        """Messages from provider to client."""
-        return int(self._sum("messages_down"))
-
-    @property
-    def rounds(self) -> int:
-        """Times the client had to wait for an answer; acknowledgements of an upload do not count."""
-        return int(self._sum("rounds"))
-
-    @property
-    def client_seconds(self) -> float:
-        """Compute of the client."""
-        return self._sum("client_seconds")
-
-    @property
-    def provider_seconds(self) -> float:
-        """Compute of the provider."""
-        return self._sum("provider_seconds")
-
-    @property
-    def network_seconds(self) -> float:
-        """Time on the network."""
-        return self._sum("network_seconds")
-
-    @property
-    def total_seconds(self) -> float:
-        """Seconds from begin to end; where the parties take turns, those of both and of the network."""
-        return self._sum("total_seconds")
+    bytes_up = _Total(int, "Payload bytes from client to provider.")
+    bytes_down = _Total(int, "Payload bytes from provider to client.")
+    wire_up = _Total(int, "Bytes on the wire from client to provider, with all headers and acknowledgements.")
+    wire_down = _Total(int, "Bytes on the wire from provider to client, with all headers and acknowledgements.")
+    messages_up = _Total(int, "Messages from client to provider.")
+    messages_down = _Total(int, "Messages from provider to client.")
+    rounds = _Total(int, "Times the client had to wait for an answer; acknowledgements of an upload do not count.")
+    client_seconds = _Total(float, "Compute of the client.")
+    provider_seconds = _Total(float, "Compute of the provider.")
+    network_seconds = _Total(float, "Time on the network.")
+    total_seconds = _Total(float, "Seconds from begin to end; where the parties take turns, of both and the network.")
 
     def as_dict(self) -> dict[str, Any]:
         """Return totals, phases and message types as plain numbers, for JSON."""

@@ -22,7 +22,7 @@ from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, Row
 from securealign.protocol.states import Direction
 from securealign.storage.blobs import BlobFolder
 from securealign.storage.journal import SessionJournal
-from securealign.transport import hosting
+from securealign.transport import session_manager
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import THREAD_PREFIX, TRAINING_METHOD, ServerSettings
 from securealign.transport.meter import Meter
@@ -292,8 +292,12 @@ def test_a_second_stream_takes_the_session_over_and_the_first_ends(provider, cer
 
 def test_a_stream_that_does_not_let_go_of_its_session_keeps_it_however_many_come(provider, hello, monkeypatch):
     # Two machines on one session would spend its slots and its noise twice.
-    monkeypatch.setattr(hosting, "_TAKE_OVER_SECONDS", 0.01)
-    host, peer, cancelled = provider.hosts[TRAINING_METHOD], hosting.Peer("here", loopback=True, identity="client"), []
+    monkeypatch.setattr(session_manager, "_TAKE_OVER_SECONDS", 0.01)
+    host, peer, cancelled = (
+        provider.hosts[TRAINING_METHOD],
+        session_manager.Peer("here", loopback=True, identity="client"),
+        [],
+    )
 
     def attach(frame):
         return host.attach(peer, lambda event: None, frame, lambda: cancelled.append(1))
@@ -311,7 +315,7 @@ def test_a_stream_that_does_not_let_go_of_its_session_keeps_it_however_many_come
 
 
 def test_of_streams_that_wait_for_one_session_the_newest_gets_it(provider, hello):
-    host, peer = provider.hosts[TRAINING_METHOD], hosting.Peer("here", loopback=True, identity="client")
+    host, peer = provider.hosts[TRAINING_METHOD], session_manager.Peer("here", loopback=True, identity="client")
     party, greeting = hello()
     waiting = {name: threading.Event() for name in ("holder", "second", "third")}
 
@@ -613,13 +617,13 @@ def raising(*_arguments):
 @pytest.mark.parametrize("where", ["attach", "opened", "report", "machine", "refused"])
 def test_a_fault_of_the_provider_reaches_the_client_without_its_words(provider, client, z_b, monkeypatch, where):
     if where == "attach":
-        monkeypatch.setattr(hosting.DurableHost, "attach", raising)
+        monkeypatch.setattr(session_manager.DurableSessionManager, "attach", raising)
     elif where == "opened":
         provider.on_opened = raising
     elif where == "report":
         provider.on_report = raising
     elif where == "refused":
-        monkeypatch.setattr(hosting.DurableHost, "attach", raising)
+        monkeypatch.setattr(session_manager.DurableSessionManager, "attach", raising)
         provider.on_refused = raising
     else:
         provider.on_event = when(2, RowBatch, raising)
@@ -646,7 +650,7 @@ def told(client, address, z_b):
 
 def test_a_provider_serves_on_after_faults(provider, client, z_b, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(hosting.DurableHost, "attach", raising)
+        broken.setattr(session_manager.DurableSessionManager, "attach", raising)
         told(client, provider.address, z_b)
     assert_clear(provider, z_b, client.align(provider.address, z_b))
 

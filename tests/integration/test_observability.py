@@ -21,7 +21,7 @@ from securealign.ops.audit import AuditLog, entries, verify
 from securealign.ops.observability import SERVICES, Metrics, Recorder, add_health, add_reflection
 from securealign.pki.certificates import Role
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer, SessionReport
-from securealign.transport.hosting import Peer
+from securealign.transport.session_manager import Peer
 from securealign.transport.stats import RunStats
 
 TRAINING, INFERENCE = "securealign.v1.Training", "securealign.v1.Inference"

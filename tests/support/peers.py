@@ -53,9 +53,9 @@ from securealign.transport.grpc_server import (
     ServerSettings,
     SessionReport,
 )
-from securealign.transport.hosting import DurableHost
 from securealign.transport.meter import Meter
-from securealign.transport.retrying import Patience
+from securealign.transport.retrying import RetryPolicy
+from securealign.transport.session_manager import DurableSessionManager
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec, TrainingCodec
 
@@ -263,8 +263,8 @@ class DurableProvider:
             return machines.inference(self.head, space, peer, self._observer(observer), counters)
 
         self.hosts = {
-            TRAINING_METHOD: DurableHost("training", TrainingCodec(), training, sessions),
-            INFERENCE_METHOD: DurableHost("inference", InferenceCodec(), inference, sessions),
+            TRAINING_METHOD: DurableSessionManager("training", TrainingCodec(), training, sessions),
+            INFERENCE_METHOD: DurableSessionManager("inference", InferenceCodec(), inference, sessions),
         }
         self.server = ProviderServer(
             f"127.0.0.1:{port}",
@@ -340,8 +340,8 @@ def open_cheaply(folder: Path, limits: KeyLimits | None = None) -> State:
     return State(keys, StateFolder(folder, Sealers(sealing, keys.get)), limits or KeyLimits())
 
 
-def tries(count: int = 20, then: Callable[[], object] = lambda: None) -> Patience:
-    """Return a patience of so many tries that takes no time; `then` is called in place of every wait."""
+def tries(count: int = 20, then: Callable[[], object] = lambda: None) -> RetryPolicy:
+    """Return a policy of so many tries that takes no time; `then` is called in place of every wait."""
     waited = 0
 
     def sleep(_seconds: float) -> None:
@@ -349,7 +349,7 @@ def tries(count: int = 20, then: Callable[[], object] = lambda: None) -> Patienc
         waited += 1
         then()
 
-    return Patience(seconds=count, first_meeting_seconds=count, clock=lambda: waited, sleep=sleep)
+    return RetryPolicy(seconds=count, first_meeting_seconds=count, clock=lambda: waited, sleep=sleep)
 
 
 @dataclass
@@ -363,7 +363,7 @@ class DurableClient:
     on_event: Callable[[Event], object] = lambda event: None
     keep_seconds: float = 1e9
 
-    def align(self, address: str, rows: FloatMatrix, patience: Patience | None = None, **options: object):
+    def align(self, address: str, rows: FloatMatrix, retry: RetryPolicy | None = None, **options: object):
         """Train and return the map, or the product if the provider adds noise."""
         meter = Meter(counted="client")
         problem = ClientProblem(rows, RIDGE)
@@ -389,7 +389,7 @@ class DurableClient:
                 endpoint,
                 meter,
                 deadline_seconds=60,
-                patience=patience or tries(),
+                retry=retry or tries(),
             ) as link:
                 product = train(link, client, meter)
             # Under noise there is no squared norm, and the problem is another one.
@@ -398,7 +398,7 @@ class DurableClient:
         return self._work().run(Purpose.TRAINING, work_name("align", rows), make, finish)
 
     def classify(
-        self, address: str, queries: FloatMatrix, patience: Patience | None = None, *, slots: int = 4, batch: int = 2
+        self, address: str, queries: FloatMatrix, retry: RetryPolicy | None = None, *, slots: int = 4, batch: int = 2
     ) -> FloatMatrix:
         """Return logits of queries, asked a batch at a time."""
         meter = Meter(counted="client")
@@ -423,7 +423,7 @@ class DurableClient:
                 endpoint,
                 meter,
                 deadline_seconds=60,
-                patience=patience or tries(),
+                retry=retry or tries(),
             ) as link:
                 session = InferenceSession(link, client, meter)
                 rest = range(len(session.restored), len(queries), batch)

@@ -143,5 +143,5 @@ def test_every_error_is_documented(kind):
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_known_one():
-    assert did_you_mean("Lwe-182", ["plaintext", "lwe-128"]) == " (did you mean 'lwe-128'?)"
+    assert did_you_mean("Lwe-182", ["plaintext", "lwe-128"]) == "Did you mean 'lwe-128'? "
     assert did_you_mean("rot13", ["plaintext", "lwe-128"]) == ""

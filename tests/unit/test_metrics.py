@@ -40,7 +40,7 @@ def metrics():
 
 def report(phase="training", error=None, suspended=False, **seconds):
     stats = RunStats({name: PhaseStats(provider_seconds=value) for name, value in seconds.items()})
-    return SimpleNamespace(phase=phase, error=error, stats=stats, suspended=suspended)
+    return SimpleNamespace(kind=phase, error=error, stats=stats, suspended=suspended)
 
 
 def value(metrics, name, **labels):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
-from securealign.transport.retrying import PASSING, Patience
+from securealign.transport.retrying import RETRYABLE, RetryPolicy
 
 
 def lost(message="lost", code=ErrorCode.CONNECTION_LOST):
@@ -28,7 +28,7 @@ def world():
 
 
 def waiting(world, **settings):
-    return Patience(clock=lambda: world.now, sleep=world.sleep, chance=lambda: world.chance, **settings).begin()
+    return RetryPolicy(clock=lambda: world.now, sleep=world.sleep, chance=lambda: world.chance, **settings).begin()
 
 
 def test_waits_double_up_to_the_longest(world):
@@ -49,7 +49,7 @@ def test_up_to_half_of_each_wait_is_left_to_chance(world, chance, share):
 
 def test_clients_of_one_provider_do_not_come_back_at_once():
     slept = []
-    patience = Patience(clock=lambda: 0.0, sleep=slept.append)
+    patience = RetryPolicy(clock=lambda: 0.0, sleep=slept.append)
     for _ in range(50):
         patience.begin().after(lost())
     assert len(set(slept)) > 40
@@ -104,7 +104,7 @@ def test_what_was_received_gives_all_patience_back(world):
 @pytest.mark.parametrize("code", ErrorCode)
 def test_only_failures_that_may_pass_are_waited_for(world, code):
     error = lost(code=code)
-    if code in PASSING:
+    if code in RETRYABLE:
         waiting(world).after(error)
         assert len(world.slept) == 1
         return
@@ -124,7 +124,7 @@ def test_a_failure_that_will_not_pass_ends_a_wait_with_its_own_reason(world):
 
 
 def test_refusals_by_policy_do_not_pass_by_waiting():
-    assert PASSING.isdisjoint(
+    assert RETRYABLE.isdisjoint(
         {
             ErrorCode.INTERNAL,
             ErrorCode.SESSION_UNKNOWN,

@@ -109,24 +109,24 @@ def test_an_unknown_name_is_refused_and_named(load, text, overrides, named):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "hint"),
     [
-        ("[link]\nadress = 'x'", r"link\.adress is not a known setting \(did you mean 'address'\?\)"),
-        ("[other]\nprot = 5", r"other\.prot is not a known setting \(did you mean 'port'\?\)"),
-        ("[lnik]\nport = 5", r"lnik is not a known setting \(did you mean 'link'\?\)"),
-        ("[link]\nzzz = 5", r"link\.zzz is not a known setting\."),
+        ("[link]\nadress = 'x'", "Did you mean 'address'? See the commented example."),
+        ("[other]\nprot = 5\n[lnik]", "Did you mean 'port'? Did you mean 'link'? See the commented example."),
+        ("[link]\nzzz = 5", "See the commented example."),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest_known_one(load, text, said):
-    with pytest.raises(ConfigurationError, match=said):
+def test_an_unknown_name_is_answered_with_the_nearest_known_one(load, text, hint):
+    with pytest.raises(ConfigurationError, match="unknown name") as caught:
         load(text)
+    assert caught.value.hint == hint
 
 
 def test_unknown_names_of_the_file_can_be_ignored_but_not_those_of_flags(tmp_path):
     file = tmp_path / "example.toml"
     file.write_text("[link]\nport = 7\nlater = 1\n[later]\nport = 5\n", encoding="utf-8")
     assert load_settings(Example, file, [], ignore_unknown=True).link.port == 7
-    with pytest.raises(ConfigurationError, match=r"link\.later is not"):
+    with pytest.raises(ConfigurationError, match=r"link\.later: unknown name"):
         load_settings(Example, file, ["link.later=2"], ignore_unknown=True)
 
 

@@ -22,8 +22,8 @@ from securealign.protocol.party import Observer
 from securealign.protocol.policy import Policy
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer, ServerSettings
-from securealign.transport.hosting import Peer
 from securealign.transport.meter import Meter
+from securealign.transport.session_manager import Peer
 from securealign.transport.sessions import InferenceSession
 from securealign.wire import InferenceCodec
 

@@ -80,8 +80,8 @@ def _find(name: str) -> list[Network]:
 
 def _unknown(name: str, known: Mapping[str, Network]) -> ConfigurationError:
     return ConfigurationError(
-        f"There is no network named {name!r}{did_you_mean(name, known)}.",
-        hint=f"Use one of {', '.join(known)}, or a file that ends in {_SUFFIX}.",
+        f"There is no network named {name!r}.",
+        hint=f"{did_you_mean(name, known)}Use one of {', '.join(known)}, or a file that ends in {_SUFFIX}.",
     )
 
 

@@ -90,7 +90,5 @@ ASSETS: Mapping[str, Asset] = {name: _asset(name, entry) for name, entry in _TAB
 def asset_named(name: str) -> Asset:
     """Return the pinned asset of this name; raises `InputError` that lists the names."""
     if name not in ASSETS:
-        raise InputError(
-            f"There is no asset {name!r}{did_you_mean(name, ASSETS)}.", hint=f"Use one of: {', '.join(sorted(ASSETS))}."
-        )
+        raise InputError(f"There is no asset {name!r}.", hint=f"Use one of: {', '.join(sorted(ASSETS))}.")
     return ASSETS[name]

@@ -118,14 +118,14 @@ class Metrics:
 
     def session_ended(self, report: SessionReport) -> None:
         """Count what a stream did for its session, and its outcome unless it is kept for its peer."""
-        self._active.labels(report.phase).dec()
+        self._active.labels(report.kind).dec()
         for phase, stats in report.stats.phases.items():
             self._seconds.labels(phase).observe(stats.provider_seconds)
         if report.suspended:
-            self._suspended.labels(report.phase).inc()
+            self._suspended.labels(report.kind).inc()
             return
         outcome = outcome_of(report.error)
-        self._ended.labels(report.phase, outcome).inc()
+        self._ended.labels(report.kind, outcome).inc()
         if outcome == "refused" and report.error is not None:
             self.refused(report.error.code)
 

@@ -9,7 +9,7 @@ from securealign.ops.audit import AuditLog
 from securealign.ops.observability.metrics import Metrics, outcome_of
 from securealign.protocol.party import Party
 from securealign.transport.grpc_server import SessionReport
-from securealign.transport.hosting import Peer
+from securealign.transport.session_manager import Peer
 
 #: Returns what the audit log says of a session beside peer, kind and outcome: plain values only.
 Details = Callable[[Party], Mapping[str, object]]
@@ -35,7 +35,7 @@ class Recorder:
         """Record what a stream did for a session, and how the session stands after it."""
         outcome = "suspended" if report.suspended else outcome_of(report.error)
         fields: dict[str, object] = {
-            "phase": report.phase,
+            "phase": report.kind,
             "outcome": outcome,
             "rule": report.error.code.name if report.error is not None else None,
             "received_bytes": report.stats.bytes_up,

@@ -1,7 +1,7 @@
-"""What becomes of a session when its stream ends: the end of it, or a wait for its peer to return.
+"""The provider's sessions: which one a stream carries, and what happens to it when the stream ends.
 
-A host makes or finds the machine of each stream. A transient host ends a session with its stream. A durable one keeps
-it in a state folder: a lost connection is a crash with time for a last record, so that there is one way back for both.
+A session manager makes or finds the machine for each stream. A transient one ends a session with its stream. A durable
+one keeps it in a state folder until its client returns. A lost connection is recovered like a crash of the provider.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from securealign.protocol.journal import Journal
 from securealign.protocol.party import Codec, Observer, Party
 from securealign.protocol.states import FINAL
 
-#: Seconds to wait for the thread of a stream that its peer has given up and opened anew.
+#: Seconds to wait until an older stream of the same session has ended.
 _TAKE_OVER_SECONDS = 60.0
 
 
@@ -50,7 +50,7 @@ MakeParty = Callable[[Peer, Observer], Party]
 MakeDurableParty = Callable[[Peer, Observer, Counters], Party]
 
 
-class Attached(ABC):
+class ServedSession(ABC):
     """A session while a stream carries it."""
 
     party: Party
@@ -67,32 +67,32 @@ class Attached(ABC):
 
     @abstractmethod
     def leave(self, error: TransportError) -> bool:
-        """Take note that the stream has ended, for this reason; returns whether the session waits for its peer."""
+        """Detach the session from its stream, which ended for this reason; returns whether it waits for its client."""
 
 
-class Host(ABC):
-    """Serves one method."""
+class SessionManager(ABC):
+    """Makes or finds the sessions of one gRPC method."""
 
     @abstractmethod
-    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> Attached:
+    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> ServedSession:
         """Return the session that the first frame of a stream asks for; raises the reason to refuse the stream.
 
         `cancel` ends the stream; it is called when the client opens another one for the same session.
         """
 
 
-class TransientHost(Host):
+class TransientSessionManager(SessionManager):
     """A session ends with its stream."""
 
     def __init__(self, make: MakeParty) -> None:
         self._make = make
 
-    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> Attached:
+    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> ServedSession:
         """Return a new session."""
-        return _Transient(self._make(peer, observer))
+        return _TransientSession(self._make(peer, observer))
 
 
-class _Transient(Attached):
+class _TransientSession(ServedSession):
     def __init__(self, party: Party) -> None:
         self.party = party
 
@@ -108,89 +108,85 @@ class _Transient(Attached):
 
 
 class Sessions(Protocol):
-    """The durable sessions of a provider, by the identity of their client and its nonce."""
+    """The durable sessions of a provider, by the identity of their client, their kind and the client's nonce."""
 
-    def create(self, identity: str, phase: str, nonce: bytes) -> tuple[Journal, Counters]:
+    def create(self, identity: str, kind: str, nonce: bytes, /) -> tuple[Journal, Counters]:
         """Begin a session; raises `RemoteProtocolError` when there was one of this nonce."""
         ...
 
-    def find(self, identity: str, phase: str, nonce: bytes) -> tuple[Journal, Counters] | None:
-        """Return a session that may go on, None if there is none."""
+    def find(self, identity: str, kind: str, nonce: bytes, /) -> tuple[Journal, Counters] | None:
+        """Return the unfinished session of this nonce, None if there is none."""
         ...
 
-    def expired(self, phase: str) -> Sequence[tuple[str, bytes]]:
-        """Return identity and nonce of the sessions that were left alone for too long."""
+    def expired(self, kind: str, /) -> Sequence[tuple[str, bytes]]:
+        """Return identity and nonce of the sessions whose client did not return in time."""
         ...
 
-    def delete(self, identity: str, phase: str, nonce: bytes) -> None:
-        """Forget a session altogether."""
+    def delete(self, identity: str, kind: str, nonce: bytes, /) -> None:
+        """Delete the record of a session."""
         ...
 
-    def revert(self, counters: Counters) -> None:
-        """Take back what a session has changed and not recorded."""
+    def revert(self, counters: Counters, /) -> None:
+        """Undo the changes of a session that were not recorded."""
         ...
 
 
-class DurableHost(Host):
-    """A session outlives its stream and its process."""
+class DurableSessionManager(SessionManager):
+    """A session survives its stream and the provider's process."""
 
     def __init__(
-        self, phase: str, codec: Codec, make: MakeDurableParty, sessions: Sessions, *, limits: Limits | None = None
+        self, kind: str, codec: Codec, make: MakeDurableParty, sessions: Sessions, *, limits: Limits | None = None
     ) -> None:
         #: What the sessions do, "training" or "inference".
-        self.phase = phase
+        self.kind = kind
         self._codec = codec
         self._make = make
         self._sessions = sessions
         self._limits = limits or Limits()
-        self._order = itertools.count()
-        #: Notified when a place is given back.
-        self._changed = threading.Condition()
-        self._attached: dict[tuple[str, bytes], _Place] = {}
+        self._leases = _Leases()
 
-    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> Attached:
-        """Return a new session, or the one that the client comes back to, taking it from an older stream."""
+    def attach(self, peer: Peer, observer: Observer, frame: bytes, cancel: Callable[[], object]) -> ServedSession:
+        """Return a new session, or the one that the client resumes, which an older stream then loses."""
         opening = Opening.of(self._codec, frame)
         if opening is None:
-            # The machine says what is wrong with it; there is nothing to keep.
-            return _Transient(self._make(peer, observer, _Forgetful()))
-        place = self._take((peer.identity, opening.nonce), cancel)
+            # The machine refuses the frame; there is nothing to record.
+            return _TransientSession(self._make(peer, observer, _UnrecordedCounters()))
+        lease = self._leases.take((peer.identity, opening.nonce), cancel)
         try:
-            return self._attach(peer, observer, opening, place)
+            return self._attach(peer, observer, opening, lease)
         except BaseException:
-            self._give_back(place)
+            lease.release()
             raise
 
     def expire(self) -> int:
-        """Give up the sessions that were left alone for too long, refund what they did not use, and count them.
+        """End the sessions whose client did not return in time, refund what they did not use, and return their number.
 
-        Records of sessions that had ended are deleted too, and not counted.
+        Records of finished sessions are deleted too, and not counted.
         """
-        return sum(self._expire(*key) for key in self._sessions.expired(self.phase))
+        return sum(self._expire(*key) for key in self._sessions.expired(self.kind))
 
     def _expire(self, identity: str, nonce: bytes) -> bool:
-        """Give up one session unless a stream carries it; returns whether it was still waiting for its client."""
-        with self._changed:
-            if (identity, nonce) in self._attached:
-                return False
-            # A client that returns now finds it gone, rather than half given up.
-            place = self._place((identity, nonce), lambda: None)
+        """End one session unless a stream carries it; returns whether it was still waiting for its client."""
+        # A client that returns meanwhile waits for the lease, and then finds no session.
+        lease = self._leases.take_free((identity, nonce))
+        if lease is None:
+            return False
         try:
             found = self._find_unfinished(identity, nonce)
             waited = found is not None and self._abandon(identity, *found)
-            self._sessions.delete(identity, self.phase, nonce)
+            self._sessions.delete(identity, self.kind, nonce)
             return waited
         finally:
-            self._give_back(place)
+            lease.release()
 
-    def _attach(self, peer: Peer, observer: Observer, opening: Opening, place: _Place) -> Attached:
+    def _attach(self, peer: Peer, observer: Observer, opening: Opening, lease: _Lease) -> ServedSession:
         found = None
         try:
             if opening.received is not None:
-                found = self._sessions.find(peer.identity, self.phase, opening.nonce)
+                found = self._sessions.find(peer.identity, self.kind, opening.nonce)
             if found is None and opening.received:
                 raise _unknown("The client resumes a session that is not kept.")
-            journal, counters = found or self._sessions.create(peer.identity, self.phase, opening.nonce)
+            journal, counters = found or self._sessions.create(peer.identity, self.kind, opening.nonce)
             party = self._make(peer, observer, counters)
             snapshot = journal.recover()
             if snapshot is not None:
@@ -198,24 +194,24 @@ class DurableHost(Host):
         except (KeyStoreError, SuiteError) as error:
             raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
         endpoint = ProviderEndpoint(party, journal, limits=self._limits)
-        return _Durable(
+        return _DurableSession(
             endpoint,
             opening.received,
-            # A greeting that was refused leaves nothing, so that greetings cannot fill the disk.
-            forget=lambda: self._sessions.delete(peer.identity, self.phase, opening.nonce),
+            # A hello that was refused leaves no record, so that clients cannot fill the disk with them.
+            forget=lambda: self._sessions.delete(peer.identity, self.kind, opening.nonce),
             revert=lambda: self._sessions.revert(counters),
-            give_back=lambda: self._give_back(place),
+            release=lease.release,
         )
 
     def _find_unfinished(self, identity: str, nonce: bytes) -> tuple[Journal, Counters] | None:
         try:
-            return self._sessions.find(identity, self.phase, nonce)
+            return self._sessions.find(identity, self.kind, nonce)
         except KeyStoreError:
-            # Sealed under a key that was destroyed: nothing can be known of it any more.
+            # The record is sealed under a key that was destroyed.
             return None
 
     def _abandon(self, identity: str, journal: Journal, counters: Counters) -> bool:
-        """End a session that nobody comes back to; returns whether it was not over."""
+        """End a session whose client did not return; returns whether it was unfinished."""
         waited = True
         try:
             snapshot = journal.recover()
@@ -225,62 +221,74 @@ class DurableHost(Host):
                 waited = party.state not in FINAL
                 party.abandon(TransportError("The client did not come back.", code=ErrorCode.CONNECTION_LOST))
         except SecurealignError:
-            # A record that cannot be used refunds nothing: the charge errs against the client.
+            # Nothing is refunded from a record that cannot be used: the client pays, not the provider.
             self._sessions.revert(counters)
         journal.end(ErrorCode.CONNECTION_LOST.name)
         return waited
-
-    def _place(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> _Place:
-        place = self._attached[key] = _Place(key, cancel, next(self._order))
-        return place
-
-    def _take(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> _Place:
-        """Return the right to a session once older streams have given it back; newer ones keep it."""
-        number = next(self._order)
-        with self._changed:
-            while (holder := self._attached.get(key)) is not None:
-                if holder.number > number:
-                    raise RemoteProtocolError("A newer stream holds the session.", code=ErrorCode.SERVER_BUSY)
-                holder.cancel()
-                if not self._freed(holder):
-                    raise RemoteProtocolError("An older stream still holds the session.", code=ErrorCode.SERVER_BUSY)
-            place = self._attached[key] = _Place(key, cancel, number)
-        return place
-
-    def _freed(self, holder: _Place) -> bool:
-        """Wait until a place is given back; returns whether it was in time."""
-        return self._changed.wait_for(lambda: holder.free, _TAKE_OVER_SECONDS)
-
-    def _give_back(self, place: _Place) -> None:
-        with self._changed:
-            if not place.free:
-                place.free = True
-                del self._attached[place.key]
-                self._changed.notify_all()
 
 
 def _unknown(reason: str) -> RemoteProtocolError:
     return RemoteProtocolError(reason, code=ErrorCode.SESSION_UNKNOWN)
 
 
-class _Forgetful(dict[str, MutableMapping[str, float]]):
-    """Counters of a stream that never becomes a session."""
+class _UnrecordedCounters(dict[str, MutableMapping[str, float]]):
+    """Counters of a stream that has no session, so that nothing is charged."""
 
     def __missing__(self, ledger: str) -> MutableMapping[str, float]:
         return {}
 
 
-class _Place:
-    """The right to a session, which one stream has at a time; `number` says in which order streams came."""
+class _Leases:
+    """The leases that are held, by identity and nonce; streams are ordered by when they asked."""
 
-    def __init__(self, key: tuple[str, bytes], cancel: Callable[[], object], number: int) -> None:
-        self.key = key
-        self.cancel = cancel
-        self.number = number
-        self.free = False
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, bytes], _Lease] = {}
+        #: Notified when a lease is released.
+        self.changed = threading.Condition()
+        self._order = itertools.count()
+
+    def take_free(self, key: tuple[str, bytes]) -> _Lease | None:
+        """Return the lease of a session, None if a stream holds it."""
+        with self.changed:
+            return None if key in self.held else _Lease(self, key, lambda: None, next(self._order))
+
+    def take(self, key: tuple[str, bytes], cancel: Callable[[], object]) -> _Lease:
+        """Return the lease of a session, for which older streams are cancelled.
+
+        Raises `RemoteProtocolError` when a newer stream holds it, or an older one does not end in time.
+        """
+        number = next(self._order)
+        with self.changed:
+            while (holder := self.held.get(key)) is not None:
+                if holder.number > number:
+                    raise RemoteProtocolError("A newer stream holds the session.", code=ErrorCode.SERVER_BUSY)
+                holder.cancel()
+                if not self.changed.wait_for(holder.released, _TAKE_OVER_SECONDS):
+                    raise RemoteProtocolError("An older stream still holds the session.", code=ErrorCode.SERVER_BUSY)
+            return _Lease(self, key, cancel, number)
 
 
-class _Durable(Attached):
+class _Lease:
+    """The right to carry a session, which one stream holds at a time; `number` is the order in which streams came."""
+
+    def __init__(self, leases: _Leases, key: tuple[str, bytes], cancel: Callable[[], object], number: int) -> None:
+        self._leases, self._key = leases, key
+        self.cancel, self.number = cancel, number
+        leases.held[key] = self
+
+    def released(self) -> bool:
+        """Return whether another stream may carry the session."""
+        return self._leases.held.get(self._key) is not self
+
+    def release(self) -> None:
+        """Let another stream carry the session; idempotent."""
+        with self._leases.changed:
+            if not self.released():
+                del self._leases.held[self._key]
+                self._leases.changed.notify_all()
+
+
+class _DurableSession(ServedSession):
     def __init__(
         self,
         endpoint: ProviderEndpoint,
@@ -288,7 +296,7 @@ class _Durable(Attached):
         *,
         forget: Callable[[], None],
         revert: Callable[[], None],
-        give_back: Callable[[], None],
+        release: Callable[[], None],
     ) -> None:
         self.party = endpoint.party
         self.resumed = self.party.received > 0
@@ -296,8 +304,8 @@ class _Durable(Attached):
         self._received = received
         self._forget = forget
         self._revert = revert
-        self._give_back = give_back
-        #: Whether something was not recorded.
+        self._release = release
+        #: Whether the session did something that could not be recorded.
         self._broken = False
 
     def open(self, frame: bytes) -> Iterable[bytes]:
@@ -317,7 +325,7 @@ class _Durable(Attached):
         else:
             return self._fall_back() if self._broken else self.party.state not in FINAL
         finally:
-            self._give_back()
+            self._release()
 
     def _resume(self, received: int) -> Iterator[bytes]:
         try:
@@ -327,7 +335,7 @@ class _Durable(Attached):
 
     def _detach(self, error: TransportError) -> None:
         if not self.party.received:
-            # It has not begun: there is nothing to come back to.
+            # The session has not begun, so there is nothing to resume.
             self.party.abandon(error)
             self._endpoint.send([])
         self._endpoint.detach()
@@ -336,7 +344,7 @@ class _Durable(Attached):
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
-        """Run a block that records; a disk that is full or fails ends the stream, and the client tries again."""
+        """Run a block that records; a failure of the disk ends the stream, and the client tries again."""
         try:
             yield
         except (OSError, sqlite3.OperationalError) as error:
@@ -351,7 +359,7 @@ class _Durable(Attached):
             raise
 
     def _fall_back(self) -> bool:
-        """Leave the session where its record says that it is, as a crash would: what is not recorded did not happen."""
+        """Leave the session in the state of its last record, as a crash would."""
         self.party.suspend()
         self._revert()
         return True
