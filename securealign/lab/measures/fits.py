@@ -1,12 +1,12 @@
 """Affine maps to compare with those of `ClearFit`, fitted in clear on rows of both parties.
 
 Every function takes Z_B (n, d_B) and Z_A (n, d_A), row i of both for the same text, and returns the map of raw
-embeddings. All but the control fit standardised rows; a `penalty` is in units of their Gram matrices.
+embeddings. All but the control fit standardised rows; a `penalty` has the unit of their Gram matrices.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,32 +19,32 @@ from securealign.matrices import FloatMatrix, Rows
 
 def fit_reduced_rank(z_b: npt.ArrayLike, z_a: npt.ArrayLike, penalty: float, *, rank: int = 64) -> AlignmentMap:
     """Return the ridge map cut to the `rank` directions of Z_A that it predicts most of (Izenman 1975)."""
-    pair = _Pair.of(z_b, z_a)
-    source, target = pair.source.rows, pair.target.rows
-    ridge = np.linalg.solve(source.T @ source + penalty * np.eye(source.shape[1]), source.T @ target)
-    predicted = source @ ridge
+    source, target = _standardised(z_b, z_a)
+    x, y = source.rows, target.rows
+    ridge = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
+    predicted = x @ ridge
     _, directions = np.linalg.eigh(predicted.T @ predicted)
     kept = directions[:, -min(rank, directions.shape[1]) :]
-    return pair.raw(ridge @ kept @ kept.T, {"fit": "reduced rank", "rank": rank})
+    return _raw(ridge @ kept @ kept.T, source, target, {"fit": "reduced rank", "rank": rank})
 
 
 def fit_procrustes(z_b: npt.ArrayLike, z_a: npt.ArrayLike) -> AlignmentMap:
     """Return the best rotation with one scaling factor (Schönemann 1966); between dimensions, a part of a rotation."""
-    pair = _Pair.of(z_b, z_a)
-    left, values, right = np.linalg.svd(pair.source.rows.T @ pair.target.rows, full_matrices=False)
+    source, target = _standardised(z_b, z_a)
+    left, values, right = np.linalg.svd(source.rows.T @ target.rows, full_matrices=False)
     rotation = left @ right
-    spread = float(np.sum((pair.source.rows @ rotation) ** 2))
-    return pair.raw(rotation * (values.sum() / spread), {"fit": "orthogonal Procrustes"})
+    factor = values.sum() / np.sum((source.rows @ rotation) ** 2)
+    return _raw(rotation * factor, source, target, {"fit": "orthogonal Procrustes"})
 
 
 def fit_whitening(z_b: npt.ArrayLike, z_a: npt.ArrayLike, penalty: float) -> AlignmentMap:
     """Return the map that whitens Z_B, rotates, and gives it the covariance of Z_A; it needs Z_A's Gram matrix too."""
-    pair = _Pair.of(z_b, z_a)
-    source, target = pair.source.rows, pair.target.rows
-    whiten = _power(source.T @ source, penalty, -0.5)
-    colour, uncolour = (_power(target.T @ target, penalty, power) for power in (0.5, -0.5))
-    left, _, right = np.linalg.svd(whiten @ (source.T @ target) @ uncolour, full_matrices=False)
-    return pair.raw(whiten @ left @ right @ colour, {"fit": "whitening"})
+    source, target = _standardised(z_b, z_a)
+    x, y = source.rows, target.rows
+    whiten = _power(x.T @ x, penalty, -0.5)
+    colour, uncolour = (_power(y.T @ y, penalty, power) for power in (0.5, -0.5))
+    left, _, right = np.linalg.svd(whiten @ (x.T @ y) @ uncolour, full_matrices=False)
+    return _raw(whiten @ left @ right @ colour, source, target, {"fit": "whitening"})
 
 
 def fit_mean_only(z_b: npt.ArrayLike, z_a: npt.ArrayLike) -> AlignmentMap:
@@ -62,38 +62,30 @@ def explained(z_a: npt.ArrayLike, mapped: npt.ArrayLike) -> float:
     return 1 - float(np.sum((truth - np.asarray(mapped)) ** 2)) / spread if spread else 0.0
 
 
-@dataclass(frozen=True, repr=False)
-class _Side:
-    """Standardised rows (n, d) about their own mean, and where that lies among raw embeddings, `centre` (d,)."""
+class _Side(NamedTuple):
+    """Standardised rows (n, d) less their mean, their scale (d,), and the raw embedding (d,) at which they are zero."""
 
     rows: FloatMatrix
     scale: Vector
     centre: Vector
 
-    @classmethod
-    def of(cls, values: npt.ArrayLike, name: str) -> _Side:
+
+def _standardised(z_b: npt.ArrayLike, z_a: npt.ArrayLike) -> list[_Side]:
+    sides = []
+    for values, name in ((z_b, "Z_B"), (z_a, "Z_A")):
         given = Rows(values, name=name)
         scaling = Scaling.of(given, name)
         rows = scaling.rows(given).block(0, given.shape[0])
         mean = rows.mean(axis=0)
-        return cls(rows - mean, scaling.scale, scaling.mean + scaling.scale * mean)
+        sides.append(_Side(rows - mean, scaling.scale, scaling.mean + scaling.scale * mean))
+    check_paired(len(sides[0].rows), len(sides[1].rows))
+    return sides
 
 
-@dataclass(frozen=True, repr=False)
-class _Pair:
-    source: _Side
-    target: _Side
-
-    @classmethod
-    def of(cls, z_b: npt.ArrayLike, z_a: npt.ArrayLike) -> _Pair:
-        pair = cls(_Side.of(z_b, "Z_B"), _Side.of(z_a, "Z_A"))
-        check_paired(len(pair.source.rows), len(pair.target.rows))
-        return pair
-
-    def raw(self, weight: FloatMatrix, metadata: dict[str, object]) -> AlignmentMap:
-        """Return the map of raw rows, given the one of standardised rows (d_B, d_A)."""
-        raw = weight / self.source.scale[:, None] * self.target.scale
-        return AlignmentMap(raw, self.target.centre - self.source.centre @ raw, metadata)
+def _raw(weight: FloatMatrix, source: _Side, target: _Side, metadata: dict[str, object]) -> AlignmentMap:
+    """Return the map of raw rows, given the weight (d_B, d_A) for standardised rows."""
+    raw = weight / source.scale[:, None] * target.scale
+    return AlignmentMap(raw, target.centre - source.centre @ raw, metadata)
 
 
 def _power(gram: FloatMatrix, penalty: float, power: float) -> FloatMatrix:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp, softmax
 
 from securealign.errors import InputError
 
@@ -12,15 +13,13 @@ Scores = npt.NDArray[np.float64]
 
 def energy_score(logits: npt.ArrayLike) -> Scores:
     """Return the energy -log sum_k exp of logits (n, K), shape (n,) (Liu et al. 2020, at temperature 1)."""
-    values, largest = _shifted(logits)
-    scores: Scores = -(largest + np.log(np.exp(values).sum(axis=1)))
+    scores: Scores = -logsumexp(np.asarray(logits, dtype=np.float64), axis=1)
     return scores
 
 
 def msp_score(logits: npt.ArrayLike) -> Scores:
     """Return minus the largest softmax probability of logits (n, K), shape (n,) (Hendrycks and Gimpel 2017)."""
-    values, _ = _shifted(logits)
-    scores: Scores = -1.0 / np.exp(values).sum(axis=1)
+    scores: Scores = -softmax(np.asarray(logits, dtype=np.float64), axis=1).max(axis=1)
     return scores
 
 
@@ -29,10 +28,10 @@ def auroc(inside: npt.ArrayLike, outside: npt.ArrayLike) -> float:
 
     0.5 is chance, and below it the score is the wrong way round. Raises `InputError` for no scores or NaN.
     """
-    reference, others = _checked(inside), _checked(outside)
-    below = np.searchsorted(reference, others, side="left")
-    not_above = np.searchsorted(reference, others, side="right")
-    return float((below + not_above).mean() / (2 * len(reference)))
+    from sklearn.metrics import roc_auc_score
+
+    parts = _checked(inside), _checked(outside)
+    return float(roc_auc_score(np.repeat([0, 1], [len(part) for part in parts]), np.concatenate(parts)))
 
 
 def auroc_error(area: float, inside: int, outside: int) -> float:
@@ -59,13 +58,6 @@ def fpr_at(inside: npt.ArrayLike, outside: npt.ArrayLike, accepted: float = 0.95
     # The tolerance keeps 0.95 of 20 rows at 19, whatever the product rounds to.
     threshold = reference[int(np.ceil(accepted * len(reference) - 1e-9)) - 1]
     return float((others <= threshold).mean())
-
-
-def _shifted(logits: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], Scores]:
-    """Return logits less their largest, so that no exponential overflows, and the largest (n,)."""
-    values = np.asarray(logits, dtype=np.float64)
-    largest: Scores = values.max(axis=1)
-    return values - largest[:, None], largest
 
 
 def _checked(scores: npt.ArrayLike) -> Scores:
