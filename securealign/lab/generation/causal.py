@@ -89,12 +89,10 @@ class CausalModel:
     def states(self, batch: Sequence[Integers], depths: Sequence[str] = (POST_NORM,)) -> dict[str, list[States]]:
         """Return the hidden states (t, d) of each text of a batch at each depth."""
         torch = require("torch", "A language model")
-        width = max(map(len, batch))
-        ids = torch.zeros((len(batch), width), dtype=torch.long)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = torch.from_numpy(tokens)
-            mask[row, : len(tokens)] = 1
+        rows = [torch.from_numpy(tokens) for tokens in batch]
+        ids, mask = (
+            torch.nn.utils.rnn.pad_sequence(parts, batch_first=True) for parts in (rows, map(torch.ones_like, rows))
+        )
         states = self.run(depths, input_ids=ids, attention_mask=mask, use_cache=False)
         return {
             depth: [whole[row, : len(tokens)].numpy() for row, tokens in enumerate(batch)]

@@ -29,8 +29,10 @@ class Context:
             raise InputError("The prompt holds no token.", hint="Give a prompt with some text.")
         if ids == self._ids and self._state is not None:
             return self._state
-        # The state of the last token is wanted, so that at least this one is read again.
-        kept = min(_common(self._ids, ids), len(ids) - 1)
+        places = (place for place, (known, token) in enumerate(zip(self._ids, ids, strict=False)) if known != token)
+        common = next(places, min(len(self._ids), len(ids)))
+        # The state of the last token is wanted, so at least this one is read again.
+        kept = min(common, len(ids) - 1)
         if kept < len(self._ids):
             self._cache.crop(kept - len(self._ids))
         self._state, self._ids = self._feed(ids[kept:]), ids
@@ -44,11 +46,3 @@ class Context:
         self.fed += len(ids)
         state: States = states[self._depth][0, -1].numpy()
         return state
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the longest common beginning."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))

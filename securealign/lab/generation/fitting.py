@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from securealign.alignment.ridge import CrossMoments, Penalty, solve_ridge
 from securealign.errors import ErrorCode, InputError
 from securealign.lab.generation.causal import CausalModel, States, Tokens
 from securealign.lab.generation.depths import POST_NORM
-from securealign.lab.generation.pairs import pair_tokens
+from securealign.lab.generation.pairs import TokenPairs, pair_tokens
 
 #: Penalty of the paper (appendix B), in the units of the Gram matrix.
 PAPER_RIDGE = 1e-4
 _BATCH = 16
-#: The state of a text's first token is an attention sink, the same whatever the token: it says nothing of the text.
+#: The state of a text's first token (an attention sink) hardly depends on the token, so it is not paired.
 _FIRST = 1
 _BLOCK_PAIRS = 2048
 
@@ -108,13 +109,11 @@ def fit_stitches(
         for stitch, accumulator in found.items():
             source, target = read[stitch.source], read[stitch.target]
             for text in range(len(batch)):
-                room = pairs - accumulator.count
-                at = pair_tokens(target.tokens[text].ends, source.tokens[text].ends, exact=exact)
-                usable = (at.source >= _FIRST) & (at.target >= _FIRST)
-                to, from_ = at.target[usable][:room], at.source[usable][:room]
-                if len(to):
-                    states = source.states[stitch.depth][text], target.states[stitch.landing][text]
-                    accumulator.add(states[0][from_], states[1][to])
+                at = _usable(source.tokens[text], target.tokens[text], pairs - accumulator.count, exact=exact)
+                if len(at.target):
+                    accumulator.add(
+                        source.states[stitch.depth][text][at.source], target.states[stitch.landing][text][at.target]
+                    )
         done = min(accumulator.count for accumulator in found.values())
         if report is not None:
             report(done, pairs)
@@ -141,7 +140,7 @@ def paired_states(
         else:
             read = [_Read(source, batch, depths[0], max_tokens), _Read(target, batch, depths[1], max_tokens)]
         for text in range(len(batch)):
-            rows.append(_pair(read[0], read[1], text, count - total))
+            rows.append(_pair(*read, text, count - total))
             total += len(rows[-1])
         if total >= count:
             break
@@ -163,11 +162,16 @@ class _Read:
         self.states = model.states([tokens.ids for tokens in self.tokens], depths)
 
 
+def _usable(source: Tokens, target: Tokens, room: int, *, exact: bool = False, last: bool = True) -> TokenPairs:
+    """Return up to `room` pairs of tokens, none with a first token; without `last`, none with the target's last."""
+    at = pair_tokens(target.ends, source.ends, exact=exact)
+    usable = (at.source >= _FIRST) & (at.target >= _FIRST) & (last | (at.target + 1 < len(target.ids)))
+    return TokenPairs(at.target[usable][:room], at.source[usable][:room])
+
+
 def _pair(source: _Read, target: _Read, text: int, room: int) -> PairedStates:
     target_tokens, source_tokens = target.tokens[text], source.tokens[text]
-    at = pair_tokens(target_tokens.ends, source_tokens.ends)
-    usable = (at.source >= _FIRST) & (at.target >= _FIRST) & (at.target + 1 < len(target_tokens.ids))
-    to, from_ = at.target[usable][:room], at.source[usable][:room]
+    to, from_ = _usable(source_tokens, target_tokens, room, last=False)
     return PairedStates(
         {depth: states[text][from_] for depth, states in source.states.items()},
         {depth: states[text][to] for depth, states in target.states.items()},
@@ -177,14 +181,8 @@ def _pair(source: _Read, target: _Read, text: int, room: int) -> PairedStates:
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        if text.strip():
-            batch.append(text)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
+    rest = (text for text in texts if text.strip())
+    while batch := list(islice(rest, _BATCH)):
         yield batch
 
 
