@@ -1,14 +1,15 @@
-"""Wanted members out of archives that are not trusted to behave: no path outside the target, no link, no bomb."""
+"""Members of archives that may be hostile: no path outside the target, no link, no more bytes than allowed."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -41,43 +42,36 @@ def extract_members(archive: Path, target: Path, *, root: str, members: tuple[st
     Zip (.whl, .zip), tar (.tgz, .tar.gz) and Debian (.deb) archives. Raises `AssetError` for a damaged archive, a
     member that leaves the target or is no regular file, a pattern without a match, and more than `max_bytes` in all.
     """
-    prefix = f"{root}/"
-    unmatched = set(members)
+    unmatched = {f"{root}/{glob}" for glob in members}
     left = max_bytes
-
-    def wanted(name: str) -> bool:
-        return name.startswith(prefix) and any(fnmatchcase(name.removeprefix(prefix), glob) for glob in members)
-
     with _damage_reported(archive):
-        for name, stream in _members(archive, wanted):
-            inner = name.removeprefix(prefix)
-            unmatched -= {glob for glob in unmatched if fnmatchcase(inner, glob)}
-            path = _inside(target, inner, archive)
+        for name, stream in _members(archive, sorted(unmatched)):
+            unmatched -= {glob for glob in unmatched if fnmatchcase(name, glob)}
+            path = _inside(target, name.removeprefix(f"{root}/"), archive)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                left -= copy_bounded(stream, file, left, archive)
+                left -= _copy(stream, file, left, archive)
     if unmatched:
-        raise _unusable(archive, f"holds no {root}/{min(unmatched)}")
+        raise _unusable(archive, f"holds no {min(unmatched)}")
     return max_bytes - left
 
 
 def append_members(archive: Path, output: IO[bytes], *, pattern: str, max_bytes: int) -> int:
     """Append the members of `archive` whose whole path matches `pattern` to `output`, and return how many bytes."""
-    before = output.tell()
+    copied = 0
     with _damage_reported(archive):
-        for _, stream in _members(archive, lambda name: fnmatchcase(name, pattern)):
-            copy_bounded(stream, output, max_bytes - (output.tell() - before), archive)
-    if output.tell() == before:
+        for _, stream in _members(archive, [pattern]):
+            copied += _copy(stream, output, max_bytes - copied, archive)
+    if not copied:
         raise _unusable(archive, f"holds no {pattern}")
-    return output.tell() - before
+    return copied
 
 
-def copy_bounded(source: IO[bytes], output: IO[bytes], max_bytes: int, archive: Path) -> int:
-    """Copy all of `source` and return how many bytes; raises `AssetError` beyond `max_bytes`."""
+def _copy(source: IO[bytes], output: IO[bytes], max_bytes: int, archive: Path) -> int:
     copied = 0
     while block := source.read(_BLOCK):
         copied += len(block)
-        # Counted here and not read from the header, which a bomb fills in as it likes.
+        # Counted here: the size in the header of a bomb is whatever its author wrote there.
         if copied > max_bytes:
             raise _unusable(archive, "unpacks to more bytes than its registry entry allows")
         output.write(block)
@@ -91,12 +85,10 @@ def _inside(target: Path, inner: str, archive: Path) -> Path:
     return target.joinpath(*parts)
 
 
-def _members(archive: Path, wanted: Wanted) -> Iterator[tuple[str, IO[bytes]]]:
-    if archive.suffix in {".whl", ".zip"}:
-        return _zip_members(archive, wanted)
-    if archive.suffix == ".deb":
-        return _tar_members(archive, io.BytesIO(_debian_data(archive)), wanted)
-    return _tar_members(archive, archive.open("rb"), wanted)
+def _members(archive: Path, globs: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the path and the content of each file that matches one of the patterns."""
+    opened = _zip_members if archive.suffix in {".whl", ".zip"} else _tar_members
+    return opened(archive, lambda name: any(fnmatchcase(name, glob) for glob in globs))
 
 
 def _zip_members(archive: Path, wanted: Wanted) -> Iterator[tuple[str, IO[bytes]]]:
@@ -107,7 +99,8 @@ def _zip_members(archive: Path, wanted: Wanted) -> Iterator[tuple[str, IO[bytes]
                     yield info.filename, stream
 
 
-def _tar_members(archive: Path, file: IO[bytes], wanted: Wanted) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path, wanted: Wanted) -> Iterator[tuple[str, IO[bytes]]]:
+    file = io.BytesIO(_debian_data(archive)) if archive.suffix == ".deb" else archive.open("rb")
     with file, tarfile.open(fileobj=file, mode="r:*") as content:
         for info in content:
             name = info.name.removeprefix("./")
@@ -120,18 +113,15 @@ def _tar_members(archive: Path, file: IO[bytes], wanted: Wanted) -> Iterator[tup
 
 
 def _debian_data(archive: Path) -> bytes:
-    # A .deb is an `ar` archive of three members (deb(5)); reading it here spares a dependency on dpkg.
-    content = archive.read_bytes()
-    if not content.startswith(_AR_MAGIC):
-        raise _unusable(archive, "is no Debian package")
-    position = len(_AR_MAGIC)
-    while position + _AR_HEADER <= len(content):
-        header = content[position : position + _AR_HEADER]
-        size = int(header[48:58])
-        start = position + _AR_HEADER
-        if header[:16].startswith(b"data.tar"):
-            return content[start : start + size]
-        position = start + size + size % 2
+    """Return the tar archive in a Debian package, which is an `ar` archive of three members (deb(5))."""
+    with archive.open("rb") as file:
+        if file.read(len(_AR_MAGIC)) != _AR_MAGIC:
+            raise _unusable(archive, "is no Debian package")
+        while len(header := file.read(_AR_HEADER)) == _AR_HEADER:
+            size = int(header[48:58])
+            if header.startswith(b"data.tar"):
+                return file.read(size)
+            file.seek(size + size % 2, os.SEEK_CUR)
     raise _unusable(archive, "holds no data.tar")
 
 

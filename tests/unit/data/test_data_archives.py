@@ -99,6 +99,17 @@ def test_a_damaged_archive_is_reported(tmp_path, name):
         extract(archive, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["x.whl", "x.tar.gz"])
+def test_damage_within_a_member_is_reported(tmp_path, name):
+    archive = MAKERS[name](tmp_path / name, {"p/data/a": bytes(range(256)) * 40})
+    content = bytearray(archive.read_bytes())
+    for place in range(100, 130):
+        content[place] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(AssetError, match="is damaged"):
+        extract(archive, tmp_path / "out", max_bytes=20_000)
+
+
 def test_a_debian_package_without_data_is_reported(tmp_path):
     archive = tmp_path / "x.deb"
     archive.write_bytes(b"!<arch>\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -51,8 +51,9 @@ def evidence(
     if not probes:
         return Evidence(source="none", **known_anyway)
     worst = max(probes, key=lambda probe: probe.loss)
-    provider, mapped, chance = (_mean(probes, name) or 0.0 for name in ("provider", "mapped", "chance"))
-    with_shots = _mean(probes, "with_shots")
+    means = {name: _mean(probes, name) for name in _MEANS}
+    provider, mapped, chance = (fmean(getattr(probe, name) for probe in probes) for name in _CERTAIN)
+    with_shots = means["with_shots"]
     known = provider - chance
 
     def kept(accuracy: float | None) -> float | None:
@@ -61,6 +62,7 @@ def evidence(
     return Evidence(
         source="tasks" if tasks else "labels",
         **known_anyway,
+        **means,
         loss=provider - mapped,
         loss_with_shots=None if with_shots is None else provider - with_shots,
         worst=worst.loss,
@@ -69,17 +71,16 @@ def evidence(
         kept_with_shots=kept(with_shots),
         provider=provider,
         mapped=mapped,
-        with_shots=with_shots,
         other=_mean(probes, "mapped_other"),
         other_map=other_map,
-        alone_64=_mean(probes, "alone_64"),
-        alone_128=_mean(probes, "alone_128"),
-        client=_mean(probes, "client"),
     )
+
+
+_CERTAIN = ("provider", "mapped", "chance")
+_MEANS = ("with_shots", "alone_64", "alone_128", "client")
 
 
 def _mean(probes: Sequence[Probe], name: str) -> float | None:
     """Return the mean of a figure, None unless every probe has it."""
-    read: Callable[[Probe], float | None] = lambda probe: getattr(probe, name)  # noqa: E731
-    values = [value for probe in probes if (value := read(probe)) is not None]
-    return fmean(values) if len(values) == len(probes) else None
+    values = [getattr(probe, name) for probe in probes]
+    return None if None in values else fmean(values)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from securealign.harness import report
@@ -18,6 +17,7 @@ from securealign.lab.experiments.compat.assess import Assessment
 from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.rules import Advice
 from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
+from securealign.lab.experiments.compat.templating import environment
 
 #: Class of the headline's card, and the reader's first words.
 _TONES = {Advice.ALIGN: "yes", Advice.SHOTS: "yes", Advice.CARE: "maybe", Advice.NOT: "no"}
@@ -34,29 +34,19 @@ class ProbeView:
 def render(found: Assessment) -> str:
     """Return the page."""
     style = _style()
-    environment = Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("compat.html").render(
-        style=Markup(style),  # noqa: S704 - files of this package
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        a=found,
-        tone=_TONES[found.recommendation.advice],
-        probes=_views(found.probes, "probe", found.shots),
-        labels=_views(found.labels, "label", found.shots),
-        clusters=_views(found.clusters, "cluster", found.shots),
-        enough=ROWS_PER_DIMENSION,
-        size=units.size,
-        seconds=units.seconds,
-        count=units.count,
-        share=units.share,
-        number=units.number,
-        points=_points,
-        signed=_signed,
+    return (
+        environment()
+        .get_template("compat.html")
+        .render(
+            style=Markup(style),  # noqa: S704 - files of this package
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            a=found,
+            tone=_TONES[found.recommendation.advice],
+            probes=_views(found.probes, "probe", found.shots),
+            labels=_views(found.labels, "label", found.shots),
+            clusters=_views(found.clusters, "cluster", found.shots),
+            enough=ROWS_PER_DIMENSION,
+        )
     )
 
 
@@ -65,17 +55,6 @@ def _style() -> str:
     shared = resources.files(report).joinpath("templates").joinpath("page.css")
     own = resources.files(__package__).joinpath("templates").joinpath("compat.css")
     return shared.read_text(encoding="utf-8") + own.read_text(encoding="utf-8")
-
-
-def _points(value: float) -> str:
-    """Return a difference of accuracies in points."""
-    return _signed(100 * value, 1)
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    """Return a number with a true minus sign, and none before zero."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _views(probes: Sequence[Probe], name: str, shots: int) -> list[ProbeView]:

@@ -16,9 +16,9 @@ import numpy as np
 
 from securealign.errors import ErrorCode, InputError
 from securealign.lab.assets.causal import builtin_causal_lms
+from securealign.lab.assets.encoders import ENCODERS
 from securealign.lab.assets.lookup import model_folder
 from securealign.lab.measures.tokenizers import Style, Tokenized, style_of, surface, surfaces
-from securealign.models import builtin_encoders
 from securealign.models.optional import require
 
 _PURPOSE = "The comparison of tokenizers"
@@ -76,7 +76,7 @@ def open_tokenizer(spec: str) -> NamedTokenizer:
     if path.is_file():
         file, name, folder = path, path.parent.name or path.stem, None
     else:
-        names = (*dict.fromkeys((*builtin_causal_lms(), *builtin_encoders())),)
+        names = (*dict.fromkeys((*builtin_causal_lms(), *ENCODERS)),)
         folder = model_folder(spec, what="model with a tokenizer", builtin=names)
         file, name = _file_in(folder, spec), path.resolve().name if path.is_dir() else spec
     try:
