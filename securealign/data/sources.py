@@ -46,6 +46,6 @@ def load_dataset(
     if Path(spec).exists():
         return load_texts(spec, text_field=text_field, label_field=label_field, limit=limit)
     raise InputError(
-        f"{spec!r} is neither a file nor a built-in data set{did_you_mean(spec, named)}.",
-        hint=f"Give a path that exists, or one of: {', '.join(sorted(named))}.",
+        f"{spec!r} is neither a file nor a built-in data set.",
+        hint=f"{did_you_mean(spec, named)}Give a path that exists, or one of: {', '.join(sorted(named))}.",
     )

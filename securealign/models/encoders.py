@@ -61,6 +61,7 @@ def model_folder(spec: str, *, what: str, known: Collection[str], reserved: Coll
     if is_hub_id(spec) and spec not in reserved:
         return hub_folder(spec)
     raise InputError(
-        f"{spec!r} is no {what}{did_you_mean(spec, known)}: neither a built-in name, nor an existing folder, nor a hub id.",
-        hint=f"Use one of {', '.join(known)}, a model folder, or an id such as organisation/model.",
+        f"{spec!r} is no {what}: neither a built-in name, nor a folder that exists, nor a hub id.",
+        hint=f"{did_you_mean(spec, known)}Use one of {', '.join(known)}, a model folder, or an id such as "
+        "organisation/model.",
     )

@@ -57,7 +57,7 @@ def test_a_package_adds_an_encoder_that_takes_the_options(install, tmp_path):
 
 def test_an_unknown_encoder_is_answered_with_the_nearest(install):
     install(encoders="poetry_sets:ENCODERS")
-    with pytest.raises(InputError, match="did you mean 'letters'"):
+    with pytest.raises(InputError, match="Did you mean 'letters'"):
         open_encoder("./leters")
 
 

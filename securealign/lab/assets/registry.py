@@ -90,5 +90,7 @@ ASSETS: Mapping[str, Asset] = {name: _asset(name, entry) for name, entry in _TAB
 def asset_named(name: str) -> Asset:
     """Return the pinned asset of this name; raises `InputError` that lists the names."""
     if name not in ASSETS:
-        raise InputError(f"There is no asset {name!r}.", hint=f"Use one of: {', '.join(sorted(ASSETS))}.")
+        raise InputError(
+            f"There is no asset {name!r}.", hint=f"{did_you_mean(name, ASSETS)}Use one of: {', '.join(sorted(ASSETS))}."
+        )
     return ASSETS[name]

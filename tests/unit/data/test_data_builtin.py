@@ -118,7 +118,7 @@ def test_a_path_is_read_as_a_file(tmp_path):
 def test_an_unknown_name_lists_the_known_ones_and_asks_for_the_nearest():
     with pytest.raises(InputError, match=r"neither a file nor a built-in data set.*one of: 20ng/test, 20ng/train"):
         load_dataset("agnews")
-    with pytest.raises(InputError, match="did you mean '20ng/test'"):
+    with pytest.raises(InputError, match="Did you mean '20ng/test'"):
         load_dataset("20ng/tests")
 
 
