@@ -78,8 +78,8 @@ def align_in_process(
     `ridge` is the penalty of the paper, added to the Gram matrix, which takes all rows as they are, or "auto", which
     leaves repeated rows out, standardises, and chooses by generalised cross-validation. `map` is "ridge" (the paper's)
     or "soft": see `securealign.alignment.regression`. With `privacy` the provider adds noise that hides single rows of
-    Z_A; the map is then the paper's. Over a `network`, by name or as one made by its
-    simulator, the times of the figures are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises
+    Z_A; the map is then the paper's. Over a `network`, by name or as one made by its simulator, the times of the
+    figures are virtual; making the provider's private coordinates, once for a data set, is not in them. Raises
     `InputError` for matrices that do not fit together, hold NaN, do not vary or are not of the same texts,
     `ConfigurationError` for an unknown network, `DependencyError` without a package that simulates them, `SuiteError`
     for a suite that is unknown or cannot hold the problem, and the error of the party that refuses.

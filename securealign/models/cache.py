@@ -1,31 +1,31 @@
-"""Embeddings on disk, so that texts are encoded once and a killed run continues where it stopped."""
+"""Embeddings on disk, kept by encoder and text, so that a text is encoded once and a killed run loses little."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import shutil
-import threading
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from securealign.data.digest import dataset_digest
-from securealign.errors import AssetError, ErrorCode, InputError
+from securealign.errors import AssetError, InputError
 from securealign.files import write_atomically
 from securealign.models.encoder import Encoder, Progress
 
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 256
+_DIGEST_BYTES = 16
 
 
 class EmbeddingCache:
-    """A folder of matrices named by SHA-256(encoder fingerprint, digest of the texts), readable by its owner alone.
+    """A folder, readable by its owner alone, with blocks of embeddings in a folder for each encoder's fingerprint.
 
-    Every file appears by a rename of a finished one, so processes may share the folder.
+    A block, an .npz file, holds `vectors` (n, d) and their `keys` (n, 16), the first bytes of the texts' SHA-256. Every
+    file appears by a rename of a finished one, so processes may share the folder. A damaged file counts as missing.
     """
 
     def __init__(self, folder: str | Path, *, block_rows: int = _BLOCK_ROWS) -> None:
@@ -35,84 +35,81 @@ class EmbeddingCache:
     def encode(
         self, encoder: Encoder, texts: Sequence[str], *, progress: Progress | None = None
     ) -> NDArray[np.float32]:
-        """Return the embeddings (n, d) of `texts`, memory-mapped read-only, encoding the rows that are missing.
+        """Return the embeddings (n, d) of `texts`, memory-mapped read-only, encoding those that are missing.
 
-        Raises `InputError` for no texts, whatever the encoder raises, and `AssetError` when the folder cannot be
-        written.
+        `progress` counts the missing ones. Raises `InputError` for no texts, whatever the encoder raises, and
+        `AssetError` when the folder cannot be written.
         """
         if not texts:
             raise InputError("There are no texts to encode.", hint="Give at least one text.")
-        shape = (len(texts), encoder.dimension)
-        target = self._folder / f"{_key(encoder, texts)}.npy"
+        wanted: dict[bytes, list[int]] = {}
+        for row, text in enumerate(texts):
+            wanted.setdefault(_digest(text), []).append(row)
         try:
-            # Embeddings tell much about the texts, which may be nobody else's to read.
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if _open(target, shape) is None:
-                self._fill_or_join(encoder, texts, target, progress)
-            matrix = _open(target, shape)
+            return self._collect(encoder, texts, wanted, progress)
         except OSError as error:
             raise AssetError(
                 f"The embedding cache {self._folder} cannot be used: {error}.",
                 hint="Free space there or choose a folder you can write to.",
             ) from error
-        if matrix is None:
-            raise AssetError(
-                f"{target} was changed by another program.", hint="Delete it.", code=ErrorCode.FILE_INVALID
-            )
+
+    def _collect(
+        self, encoder: Encoder, texts: Sequence[str], wanted: dict[bytes, list[int]], progress: Progress | None
+    ) -> NDArray[np.float32]:
+        blocks = self._folder / encoder.fingerprint[:32]
+        # Embeddings tell much about the texts, which may be nobody else's to read.
+        for folder in (self._folder, blocks):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # In a file without a name, so that a matrix may be larger than memory and needs no cleaning up; with its space
+        # taken first, since a full disk would otherwise kill the process that writes to the mapping.
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            os.posix_fallocate(file.fileno(), 0, len(texts) * encoder.dimension * np.dtype(np.float32).itemsize)
+            matrix = np.memmap(file, dtype=np.float32, mode="w+", shape=(len(texts), encoder.dimension))
+        for path in sorted(blocks.glob("*.npz")):
+            for digest, vector in _read(path, wanted, encoder.dimension).items():
+                matrix[wanted.pop(digest)] = vector
+        # Texts of like length share a block, so that little of a batch is padding; the longest first, so that the time
+        # that is left is not estimated too short.
+        missing = sorted(wanted, key=lambda digest: len(texts[wanted[digest][0]]), reverse=True)
+        for start in range(0, len(missing), self._block_rows):
+            block = missing[start : start + self._block_rows]
+            shifted = _shifted(progress, start, len(missing))
+            vectors = encoder.encode([texts[wanted[digest][0]] for digest in block], progress=shifted)
+            _write(blocks, block, vectors)
+            for digest, vector in zip(block, vectors, strict=True):
+                matrix[wanted[digest]] = vector
+        matrix.flags.writeable = False
         return matrix
 
-    def _fill_or_join(self, encoder: Encoder, texts: Sequence[str], target: Path, progress: Progress | None) -> None:
-        try:
-            self._fill(encoder, texts, target, progress)
-        except FileNotFoundError:
-            # Another process that finishes the same matrix removes the parts; then its result is this one's.
-            if not target.is_file():
-                raise
 
-    def _fill(self, encoder: Encoder, texts: Sequence[str], target: Path, progress: Progress | None) -> None:
-        parts = target.with_suffix(".parts")
-        blocks = [
-            (start, min(start + self._block_rows, len(texts))) for start in range(0, len(texts), self._block_rows)
-        ]
-        for start, stop in blocks:
-            part = _part(parts, start, stop)
-            if _open(part, (stop - start, encoder.dimension)) is None:
-                parts.mkdir(exist_ok=True, mode=0o700)
-                block = encoder.encode(texts[start:stop], progress=_shifted(progress, start, len(texts)))
-                _write(part, block)
-            elif progress is not None:
-                progress(stop, len(texts))
-        assembled = parts / f"whole-{os.getpid()}-{threading.get_ident()}"
-        whole = open_memmap(assembled, mode="w+", dtype=np.float32, shape=(len(texts), encoder.dimension))
-        for start, stop in blocks:
-            whole[start:stop] = np.load(_part(parts, start, stop), allow_pickle=False)
-        whole.flush()
-        assembled.replace(target)
-        shutil.rmtree(parts, ignore_errors=True)
-
-
-def _key(encoder: Encoder, texts: Sequence[str]) -> str:
-    content = b"securealign/embedding-cache/v1\x00" + bytes.fromhex(encoder.fingerprint) + dataset_digest(texts)
-    return hashlib.sha256(content).hexdigest()
-
-
-def _part(parts: Path, start: int, stop: int) -> Path:
-    # Named by its rows, so that parts left by another block size are never taken for these.
-    return parts / f"{start:09}-{stop:09}.npy"
-
-
-def _open(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+def _digest(text: str) -> bytes:
     try:
-        matrix: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
-        return None
-    return matrix if matrix.shape == shape and matrix.dtype == np.float32 else None
+        return hashlib.sha256(text.encode("utf-8")).digest()[:_DIGEST_BYTES]
+    except UnicodeEncodeError:
+        raise InputError("A text holds a lone surrogate.", hint="Repair the source's encoding.") from None
 
 
-def _write(path: Path, block: NDArray[np.float32]) -> None:
+def _write(folder: Path, digests: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, block)
-    write_atomically(path, buffer.getvalue(), mode=0o600)
+    keys = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), _DIGEST_BYTES)
+    np.savez(buffer, keys=keys, vectors=vectors)
+    name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
+    write_atomically(folder / f"{name}.npz", buffer.getvalue(), mode=0o600)
+
+
+def _read(path: Path, wanted: dict[bytes, list[int]], dimension: int) -> dict[bytes, NDArray[np.float32]]:
+    """Return what a block holds of the wanted texts."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            keys = [key.tobytes() for key in content["keys"]]
+            if wanted.keys().isdisjoint(keys):
+                return {}
+            vectors = content["vectors"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}
+    if vectors.shape != (len(keys), dimension):
+        return {}
+    return {key: vector for key, vector in zip(keys, vectors, strict=True) if key in wanted}
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

@@ -1,43 +1,84 @@
-"""Tokenizer and model of a folder by transformers: safetensors weights only, no code from the model, float32."""
+"""How every model folder is loaded: quietly, without pickles, with the libraries' errors as ours."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from securealign.errors import DependencyError, ErrorCode, InputError, SecurealignError
 from securealign.models.optional import require
 from securealign.models.quiet import quiet
 
-
-class UnreadableModelError(Exception):
-    """A folder that transformers cannot load: `reason` follows its name in a sentence, `hint` says what to do."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.reason, self.hint = reason, hint
+_PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
+NO_WEIGHTS = "holds no config.json with safetensors weights"
+CONVERT = "Give a model folder; weights in torch's pickle format must be converted to safetensors first."
+_OWN_WAY = "Compute the embeddings with the model's own library and give them as an .npy file"
+_loads = threading.Lock()
 
 
-def load_pretrained(folder: Path, kind: str, purpose: str) -> tuple[Any, Any, list[str]]:
-    """Return the tokenizer, the model, and the names of weights that the folder lacks, which hold random numbers.
+@contextmanager
+def loading(folder: Path, *, purpose: str, role: str = "") -> Iterator[list[str]]:
+    """Load models with transformers in the block, and yield a list that receives the names of weights that are missing.
 
-    `kind` names a class of transformers, such as "AutoModel". Raises `UnreadableModelError`, and `DependencyError` that
-    names the `purpose` without transformers and torch.
+    transformers gives those random values and only logs it. `role` stands between the folder's name and "cannot be
+    loaded" in messages. Raises `InputError` for pickled weights and for whatever a library raises, `DependencyError`
+    for a package that is not installed.
     """
     transformers = require("transformers", purpose)
-    torch = require("torch", purpose)
-    safetensors = require("safetensors", purpose)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UnreadableModelError(
-            "holds no config.json with safetensors weights",
-            "Give a model folder; weights in torch's pickle format must be converted to safetensors first.",
-        )
+    require("torch", purpose)
+    for pattern in _PICKLES:
+        for file in folder.rglob(pattern):
+            if not any(file.parent.glob("*.safetensors")):
+                raise _unusable(f"{file.parent} {role}{NO_WEIGHTS}", CONVERT)
+    missing: list[str] = []
     try:
-        with quiet(transformers):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model, report = getattr(transformers, kind).from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UnreadableModelError(f"cannot be loaded: {reason}", "Check that the download is complete.") from error
-    return tokenizer, model.to(torch.float32).eval(), sorted(report["missing_keys"])
+        with _loads, quiet(), _reported(transformers.PreTrainedModel, missing):
+            yield missing
+    except (SecurealignError, MemoryError):
+        raise
+    except ImportError as error:
+        raise DependencyError(
+            f"{folder} needs a package that is not installed: {first_line(error)}",
+            hint=f"Run: pip install {error.name}" if error.name else "Install the package that the message names.",
+        ) from error
+    except Exception as error:  # tokenizers raises nothing more special
+        code = "trust_remote_code" in str(error)
+        raise _unusable(
+            f"{folder} {role}cannot be loaded: {first_line(error)}",
+            f"{_OWN_WAY}, or trust its code: open_encoder(..., trust_remote_code=True)."
+            if code
+            else "Check that the download is complete.",
+        ) from error
+
+
+@contextmanager
+def _reported(kind: Any, missing: list[str]) -> Iterator[None]:  # noqa: ANN401 - transformers is optional
+    """Have every `from_pretrained` of transformers tell which weights it did not find."""
+    plain = kind.__dict__["from_pretrained"]
+
+    def from_pretrained(cls: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        if options.get("output_loading_info"):
+            return plain.__func__(cls, *args, **options)
+        model, report = plain.__func__(cls, *args, **{**options, "output_loading_info": True})
+        missing.extend(sorted(report["missing_keys"]))
+        return model
+
+    kind.from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        kind.from_pretrained = plain
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or the name of its class."""
+    if isinstance(error, KeyError):
+        return f"a file lacks the entry {error}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _unusable(message: str, hint: str) -> InputError:
+    return InputError(f"{message}.", hint=hint, code=ErrorCode.FILE_INVALID)

@@ -1,22 +1,36 @@
-"""transformers without warnings and bars on the terminal: what matters is raised, progress goes to the caller."""
+"""Libraries of models without their bars and log lines: what matters is raised, and progress goes to the caller."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from securealign.models.optional import require
+
+_LIBRARIES = ("transformers", "sentence_transformers", "huggingface_hub")
 
 
 @contextmanager
-def quiet(transformers: Any) -> Iterator[None]:  # noqa: ANN401 - transformers is optional
-    """Keep transformers silent inside the block, and as talkative as before after it."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def quiet() -> Iterator[None]:
+    """Keep these libraries silent inside the block, and as talkative as before after it."""
+    hub = require("huggingface_hub.utils", "A model")
+    transformers = sys.modules.get("transformers.utils.logging")  # which has a switch of its own, if it is loaded
+    levels = {logger: logger.level for logger in map(logging.getLogger, _LIBRARIES)}
+    hub_bars = not hub.are_progress_bars_disabled()
+    bars = transformers is not None and transformers.is_progress_bar_enabled()
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    hub.disable_progress_bars()
+    if transformers and bars:
+        transformers.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+        for logger, level in levels.items():
+            logger.setLevel(level)
+        if transformers and bars:
+            transformers.enable_progress_bar()
+        if hub_bars:
+            hub.enable_progress_bars()

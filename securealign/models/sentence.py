@@ -1,109 +1,154 @@
-"""How a model folder says that its token vectors become one vector: the files of sentence-transformers, or defaults."""
+"""Model folders as sentence-transformers loads them, and what it leaves unchecked."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.models.optional import require
+from securealign.models.pretrained import CONVERT, NO_WEIGHTS, loading
 
 POOLINGS = ("mean", "cls", "max", "lasttoken")
-_MODES = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max", "lasttoken": "lasttoken"}
-_OWN_WAY = "Compute the embeddings with the model's own library and give them as an .npy file."
+_PURPOSE = "A transformer encoder"
+_POOLER = "pooler"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SentencePlan:
-    """Pooling (one of `POOLINGS`), L2 normalisation, lower-casing, the model's own limit of tokens, if any.
+def load_sentence_model(
+    folder: Path, *, pooling: str | None = None, trust_remote_code: bool = False
+) -> tuple[Any, int]:
+    """Return a model of sentence-transformers on the CPU, in float32, and the length of its embeddings.
 
-    `prompt` stands before every text, and its tokens count like others.
+    A folder without modules.json is of transformers alone: its token vectors are pooled, by their mean unless `pooling`
+    says otherwise. Raises `InputError` for a folder that cannot be loaded or would give arbitrary embeddings,
+    `ConfigurationError` for a pooling the model cannot have, `DependencyError` for a package that is not installed.
     """
-
-    pooling: str = "mean"
-    normalize: bool = False
-    lower_case: bool = False
-    max_tokens: int | None = None
-    prompt: str = ""
-
-
-def read_sentence_plan(folder: Path, *, pooling: str | None = None) -> SentencePlan:
-    """Return the plan of a model folder; `pooling` overrides the folder's.
-
-    Without `modules.json` it is mean pooling, not normalised. Raises `InputError` for modules or poolings that are not
-    implemented, since leaving them out would give other embeddings than the model's, and `ConfigurationError` for an
-    unknown `pooling`.
-    """
-    if pooling is not None and pooling not in POOLINGS:
+    if pooling not in {None, *POOLINGS}:
         raise ConfigurationError(f"There is no pooling {pooling!r}.", hint=f"Use one of: {', '.join(POOLINGS)}.")
-    limits = _read_json(folder / "sentence_bert_config.json", {})
-    prompt = _prompt_of(folder)
-    found, normalize = "mean", False
-    for module in _read_json(folder / "modules.json", []):
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling":
-            config = folder / str(module["path"]) / "config.json"
-            found = _pooling_of(config) if pooling is None else found
-            if prompt and _read_json(config, {}).get("include_prompt") is False:
-                raise _unsupported(config, "a prompt left out of the pooling")
-        elif kind == "Normalize":
-            normalize = True
-        elif kind not in {"Transformer", "Pooling"}:
-            raise _unsupported(folder, f"the module {kind!r}")
-    return SentencePlan(
-        pooling=pooling or found,
-        normalize=normalize,
-        lower_case=bool(limits.get("do_lower_case", False)),
-        max_tokens=limits.get("max_seq_length"),
-        prompt=prompt,
-    )
+    library = require("sentence_transformers", _PURPOSE)
+    with loading(folder, purpose=_PURPOSE) as missing, _format_of(folder) as options, _tokenizer_named(folder):
+        options |= {"trust_remote_code": trust_remote_code, "local_files_only": True}
+        if (folder / "modules.json").is_file():
+            model = library.SentenceTransformer(str(folder), device="cpu", **options)
+            _replace_pooling(model, pooling, folder)
+        else:
+            parts = _load_bare(folder, pooling or "mean", options)
+            model = library.SentenceTransformer(modules=parts, device="cpu")
+        _check_weights(folder, model, missing)
+        for transformer in transformers_in(model):
+            _check_tokenizer(folder, transformer)
+        # What the modules yield together is certain only from what they yield.
+        width = model.encode(["a"], show_progress_bar=False).shape[1]
+    return model, int(width)
 
 
-def _prompt_of(folder: Path) -> str:
-    path = folder / "config_sentence_transformers.json"
-    config = _read_json(path, {})
-    name, prompts = config.get("default_prompt_name"), config.get("prompts") or {}
-    if name is None:
-        return ""
-    prompt = prompts.get(name)
-    if not isinstance(prompt, str):
-        raise InputError(
-            f"{path} names the prompt {name!r} and does not hold it.",
-            hint="Fetch the model again.",
-            code=ErrorCode.FILE_INVALID,
-        )
-    return prompt
+def transformers_in(model: Any) -> list[Any]:  # noqa: ANN401 - sentence-transformers is optional
+    """Return the modules that are models of transformers; none in a model of word vectors."""
+    kind = _modules().Transformer
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
-def _pooling_of(path: Path) -> str:
-    config = _read_json(path, {})
-    modes = {key.removeprefix("pooling_mode_") for key, value in config.items() if value is True}
-    modes = {mode for mode in modes if mode != "include_prompt"}
-    # Later releases of sentence-transformers write the name of the mode instead of a switch for each.
-    if isinstance(config.get("pooling_mode"), str):
-        modes = {str(config["pooling_mode"])}
-    names: list[str] = [_MODES.get(mode, mode) for mode in sorted(modes)]
-    if len(names) != 1 or names[0] not in POOLINGS:
-        raise _unsupported(path, f"the pooling {'+'.join(names) or 'none'}")
-    return names[0]
+def poolings_of(model: Any) -> list[Any]:  # noqa: ANN401
+    """Return the modules that make one vector of token vectors."""
+    kind = _modules().Pooling
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
-def _read_json(path: Path, default: Any) -> Any:  # noqa: ANN401 - what JSON holds is checked where it is used
-    if not path.is_file():
-        return default
+def positions_of(transformer: Any) -> int | None:  # noqa: ANN401
+    """Return how many tokens a transformer has positions for; None where their number is not bounded."""
+    count = getattr(transformer.config, "max_position_embeddings", None) or -1
+    for module in transformer.model.modules():
+        # RoBERTa and its kin count positions from behind that of the padding.
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and hasattr(module, "position_embeddings"):
+            count -= padding + 1
+    return count if count > 0 else None
+
+
+def _modules() -> Any:  # noqa: ANN401
+    return require("sentence_transformers.sentence_transformer.modules", _PURPOSE)
+
+
+@contextlib.contextmanager
+def _format_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the loaders need to be told about the format of the weights."""
+    torch = require("torch", _PURPOSE)
+    options: dict[str, Any] = {"model_kwargs": {"dtype": torch.float32, "use_safetensors": True}}
+    files = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
+    if not files:
+        yield options
+        return
+    for package in ("gguf", "accelerate"):
+        require(package, "A model in the GGUF format")
+    for name in ("model_kwargs", "processor_kwargs", "config_kwargs"):
+        options[name] = {**options.get(name, {}), "gguf_file": files[0].name}
+    # The reader of GGUF draws bars that no setting turns off.
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield options
+
+
+@contextlib.contextmanager
+def _tokenizer_named(folder: Path) -> Iterator[None]:
+    """Raise the error of a tokenizer where transformers, which tries other kinds after it, says that none was found."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        yield
+    except ValueError:
+        for file in folder.rglob("tokenizer_config.json"):
+            require("transformers", _PURPOSE).AutoTokenizer.from_pretrained(file.parent, local_files_only=True)
+        raise
+
+
+def _load_bare(folder: Path, pooling: str, options: dict[str, Any]) -> list[Any]:
+    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.gguf", "adapter_config.json")):
+        raise _unusable(f"{folder} {NO_WEIGHTS}", CONVERT)
+    modules = _modules()
+    # Left to itself, sentence-transformers would put each text into the chat template of a language model.
+    transformer = modules.Transformer.load(str(folder), **options)
+    if getattr(transformer.config, "is_encoder_decoder", False) and hasattr(transformer.model, "decoder"):
         raise InputError(
-            f"{path} is not valid JSON.", hint="Fetch the model again.", code=ErrorCode.FILE_INVALID
-        ) from error
-    if not isinstance(content, type(default)):
-        raise InputError(
-            f"{path} does not hold what it should.", hint="Fetch the model again.", code=ErrorCode.FILE_INVALID
+            f"{folder} holds an encoder-decoder model, which gives no single vector a token.",
+            hint="Use an encoder or a decoder model.",
         )
-    return content
+    return [transformer, modules.Pooling(transformer.get_embedding_dimension(), pooling)]
 
 
-def _unsupported(path: Path, what: str) -> InputError:
-    return InputError(f"{path} asks for {what}, which is not implemented.", hint=_OWN_WAY)
+def _replace_pooling(model: Any, pooling: str | None, folder: Path) -> None:  # noqa: ANN401
+    if pooling is None:
+        return
+    places = [name for name, part in model.named_children() if isinstance(part, _modules().Pooling)]
+    if not places:
+        raise ConfigurationError(f"{folder.name} has no pooling to replace.", hint="Leave pooling out.")
+    for name in places:
+        old = getattr(model, name)
+        setattr(model, name, _modules().Pooling(old.embedding_dimension, pooling, include_prompt=old.include_prompt))
+
+
+def _check_weights(folder: Path, model: Any, missing: Iterable[str]) -> None:  # noqa: ANN401
+    # The pooler of BERT stands behind the token vectors, which are all that most models use.
+    used = any(_POOLER in str(transformer.modality_config) for transformer in transformers_in(model))
+    lost = [name for name in missing if used or not name.startswith(f"{_POOLER}.")]
+    if lost:
+        raise _unusable(
+            f"{folder} lacks {len(lost)} weights, the first of which is {lost[0]}",
+            "Check that the weights belong to this config.json.",
+        )
+
+
+def _check_tokenizer(folder: Path, transformer: Any) -> None:  # noqa: ANN401
+    tokenizer, rows = transformer.tokenizer, transformer.model.get_input_embeddings().num_embeddings
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    # Without its files transformers makes a tokenizer that knows no words, and all texts get the same embedding.
+    if not any(character.isalnum() for word in words for character in word):
+        raise _unusable(
+            f"{folder} holds no vocabulary for its tokenizer", "Fetch the tokenizer's files, such as tokenizer.json."
+        )
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:
+        end = tokenizer.eos_token_id
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end if end is not None and end < rows else 0)
+
+
+def _unusable(message: str, hint: str) -> InputError:
+    return InputError(f"{message}.", hint=hint, code=ErrorCode.FILE_INVALID)

@@ -28,7 +28,7 @@ def fingerprint_of(embeddings: NDArray[np.floating]) -> str:
 
 def encode_cached(encoder: Encoder, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
     """Return the embeddings (n, d) of `texts`, from the user's cache where they were made before."""
-    return EmbeddingCache(cache_root() / "embeddings").encode(encoder, texts, progress=progress)
+    return EmbeddingCache(cache_root() / "vectors").encode(encoder, texts, progress=progress)
 
 
 def load_paired(path: Path, texts: Sequence[str]) -> NDArray[np.floating]:

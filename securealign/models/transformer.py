@@ -1,35 +1,32 @@
-"""Encoders that transformers can load: safetensors weights only, no code from the model, float32 on the CPU."""
+"""Encoders that sentence-transformers can load: safetensors weights, float32, no code from the model unless asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, InputError
 from securealign.models.encoder import Progress, check_finite, fingerprint_of
-from securealign.models.optional import require
-from securealign.models.pooling import pool
-from securealign.models.pretrained import UnreadableModelError, load_pretrained
-from securealign.models.sentence import SentencePlan, read_sentence_plan
+from securealign.models.pretrained import first_line
+from securealign.models.quiet import quiet
+from securealign.models.sentence import load_sentence_model, poolings_of, positions_of, transformers_in
 
 _DEFAULT_MAX_TOKENS = 512  # memory grows with the square of the length, and few encoders were trained beyond
 _MIN_TOKENS = 4  # begin, end and something between
-_WINDOW = 4096  # texts that are tokenised and sorted together
-_FINGERPRINTED = ("*.safetensors", "*.json", "*.txt", "*.model")
-_PURPOSE = "A transformer encoder"
+_FINGERPRINTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.gguf")
 
 
 class TransformerEncoder:
-    """An encoder from a folder in the layout of transformers, with or without the files of sentence-transformers.
+    """An encoder from a folder of sentence-transformers, or of transformers alone, whose token vectors are averaged.
 
-    `max_tokens` defaults to the model's own limit, at most 512. Raises `InputError` for a folder that cannot be loaded,
-    `ConfigurationError` for settings the model cannot meet, `DependencyError` without torch and transformers.
+    `max_tokens` defaults to the model's own limit, at most 512; `pooling` and `prompt`, which stands before every text,
+    default to the folder's. `truncate_dim` keeps that many leading dimensions. Raises `InputError` for a folder that
+    cannot be loaded, `ConfigurationError` for settings the model cannot meet, `DependencyError` for a package that is
+    not installed.
     """
 
     def __init__(
@@ -39,110 +36,126 @@ class TransformerEncoder:
         name: str | None = None,
         max_tokens: int | None = None,
         pooling: str | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        device: str = "cpu",
         batch_size: int = 32,
+        trust_remote_code: bool = False,
     ) -> None:
         self._folder = Path(folder)
         if batch_size < 1:
             raise ConfigurationError(f"The batch size is {batch_size}.", hint="Use at least 1.")
         self.name = name or self._folder.name
         self._batch_size = batch_size
-        self._plan: SentencePlan = read_sentence_plan(self._folder, pooling=pooling)
-        self._tokenizer, self._model = _load(self._folder)
-        self.dimension = int(self._model.config.hidden_size)
+        self._globs = (*_FINGERPRINTED, "*.py") if trust_remote_code else _FINGERPRINTED
+        self._model, width = load_sentence_model(self._folder, pooling=pooling, trust_remote_code=trust_remote_code)
+        self._transformers = transformers_in(self._model)
         self.max_tokens = self._choose_max_tokens(max_tokens)
-
-    def _choose_max_tokens(self, wanted: int | None) -> int:
-        # Tokenizers without a limit of their own say so with a huge number; RoBERTa and MPNet hold two positions more
-        # than they can use, which their tokenizers know.
-        positions = getattr(self._model.config, "max_position_embeddings", None) or int(1e9)
-        most = min(int(self._tokenizer.model_max_length), int(positions))
-        chosen = wanted if wanted is not None else min(self._plan.max_tokens or most, most, _DEFAULT_MAX_TOKENS)
-        if not _MIN_TOKENS <= chosen <= most:
+        default = self._model.prompts.get(self._model.default_prompt_name) or ""
+        self.prompt: str = default if prompt is None else prompt
+        if truncate_dim is not None and not 1 <= truncate_dim <= width:
             raise ConfigurationError(
-                f"{self.name} cannot read {chosen} tokens.", hint=f"Use {_MIN_TOKENS} to {most} for max_tokens."
+                f"{self.name} gives {width} dimensions, not {truncate_dim}.", hint="Use fewer for truncate_dim."
             )
+        self._truncate_dim = truncate_dim
+        self.dimension = truncate_dim or width
+        try:
+            self._model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigurationError(
+                f"The device {device!r} cannot be used: {first_line(error)}.", hint="Use cpu, or cuda with its driver."
+            ) from error
+
+    def _choose_max_tokens(self, wanted: int | None) -> int | None:
+        if not self._transformers:
+            return self._limit_words(wanted)
+        bounds = [count for count in map(positions_of, self._transformers) if count is not None]
+        own = [int(transformer.max_seq_length) for transformer in self._transformers]
+        chosen = wanted if wanted is not None else min(*own, *bounds, _DEFAULT_MAX_TOKENS)
+        if chosen < _MIN_TOKENS or chosen > min(bounds, default=chosen):
+            limits = f"{_MIN_TOKENS} to {min(bounds)}" if bounds else f"at least {_MIN_TOKENS}"
+            raise ConfigurationError(f"{self.name} cannot read {chosen} tokens.", hint=f"Use {limits} for max_tokens.")
+        for transformer in self._transformers:
+            transformer.max_seq_length = chosen
         return chosen
+
+    def _limit_words(self, wanted: int | None) -> int | None:
+        """Limit the tokens of a text for a table of word vectors, which has no limit of its own."""
+        if wanted is None:
+            return None
+        try:
+            self._model[0].tokenizer.enable_truncation(wanted)
+        except AttributeError:
+            raise ConfigurationError(
+                f"{self.name} has no limit of tokens to set.", hint="Leave max_tokens out."
+            ) from None
+        return wanted
 
     @cached_property
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over the folder's weights, configuration and tokenizer, and the settings."""
-        files = {path.name: path for glob in _FINGERPRINTED for path in sorted(self._folder.glob(glob))}
+        poolings = poolings_of(self._model)
+        found = {path.relative_to(self._folder): path for glob in self._globs for path in self._folder.rglob(glob)}
+        files = {place.as_posix(): path for place, path in sorted(found.items()) if not _is_apart(place)}
+        modes = [pooling.pooling_mode for pooling in poolings]
         settings: dict[str, str | int | bool | None] = {
-            "pooling": self._plan.pooling,
-            "normalize": self._plan.normalize,
-            "lower_case": self._plan.lower_case,
+            "pooling": "+".join(mode if isinstance(mode, str) else "+".join(mode) for mode in modes),
+            "normalize": any(type(module).__name__ == "Normalize" for module in self._model.modules()),
+            "lower_case": any(transformer.do_lower_case for transformer in self._transformers),
             "max_tokens": self.max_tokens,
         }
-        # Only where there is one, so that without one an encoder keeps the fingerprint under which others know it.
-        if self._plan.prompt:
-            settings["prompt"] = self._plan.prompt
+        # Only what differs from the default, so that an encoder keeps the fingerprint under which others know it.
+        if self.prompt:
+            settings["prompt"] = self.prompt
+            if not all(pooling.include_prompt for pooling in poolings):
+                settings["include_prompt"] = False
+        if self._truncate_dim is not None:
+            settings["truncate_dim"] = self._truncate_dim
         return fingerprint_of(files, settings)
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
-        """Return embeddings of shape (n, d); raises `InputError` if one is not finite."""
+        """Return embeddings of shape (n, d); raises `InputError` for a text that yields none or a value not finite."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for start in range(0, len(texts), _WINDOW):
-            tokens = self._tokenize(texts[start : start + _WINDOW])
-            # Texts of like length share a batch, so that little of it is padding.
-            order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]), reverse=True)
-            done = start
-            for _, group in groupby(enumerate(order), key=lambda pair: pair[0] // self._batch_size):
-                rows = [row for _, row in group]
-                vectors[[start + row for row in rows]] = self._encode_batch([tokens[row] for row in rows])
-                done += len(rows)
-                if progress is not None:
-                    progress(done, len(texts))
+        prepared = self._prepare(texts)
+        # Texts of like length share a batch, so that little of it is padding.
+        order = sorted(range(len(texts)), key=lambda row: len(prepared[row]), reverse=True)
+        for start in range(0, len(order), self._batch_size):
+            rows = order[start : start + self._batch_size]
+            vectors[rows] = self._encode_rows(prepared, rows)
+            if progress is not None:
+                progress(start + len(rows), len(texts))
         check_finite(vectors, 0, f"the embeddings by {self.name}")
         return vectors
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        prepared = [self._plan.prompt + text for text in texts]
-        if self._plan.lower_case:
-            prepared = [text.lower() for text in prepared]
-        tokens: list[list[int]] = self._tokenizer(prepared, truncation=True, max_length=self.max_tokens)["input_ids"]
-        # A decoder's tokenizer gives nothing for an empty text; one padding token gives it a vector all the same.
-        return [ids or [self._padding] for ids in tokens]
+    def _prepare(self, texts: Sequence[str]) -> Sequence[str]:
+        """Replace texts that a decoder's tokenizer gives no tokens for by its padding, which has a vector."""
+        if self.prompt or not self._transformers:
+            return texts
+        tokenizer = self._transformers[0].tokenizer
+        if tokenizer("")["input_ids"]:
+            return texts
+        return [text if text and tokenizer(text)["input_ids"] else tokenizer.pad_token for text in texts]
 
-    @property
-    def _padding(self) -> int:
-        token = self._tokenizer.pad_token_id
-        return int(token if token is not None else self._tokenizer.eos_token_id or 0)
-
-    def _encode_batch(self, tokens: list[list[int]]) -> NDArray[np.float32]:
-        torch = require("torch", _PURPOSE)
-        width = max(map(len, tokens))
-        ids = torch.full((len(tokens), width), self._padding, dtype=torch.long)
-        mask = torch.zeros((len(tokens), width), dtype=torch.long)
-        for row, token_ids in enumerate(tokens):
-            ids[row, : len(token_ids)] = torch.tensor(token_ids, dtype=torch.long)
-            mask[row, : len(token_ids)] = 1
-        with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-            pooled = pool(hidden, mask, self._plan.pooling, normalize=self._plan.normalize)
-        vectors: NDArray[np.float32] = pooled.to(torch.float32).numpy()
-        return vectors
-
-
-def _load(folder: Path) -> tuple[Any, Any]:
-    try:
-        tokenizer, model, missing = load_pretrained(folder, "AutoModel", _PURPOSE)
-    except UnreadableModelError as error:
-        raise InputError(f"{folder} {error.reason}.", hint=error.hint, code=ErrorCode.FILE_INVALID) from error
-    # transformers fills weights that are missing with random numbers. Only the pooler's are never used here.
-    _check_loaded(folder, model, [key for key in missing if not key.startswith("pooler.")])
-    model.config.use_cache = False
-    return tokenizer, model
+    def _encode_rows(self, texts: Sequence[str], rows: Sequence[int]) -> NDArray[np.float32]:
+        try:
+            with quiet():
+                vectors = self._model.encode(
+                    [texts[row] for row in rows],
+                    prompt=self.prompt,
+                    batch_size=len(rows),
+                    show_progress_bar=False,
+                    truncate_dim=self._truncate_dim,
+                )
+        except (IndexError, RuntimeError, ValueError) as error:
+            if len(rows) > 1:
+                return np.concatenate([self._encode_rows(texts, [row]) for row in rows])
+            raise InputError(
+                f"Text {rows[0]} cannot be encoded by {self.name}: {first_line(error)}.",
+                hint="Check that tokenizer and weights belong together: each token needs a vector.",
+            ) from error
+        return np.asarray(vectors, dtype=np.float32)
 
 
-def _check_loaded(folder: Path, model: Any, missing: Sequence[str]) -> None:  # noqa: ANN401 - transformers is optional
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise InputError(
-            f"{folder} holds an encoder-decoder model, which gives no single vector a token.",
-            hint="Use an encoder or a decoder model.",
-        )
-    if missing:
-        raise InputError(
-            f"{folder} lacks {len(missing)} weights, the first of which is {missing[0]}.",
-            hint="Check that the weights belong to this config.json.",
-            code=ErrorCode.FILE_INVALID,
-        )
+def _is_apart(place: Path) -> bool:
+    """Return whether a file says nothing of the embeddings that the settings do not say: a pooling, another format."""
+    return place.parent.name.endswith("_Pooling") or place.parts[0] in {"onnx", "openvino"}

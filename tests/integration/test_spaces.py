@@ -91,8 +91,8 @@ def provider(folder, file="provider.toml"):
 def client(site, port, name, *arguments):
     return subprocess.run(
         [
-            sys.executable, "-m", "securealign.client", name, "--config", str(site / "client" / "client.toml"), "--json",
-            "--set", f"provider.address=127.0.0.1:{port}", *arguments,
+            sys.executable, "-m", "securealign.client", name, "--config", str(site / "client" / "client.toml"),
+            "--json", "--set", f"provider.address=127.0.0.1:{port}", *arguments,
         ],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class FakeEncoder:
         self.fingerprint = hashlib.sha256(f"{self.name}/{self.dimension}/{self.noise}".encode()).hexdigest()
         self._view = np.random.default_rng(list(self.name.encode())).normal(size=(MEANINGS, self.dimension))
 
-    def encode(self, texts: Sequence[str], *, progress: object = None) -> np.ndarray:
+    def encode(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
         """Return embeddings (n, d), or fail once `fails_after` texts are encoded."""
         if self.fails_after is not None and self.encoded + len(texts) > self.fails_after:
             raise KeyboardInterrupt
@@ -55,6 +55,8 @@ class FakeEncoder:
             random = np.random.default_rng(list(hashlib.sha256((self.name + text).encode()).digest()))
             noise = random.normal(size=self.dimension)
             rows.append(noise if self.unrelated else meaning_of(text) @ self._view + self.noise * noise)
+        if progress is not None:
+            progress(len(texts), len(texts))
         return np.asarray(rows, dtype=np.float32)
 
 

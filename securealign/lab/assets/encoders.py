@@ -21,10 +21,19 @@ def _open_transformer(name: str, *, cache: Path | None = None, **options: Any) -
 
 
 def _open_static(
-    name: str, *, cache: Path | None = None, max_tokens: int | None = None, pooling: str | None = None, **_: object
+    name: str,
+    *,
+    cache: Path | None = None,
+    max_tokens: int | None = None,
+    pooling: str | None = None,
+    prompt: str | None = None,
+    truncate_dim: int | None = None,
+    **_: object,
 ) -> Encoder:
-    if pooling not in {None, "mean"}:
-        raise ConfigurationError(f"{name} has no {pooling!r} pooling.", hint="Leave pooling out.")
+    unmet = {"pooling": None if pooling == "mean" else pooling, "prompt": prompt, "truncate_dim": truncate_dim}
+    for setting, value in unmet.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} has no {value!r} {setting}.", hint=f"Leave {setting} out.")
     return _STATIC[name](builtin_folder(name, cache=cache), max_tokens=max_tokens)
 
 

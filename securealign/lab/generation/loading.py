@@ -7,7 +7,7 @@ from typing import Any
 
 from securealign.errors import ErrorCode, InputError
 from securealign.models.optional import require
-from securealign.models.pretrained import UnreadableModelError, load_pretrained
+from securealign.models.pretrained import NO_WEIGHTS, loading
 
 _PURPOSE = "A language model"
 _PROBE = 8
@@ -20,10 +20,16 @@ def load_causal(folder: Path) -> tuple[Any, Any]:
     What can be used has a fast tokenizer, which knows character offsets, and logits that are a function of the last
     hidden state alone. Raises `DependencyError` without torch and transformers.
     """
-    try:
-        tokenizer, model, missing = load_pretrained(folder, "AutoModelForCausalLM", _PURPOSE)
-    except UnreadableModelError as error:
-        raise _unusable(folder, f"it {error.reason}") from error
+    require("transformers", _PURPOSE)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise _unusable(folder, f"it {NO_WEIGHTS}")
+    with loading(folder, purpose=_PURPOSE, role="cannot be used as a causal language model: it ") as missing:
+        import torch
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+        model = model.to(torch.float32).eval()
     if missing:
         raise _unusable(folder, f"it lacks {len(missing)} weights")
     if not tokenizer.is_fast:

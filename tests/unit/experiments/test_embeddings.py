@@ -36,27 +36,24 @@ def test_encoders_do_not_share_what_they_keep(tmp_path):
     assert embeddings.dimension("a") == 16
 
 
-@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04"])
-def test_damaged_files_are_encoded_again(tmp_path, damage):
-    fake_embeddings(tmp_path, FakeEncoder("a")).of("a", TEXTS[:10])
-    (file,) = tmp_path.rglob("*.npz")
-    file.write_bytes(damage)
-    encoder = FakeEncoder("a")
-    fake_embeddings(tmp_path, encoder).of("a", TEXTS[:10])
-    assert encoder.encoded == 10
-
-
-def test_files_of_another_shape_are_not_taken(tmp_path):
-    fake_embeddings(tmp_path, FakeEncoder("a")).of("a", TEXTS[:10])
-    (file,) = tmp_path.rglob("*.npz")
-    with np.load(file) as content:
-        keys = content["keys"]
-    np.savez(file, keys=keys, vectors=np.zeros((10, 5), dtype=np.float32))
-    assert fake_embeddings(tmp_path, FakeEncoder("a")).of("a", TEXTS[:10]).shape == (10, 16)
+def test_a_model_is_opened_for_its_fingerprint_and_for_texts_that_are_missing(tmp_path):
+    opened = []
+    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
+    embeddings = Embeddings(folder=tmp_path, opener=lambda name: opened.append(name) or models.open(name))
+    for name in ("a", "b", "a", "b"):
+        embeddings.of(name, TEXTS[:3])
+    assert opened == ["a", "b"]
+    embeddings.of("a", TEXTS[:4])
+    assert opened == ["a", "b", "a"]
 
 
 def test_progress_is_told(tmp_path):
     told = []
     bars = lambda what: lambda done, total: told.append((what, done, total))  # noqa: E731
     Embeddings(folder=tmp_path, opener=FakeModels(FakeEncoder("a")).open, add_bar=bars).of("a", TEXTS, "some")
-    assert told == [("a: some", 0, 600), ("a: some", 256, 600), ("a: some", 512, 600), ("a: some", 600, 600)]
+    assert told == [("a: some", 256, 600), ("a: some", 512, 600), ("a: some", 600, 600)]
+
+
+def test_no_bar_is_added_where_nothing_is_missing(tmp_path):
+    fake_embeddings(tmp_path, FakeEncoder("a")).of("a", TEXTS)
+    Embeddings(folder=tmp_path, opener=FakeModels(FakeEncoder("a")).open, add_bar=None).of("a", TEXTS)

@@ -13,16 +13,16 @@ TEXTS = tuple(f"text {n}" for n in range(10))
 
 
 class FakeEncoder:
-    """Embeds a text as three bytes of its hash, counts its work, and stops when its patience ends."""
+    """Embeds a text as three bytes of its hash, counts its work, and stops after `limit` texts."""
 
     name, dimension = "fake", 3
 
-    def __init__(self, seed="one", patience=10**9):
+    def __init__(self, seed="one", limit=10**9):
         self.fingerprint = hashlib.sha256(seed.encode()).hexdigest()
-        self.patience, self.encoded = patience, []
+        self.limit, self.encoded = limit, []
 
     def encode(self, texts, *, progress=None):
-        if len(self.encoded) + len(texts) > self.patience:
+        if len(self.encoded) + len(texts) > self.limit:
             raise KeyboardInterrupt
         self.encoded += texts
         if progress:
@@ -38,6 +38,10 @@ def cache_in(folder):
     return EmbeddingCache(folder, block_rows=4)
 
 
+def blocks_in(folder):
+    return sorted(folder.rglob("*.npz"))
+
+
 def test_a_second_call_reads_what_the_first_wrote(tmp_path):
     first, second = FakeEncoder(), FakeEncoder()
     np.testing.assert_array_equal(cache_in(tmp_path).encode(first, TEXTS), EXPECTED)
@@ -46,42 +50,64 @@ def test_a_second_call_reads_what_the_first_wrote(tmp_path):
     assert isinstance(again, np.memmap)
     assert not again.flags.writeable
     assert (len(first.encoded), second.encoded) == (10, [])
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".npz"] * 3
 
 
-@pytest.mark.parametrize(
-    ("encoder", "texts"), [(FakeEncoder("two"), TEXTS), (FakeEncoder(), TEXTS[::-1]), (FakeEncoder(), TEXTS[:9])]
-)
-def test_another_encoder_order_or_number_of_texts_is_another_matrix(tmp_path, encoder, texts):
+def test_a_text_is_encoded_once_in_whatever_order_and_number(tmp_path):
+    cache_in(tmp_path).encode(FakeEncoder(), TEXTS[:6])
+    encoder = FakeEncoder()
+    mixed = [*TEXTS[::-1], TEXTS[0]]
+    np.testing.assert_array_equal(cache_in(tmp_path).encode(encoder, mixed), FakeEncoder().encode(mixed))
+    assert sorted(encoder.encoded) == sorted(TEXTS[6:])
+
+
+def test_encoders_share_nothing(tmp_path):
     cache_in(tmp_path).encode(FakeEncoder(), TEXTS)
-    cache_in(tmp_path).encode(encoder, texts)
-    assert len(encoder.encoded) == len(texts)
+    other = FakeEncoder("two")
+    cache_in(tmp_path).encode(other, TEXTS)
+    assert len(other.encoded) == 10
+
+
+def test_the_longest_texts_are_encoded_first(tmp_path):
+    encoder = FakeEncoder()
+    cache_in(tmp_path).encode(encoder, ["b", "aaaa", "cc"])
+    assert encoder.encoded == ["aaaa", "cc", "b"]
 
 
 def test_an_interrupted_run_continues_after_its_last_block(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        cache_in(tmp_path).encode(FakeEncoder(patience=9), TEXTS)
+        cache_in(tmp_path).encode(FakeEncoder(limit=9), TEXTS)
     rest, seen = FakeEncoder(), []
     result = cache_in(tmp_path).encode(rest, TEXTS, progress=lambda done, total: seen.append((done, total)))
     np.testing.assert_array_equal(result, EXPECTED)
-    assert rest.encoded == list(TEXTS[8:])
+    assert (len(rest.encoded), seen) == (2, [(2, 2)])
+
+
+def test_progress_counts_over_all_blocks(tmp_path):
+    seen = []
+    cache_in(tmp_path).encode(FakeEncoder(), TEXTS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(4, 10), (8, 10), (10, 10)]
-    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
 
 
-def test_blocks_of_another_size_are_not_mistaken(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        EmbeddingCache(tmp_path, block_rows=3).encode(FakeEncoder(patience=9), TEXTS)
-    np.testing.assert_array_equal(cache_in(tmp_path).encode(FakeEncoder(), TEXTS), EXPECTED)
-
-
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01"])
-def test_a_damaged_matrix_is_encoded_again(tmp_path, damage):
+@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04"])
+def test_a_damaged_block_is_encoded_again(tmp_path, damage):
     cache_in(tmp_path).encode(FakeEncoder(), TEXTS)
-    next(tmp_path.iterdir()).write_bytes(damage)
+    blocks_in(tmp_path)[0].write_bytes(damage)
+    encoder = FakeEncoder()
+    np.testing.assert_array_equal(cache_in(tmp_path).encode(encoder, TEXTS), EXPECTED)
+    assert 2 <= len(encoder.encoded) <= 4
+
+
+def test_a_block_of_another_shape_is_not_taken(tmp_path):
+    cache_in(tmp_path).encode(FakeEncoder(), TEXTS)
+    for path in blocks_in(tmp_path):
+        with np.load(path) as content:
+            keys = content["keys"]
+        np.savez(path, keys=keys, vectors=np.zeros((len(keys), 5), dtype=np.float32))
     np.testing.assert_array_equal(cache_in(tmp_path).encode(FakeEncoder(), TEXTS), EXPECTED)
 
 
-def test_a_run_that_was_overtaken_uses_what_the_other_wrote(tmp_path):
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
     class Overtaken(FakeEncoder):
         def encode(self, texts, *, progress=None):
             cache_in(tmp_path).encode(FakeEncoder(), TEXTS)
@@ -92,12 +118,18 @@ def test_a_run_that_was_overtaken_uses_what_the_other_wrote(tmp_path):
 
 def test_only_the_owner_can_read_the_folder(tmp_path):
     cache_in(tmp_path / "new").encode(FakeEncoder(), TEXTS)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
+    assert modes == {0o700, 0o600}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
-def test_no_texts_and_an_unusable_folder_are_reported(tmp_path):
-    with pytest.raises(InputError, match="no texts to encode"):
-        cache_in(tmp_path).encode(FakeEncoder(), ())
+@pytest.mark.parametrize(("texts", "message"), [((), "no texts to encode"), (["\ud800"], "lone surrogate")])
+def test_texts_that_cannot_be_encoded_are_reported(tmp_path, texts, message):
+    with pytest.raises(InputError, match=message):
+        cache_in(tmp_path).encode(FakeEncoder(), texts)
+
+
+def test_an_unusable_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AssetError, match=r"cannot be used.*choose a folder you can write to"):
         cache_in(tmp_path / "file").encode(FakeEncoder(), TEXTS)

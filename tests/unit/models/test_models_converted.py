@@ -66,7 +66,7 @@ def test_a_killed_conversion_leaves_nothing(tmp_path):
 
 @pytest.fixture
 def no_hub(monkeypatch):
-    def hub(spec):
+    def hub(spec, **_):
         raise AssertionError(spec)
 
     monkeypatch.setattr(encoders, "hub_folder", hub)
@@ -91,7 +91,7 @@ def test_a_pinned_name_of_another_kind_is_refused_without_asking_the_hub(no_hub)
 
 def test_a_folder_is_its_own_answer_and_the_hub_has_the_rest(tmp_path, monkeypatch):
     assert causal_lm_folder(str(tmp_path)) == tmp_path
-    monkeypatch.setattr(encoders, "hub_folder", lambda spec: spec)
+    monkeypatch.setattr(encoders, "hub_folder", lambda spec, **_: spec)
     assert causal_lm_folder("someone/model@main") == "someone/model@main"
 
 

@@ -56,7 +56,7 @@ def _load(file: Path) -> tuple[Any, Any]:
     options = {"gguf_file": file.name, "local_files_only": True}
     try:
         # Its reader draws bars that no setting turns off.
-        with quiet(transformers), contextlib.redirect_stderr(io.StringIO()):
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
             tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **options)
             model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
