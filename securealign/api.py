@@ -26,21 +26,20 @@ from securealign.he.registry import DEFAULT_SUITE, get_suite
 from securealign.matrices import FloatMatrix, Rows, as_matrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Party, set_up
-from securealign.protocol.policy import Policy
+from securealign.protocol.machine import SessionMachine, require
+from securealign.protocol.policy.privacy import Privacy
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.client import TrainingClient
-from securealign.protocol.training.privacy import Privacy
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.transport.in_process import InProcessLink
+from securealign.transport.in_process import InProcessLink, in_process_contexts
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import RunStats
-from securealign.transport.steps import CLIENT, PROVIDER, InProcessSession, SimulatedNetwork, StepLog
+from securealign.transport.steps import CLIENT, InProcessSession, SimulatedNetwork, StepLog
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Stands for the public texts when only embeddings are given.
 UNNAMED_DATASET = bytes(32)
-_SIMULATION = Policy(allow_unencrypted=True)
 
 
 @dataclass(frozen=True)
@@ -103,26 +102,16 @@ def align_in_process(
     with log.meter.timed(CLIENT, "solve"):
         problem = ClientProblem(client_matrix, ridge, map, fixed=privacy is not None)
         private = PrivateProblem(problem) if privacy is not None else None
-    client = TrainingClient(
-        TrainingCodec(),
-        [chosen],
-        problem.rows,
-        UNNAMED_DATASET,
-        entropy,
-        allow_unencrypted=True,
-        observer=log.meter.observer(CLIENT),
-        private_rows=private.rows if private is not None else None,
+    client_context, provider_context = in_process_contexts(
+        TrainingCodec(), chosen, entropy, log.meter, policy=Policy(privacy=privacy), space=space.identifier
     )
+    private_rows = private.rows if private is not None else None
+    client = TrainingClient(client_context, problem.rows, UNNAMED_DATASET, private_rows=private_rows)
     provider = TrainingProvider(
-        TrainingCodec(),
-        [chosen],
+        provider_context,
         provider_rows,
         UNNAMED_DATASET,
-        entropy,
-        policy=replace(_SIMULATION, privacy=privacy),
-        space=space.identifier,
         total_squares=space.total_squares,
-        observer=log.meter.observer(PROVIDER),
     )
     product = train(InProcessLink(client, provider, log.meter), client, log.meter)
     with log.meter.timed(CLIENT, "solve"):
@@ -165,26 +154,12 @@ def classify_in_process(
     common = float(folded.bias.mean())
     head = replace(folded, bias=folded.bias - common)
     log = _Log()
-    client = InferenceClient(
-        InferenceCodec(),
-        [chosen],
-        len(matrix),
-        entropy,
-        slots=pool_slots,
-        space=space.identifier,
-        allow_unencrypted=True,
-        observer=log.meter.observer(CLIENT),
+    policy = Policy(max_queries=len(query_matrix))
+    client_context, provider_context = in_process_contexts(
+        InferenceCodec(), chosen, entropy, log.meter, policy=policy, space=space.identifier
     )
-    policy = Policy(allow_unencrypted=True, max_queries=len(query_matrix))
-    provider = InferenceProvider(
-        InferenceCodec(),
-        [chosen],
-        head,
-        entropy,
-        policy=policy,
-        space=space.identifier,
-        observer=log.meter.observer(PROVIDER),
-    )
+    client = InferenceClient(client_context, len(matrix), slots=pool_slots, space=space.identifier)
+    provider = InferenceProvider(provider_context, head)
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = batch or len(query_matrix)
     blocks, norms = [], []
@@ -210,11 +185,11 @@ class _Log:
         self.meter = Meter(counted=CLIENT, listener=self._steps.hear)
         self.meter.count_connection()
 
-    def session(self, client: Party) -> InProcessSession:
+    def session(self, client: SessionMachine) -> InProcessSession:
         """Return the session once it is done."""
         return InProcessSession(
-            kind=client.name,
-            suite=set_up(client.suite),
+            kind=client.kind,
+            suite=require(client.suite),
             facts=client.facts,
             log=self._steps,
             counted=self.meter.stats(),

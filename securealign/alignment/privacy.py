@@ -21,7 +21,7 @@ _FINE = 2.0**-8
 
 
 class PrivateProblem:
-    """Party B's half of the regression under noise: `rows` to encrypt, shape (N + 2 (d_B + 1), d_B + 1).
+    """The client's half of the regression under noise: `rows` to encrypt, shape (N + 2 (d_B + 1), d_B + 1).
 
     The last rows are the identity and 2^-8 times the identity, times what the provider draws. The penalty of `problem`
     is fixed.

@@ -18,7 +18,7 @@ _SMALLEST_SQUARE = 1e-6
 
 
 class ClientProblem:
-    """Party B's half of the regression: `rows` to encrypt, shape (N, d_B + 1), and moments kept in clear.
+    """The client's half of the regression: `rows` to encrypt, shape (N, d_B + 1), and moments kept in clear.
 
     With the Cholesky factor L of the penalised Gram matrix, the rows are (Z_B - mean) L^-T rather than Z_B. The product
     with them needs one factor of L^-T to become the map instead of (L L^T)^-1, so its error is amplified by the square

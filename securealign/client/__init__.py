@@ -1,1 +1,1 @@
-"""Party B: owns an encoder and private texts; aligns and classifies."""
+"""The client: owns an encoder and private texts; aligns and classifies."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +27,11 @@ from securealign.keys.handles import Purpose
 from securealign.models import Encoder, open_encoder
 from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
-from securealign.protocol.endpoint import ClientEndpoint
+from securealign.protocol.context import ClientContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.randomness import Root
-from securealign.protocol.training.client import TrainingClient
-from securealign.storage.work import DurableWork, work_name
+from securealign.protocol.resume.session import ResumableClient
+from securealign.storage.work import Attempt, durable_attempts, work_name
 from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, is_loopback
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
@@ -38,8 +39,6 @@ from securealign.transport.meter import Meter
 from securealign.transport.retrying import RetryPolicy
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -73,31 +72,34 @@ class Client:
         recording = Recording(record, "align")
         training = Training(embeddings, public.digest, self._settings.alignment, uploading, recording.hear)
 
-        def make(root: Root) -> TrainingClient:
-            return training.client(self._suites, self._entropy, root, allow_unencrypted=self._allow_unencrypted)
-
-        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> dict[str, Any]:
-            with recording.of(client, training.meter):
-                with self._link(TRAINING_METHOD, endpoint, training.meter) as link:
-                    product = train(link, client, training.meter)
-                solved = training.solve(client, product)
-            doubt = unrelated_warning(solved.metadata)
-            if doubt is not None:
-                log.warning("public embeddings may not belong together", reason=doubt)
-            origin = {
-                "space": client.space.hex(),
-                "encoder": self._encoder_fingerprint(),
-                "dataset_digest": training.digest.hex(),
-                "suite": client.suite_name,
-            }
-            AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
-            return training.figures(client, solved, self._folder)
-
         provider, section = self._settings.provider, self._settings.alignment
         settings = f"{section.ridge} {section.accept_noise}"
         work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
-        with recording:
-            return self._work(lambda durable: durable.run(Purpose.TRAINING, work, make, finish))
+        with recording, self._attempts(Purpose.TRAINING, work) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    figures = self._align(training, attempt, recording)
+        return figures
+
+    def _align(self, training: Training, attempt: Attempt, recording: Recording) -> dict[str, Any]:
+        """Run a training session, save the map and return the figures."""
+        client = training.client(self._suites, self._entropy, attempt.root, allow_unencrypted=self._allow_unencrypted)
+        session = attempt.session(client)
+        with recording.of(client, training.meter):
+            with self._link(TRAINING_METHOD, session, training.meter) as link:
+                product = train(link, client, training.meter)
+            solved = training.solve(client, product)
+        doubt = unrelated_warning(solved.metadata)
+        if doubt is not None:
+            log.warning("public embeddings may not belong together", reason=doubt)
+        origin = {
+            "space": client.space.hex(),
+            "encoder": self._encoder_fingerprint(),
+            "dataset_digest": training.digest.hex(),
+            "suite": client.suite_name,
+        }
+        AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
+        return training.figures(client, solved, self._folder)
 
     def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
@@ -115,51 +117,51 @@ class Client:
 
         With `record` the session is written to a run file, also when it fails.
         """
-        queries = self.alignment.apply(embeddings)
-        space = self.alignment.space
+        queries, space = self.alignment.apply(embeddings), self.alignment.space
         provider, slots = self._settings.provider, self._settings.inference.pool_slots
         recording = Recording(record, "classify")
         meter = Meter(counted="client", listener=recording.hear)
-
-        def make(root: Root) -> InferenceClient:
-            return InferenceClient(
-                InferenceCodec(),
-                self._suites,
-                queries.shape[1],
-                self._entropy,
-                slots=slots,
-                space=space,
-                allow_unencrypted=self._allow_unencrypted,
-                observer=meter.observer("client"),
-                root=root,
-            )
-
-        def finish(client: InferenceClient, endpoint: ClientEndpoint) -> Classification:
-            with recording.of(client, meter), self._link(INFERENCE_METHOD, endpoint, meter) as link:
-                session = InferenceSession(link, client, meter)
-                answers = Answers(queries, batch, classifying)
-                answers.ask(session)
-                session.close()
-            result = answers.classification(session.accepted.class_names, meter, client.suite_name)
-            warning = precision_warning(result.figures["uncertain_share"])
-            if warning is not None:
-                log.warning("precision is short", reason=warning)
-            return result
-
         work = work_name(provider.address, ",".join(provider.suites), str(slots), space, queries)
-        with recording:
-            return self._work(lambda durable: durable.run(Purpose.INFERENCE, work, make, finish))
+        with recording, self._attempts(Purpose.INFERENCE, work) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    answers = Answers(queries, batch, classifying)
+                    client = InferenceClient(
+                        self._context(meter, attempt.root), queries.shape[1], slots=slots, space=space
+                    )
+                    resumable = attempt.session(client)
+                    with recording.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
+                        session = InferenceSession(link, client, meter)
+                        answers.ask(session)
+                        session.close()
+                    result = answers.classification(session.accepted.class_names, meter, client.suite_name)
+        warning = precision_warning(result.figures["uncertain_share"])
+        if warning is not None:
+            log.warning("precision is short", reason=warning)
+        return result
 
-    def _work(self, do: Callable[[DurableWork], T]) -> T:
-        """Return what carries `do` over several processes, under this party's keys."""
+    def _context(self, meter: Meter, root: Root) -> ClientContext:
+        return ClientContext(
+            codec=InferenceCodec(),
+            suites=self._suites,
+            entropy=self._entropy,
+            allow_unencrypted=self._allow_unencrypted,
+            observer=meter.observer("client"),
+            root=root,
+        )
+
+    @contextmanager
+    def _attempts(self, purpose: Purpose, work: bytes) -> Iterator[Iterator[Attempt]]:
+        """Give the attempts at a piece of work, under this party's keys."""
         section = self._settings.state
-        state = self._settings.open_state(section)
-        try:
-            return do(DurableWork(state, keep_seconds=section.keep_days * _DAY_SECONDS))
-        finally:
-            state.close()
+        keep_seconds = section.keep_days * _DAY_SECONDS
+        with (
+            closing(self._settings.open_state(section)) as state,
+            durable_attempts(state, purpose, work, keep_seconds=keep_seconds) as attempts,
+        ):
+            yield attempts
 
-    def _link(self, method: str, endpoint: ClientEndpoint, meter: Meter) -> GrpcLink:
+    def _link(self, method: str, endpoint: ResumableClient, meter: Meter) -> GrpcLink:
         provider = self._settings.provider
         return GrpcLink(
             provider.address,

@@ -11,7 +11,7 @@ from types import TracebackType
 import structlog
 
 from securealign.errors import SecurealignError
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.recording.measured import SessionRecorder
 from securealign.recording.writing import RunFile
 from securealign.transport.activity import Activity
@@ -73,7 +73,7 @@ class Recording:
             self._session.hear(activity)
 
     @contextmanager
-    def of(self, party: Party, meter: Meter) -> Iterator[None]:
+    def of(self, party: SessionMachine, meter: Meter) -> Iterator[None]:
         """Record what is heard as a session of this party, until the block ends."""
         failure = None
         try:

@@ -21,7 +21,7 @@ from securealign.commands import Report
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.matrices import FloatMatrix
-from securealign.protocol.party import Event
+from securealign.protocol.context import ClientContext, Event
 from securealign.protocol.randomness import Root
 from securealign.protocol.training.client import TrainingClient
 from securealign.transport.meter import Listener, Meter
@@ -74,14 +74,16 @@ class Training:
             self._uploading(*client.progress)
 
         client = TrainingClient(
-            TrainingCodec(),
-            suites,
+            ClientContext(
+                codec=TrainingCodec(),
+                suites=suites,
+                entropy=entropy,
+                allow_unencrypted=allow_unencrypted,
+                observer=observe,
+                root=root,
+            ),
             self._problem.rows,
             self.digest,
-            entropy,
-            allow_unencrypted=allow_unencrypted,
-            observer=observe,
-            root=root,
             private_rows=self._private.rows if self._private is not None else None,
         )
         return client

@@ -193,11 +193,11 @@ class HeadEncryptor(Protocol):
         """Return the logits of the queries in these slots, shape (count, classes)."""
         ...
 
-    def receipt(self, pool: int, first_slot: int) -> bytes:
+    def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return what `decrypt` needs for the queries in these slots beyond the key and the pool."""
         ...
 
-    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Take a pool again for answers that are outstanding, by first slot; all its slots count as used."""
         ...
 

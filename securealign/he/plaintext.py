@@ -124,12 +124,12 @@ class _HeadClient:
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         return _decode(answer, self._asked[pool, first_slot], self._shape.classes)
 
-    def receipt(self, pool: int, first_slot: int) -> bytes:
+    def query_scales(self, pool: int, first_slot: int) -> bytes:
         return self._asked[pool, first_slot].to_bytes(4, "little")
 
-    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
         self.load_pool(pool, data)
-        self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in receipts.items()})
+        self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in query_scales.items()})
 
     def close(self) -> None:
         pass

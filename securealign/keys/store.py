@@ -21,8 +21,8 @@ from securealign.files import write_atomically
 from securealign.keys.entries import Contents, KeyEntry, KeyState, Record
 from securealign.keys.envelope import MAX_STORE_BYTES, Envelope, Header, MasterKey, ScryptCost
 from securealign.keys.handles import KEY_BYTES, ExportToken, KeyHandle, Purpose, key_name
-from securealign.keys.locking import exclusive
 from securealign.keys.passphrase import Passphrase
+from securealign.locks import exclusive
 
 Clock = Callable[[], datetime]
 

@@ -1,1 +1,1 @@
-"""The protocol as sans-IO machines: messages, state tables, and the four parties of its two phases."""
+"""The protocol as sans-IO machines: messages, state tables, and one machine per party and kind."""

@@ -1,65 +1,74 @@
-"""What the client does alike in both phases: greeting with its suites, and uploading under the provider's window."""
+"""What the client does alike in training and inference: greeting with its suites, and uploading in a window."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
 
-from securealign.he.entropy import Entropy
+from securealign.errors import LocalProtocolError
 from securealign.he.interface import Suite
-from securealign.limits import Limits
-from securealign.protocol.messages import Accept, Message, UploadAck
+from securealign.protocol import messages as m
+from securealign.protocol.context import ClientContext
+from securealign.protocol.machine import SessionMachine, require
 from securealign.protocol.negotiation import check_accept, make_hello, session_id
-from securealign.protocol.party import Codec, Observer, Party, set_up
-from securealign.protocol.randomness import FreshRoot, Root, SessionEntropy
+from securealign.protocol.randomness import FreshRoot, SessionEntropy
 from securealign.protocol.streams import Uploader
 
 
-class ClientParty(Party):
-    """Party B: greets with its suites and uploads under the provider's window."""
+class ClientMachine(SessionMachine):
+    """The client: greets with its suites and uploads as far as the provider's window allows."""
 
     is_client = True
 
-    def __init__(
-        self,
-        codec: Codec,
-        suites: Sequence[Suite],
-        entropy: Entropy,
-        *,
-        limits: Limits | None = None,
-        allow_unencrypted: bool = False,
-        observer: Observer | None = None,
-        root: Root | None = None,
-    ) -> None:
-        super().__init__(codec, observer)
-        self._suites = suites
-        self._root = root or FreshRoot(entropy)
-        self._limits = limits or Limits()
-        self._hello = make_hello(suites, entropy, allow_unencrypted=allow_unencrypted)
-        #: Whether the client's side can be made again after its process has died.
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self._suites, self._limits = context.suites, context.limits
+        self._root = context.root or FreshRoot(context.entropy)
+        self._hello = make_hello(self._suites, context.entropy, allow_unencrypted=context.allow_unencrypted)
+        #: Whether another process can restore the client's side of the suite.
         self.restorable = False
         #: Names the session before the provider has answered, 32 bytes.
         self.nonce = self._hello.nonce
         self._uploader: Uploader | None = None
 
-    def _agree(self, accept: Accept) -> tuple[Suite, bytes, SessionEntropy]:
+    def _handle(self, message: m.Message) -> Iterator[m.Message]:
+        match message:
+            case m.TrainingAccept() | m.InferenceAccept():
+                self._begin(message)
+                yield from self._upload(message.window).ready()
+            case m.UploadAck():
+                uploader = require(self._uploader)
+                uploader.acknowledge(message.uploads)
+                yield from uploader.ready()
+            case m.Confirm():
+                self._check_confirmation(message)
+            case _:
+                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+
+    @abstractmethod
+    def _begin(self, message: Any) -> None:  # noqa: ANN401 - the Accept of its kind
+        """Check what the provider accepted and make this side of the suite."""
+
+    @abstractmethod
+    def _uploads(self, sent: int) -> Iterator[m.Message]:
+        """Yield the messages of the upload, key first, after the first `sent` of them."""
+
+    def _agree(self, accept: m.Accept) -> tuple[Suite, bytes, SessionEntropy]:
         """Return the provider's choice of suite, the session id and its randomness; raises for one not offered."""
         suite = check_accept(accept, self._suites)
         self.suite = suite.info
         self.restorable = suite.info.restorable
-        session = session_id(self.name, self.nonce, accept.nonce)
+        session = session_id(self.kind, self.nonce, accept.nonce)
         return suite, session, SessionEntropy.of(self._root, session)
 
-    def _upload(self, messages: Iterator[Message], window: int, *, sent: int = 0, acknowledged: int = 0) -> Uploader:
+    def _upload(self, window: int, *, sent: int = 0, acknowledged: int = 0) -> Uploader:
         """Begin an upload, or go on with one, under the smaller of both parties' windows."""
         window = min(window, self._limits.upload_window)
-        self._uploader = Uploader(messages, window, sent=sent, acknowledged=acknowledged)
+        self._uploader = Uploader(self._uploads(sent), window, sent=sent, acknowledged=acknowledged)
         return self._uploader
 
-    def _save_upload(self) -> dict[str, int]:
-        uploader = set_up(self._uploader)
+    def _upload_progress(self) -> dict[str, Any]:
+        """Return the messages uploaded and acknowledged, as fields of a state."""
+        uploader = require(self._uploader)
         return {"uploaded": uploader.sent, "acknowledged": uploader.acknowledged}
-
-    def _continue_upload(self, message: UploadAck) -> Iterator[Message]:
-        uploader = set_up(self._uploader)
-        uploader.acknowledge(message.uploads)
-        yield from uploader.ready()

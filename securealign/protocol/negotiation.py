@@ -10,6 +10,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.limits import DIGEST_BYTES
 from securealign.protocol.messages import Accept, Hello, SuiteOffer
+from securealign.protocol.policy.rules import Policy
 
 #: Protocol versions of this release, newest first.
 VERSIONS = (2,)
@@ -36,9 +37,7 @@ def answer_hello(
     hello: Hello,
     suites: Sequence[Suite],
     entropy: Entropy,
-    *,
-    allow_unencrypted: bool,
-    require_function_private: bool,
+    policy: Policy,
 ) -> tuple[Accept, Suite]:
     """Return the provider's choice among what the client offers; raises the reason when there is none."""
     version = max(set(hello.versions) & set(VERSIONS), default=None)
@@ -47,8 +46,8 @@ def answer_hello(
             f"The peer speaks versions {hello.versions}, this release {VERSIONS}.", code=ErrorCode.VERSION_UNSUPPORTED
         )
     suite = _choose(hello.suites, suites)
-    _require_encryption(suite, allow_unencrypted=allow_unencrypted)
-    if require_function_private and not suite.info.function_private:
+    _require_encryption(suite, allow_unencrypted=policy.allow_unencrypted)
+    if policy.require_function_private and not suite.info.function_private:
         raise SuiteError(
             f"Policy asks for function privacy, which {suite.info.name!r} does not have.", code=ErrorCode.SUITE_REFUSED
         )
@@ -62,9 +61,9 @@ def check_accept(accept: Accept, suites: Sequence[Suite]) -> Suite:
     return _choose((accept.suite,), suites)
 
 
-def session_id(phase: str, client_nonce: bytes, provider_nonce: bytes) -> bytes:
+def session_id(kind: str, client_nonce: bytes, provider_nonce: bytes) -> bytes:
     """Return the id of a session, 32 bytes; neither party can choose it alone."""
-    return hashlib.sha256(b"securealign/session/" + phase.encode() + client_nonce + provider_nonce).digest()
+    return hashlib.sha256(b"securealign/session/" + kind.encode() + client_nonce + provider_nonce).digest()
 
 
 def _choose(offers: Sequence[SuiteOffer], suites: Sequence[Suite]) -> Suite:

@@ -1,103 +1,92 @@
-"""What the provider does alike in both phases: answering the greeting under its policy, and taking the client's key."""
+"""What the provider does alike in training and inference: answering the greeting and taking the client's key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from securealign.errors import ErrorCode, KeyStoreError
-from securealign.he.entropy import Entropy
+from securealign.errors import ErrorCode, KeyStoreError, LocalProtocolError
 from securealign.he.interface import Suite
-from securealign.limits import Limits
-from securealign.protocol.messages import Accept, Hello, KeyChunk, UploadAck
+from securealign.protocol import messages as m
+from securealign.protocol.context import ProviderContext
+from securealign.protocol.machine import SessionMachine, require
 from securealign.protocol.negotiation import answer_hello, check_accept, session_id
-from securealign.protocol.party import Codec, Observer, Party, kept, set_up
-from securealign.protocol.policy import Policy
-from securealign.protocol.streams import Intake
+from securealign.protocol.resume.snapshot import require_blob
+from securealign.protocol.streams import UploadReceiver
 
 
 class KeyHolder(Protocol):
-    """An evaluator of either job, as far as the key is concerned."""
+    """What the evaluators of both kinds of session have in common."""
 
     def accept_key(self, key: bytes) -> None:
         """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
         ...
 
+    def close(self) -> None:
+        """Give back keys, memory and processes; idempotent."""
+        ...
 
-#: Called with an amount before it is spent; raises the reason to refuse.
-Grant = Callable[[int], None]
 
-
-class ProviderParty(Party):
-    """Party A: answers the greeting under its policy and takes the client's key.
-
-    `reserve` is asked for the bytes that the session takes at most, before they are allocated. `turn` is entered for
-    work that takes long, so that whoever serves many sessions lets little of it run at once, and short work pass.
-    """
+class ProviderMachine(SessionMachine):
+    """The provider: answers the greeting under its policy and takes the client's key."""
 
     is_client = False
+    _evaluator: KeyHolder | None
 
-    def __init__(
-        self,
-        codec: Codec,
-        suites: Sequence[Suite],
-        entropy: Entropy,
-        *,
-        policy: Policy | None = None,
-        limits: Limits | None = None,
-        reserve: Grant | None = None,
-        turn: AbstractContextManager[object] | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        super().__init__(codec, observer)
-        self._turn = turn or nullcontext()
-        self._suites = suites
-        self._entropy = entropy
-        self._policy = policy or Policy()
-        self._limits = limits or Limits()
-        self._reserve = reserve
-        self._intake: Intake | None = None
+    def __init__(self, context: ProviderContext) -> None:
+        super().__init__(context)
+        self._suites, self._entropy, self._limits = context.suites, context.entropy, context.limits
+        self._policy, self._space = context.policy, context.space
+        self._reserve, self._compute_slot = context.reserve, context.compute_slot
+        self._receiver: UploadReceiver | None = None
         #: Id of the session, once the parties agree.
         self.session = b""
 
-    def _greet(self, hello: Hello) -> tuple[Accept, Suite, bytes]:
+    def _handle(self, message: m.Message) -> Iterator[m.Message]:
+        match message:
+            case m.KeyChunk():
+                yield self._take_key(message)
+            case m.Confirm():
+                self._check_confirmation(message)
+                yield self._confirmation()
+            case _:
+                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+
+    def _close(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+    def _greet(self, hello: m.Hello) -> tuple[m.Accept, Suite, bytes]:
         """Return the answer to a greeting, the suite and the session id; raises the reason to refuse."""
-        accept, suite = answer_hello(
-            hello,
-            self._suites,
-            self._entropy,
-            allow_unencrypted=self._policy.allow_unencrypted,
-            require_function_private=self._policy.require_function_private,
-        )
+        accept, suite = answer_hello(hello, self._suites, self._entropy, self._policy)
         return accept, *self._agree(suite, hello, accept)
 
     def _expect_key(self, size: int, memory: int) -> None:
         """Make room for a session that takes up to `memory` bytes, and expect its key."""
         if self._reserve is not None:
             self._reserve(memory)
-        self._intake = Intake(min(size, self._limits.max_key_bytes))
+        self._receiver = UploadReceiver(min(size, self._limits.max_key_bytes))
 
-    def _take_key(self, chunk: KeyChunk, holder: KeyHolder | None) -> UploadAck:
-        """Add a piece of the key, hand the whole key to its holder, and return the acknowledgement."""
-        intake = set_up(self._intake)
-        key = intake.add_key(chunk)
+    def _take_key(self, chunk: m.KeyChunk) -> m.UploadAck:
+        """Add a piece of the key, hand the whole key to the suite, and return the acknowledgement."""
+        receiver = require(self._receiver)
+        key = receiver.add_key(chunk)
         if key is not None:
-            set_up(holder).accept_key(key)
-            self._keep("key", key)
-            self.record_due = True
-        return intake.acknowledge()
+            require(self._evaluator).accept_key(key)
+            self.record.keep("key", key)
+            self.record.needs_snapshot = True
+        return receiver.acknowledge()
 
-    def _save_intake(self) -> dict[str, Any] | None:
-        """Return what `_load_intake` needs; None while part of a key has arrived, which is then sent again."""
-        intake = set_up(self._intake)
-        return None if intake.has_part_of_key else {"uploads": intake.received, "has_key": intake.has_key}
+    def _upload_progress(self) -> dict[str, Any] | None:
+        """Return what has arrived, as fields of a state; None during the key, which is then sent again."""
+        receiver = require(self._receiver)
+        return None if receiver.has_part_of_key else {"uploads": receiver.received, "has_key": receiver.has_key}
 
-    def _load_intake(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes], holder: KeyHolder) -> None:
-        """Go on with an upload, and hand the key to its holder again."""
-        set_up(self._intake).restore(fields["uploads"], has_key=fields["has_key"])
-        if fields["has_key"]:
-            holder.accept_key(kept(blobs, "key"))
+    def _resume_upload(self, uploads: int, has_key: bool, blobs: Mapping[str, bytes]) -> None:
+        """Go on with an upload, and hand the key to the suite again."""
+        require(self._receiver).restore(uploads, has_key=has_key)
+        if has_key:
+            require(self._evaluator).accept_key(require_blob(blobs, "key"))
 
     def _require_same_policy(self, same: bool) -> None:
         """Raise `KeyStoreError` unless the session was begun under the terms that hold now."""
@@ -108,11 +97,11 @@ class ProviderParty(Party):
                 code=ErrorCode.SESSION_UNKNOWN,
             )
 
-    def _agreed(self, accept: Accept, hello: Hello) -> tuple[Suite, bytes]:
+    def _agreed(self, accept: m.Accept, hello: m.Hello) -> tuple[Suite, bytes]:
         """Return the suite and the session id that an earlier answer to a greeting settled on."""
         return self._agree(check_accept(accept, self._suites), hello, accept)
 
-    def _agree(self, suite: Suite, hello: Hello, accept: Accept) -> tuple[Suite, bytes]:
+    def _agree(self, suite: Suite, hello: m.Hello, accept: m.Accept) -> tuple[Suite, bytes]:
         self.suite = suite.info
-        self.session = session_id(self.name, hello.nonce, accept.nonce)
+        self.session = session_id(self.kind, hello.nonce, accept.nonce)
         return suite, self.session

@@ -1,10 +1,9 @@
-"""Randomness that belongs to one session, made from a secret that can be taken up again after a crash.
+"""Randomness of one session, derived from a secret so that a restored session draws the same bytes again.
 
-All draws of a client in a session derive from 32 bytes that hash a secret and the session id. Whoever holds the secret
-can make them again: the keys of an interrupted session are not stored, only the secret is, under a passphrase. The
-session id holds a fresh nonce of the provider. So a client restored from a snapshot, whose secret repeats itself, draws
-unrelated bytes in its next session: two sessions with the same S and E would show P - P* = (A' - A'*) S, without any
-error.
+All draws of a client in a session derive from 32 bytes that hash a secret and the session id. The keys of an
+interrupted session are not stored: the secret is, under a passphrase, and the keys are derived again. The session id
+holds a fresh nonce of the provider, so that another session under the same secret draws unrelated bytes. Two sessions
+with the same S and E would show P - P* = (A' - A'*) S, without any error.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Root(Protocol):
 
 
 class FreshRoot:
-    """A secret that is kept nowhere: what was derived from it cannot be made again."""
+    """A secret that is not stored: what was derived from it cannot be derived again."""
 
     def __init__(self, source: Entropy) -> None:
         self._source = source

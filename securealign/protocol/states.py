@@ -1,7 +1,7 @@
 """The protocol as data: which message may be sent or received in which state, and where it leads.
 
-A pair that is not in a table is a protocol error. `ABORTED` absorbs everything. The diagrams in the documentation are
-drawn from these tables.
+A pair that is not in a table is a protocol error. In `ABORTED` every message is ignored. The diagrams in the
+documentation are drawn from these tables.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Table = Mapping[State, Mapping[Event, State]]
 
 _SEND, _RECEIVE = Direction.SEND, Direction.RECEIVE
 
-#: States that a party leaves for no reason of its own.
+#: Terminal states.
 FINAL = frozenset({State.DONE, State.ABORTED})
 
 TRAINING_CLIENT: Table = {

@@ -40,7 +40,7 @@ class Assembler:
             )
         self._total = chunk.total if self._total is None else self._total
         out_of_place = chunk.total != self._total or chunk.offset != len(self._data)
-        # Every piece but the last is full: who waits for the rest knows that there is one.
+        # Every piece but the last is full, so that a short piece always ends the string.
         cut_short = len(chunk.data) != min(MAX_CHUNK_BYTES, chunk.total - chunk.offset)
         if out_of_place or cut_short:
             raise RemoteProtocolError(
@@ -71,7 +71,7 @@ class Assembler:
 
 
 class Uploader:
-    """Sends messages while fewer than `window` of them are unacknowledged, and makes them no sooner."""
+    """Sends messages while fewer than `window` are unacknowledged; messages are made when they can be sent."""
 
     def __init__(self, messages: Iterator[Message], window: int, *, sent: int = 0, acknowledged: int = 0) -> None:
         self._messages = messages
@@ -98,7 +98,7 @@ class Uploader:
         self.acknowledged = received
 
 
-class Intake:
+class UploadReceiver:
     """The receiving end of an upload: the key first, and a count of messages to acknowledge."""
 
     def __init__(self, key_limit: int) -> None:

@@ -1,4 +1,4 @@
-"""What was said in a session, as one digest that both parties compare before they use the result.
+"""All messages of a session as one digest, which both parties compare before they use the result.
 
 Each direction is a chain of SHA-256 over the bytes as they travelled; the digest joins both chains. Two chains rather
 than one, since the parties may see messages of opposite directions cross.
@@ -14,9 +14,9 @@ _DOMAIN = b"securealign/transcript/"
 class Transcript:
     """The two hash chains of one session."""
 
-    def __init__(self, phase: str) -> None:
-        self._phase = phase.encode()
-        self._to_provider = self._to_client = hashlib.sha256(_DOMAIN + self._phase).digest()
+    def __init__(self, kind: str) -> None:
+        self._kind = kind.encode()
+        self._to_provider = self._to_client = hashlib.sha256(_DOMAIN + self._kind).digest()
 
     def to_provider(self, digest: bytes) -> None:
         """Add a message from the client, given the SHA-256 of its bytes."""
@@ -36,4 +36,4 @@ class Transcript:
 
     def digest(self) -> bytes:
         """Return the digest of everything so far, 32 bytes."""
-        return hashlib.sha256(_DOMAIN + b"end/" + self._phase + self._to_provider + self._to_client).digest()
+        return hashlib.sha256(_DOMAIN + b"end/" + self._kind + self._to_provider + self._to_client).digest()

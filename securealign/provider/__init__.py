@@ -1,1 +1,1 @@
-"""Party A: owns a linear head and serves training and inference sessions."""
+"""The provider: owns a linear head and serves training and inference sessions."""

@@ -35,9 +35,10 @@ from securealign.ops.observability import (
     watch_certificates,
 )
 from securealign.pki.identity import Role
-from securealign.protocol.admission import Admission
+from securealign.protocol.context import Observer
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer, Party
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.policy.admission import Admission
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.config import ProviderSettings, PublicSection
 from securealign.provider.machines import LEDGERS, Machines, PublicData
@@ -315,7 +316,7 @@ def _expire(host: DurableSessionManager, metrics: Metrics) -> None:
         metrics.session_expired(host.kind)
 
 
-def _details(party: Party) -> dict[str, object]:
+def _details(party: SessionMachine) -> dict[str, object]:
     """Return what the audit log says of a session: what it was given, in numbers."""
     if not isinstance(party, InferenceProvider | TrainingProvider):
         return {}

@@ -15,15 +15,14 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.matrices import Rows
 from securealign.ops.observability import Metrics, watched_queries, watched_rank
-from securealign.protocol.budget import BudgetLedger
+from securealign.protocol.context import Codec, Observer, ProviderContext, Quota
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer
-from securealign.protocol.policy import Policy
-from securealign.protocol.provider import Grant
-from securealign.protocol.rates import RateLimiter, queries_per_minute
-from securealign.protocol.training.privacy import Privacy, PrivacyLedger
+from securealign.protocol.policy.budget import BudgetLedger
+from securealign.protocol.policy.privacy import Privacy, PrivacyLedger
+from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankLedger
 from securealign.provider.config import PolicySection
 from securealign.storage.counters import Ledger
 from securealign.transport.session_manager import Counters, Peer
@@ -66,7 +65,7 @@ class Machines:
         self._live: weakref.WeakSet[InferenceProvider] = weakref.WeakSet()
         metrics.pool_depth(lambda: sum(machine.free_slots for machine in list(self._live)))
         # Half of the machine for pools and products that take long, the other half for answers.
-        self._turn = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
+        self._compute_slot = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
         rate = policy.max_queries_per_minute
         self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
 
@@ -77,19 +76,12 @@ class Machines:
         ranks = RankLedger(counters["rank"], self._ledgers["rank"].lock)
         privacy = PrivacyLedger(counters["privacy"], self._ledgers["privacy"].lock)
         return TrainingProvider(
-            TrainingCodec(),
-            self._suites,
+            self._context(TrainingCodec(), space, peer, observer),
             public.rows if self._privacy is not None else space.rows(public.rows),
             public.digest,
-            self._entropy,
-            policy=self.policy(peer),
-            space=space.identifier,
             total_squares=space.total_squares,
             account=watched_rank(ranks.account(peer.identity, public.digest), peer.identity, self._metrics),
             privacy_account=privacy.account(peer.identity, public.digest),
-            reserve=peer.reserve,
-            turn=self._turn,
-            observer=self._metrics.watching(observer),
         )
 
     def inference(
@@ -98,26 +90,31 @@ class Machines:
         """Return the machine of an inference session for a head of embeddings in the space."""
         answers = BudgetLedger(counters["answers"], self._ledgers["answers"].lock)
         machine = InferenceProvider(
-            InferenceCodec(),
-            self._suites,
+            self._context(InferenceCodec(), space, peer, observer),
             head,
-            self._entropy,
-            policy=self.policy(peer),
-            space=space.identifier,
             account=watched_queries(answers.account(peer.identity), peer.identity, self._metrics),
             throttle=self._throttle(peer),
-            reserve=peer.reserve,
-            turn=self._turn,
-            observer=self._metrics.watching(observer),
         )
         self._live.add(machine)
         return machine
 
     def policy(self, peer: Peer) -> Policy:
-        """Return the rules for sessions of a peer."""
+        """Return the rules for sessions of a peer: those of the settings, and the suites that its address allows."""
         return Policy.of(self._policy, privacy=self._privacy, allow_unencrypted=peer.loopback)
 
-    def _throttle(self, peer: Peer) -> Grant | None:
+    def _context(self, codec: Codec, space: Space, peer: Peer, observer: Observer) -> ProviderContext:
+        return ProviderContext(
+            codec=codec,
+            suites=self._suites,
+            entropy=self._entropy,
+            observer=self._metrics.watching(observer),
+            policy=self.policy(peer),
+            space=space.identifier,
+            reserve=peer.reserve,
+            compute_slot=self._compute_slot,
+        )
+
+    def _throttle(self, peer: Peer) -> Quota | None:
         """Return what makes a peer wait until its queries are within their rate."""
         limiter = self._queries
         if limiter is None:

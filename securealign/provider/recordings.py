@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from securealign.logs import describe
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.recording.measured import SessionRecorder
 from securealign.recording.writing import RunFile
 from securealign.transport.activity import Activity
@@ -54,7 +54,7 @@ class Recordings:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def listen(self, _peer: Peer, _party: Party) -> Listener:
+    def listen(self, _peer: Peer, _party: SessionMachine) -> Listener:
         """Return what records a stream."""
         try:
             return StreamRecording(self._folder)

@@ -7,7 +7,7 @@ import tempfile
 from typing import IO
 
 from securealign.errors import SecurealignError
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import Direction
 from securealign.recording.writing import About, Line, RunFile, compute_line, connect_line, end_line, message_line
 from securealign.transport.activity import Activity, Connected, Passed, Spent
@@ -38,7 +38,7 @@ class SessionRecorder:
         if line is not None:
             self._lines.write(json.dumps(line) + "\n")
 
-    def end(self, party: Party, stats: RunStats, error: SecurealignError | None = None) -> None:
+    def end(self, party: SessionMachine, stats: RunStats, error: SecurealignError | None = None) -> None:
         """Write the session to its file, unless it ended before the parties agreed on anything.
 
         `error` is what ended it outside the machine, such as a lost connection.
@@ -47,7 +47,7 @@ class SessionRecorder:
             if party.suite is None:
                 self._file.forget(self._number)
                 return
-            self._file.write(About(kind=party.name, suite=party.suite, facts=party.facts).line(self._number))
+            self._file.write(About(kind=party.kind, suite=party.suite, facts=party.facts).line(self._number))
             self._lines.seek(0)
             self._file.copy(self._lines)
         reason = party.error or error

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from securealign.files import replace_durably
 from securealign.he.interface import SuiteInfo
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.transport.framing import wire
 from securealign.transport.stats import RunStats
 
@@ -154,7 +154,7 @@ def message_line(session: int, event: Event, *, up: bool, sent: float | None, re
         "session": session,
         "direction": "up" if up else "down",
         "type": event.message.__name__,
-        "phase": event.phase,
+        "phase": event.stage,
         "sent": sent,
         "received": received,
         "bytes": event.size,

@@ -6,6 +6,6 @@
       locks/              locks that end with their process
 
 Everything but counters, names and times is sealed by AES-256-GCM under a key of the party's key store, and bound to its
-place, so that one part cannot stand in for another. No storage on one machine can notice that the whole folder was
-replaced by an older copy; the protocol does, when the peer knows better.
+place, so that one part cannot replace another. Storage on one machine cannot detect that the whole folder was replaced
+by an older copy; the protocol detects it when the peer has recorded more.
 """

@@ -11,7 +11,7 @@ from securealign.files import write_atomically
 
 
 class BlobFolder:
-    """A folder of files that are written once, read whole, and deleted when nothing names them any more."""
+    """A folder of files that are written once, read whole, and deleted when no record names them any more."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,12 +34,12 @@ class BlobFolder:
         return content
 
     def delete(self, addresses: Iterable[str]) -> None:
-        """Delete contents that nothing names."""
+        """Delete contents that no record names."""
         for address in addresses:
             (self._folder / address).unlink(missing_ok=True)
 
     def sweep(self, named: set[str], before: float) -> None:
-        """Delete what a crash has left: files that nothing names and that were written before a time (Unix seconds)."""
+        """Delete files that a crash has left: not in `named`, and written before a time (Unix seconds)."""
         for path in self._folder.iterdir():
             if path.name not in named and path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)

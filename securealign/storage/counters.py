@@ -1,7 +1,7 @@
 """Counters that outlive the process: what peers were granted and charged.
 
-A session changes counters at once for all who read them, and durably together with its next record: what it was
-charged for, and that it was charged, are known or forgotten as one.
+All sessions see a change at once. On disk, a session's charges and its record commit in one transaction, so a crash
+loses both or none.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class SessionCounters(MutableMapping[str, float]):
         )
 
     def settle(self) -> None:
-        """Take note that the changes so far are durable."""
+        """Mark the changes so far as committed."""
         self._changes.clear()
 
     def revert(self) -> None:
-        """Take back the changes that were never written."""
+        """Undo the changes that were not committed."""
         with self._ledger.lock:
             for name, change in self._changes.items():
                 self._ledger.values[name] -= change

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from securealign.errors import ErrorCode, KeyStoreError
+from securealign.locks import locked
 from securealign.storage.blobs import BlobFolder
 from securealign.storage.database import Database
 from securealign.storage.sealing import Sealers
 
 #: Parts below this size live in the database, larger ones in files of their own.
 _INLINE_BYTES = 1 << 16
-#: Seconds after which a file that nothing names is what a crash has left.
+#: Seconds after which a file that no record names counts as left by a crash.
 _ORPHAN_SECONDS = 86_400.0
 
 Clock = Callable[[], float]
@@ -52,25 +51,14 @@ class StateFolder:
         """Return a sealed part."""
         return part.content if part.content is not None else self.blobs.read(part.address or "")
 
-    @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str) -> AbstractContextManager[None]:
         """Hold a lock that ends with the process; raises `KeyStoreError` when another process holds it."""
-        folder = self._folder / "locks"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / hashlib.sha256(name.encode()).hexdigest()[:32]
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise KeyStoreError(
-                    f"Another process works on this in {self._folder}.",
-                    hint="Wait until it has ended, or stop it.",
-                    code=ErrorCode.STORE_LOCKED,
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)
+        busy = KeyStoreError(
+            f"Another process works on this in {self._folder}.",
+            hint="Wait until it has ended, or stop it.",
+            code=ErrorCode.STORE_LOCKED,
+        )
+        return locked(self._folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32], busy)
 
     def close(self) -> None:
         """Close the database."""

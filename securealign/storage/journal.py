@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from securealign.errors import KeyStoreError
-from securealign.protocol.snapshot import Snapshot
+from securealign.protocol.resume.snapshot import Snapshot
 from securealign.storage.counters import SessionCounters
 from securealign.storage.folder import Part, StateFolder
 from securealign.storage.sealing import Sealer
@@ -18,7 +18,7 @@ class SessionRow(NamedTuple):
     """What identifies a session in the database."""
 
     number: int
-    phase: str
+    kind: str
     key: str
 
 
@@ -32,7 +32,7 @@ class SessionJournal:
         self._sealer = sealer
         self._session = row.number
         self._counters = counters
-        self.phase = row.phase
+        self.kind = row.kind
         #: Name of the key that the randomness of the session derives from.
         self.key = row.key
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,13 @@ import structlog
 
 from securealign.errors import ErrorCode, KeyStoreError, SecurealignError
 from securealign.keys.handles import Purpose
-from securealign.protocol.client import ClientParty
-from securealign.protocol.endpoint import ClientEndpoint
+from securealign.protocol.client import ClientMachine
 from securealign.protocol.randomness import Root
+from securealign.protocol.resume.session import ResumableClient
+from securealign.protocol.resume.snapshot import Snapshot, restore
 from securealign.storage.journal import SessionJournal
 from securealign.storage.opening import State
-from securealign.storage.sessions import ClientSessions
-
-P = TypeVar("P", bound=ClientParty)
-T = TypeVar("T")
+from securealign.storage.session_store import SessionStore
 
 #: Reasons for which an interrupted session cannot go on, while a new one can do its work.
 _BEGIN_AGAIN = frozenset({ErrorCode.SESSION_UNKNOWN, ErrorCode.SESSION_ROLLED_BACK})
@@ -38,61 +37,104 @@ def work_name(*parts: str | bytes | npt.NDArray[np.floating]) -> bytes:
     return digest.digest()
 
 
-class DurableWork:
-    """Does pieces of work in sessions that another process can go on with."""
+class Attempt:
+    """One session for a piece of work; a context manager that notes why a session could not go on."""
 
-    def __init__(self, state: State, *, keep_seconds: float) -> None:
-        self._state = state
-        self._sessions = ClientSessions(state.folder, keep_seconds=keep_seconds)
+    def __init__(self, root: Root, journal: SessionJournal, snapshot: Snapshot | None, *, last: bool = False) -> None:
+        #: Secret that the randomness of the session derives from.
+        self.root = root
+        self._journal = journal
+        self._snapshot = snapshot
+        self._last = last
+        #: Whether the record of the session could not be used.
+        self.lost = False
+        #: Whether the provider does not go on with the session.
+        self.refused = False
 
-    def run(
-        self,
-        purpose: Purpose,
-        work: bytes,
-        make: Callable[[Root], P],
-        do: Callable[[P, ClientEndpoint], T],
-    ) -> T:
-        """Return what `do` returns for a machine that `make` makes, begun anew or where an earlier process ended.
-
-        `do` finishes with everything that depends on the session: once it returns, the session is forgotten. When it
-        raises because the connection is gone, calling this again goes on. Raises `KeyStoreError` when another process
-        does the same work.
-        """
-        phase = purpose.value
-        with self._sessions.locked(phase, work):
+    def session(self, client: ClientMachine) -> ResumableClient:
+        """Return the session of a machine, which goes on where an earlier process ended."""
+        if self._snapshot is not None:
             try:
-                result = do(*self._continue_or_begin(purpose, work, make))
-            except SecurealignError as error:
-                if error.code not in _BEGIN_AGAIN:
-                    raise
-                log.warning("interrupted session cannot go on; beginning again", reason=error.message)
-                self._sessions.delete(phase, work)
-                result = do(*self._begin(purpose, work, make))
-            self._sessions.delete(phase, work)
-            return result
+                restore(client, self._snapshot)
+            except KeyStoreError as error:
+                self.lost = True
+                _warn_lost(error)
+                raise
+            log.info(
+                "going on with an interrupted session",
+                phase=self._journal.kind,
+                received=client.received,
+                sent=client.sent,
+            )
+        return ResumableClient(client, self._journal)
 
-    def _continue_or_begin(self, purpose: Purpose, work: bytes, make: Callable[[Root], P]) -> tuple[P, ClientEndpoint]:
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, SecurealignError) and error.code in _BEGIN_AGAIN and not self._last:
+            log.warning("interrupted session cannot go on; beginning again", reason=error.message)
+            self.refused = True
+        return self.lost or self.refused
+
+
+@contextmanager
+def durable_attempts(
+    state: State, purpose: Purpose, work: bytes, *, keep_seconds: float
+) -> Iterator[Iterator[Attempt]]:
+    """Hold a piece of work and give the attempts at it: going on where an earlier process ended, or beginning anew.
+
+    The next attempt is made only if the one before could not go on; one that succeeds is the last. The caller finishes
+    all that depends on the session inside the block: after it the session is forgotten. When the block raises because
+    the connection is gone, the same call goes on later. Raises `KeyStoreError` when another process does the same work:
+    two processes on one session would use its slots twice.
+    """
+    sessions = _Sessions(state, purpose, work)
+    sessions.store.delete_older(state.folder.clock() - keep_seconds)
+    with state.folder.locked(sessions.handle):
+        yield sessions.attempts()
+        sessions.store.delete(sessions.handle)
+
+
+class _Sessions:
+    """The sessions for one piece of work, one at a time."""
+
+    def __init__(self, state: State, purpose: Purpose, work: bytes) -> None:
+        self.handle = f"{purpose.value}/{work.hex()}"
+        self.store = SessionStore(state.folder)
+        self._state = state
+        self._purpose = purpose
+
+    def attempts(self) -> Iterator[Attempt]:
+        attempt = self._interrupted()
+        if attempt is not None:
+            yield attempt
+        if attempt is None or attempt.lost:
+            attempt = self._begin()
+            yield attempt
+        if attempt.refused:
+            yield self._begin(last=True)
+
+    def _interrupted(self) -> Attempt | None:
         try:
-            journal = self._sessions.find(purpose.value, work)
-            restored = None if journal is None else self._restore(journal, make)
+            journal = self.store.find(self.handle)
+            snapshot = journal.recover() if journal is not None else None
+            if journal is not None and snapshot is not None:
+                return Attempt(self._state.keys.get(journal.key), journal, snapshot)
         except KeyStoreError as error:
             if error.code is ErrorCode.STORE_LOCKED:
                 raise
-            log.warning("interrupted session is lost; beginning again", reason=error.message)
-            restored = None
-        return restored or self._begin(purpose, work, make)
+            _warn_lost(error)
+        return None
 
-    def _restore(self, journal: SessionJournal, make: Callable[[Root], P]) -> tuple[P, ClientEndpoint] | None:
-        snapshot = journal.recover()
-        if snapshot is None:
-            return None
-        party = make(self._state.keys.get(journal.key))
-        party.restore(snapshot)
-        log.info("going on with an interrupted session", phase=journal.phase, received=party.received, sent=party.sent)
-        return party, ClientEndpoint(party, journal)
+    def _begin(self, *, last: bool = False) -> Attempt:
+        key = self._state.begin(self._purpose)
+        self.store.delete(self.handle)
+        journal = self.store.create(self.handle, self._purpose.value, key=key.name)
+        return Attempt(key, journal, None, last=last)
 
-    def _begin(self, purpose: Purpose, work: bytes, make: Callable[[Root], P]) -> tuple[P, ClientEndpoint]:
-        key = self._state.begin(purpose)
-        journal = self._sessions.create(purpose.value, work, key=key.name)
-        party = make(key)
-        return party, ClientEndpoint(party, journal)
+
+def _warn_lost(error: KeyStoreError) -> None:
+    log.warning("interrupted session is lost; beginning again", reason=error.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 
 
 class Began(NamedTuple):

@@ -13,8 +13,8 @@ import grpc
 
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SecurealignError, TransportError
 from securealign.pki.bundles import Bundle
-from securealign.protocol.endpoint import ClientEndpoint
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.resume.session import ResumableClient
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source
 from securealign.transport.meter import Meter
@@ -57,7 +57,7 @@ class GrpcLink:
         target: str,
         bundle: Bundle | Source,
         method: str,
-        client: Party | ClientEndpoint,
+        client: SessionMachine | ResumableClient,
         meter: Meter,
         *,
         deadline_seconds: float,
@@ -66,7 +66,7 @@ class GrpcLink:
         self._target = target
         self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
         self._method = method
-        self._machine = _Resumable(client) if isinstance(client, ClientEndpoint) else _Bare(client)
+        self._machine = _Resumable(client) if isinstance(client, ResumableClient) else _Bare(client)
         self._meter = meter
         self._end = time.monotonic() + deadline_seconds
         self._backoff = (retry or RetryPolicy()).begin()
@@ -174,7 +174,7 @@ def _hung_up(error: PreflightError) -> bool:
 class _Bare:
     """A machine whose session ends with its connection."""
 
-    def __init__(self, party: Party) -> None:
+    def __init__(self, party: SessionMachine) -> None:
         self.party = party
 
     @property
@@ -203,10 +203,10 @@ class _Bare:
 class _Resumable(_Bare):
     """A machine with a journal, whose session can resume on another connection."""
 
-    def __init__(self, endpoint: ClientEndpoint) -> None:
-        super().__init__(endpoint.party)
+    def __init__(self, endpoint: ResumableClient) -> None:
+        super().__init__(endpoint.machine)
         self._endpoint = endpoint
-        self._restored = endpoint.party.sent > 0
+        self._restored = endpoint.machine.sent > 0
 
     @property
     def begun(self) -> bool:

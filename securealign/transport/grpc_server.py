@@ -24,8 +24,8 @@ from securealign.errors import (
     TransportError,
 )
 from securealign.pki.bundles import Bundle
-from securealign.protocol.admission import Admission, Permit
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.policy.admission import Admission, Permit
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
 from securealign.transport.meter import Listener, Meter, nobody
@@ -61,8 +61,8 @@ class SessionReport:
     peer: Peer
     error: SecurealignError | None
     stats: RunStats
-    party: Party
-    #: Whether an earlier stream had begun the session.
+    party: SessionMachine
+    #: Whether the session was begun over an earlier stream.
     resumed: bool = False
     #: Whether the session waits for its client to return.
     suspended: bool = False
@@ -74,7 +74,7 @@ Report = Callable[[SessionReport], None]
 #: Called when a stream has been given a session: who, its kind, and whether it goes on with an earlier one.
 Opened = Callable[[Peer, str, bool], None]
 #: Called when a stream has been given a session; returns what is to listen to it.
-MakeListener = Callable[[Peer, Party], Listener]
+MakeListener = Callable[[Peer, SessionMachine], Listener]
 #: Called when a stream was refused before it had a session.
 Refused = Callable[[Peer, SecurealignError], None]
 
@@ -176,7 +176,7 @@ class ProviderServer:
             stream.peer = replace(peer, reserve=permit.reserve)
             with stream.working():
                 stream.session = self._attach(manager, stream, frame, context)
-            self._opened(peer, stream.session.party.name, stream.session.resumed)
+            self._opened(peer, stream.session.party.kind, stream.session.resumed)
             stream.meter.listener = self._listen(peer, stream.session.party)
             yield from _replies(stream, stream.session, frame, requests)
 
@@ -224,7 +224,7 @@ class ProviderServer:
         stats = stream.meter.stats()
         self._report(
             SessionReport(
-                party.name, stream.peer, error, stats, party, session.resumed, suspended, stream.meter.listener
+                party.kind, stream.peer, error, stats, party, session.resumed, suspended, stream.meter.listener
             )
         )
 

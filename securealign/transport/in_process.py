@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from securealign.errors import LocalProtocolError, PeerAborted
-from securealign.protocol.party import Party
+from securealign.he.entropy import Entropy
+from securealign.he.interface import Suite
+from securealign.protocol.context import ClientContext, Codec, ProviderContext
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.messages import UNNAMED_SPACE
+from securealign.protocol.policy.rules import Policy
 from securealign.transport.meter import Meter
 
 
 class InProcessLink:
     """Carries frames between a client and a provider machine."""
 
-    def __init__(self, client: Party, provider: Party, meter: Meter) -> None:
+    def __init__(self, client: SessionMachine, provider: SessionMachine, meter: Meter) -> None:
         self._client = client
         self._provider = provider
         self._meter = meter
@@ -36,3 +43,13 @@ class InProcessLink:
             raise error
         if not until():
             raise LocalProtocolError("The session stalled: neither party has anything to say.")
+
+
+def in_process_contexts(
+    codec: Codec, suite: Suite, entropy: Entropy, meter: Meter, *, policy: Policy, space: bytes = UNNAMED_SPACE
+) -> tuple[ClientContext, ProviderContext]:
+    """Return the contexts of client and provider in one process, where a suite without encryption is allowed."""
+    shared: dict[str, Any] = {"codec": codec, "suites": [suite], "entropy": entropy}
+    client = ClientContext(**shared, allow_unencrypted=True, observer=meter.observer("client"))
+    policy = replace(policy, allow_unencrypted=True)
+    return client, ProviderContext(**shared, policy=policy, space=space, observer=meter.observer("provider"))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from securealign.protocol.context import Event, Observer
 from securealign.protocol.messages import Message, UploadAck
-from securealign.protocol.party import Event, Observer
 from securealign.protocol.states import Direction
 from securealign.transport.activity import Activity, Began, Connected, Passed, Spent
 from securealign.transport.framing import CONNECTION, Wire, wire
@@ -32,7 +32,7 @@ def phase_awaited(event: Event | None, said: str) -> str:
 
     An acknowledgement is waited for on behalf of what it acknowledges, and so is what never arrived.
     """
-    return said if event is None or event.message is UploadAck else event.phase
+    return said if event is None or event.message is UploadAck else event.stage
 
 
 class Meter:
@@ -77,8 +77,8 @@ class Meter:
             if event.direction is Direction.RECEIVE:
                 self._book_waiting(phase_awaited(event, self._said))
             else:
-                self._said = event.phase
-            self._phase = event.phase
+                self._said = event.stage
+            self._phase = event.stage
             if event.direction is Direction.SEND:
                 # What led to a message belongs to its phase, even when one call makes messages of several phases.
                 self._lap(side)

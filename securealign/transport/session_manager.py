@@ -24,9 +24,11 @@ from securealign.errors import (
     TransportError,
 )
 from securealign.limits import Limits
-from securealign.protocol.endpoint import Opening, ProviderEndpoint
-from securealign.protocol.journal import Journal
-from securealign.protocol.party import Codec, Observer, Party
+from securealign.protocol.context import Codec, Observer
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.resume.journal import Journal
+from securealign.protocol.resume.session import Opening, ResumableProvider
+from securealign.protocol.resume.snapshot import restore
 from securealign.protocol.states import FINAL
 
 #: Seconds to wait until an older stream of the same session has ended.
@@ -46,14 +48,14 @@ class Peer:
 
 #: The counters of a peer by ledger, such as "rank"; what a session changes is recorded with the session.
 Counters = Mapping[str, MutableMapping[str, float]]
-MakeParty = Callable[[Peer, Observer], Party]
-MakeDurableParty = Callable[[Peer, Observer, Counters], Party]
+MakeParty = Callable[[Peer, Observer], SessionMachine]
+MakeDurableParty = Callable[[Peer, Observer, Counters], SessionMachine]
 
 
 class ServedSession(ABC):
     """A session while a stream carries it."""
 
-    party: Party
+    party: SessionMachine
     #: Whether the session was begun over an earlier stream.
     resumed = False
 
@@ -93,7 +95,7 @@ class TransientSessionManager(SessionManager):
 
 
 class _TransientSession(ServedSession):
-    def __init__(self, party: Party) -> None:
+    def __init__(self, party: SessionMachine) -> None:
         self.party = party
 
     def open(self, frame: bytes) -> Iterable[bytes]:
@@ -190,10 +192,10 @@ class DurableSessionManager(SessionManager):
             party = self._make(peer, observer, counters)
             snapshot = journal.recover()
             if snapshot is not None:
-                party.restore(snapshot)
+                restore(party, snapshot)
         except (KeyStoreError, SuiteError) as error:
             raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
-        endpoint = ProviderEndpoint(party, journal, limits=self._limits)
+        endpoint = ResumableProvider(party, journal, limits=self._limits)
         return _DurableSession(
             endpoint,
             opening.received,
@@ -217,7 +219,7 @@ class DurableSessionManager(SessionManager):
             snapshot = journal.recover()
             if snapshot is not None:
                 party = self._make(Peer("", loopback=True, identity=identity), lambda event: None, counters)
-                party.restore(snapshot)
+                restore(party, snapshot)
                 waited = party.state not in FINAL
                 party.abandon(TransportError("The client did not come back.", code=ErrorCode.CONNECTION_LOST))
         except SecurealignError:
@@ -291,14 +293,14 @@ class _Lease:
 class _DurableSession(ServedSession):
     def __init__(
         self,
-        endpoint: ProviderEndpoint,
+        endpoint: ResumableProvider,
         received: int | None,
         *,
         forget: Callable[[], None],
         revert: Callable[[], None],
         release: Callable[[], None],
     ) -> None:
-        self.party = endpoint.party
+        self.party = endpoint.machine
         self.resumed = self.party.received > 0
         self._endpoint = endpoint
         self._received = received

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from securealign.he.interface import SuiteInfo
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.protocol.states import Direction
 from securealign.transport.activity import Activity, Began, Passed, Spent
 from securealign.transport.stats import RunStats

@@ -9,6 +9,7 @@ from contextlib import suppress
 import grpc
 import numpy as np
 import pytest
+from support.machines import training_client
 from support.peers import DurableClient, DurableProvider, clear_weight, embeddings, open_cheaply, tries, when
 from support.proxy import Proxy
 from support.toy import TOY
@@ -259,11 +260,10 @@ class RawStream:
 def hello(z_b):
     """A machine that has said hello, and its greeting."""
     from securealign.matrices import Rows
-    from securealign.protocol.training.client import TrainingClient
 
     def make(dataset=bytes(range(32))):
         rows = Rows(np.hstack([z_b, np.ones((ROWS, 1))]))
-        party = TrainingClient(TrainingCodec(), SUITES, rows, dataset, SystemEntropy(), allow_unencrypted=True)
+        party = training_client(SUITES, rows, dataset, entropy=SystemEntropy())
         return party, party.start()[0]
 
     return make

@@ -18,7 +18,7 @@ from securealign.he.plaintext import PlaintextSuite
 from securealign.limits import MAX_FRAME_BYTES
 from securealign.pki.certificates import Bundle, Role
 from securealign.protocol.messages import RowBatch
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import is_loopback
 from securealign.transport.grpc_server import TRAINING_METHOD, ServerSettings
 from securealign.wire.v1 import common_pb2, training_pb2

@@ -1,4 +1,4 @@
-"""Sessions take seats and memory, and give both back however they end."""
+"""Sessions take permits and memory, and give both back however they end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.limits import MEBIBYTE
-from securealign.protocol.admission import Admission
+from securealign.protocol.policy.admission import Admission
 
 
 def test_a_peer_has_as_many_sessions_as_it_may():
@@ -54,36 +54,36 @@ def test_a_seat_is_given_back_once_and_when_its_session_fails():
     admission = Admission(max_peer_sessions=1, max_memory_bytes=10)
 
     def failing_session():
-        with seat:
-            seat.reserve(10)
+        with permit:
+            permit.reserve(10)
             raise ZeroDivisionError
 
-    seat = admission.enter("a")
+    permit = admission.enter("a")
     with pytest.raises(ZeroDivisionError):
         failing_session()
     for _ in range(2):
-        seat.close()
+        permit.close()
     with pytest.raises(LocalProtocolError):
-        seat.reserve(1)
+        permit.reserve(1)
     assert (admission.sessions("a"), admission.reserved) == (0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 60), st.booleans()), max_size=40))
 def test_no_sequence_of_sessions_exceeds_the_limits_or_loses_a_byte(steps):
     admission = Admission(max_peer_sessions=3, max_memory_bytes=100)
-    seats, refusals = [], set()
+    permits, refusals = [], set()
     for peer, size, leave in steps:
         try:
-            seat = admission.enter(peer)
-            seats.append(seat)
-            seat.reserve(size)
+            permit = admission.enter(peer)
+            permits.append(permit)
+            permit.reserve(size)
         except RemoteProtocolError as error:
             refusals.add(error.code)
         assert admission.reserved <= 100
         assert all(admission.sessions(peer) <= 3 for peer in "ab")
-        if leave and seats:
-            seats.pop(0).close()
+        if leave and permits:
+            permits.pop(0).close()
     assert refusals <= {ErrorCode.SERVER_BUSY, ErrorCode.MEMORY_EXHAUSTED}
-    for seat in seats:
-        seat.close()
+    for permit in permits:
+        permit.close()
     assert (admission.reserved, admission.sessions("a"), admission.sessions("b")) == (0, 0, 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.budget import BudgetLedger, QueryLimits
+from securealign.protocol.policy.budget import BudgetLedger, QueryLimits
 
 BITS = 36
 

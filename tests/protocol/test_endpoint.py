@@ -21,10 +21,9 @@ from securealign.errors import (
 from securealign.he.plaintext import PlaintextSuite
 from securealign.protocol import messages as m
 from securealign.protocol import streams
-from securealign.protocol.endpoint import ClientEndpoint, Opening, ProviderEndpoint
-from securealign.protocol.journal import MemoryJournal
-from securealign.protocol.party import decoded, kept
-from securealign.protocol.snapshot import Blobs
+from securealign.protocol.resume.journal import MemoryJournal
+from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
+from securealign.protocol.resume.snapshot import Snapshot, require_blob, require_message, restore, take_snapshot
 from securealign.protocol.states import State
 from securealign.protocol.streams import Assembler
 from securealign.wire import TrainingCodec
@@ -50,7 +49,7 @@ def hello(training):
 
 
 def provider(training, journal=None):
-    return ProviderEndpoint(training.make_provider(), journal or MemoryJournal())
+    return ResumableProvider(training.make_provider(), journal or MemoryJournal())
 
 
 def abort_code(frames):
@@ -79,7 +78,7 @@ def test_a_provider_does_not_make_anew_what_its_client_has(training, hello):
 
 def test_a_provider_does_not_say_what_it_cannot_record(training, hello, monkeypatch):
     endpoint = provider(training)
-    monkeypatch.setattr(endpoint.party, "snapshot", lambda: None)
+    monkeypatch.setattr(endpoint.machine, "capture", lambda: None)
     with pytest.raises(LocalProtocolError):
         endpoint.receive(hello)
 
@@ -108,9 +107,9 @@ def test_a_receipt_for_what_was_never_sent_ends_the_session(training, hello, cou
     ],
 )
 def test_a_client_goes_on_only_where_its_record_ends(training, answer, error, code):
-    endpoint = ClientEndpoint(training.make_client(), MemoryJournal())
-    endpoint.send(endpoint.party.start())
-    endpoint.party.peer_recorded = 1
+    endpoint = ResumableClient(training.make_client(), MemoryJournal())
+    endpoint.send(endpoint.machine.start())
+    endpoint.machine.record.peer_recorded = 1
     with pytest.raises(error) as caught:
         endpoint.resumed(CODEC.encode(answer))
     assert caught.value.code is code
@@ -118,9 +117,9 @@ def test_a_client_goes_on_only_where_its_record_ends(training, answer, error, co
 
 def test_a_record_that_lacks_a_part_is_refused(hello):
     with pytest.raises(KeyStoreError, match="'key'"):
-        kept({}, "key")
+        require_blob({}, "key")
     with pytest.raises(KeyStoreError):
-        decoded(CODEC, {"accept": hello}, "accept", m.TrainingAccept)
+        require_message(CODEC, {"accept": hello}, "accept", m.TrainingAccept)
 
 
 def test_a_record_of_another_protocol_version_is_refused():
@@ -128,19 +127,26 @@ def test_a_record_of_another_protocol_version_is_refused():
     envelope = training_pb2.TrainingMessage.FromString(CODEC.encode(accept))
     envelope.accept.ClearField("space")
     with pytest.raises(KeyStoreError, match="no 'accept' that this release can read"):
-        decoded(CODEC, {"accept": envelope.SerializeToString()}, "accept", m.TrainingAccept)
+        require_message(CODEC, {"accept": envelope.SerializeToString()}, "accept", m.TrainingAccept)
 
 
-def test_blobs_are_handed_out_once_and_dropped_by_name():
-    blobs = Blobs(["old"])
-    blobs.keep("old", b"again")
-    blobs.keep("fresh", b"new")
-    blobs.drop("fresh", "missing")
-    blobs.keep("kept", b"kept")
-    snapshot = blobs.take({})
-    assert (dict(snapshot.blobs), snapshot.gone) == ({"kept": b"kept"}, frozenset())
-    blobs.drop("old")
-    assert blobs.take({}).gone == {"old"}
+def test_a_blob_is_recorded_once_and_named_when_the_session_needs_it_no_more(training, hello):
+    machine = training.make_provider()
+    machine.record.wanted = True
+    machine.receive(hello)
+    assert take_snapshot(machine).blobs.keys() == {"hello", "accept"}
+    assert (take_snapshot(machine).blobs, take_snapshot(machine).gone) == ({}, frozenset())
+    del machine.record.blobs["hello"]
+    assert take_snapshot(machine).gone == {"hello"}
+
+
+def test_a_record_with_other_fields_is_refused(training, hello):
+    machine = training.make_provider()
+    machine.receive(hello)
+    fields = dict(take_snapshot(machine).fields)
+    for other in ({**fields, "more": 1}, {name: fields[name] for name in fields if name != "rows"}):
+        with pytest.raises(KeyStoreError, match="other fields"):
+            restore(training.make_provider(), Snapshot(other, {}))
 
 
 def test_an_assembler_goes_on_after_what_it_had():
@@ -152,10 +158,10 @@ def test_an_assembler_goes_on_after_what_it_had():
 def test_a_provider_tells_what_it_has_given(training, inference):
     training.start_client()
     training.carry()
-    assert training.provider.party.columns_shown == 5
+    assert training.provider.machine.columns_shown == 5
     inference.start_client()
     inference.carry(until=8)
-    party = inference.provider.party
+    party = inference.provider.machine
     assert party.free_slots in {2, 4}
     inference.carry()
     assert party.free_slots == 0
@@ -165,12 +171,12 @@ def test_a_provider_tells_what_it_has_given(training, inference):
 def test_an_answer_that_did_not_decrypt_is_remembered_over_a_crash(inference):
     inference.start_client()
     inference.carry(until=8)
-    inference.client.party.undecrypted = CiphertextError("It did not decrypt.")
+    inference.client.machine.undecrypted = CiphertextError("It did not decrypt.")
     inference.carry(until=10)
-    snapshot = inference.client.party.snapshot()
+    snapshot = take_snapshot(inference.client.machine)
     assert snapshot is not None
     restored = inference.make_client()
-    restored.restore(type(snapshot)(snapshot.fields, {**inference.client_journal.recover().blobs, **snapshot.blobs}))
+    restore(restored, Snapshot(snapshot.fields, {**inference.client_journal.recover().blobs, **snapshot.blobs}))
     assert restored.undecrypted.message == "It did not decrypt."
     assert restored.state in {State.READY, State.CONFIRMING, State.DONE}
 
@@ -179,15 +185,15 @@ def test_a_client_that_crashes_while_a_pool_arrives_takes_up_the_part_that_it_ha
     monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 300)
     session = DurableInference(case=InferenceCase(suites=(TOY_LWE,)), queries=4)
     session.start_client()
-    while not session.client.party.free_slots:
+    while not session.client.machine.free_slots:
         session.carry(until=session.steps + 1)
-    session._leave(session.client.send(session.client.party.prepare()))
+    session._leave(session.client.send(session.client.machine.prepare()))
     session._deliver_up(session.up.popleft())
     session._deliver_down(session.down.popleft())
-    session._leave(session.client.send(session.client.party.submit(session.case.queries(4)[:2])))
+    session._leave(session.client.send(session.client.machine.submit(session.case.queries(4)[:2])))
     session.crash_client()
     session.start_client()
-    assert session.client.party.preparing
+    assert session.client.machine.preparing
     session.carry()
     expected = session.case.queries(4) @ session.case.head.weight + session.case.head.bias
     assert np.allclose(session.logits(), expected, atol=1e-2)
@@ -208,4 +214,4 @@ def test_an_inference_session_that_cannot_be_kept_goes_on_over_another_connectio
     session.disconnect()
     session.connect()
     session.carry()
-    assert session.client.party.state is State.DONE
+    assert session.client.machine.state is State.DONE

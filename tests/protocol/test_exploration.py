@@ -9,10 +9,10 @@ from support.exploring import Violation, World, explore
 from support.pair import InferenceCase, TrainingCase
 
 from securealign.limits import Limits
-from securealign.protocol.endpoint import ProviderEndpoint
 from securealign.protocol.inference.slots import SlotAllocator
-from securealign.protocol.journal import MemoryJournal
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
+from securealign.protocol.resume.journal import MemoryJournal
+from securealign.protocol.resume.session import ResumableProvider
 
 #: Few rows in flight and a record for every other one, so that a short session has all that a long one has.
 LIMITS = Limits(rows_between_records=2, messages_between_receipts=2, upload_window=2)
@@ -94,12 +94,12 @@ def test_the_search_finds_what_is_recorded_too_late(name, monkeypatch):
 
 
 def test_the_search_finds_acknowledgements_that_are_made_twice(monkeypatch):
-    resume = ProviderEndpoint.resume
+    resume = ResumableProvider.resume
 
     def without_repeats(endpoint, received):
-        yield from resume(endpoint, min(received, endpoint.party.sent))
+        yield from resume(endpoint, min(received, endpoint.machine.sent))
 
-    monkeypatch.setattr(ProviderEndpoint, "resume", without_repeats)
+    monkeypatch.setattr(ResumableProvider, "resume", without_repeats)
     with pytest.raises(Violation):
         explore(lambda: training(1))
 

@@ -26,7 +26,7 @@ from securealign.errors import (
 from securealign.he import plaintext
 from securealign.limits import MAX_FRAME_BYTES
 from securealign.protocol import messages as m
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.protocol.states import Direction, State
 
 SECRET = "the weight of class 3 is 0.25"
@@ -184,13 +184,13 @@ def test_an_observer_sees_every_message_once_and_the_farewell():
     received = [event.size for event in events if event.direction is Direction.RECEIVE]
     assert sent == [len(carried.frame) for carried in pair.carried if carried.to_provider]
     assert received == [len(carried.frame) for carried in pair.carried if not carried.to_provider]
-    assert [event.phase for event in events if event.direction is Direction.SEND] == [
+    assert [event.stage for event in events if event.direction is Direction.SEND] == [
         "handshake", "keys", "upload", "upload", "confirm",
     ]  # fmt: skip
     events.clear()
     pair.client.receive(b"")
-    assert [(event.message, event.phase) for event in events] == [(m.Abort, "confirm")]
-    assert pair.client.phase == "confirm"
+    assert [(event.message, event.stage) for event in events] == [(m.Abort, "confirm")]
+    assert pair.client.stage == "confirm"
 
 
 def test_two_sessions_share_nothing():

@@ -11,7 +11,7 @@ from support.messages import inference_messages, training_messages
 from support.pair import TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.limits import MAX_FRAME_BYTES, MEBIBYTE
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec, TrainingCodec
 from securealign.wire.v1 import inference_pb2, training_pb2
@@ -25,7 +25,7 @@ PHASES = {
 HONEST = {name: case.finished().carried for name, (case, _, _) in PHASES.items()}
 
 
-def machine_after(name: str, side: str, frames: int) -> Party:
+def machine_after(name: str, side: str, frames: int) -> SessionMachine:
     """Return a machine that has received so many frames of an honest session."""
     case, _, _ = PHASES[name]
     pair = case.pair()

@@ -17,7 +17,7 @@ from securealign.he.plaintext import PlaintextSuite
 from securealign.limits import Limits
 from securealign.protocol import messages as m
 from securealign.protocol import negotiation
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 
 CASES = [pytest.param(TrainingCase(), id="training"), pytest.param(InferenceCase(), id="inference")]
 REAL = LweSuite(LWE_128)
@@ -156,9 +156,8 @@ def test_function_privacy_can_be_demanded(case):
 
 def test_the_real_suite_needs_no_permission():
     hello = negotiation.make_hello([REAL], SeededEntropy(b"client"), allow_unencrypted=False)
-    accept, chosen = negotiation.answer_hello(
-        hello, [REAL], SeededEntropy(b"provider"), allow_unencrypted=False, require_function_private=True
-    )
+    policy = Policy(require_function_private=True)
+    accept, chosen = negotiation.answer_hello(hello, [REAL], SeededEntropy(b"provider"), policy)
     assert chosen is REAL
     assert negotiation.check_accept(accept, [REAL]) is REAL
 

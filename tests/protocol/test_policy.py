@@ -7,20 +7,19 @@ import re
 import numpy as np
 import pytest
 from support.entropy import SeededEntropy
+from support.machines import inference_provider, training_provider
 from support.pair import DATASET, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
 from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.limits import Limits
-from securealign.matrices import Rows
-from securealign.protocol.admission import Admission
-from securealign.protocol.budget import BudgetLedger
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy import Policy
-from securealign.protocol.rates import RateLimiter, queries_per_minute
-from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankLedger
-from securealign.wire import InferenceCodec, TrainingCodec
+from securealign.protocol.policy.admission import Admission
+from securealign.protocol.policy.budget import BudgetLedger
+from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
+from securealign.protocol.policy.rules import Policy
+from securealign.protocol.resume.snapshot import restore, take_snapshot
 
 TRAINING, INFERENCE = TrainingCase(), InferenceCase()
 ANSWER_BITS = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).answer_bits
@@ -30,38 +29,25 @@ def training(**options) -> Pair:
     """Run a training session of twelve rows and four dimensions as far as it gets."""
     policy = {name: options.pop(name) for name in set(options) & set(Policy.__dataclass_fields__)}
     pair = TRAINING.pair()
-    pair.provider = TrainingProvider(
-        TrainingCodec(),
-        [PLAINTEXT],
-        Rows(TRAINING.z_a),
-        DATASET,
-        SeededEntropy(b"provider"),
-        policy=Policy(allow_unencrypted=True, **policy),
-        **options,
+    pair.provider = training_provider(
+        [PLAINTEXT], TRAINING.z_a, policy=Policy(allow_unencrypted=True, **policy), **options
     )
     pair.start()
     pair.carry()
     return pair
 
 
-def inference_provider(**options) -> InferenceProvider:
+def policy_provider(**options) -> InferenceProvider:
     """Return the provider of three features, two classes and four slots."""
     policy = {name: options.pop(name) for name in set(options) & set(Policy.__dataclass_fields__)}
-    return InferenceProvider(
-        InferenceCodec(),
-        [PLAINTEXT],
-        INFERENCE.head,
-        SeededEntropy(b"provider"),
-        policy=Policy(allow_unencrypted=True, **policy),
-        **options,
-    )
+    return inference_provider([PLAINTEXT], INFERENCE.head, policy=Policy(allow_unencrypted=True, **policy), **options)
 
 
 def inference(*, recorded: bool = False, **options) -> Pair:
     """Open an inference session."""
     pair = INFERENCE.pair()
-    pair.provider = inference_provider(**options)
-    pair.provider.recorded = recorded
+    pair.provider = policy_provider(**options)
+    pair.provider.record.wanted = recorded
     pair.start()
     pair.carry()
     return pair
@@ -100,8 +86,8 @@ def test_no_policy_allows_as_many_columns_as_rows(rows):
     assert caught.value.code is ErrorCode.TOO_FEW_ROWS
 
 
-def seat(size: int):
-    """Return a seat of a provider with so much memory left."""
+def permit(size: int):
+    """Return a permit of a provider with so much memory left."""
     return Admission(max_memory_bytes=size).enter("peer")
 
 
@@ -109,17 +95,17 @@ def test_a_training_session_reserves_its_estimate_before_anything_is_charged_for
     shape = CovarianceShape(rows=12, provider_dim=3, client_dim=5)
     needed = PLAINTEXT.covariance_sizes(shape).memory
     account = RankLedger().account("peer", DATASET)
-    pair = training(reserve=seat(needed - 1).reserve, account=account)
+    pair = training(reserve=permit(needed - 1).reserve, account=account)
     pair.assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
     assert "max_memory_bytes" in pair.provider.error.message
     assert account.store == {account.name: 0}
-    training(reserve=seat(needed).reserve).assert_done()
+    training(reserve=permit(needed).reserve).assert_done()
 
 
 def test_an_inference_session_reserves_its_estimate():
     needed = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).memory
-    inference(reserve=seat(needed - 1).reserve).assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
-    assert inference(reserve=seat(needed).reserve).provider.error is None
+    inference(reserve=permit(needed - 1).reserve).assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
+    assert inference(reserve=permit(needed).reserve).provider.error is None
 
 
 def test_queries_are_throttled_before_they_are_charged():
@@ -180,8 +166,8 @@ def test_a_session_that_was_restored_has_the_budget_that_it_had(shared):
     pair = inference(recorded=True, **options)
     ask(pair, 2)
     before = account.queries
-    restored = inference_provider(**options)
-    restored.restore(pair.provider.snapshot())
+    restored = policy_provider(**options)
+    restore(restored, take_snapshot(pair.provider))
     assert (restored.queries_answered, account.queries) == (2, before)
     pair.provider = restored
     ask(pair, 2)
@@ -219,16 +205,16 @@ def test_a_client_of_coarse_logits_plans_with_the_same_flood():
 
 def test_a_session_does_not_go_on_with_coarser_logits_than_it_began():
     pair = inference(recorded=True)
-    other = inference_provider(output_bits=8)
+    other = policy_provider(output_bits=8)
     with pytest.raises(KeyStoreError, match="Policy has changed") as caught:
-        other.restore(pair.provider.snapshot())
+        restore(other, take_snapshot(pair.provider))
     assert caught.value.code is ErrorCode.SESSION_UNKNOWN
 
 
 def test_every_refusal_says_what_to_do():
     errors = [
         training(min_rows=13).provider.error,
-        training(reserve=seat(1).reserve).provider.error,
+        training(reserve=permit(1).reserve).provider.error,
         training(account=RankLedger().account("peer", DATASET), max_rank_fraction=0.1).provider.error,
     ]
     assert all(re.search(r"[Aa]gree on|[Rr]aise|[Tt]ry", error.hint) for error in errors)

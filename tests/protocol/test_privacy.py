@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from support.entropy import SeededEntropy
+from support.machines import training_client, training_provider
 from support.pair import DATASET, PLAINTEXT, TOY_LWE, Pair, TrainingCase
 
 from securealign.alignment.privacy import PrivateProblem
@@ -31,8 +31,15 @@ from securealign.limits import Limits
 from securealign.matrices import Rows
 from securealign.protocol import messages as m
 from securealign.protocol.negotiation import session_id
-from securealign.protocol.policy import Policy
-from securealign.protocol.training.client import TrainingClient
+from securealign.protocol.policy.privacy import (
+    Privacy,
+    PrivacyLedger,
+    gaussian_delta,
+    gaussian_epsilon,
+)
+from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.rules import Policy
+from securealign.protocol.resume.snapshot import restore, take_snapshot
 from securealign.protocol.training.noise import (
     FINE_BITS,
     NoisePlan,
@@ -40,14 +47,6 @@ from securealign.protocol.training.noise import (
     gaussian,
     private_rows,
 )
-from securealign.protocol.training.privacy import (
-    Privacy,
-    PrivacyLedger,
-    gaussian_delta,
-    gaussian_epsilon,
-)
-from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankLedger
 from securealign.wire import TrainingCodec
 
 CASE = TrainingCase()
@@ -164,8 +163,8 @@ def test_rules_that_mean_nothing_are_refused(change):
 PLANS = st.builds(
     NoisePlan,
     rows=st.integers(3, 100_000),
-    left=st.integers(1, 300),
-    width=st.integers(1, 300),
+    provider_dim=st.integers(1, 300),
+    columns=st.integers(1, 300),
     row_norm=st.floats(1e-3, 1e3),
     multiplier=st.floats(0.1, 20),
 )
@@ -176,7 +175,7 @@ def test_the_quantum_is_no_finer_than_what_lwe_holds_of_numbers_of_that_norm(pla
     exponent = int(largest_exponents(np.array([plan.column_norm]), OPERAND_NORM)[0])
     assert plan.quantum >= 2.0**-exponent
     assert math.frexp(plan.quantum)[0] == 0.5
-    rounding = math.sqrt(plan.left * plan.width) * plan.quantum * 2.0**-FINE_BITS
+    rounding = math.sqrt(plan.provider_dim * plan.columns) * plan.quantum * 2.0**-FINE_BITS
     assert plan.deviation == pytest.approx(plan.multiplier * (plan.row_norm + rounding))
     assert rounding <= plan.row_norm
 
@@ -184,7 +183,7 @@ def test_the_quantum_is_no_finer_than_what_lwe_holds_of_numbers_of_that_norm(pla
 def rows_of(plan: NoisePlan, z_a, seed: bytes = SEED, session: bytes = SESSION):
     rows = private_rows(Rows(z_a), plan, seed, session)
     matrix = rows.block(0, rows.shape[0])
-    count, width = len(z_a), plan.width
+    count, width = len(z_a), plan.columns
     return matrix[:count], matrix[count : count + width], matrix[count + width :], rows
 
 
@@ -260,21 +259,10 @@ def pair(
 ):
     """Return a session of twelve rows and five columns."""
     private = problem()
-    client = TrainingClient(
-        TrainingCodec(),
+    client = training_client([suite], ClientProblem(CASE.z_b, 1e-3).rows, private_rows=private.rows if accept else None)
+    provider = training_provider(
         [suite],
-        ClientProblem(CASE.z_b, 1e-3).rows,
-        DATASET,
-        SeededEntropy(b"client"),
-        allow_unencrypted=True,
-        private_rows=private.rows if accept else None,
-    )
-    provider = TrainingProvider(
-        TrainingCodec(),
-        [suite],
-        Rows(CASE.z_a),
-        DATASET,
-        SeededEntropy(b"provider"),
+        CASE.z_a,
         policy=Policy(allow_unencrypted=True, privacy=rule, max_rank_fraction=1.0),
         limits=limits,
         **accounts,
@@ -404,28 +392,28 @@ def test_a_session_beyond_the_rank_costs_no_privacy():
 
 def test_a_session_does_not_go_on_under_another_rule():
     session = pair()
-    session.provider.recorded = True
+    session.provider.record.wanted = True
     session.start()
     session.deliver_up()
     session.deliver_down()
     session.deliver_up()
     other = pair(rule=Privacy(epsilon=2.0, delta=1e-5, max_epsilon=2.0)).provider
     with pytest.raises(KeyStoreError, match="Policy has changed"):
-        other.restore(session.provider.snapshot())
+        restore(other, take_snapshot(session.provider))
 
 
 def test_a_provider_that_is_restored_goes_on_with_the_noise_that_it_had():
     both = accounts()
     session = pair(**both)
-    session.provider.recorded = True
+    session.provider.record.wanted = True
     session.start()
     session.deliver_up()
     session.deliver_down()
     session.deliver_up()
-    snapshot = session.provider.snapshot()
+    snapshot = take_snapshot(session.provider)
     other = pair(**both).provider
-    other.recorded = True
-    other.restore(snapshot)
+    other.record.wanted = True
+    restore(other, snapshot)
     assert other._noise_seed == session.provider._noise_seed != b""
     session.provider = other
     session.carry()

@@ -8,7 +8,7 @@ from support.entropy import SeededEntropy
 from support.pair import TOY_LWE
 
 from securealign import align_in_process
-from securealign.protocol.training.privacy import Privacy
+from securealign.protocol.policy.privacy import Privacy
 
 N, D_A, D_B, LATENT = 3000, 16, 10, 6
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from support.entropy import SeededEntropy
+from support.machines import training_provider
 from support.pair import DATASET, PLAINTEXT, Pair, TrainingCase
 
 from securealign.errors import ErrorCode, RemoteProtocolError, TransportError
 from securealign.he.plaintext import PlaintextSuite
-from securealign.matrices import Rows
 from securealign.protocol import messages as m
-from securealign.protocol.policy import Policy
-from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankAccount, RankLedger
-from securealign.wire import TrainingCodec
+from securealign.protocol.policy.rank import RankAccount, RankLedger
+from securealign.protocol.policy.rules import Policy
 
 CASE = TrainingCase()
 COLUMNS = CASE.client_dim + 1
@@ -22,14 +19,8 @@ COLUMNS = CASE.client_dim + 1
 def pair(account: RankAccount, *, suites=(PLAINTEXT,), **policy) -> Pair:
     """Return a session of twelve rows and five columns whose provider keeps an account."""
     session = CASE.pair()
-    session.provider = TrainingProvider(
-        TrainingCodec(),
-        suites,
-        Rows(CASE.z_a),
-        DATASET,
-        SeededEntropy(b"provider"),
-        policy=Policy(allow_unencrypted=True, **policy),
-        account=account,
+    session.provider = training_provider(
+        suites, CASE.z_a, policy=Policy(allow_unencrypted=True, **policy), account=account
     )
     return session
 

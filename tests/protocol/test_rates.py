@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
-from securealign.protocol.rates import Rate, RateLimiter, queries_per_minute, sessions_per_hour
+from securealign.protocol.policy.rates import Rate, RateLimiter, queries_per_minute, sessions_per_hour
 
 MINUTE = queries_per_minute(6)
 

@@ -10,11 +10,11 @@ from support.durable import DurableInference, DurableTraining, FixedRoot
 from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.protocol import streams
-from securealign.protocol.journal import MemoryJournal
+from securealign.protocol.resume.journal import MemoryJournal
 from securealign.protocol.states import State
 from securealign.storage.folder import StateFolder
-from securealign.storage.records import SessionRecords
 from securealign.storage.sealing import Sealers
+from securealign.storage.session_store import SessionStore
 
 SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
 
@@ -40,7 +40,7 @@ def journals(request, tmp_path):
         yield MemoryJournal
         return
     folder = StateFolder(tmp_path, Sealers(FixedRoot()))
-    records = SessionRecords(folder)
+    records = SessionStore(folder)
     numbers = itertools.count()
     yield lambda: records.create(f"session {next(numbers)}", "any")
     folder.close()
@@ -56,8 +56,8 @@ def inference(suites, journals=MemoryJournal):
 
 def finish(session):
     session.carry()
-    assert session.client.party.state is State.DONE
-    assert session.provider is None or session.provider.party.state is State.DONE
+    assert session.client.machine.state is State.DONE
+    assert session.provider is None or session.provider.machine.state is State.DONE
 
 
 def lose_connection(session):

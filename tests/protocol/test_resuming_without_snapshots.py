@@ -43,7 +43,7 @@ def session(steps=None):
 
 def steps():
     whole = session()
-    assert whole.client.party.state is State.DONE
+    assert whole.client.machine.state is State.DONE
     return whole.steps, whole.product()
 
 
@@ -55,7 +55,7 @@ def test_training_goes_on_after_the_provider_has_lost_its_sums(crash):
         interrupted.crash_provider() if crash else interrupted.disconnect()
         interrupted.connect()
         interrupted.carry()
-        assert interrupted.client.party.state is State.DONE, step
+        assert interrupted.client.machine.state is State.DONE, step
         assert (interrupted.product() == expected).all()
 
 

@@ -13,7 +13,7 @@ from securealign.limits import Limits
 from securealign.protocol import messages as m
 from securealign.protocol import streams
 from securealign.protocol.inference.slots import SlotAllocator, SlotLedger, SlotRange
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 
 CASE = InferenceCase()

@@ -7,19 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.durable import DurableInference, DurableTraining
-from support.entropy import SeededEntropy
-from support.pair import DATASET, OPEN_POLICY, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
+from support.machines import inference_client, inference_provider, training_client, training_provider
+from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
 from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError
-from securealign.matrices import Rows
 from securealign.protocol import messages as m
 from securealign.protocol import streams
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.states import State
-from securealign.protocol.training import client as training_client
-from securealign.protocol.training.client import TrainingClient
-from securealign.protocol.training.provider import TrainingProvider
+from securealign.protocol.training import client as training_module
 from securealign.wire import InferenceCodec, TrainingCodec
 
 HERE, ELSEWHERE = bytes(range(16)), bytes(range(1, 17))
@@ -28,23 +23,15 @@ ROWS = np.random.default_rng(0).normal(size=(20, 3))
 
 def training_pair(**options):
     columns = np.random.default_rng(1).normal(size=(20, 2))
-    client = TrainingClient(
-        TrainingCodec(), [TOY_LWE], Rows(columns), DATASET, SeededEntropy(b"client"), allow_unencrypted=True
-    )
-    provider = TrainingProvider(
-        TrainingCodec(), [TOY_LWE], Rows(ROWS), DATASET, SeededEntropy(b"provider"), policy=OPEN_POLICY, **options
-    )
+    client = training_client([TOY_LWE], columns)
+    provider = training_provider([TOY_LWE], ROWS, **options)
     return Pair(client, provider, TrainingCodec())
 
 
 def inference_pair(theirs=HERE, ours=HERE):
     case = InferenceCase()
-    client = InferenceClient(
-        InferenceCodec(), [PLAINTEXT], 3, SeededEntropy(b"client"), slots=4, space=theirs, allow_unencrypted=True
-    )
-    provider = InferenceProvider(
-        InferenceCodec(), [PLAINTEXT], case.head, SeededEntropy(b"provider"), policy=OPEN_POLICY, space=ours
-    )
+    client = inference_client([PLAINTEXT], 3, slots=4, space=theirs)
+    provider = inference_provider([PLAINTEXT], case.head, space=ours)
     return Pair(client, provider, InferenceCodec())
 
 
@@ -129,7 +116,7 @@ def test_a_squared_norm_is_a_number_of_at_least_zero(total):
 
 @pytest.fixture
 def small_messages(monkeypatch):
-    monkeypatch.setattr(training_client, "MAX_CHUNK_BYTES", 600)
+    monkeypatch.setattr(training_module, "MAX_CHUNK_BYTES", 600)
     monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 2000)
 
 
@@ -152,7 +139,7 @@ def test_a_client_that_was_killed_knows_the_space_and_the_squared_norm_still(mom
     session.crash_client()
     session.start_client()
     session.carry()
-    client = session.client.party
+    client = session.client.machine
     assert client.state is State.DONE
     assert (client.space, client.total_squares) == (HERE, pytest.approx(np.sum(case.z_a**2)))
 
@@ -164,7 +151,7 @@ def test_a_session_goes_on_in_the_same_space_only(make, moment, small_messages):
     same = interrupted(make(case=case), moment)
     same.connect()
     same.carry()
-    assert same.client.party.state is State.DONE
+    assert same.client.machine.state is State.DONE
 
     other = interrupted(make(case=case), moment)
     other.space = ELSEWHERE

@@ -10,7 +10,7 @@ from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, Remot
 from securealign.limits import Limits
 from securealign.protocol import messages as m
 from securealign.protocol import states
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import FINAL, Direction, State
 from securealign.wire import InferenceCodec, TrainingCodec
 
@@ -23,7 +23,7 @@ ROLES = {
 CODECS = {TrainingCase: TrainingCodec(), InferenceCase: InferenceCodec()}
 
 
-def machine(role: str, state: State) -> Party:
+def machine(role: str, state: State) -> SessionMachine:
     """Return a machine that was put into a state; only the table has a say about what it receives."""
     case, side, _ = ROLES[role]
     party = getattr(case().pair(), side)
@@ -98,15 +98,15 @@ def test_aborted_absorbs_everything(role):
 def record_transitions(monkeypatch) -> set[tuple]:
     """Record (role, state, direction, message type, next state) of all machines."""
     seen = set()
-    advance = Party._advance
+    advance = SessionMachine._advance
 
     def recording(party, direction, message):
         before = party.state
         advance(party, direction, message)
         side = "client" if party.is_client else "provider"
-        seen.add((f"{party.name} {side}", before, direction, type(message), party.state))
+        seen.add((f"{party.kind} {side}", before, direction, type(message), party.state))
 
-    monkeypatch.setattr(Party, "_advance", recording)
+    monkeypatch.setattr(SessionMachine, "_advance", recording)
     return seen
 
 

@@ -20,6 +20,7 @@ import structlog
 from support import peers
 from support.entropy import SeededEntropy
 from support.lwe_attacks import HEADER_BYTES
+from support.machines import inference_client, training_client
 from support.toy import TOY
 
 from securealign.alignment import AlignmentMap, LinearHead
@@ -34,10 +35,8 @@ from securealign.logs import configure_logs
 from securealign.matrices import Rows, as_matrix
 from securealign.models import load_embeddings
 from securealign.pki.certificates import Role, create_certificates, load_bundle
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.randomness import SessionEntropy
-from securealign.protocol.training.client import TrainingClient
 from securealign.provider.app import _report
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
@@ -46,7 +45,6 @@ from securealign.transport.grpc_server import TRAINING_METHOD, Peer, SessionRepo
 from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
-from securealign.wire import InferenceCodec, TrainingCodec
 
 SUITES = {"toy": LweSuite(TOY), "plaintext": PlaintextSuite()}
 TEXT = "the patient was given canary seed"
@@ -156,7 +154,7 @@ class RecordingEntropy(SeededEntropy):
 def recorder(monkeypatch):
     """Record every frame that a party receives, every key that is made, and all randomness."""
     record = Recorder()
-    receive, make_secret, make_public = Party.receive, SecretKey.__init__, PublicKey.__init__
+    receive, make_secret, make_public = SessionMachine.receive, SecretKey.__init__, PublicKey.__init__
     derive = SessionEntropy.octets
 
     def recording_receive(party, data):
@@ -179,7 +177,7 @@ def recorder(monkeypatch):
         return octets
 
     monkeypatch.setattr(SessionEntropy, "octets", recording_derive)
-    monkeypatch.setattr(Party, "receive", recording_receive)
+    monkeypatch.setattr(SessionMachine, "receive", recording_receive)
     monkeypatch.setattr(SecretKey, "__init__", recording_secret)
     monkeypatch.setattr(PublicKey, "__init__", recording_public)
     monkeypatch.setattr(peers, "SystemEntropy", record.entropy)
@@ -220,7 +218,7 @@ class InProcess:
 
     def align(self, rows, digest):
         meter = Meter(counted="client")
-        client = training_client(self._recorder, self._suite, rows, digest)
+        client = recording_client(self._recorder, self._suite, rows, digest)
         party = self._provider.make_training(self._peer, meter.observer("provider"))
         try:
             return train(InProcessLink(client, party, meter), client, meter)
@@ -229,9 +227,7 @@ class InProcess:
 
     def classify(self, queries):
         meter = Meter(counted="client")
-        client = InferenceClient(
-            InferenceCodec(), [self._suite], DIM_A, self._recorder.entropy(), slots=4, allow_unencrypted=True
-        )
+        client = inference_client([self._suite], DIM_A, entropy=self._recorder.entropy(), slots=4)
         party = self._provider.make_inference(self._peer, meter.observer("provider"))
         try:
             session = InferenceSession(InProcessLink(client, party, meter), client, meter)
@@ -255,7 +251,7 @@ class OverGrpc:
 
     def align(self, rows, digest):
         meter = Meter(counted="client")
-        client = training_client(self._recorder, self._suite, rows, digest)
+        client = recording_client(self._recorder, self._suite, rows, digest)
         with self._serving() as address:
             link = GrpcLink(address, self._bundles[1], TRAINING_METHOD, client, meter, deadline_seconds=60)
             with link:
@@ -281,10 +277,8 @@ class OverGrpc:
                 self._recorder.reports.append(self._provider.next_report())
 
 
-def training_client(recorder, suite, rows, digest):
-    return TrainingClient(
-        TrainingCodec(), [suite], Rows(rows, name="Z_B"), digest, recorder.entropy(), allow_unencrypted=True
-    )
+def recording_client(recorder, suite, rows, digest):
+    return training_client([suite], Rows(rows, name="Z_B"), digest, entropy=recorder.entropy())
 
 
 @pytest.fixture(params=["in process", "gRPC"])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.entropy import SeededEntropy
-from support.pair import DATASET, SUITES, Pair
+from support.machines import training_client, training_provider
+from support.pair import SUITES, Pair
 from support.toy import TOY
 
 from securealign.he.interface import CovarianceShape
@@ -22,11 +23,9 @@ from securealign.he.lwe.covariance import covariance_plan
 from securealign.he.lwe.planner import OPERAND_NORM
 from securealign.he.scales import largest_exponents
 from securealign.matrices import FloatMatrix, Rows, StackedRows, UnitRows
-from securealign.protocol.policy import Policy
-from securealign.protocol.training.client import TrainingClient
+from securealign.protocol.policy.privacy import Privacy, gaussian_delta, gaussian_epsilon
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.noise import FINE_BITS, NoisePlan, private_rows
-from securealign.protocol.training.privacy import Privacy, gaussian_delta, gaussian_epsilon
-from securealign.protocol.training.provider import TrainingProvider
 from securealign.wire import TrainingCodec
 
 N, D_A, WIDTH = 8, 4, 3
@@ -48,22 +47,9 @@ def product(suite, present: bool, privacy: Privacy | None, trial: int) -> FloatM
         z_a[TARGET] = 0
     codec = TrainingCodec()
     seed = f"{trial} {present}".encode()
-    client = TrainingClient(
-        codec,
-        [suite],
-        Rows(SENT),
-        DATASET,
-        SeededEntropy(b"client" + seed),
-        allow_unencrypted=True,
-        private_rows=PRIVATE,
-    )
-    provider = TrainingProvider(
-        codec,
-        [suite],
-        Rows(z_a),
-        DATASET,
-        SeededEntropy(b"provider" + seed),
-        policy=Policy(allow_unencrypted=True, privacy=privacy),
+    client = training_client([suite], SENT, entropy=SeededEntropy(b"client" + seed), private_rows=PRIVATE)
+    provider = training_provider(
+        [suite], z_a, entropy=SeededEntropy(b"provider" + seed), policy=Policy(allow_unencrypted=True, privacy=privacy)
     )
     pair = Pair(client, provider, codec)
     pair.start()

@@ -11,15 +11,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from support.entropy import SeededEntropy
+from support.machines import inference_client, inference_provider
 from support.pair import SUITES, Pair
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode
 from securealign.matrices import FloatMatrix
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec
 
@@ -38,11 +36,9 @@ TRUTH = np.vstack([HEAD.weight, HEAD.bias])
 
 def session(suite, budget: int, head: LinearHead = HEAD) -> Pair:
     codec = InferenceCodec()
-    client = InferenceClient(
-        codec, [suite], len(head.weight), SeededEntropy(b"client"), slots=len(QUERIES), allow_unencrypted=True
-    )
+    client = inference_client([suite], len(head.weight), slots=len(QUERIES))
     policy = Policy(allow_unencrypted=True, max_queries=budget)
-    provider = InferenceProvider(codec, [suite], head, SeededEntropy(b"provider"), policy=policy)
+    provider = inference_provider([suite], head, policy=policy)
     pair = Pair(client, provider, codec)
     pair.start()
     pair.carry()

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.entropy import SeededEntropy
+from support.machines import training_client, training_provider
 from support.pair import DATASET, SUITES, Pair
 
 from securealign.errors import ErrorCode, SecurealignError
-from securealign.matrices import FloatMatrix, Rows
+from securealign.matrices import FloatMatrix
 from securealign.protocol import policy as policy_module
-from securealign.protocol.policy import Policy
-from securealign.protocol.training.client import TrainingClient
-from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankAccount, RankLedger
+from securealign.protocol.policy.rank import RankAccount, RankLedger
+from securealign.protocol.policy.rules import Policy
 from securealign.wire import TrainingCodec
 
 EACH_SUITE = pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
@@ -30,11 +28,9 @@ NOISE = 0.01
 def product(suite, sent: FloatMatrix, account: RankAccount | None, *, z_a: FloatMatrix = Z_A, **policy) -> FloatMatrix:
     """Run a session over whatever the client likes to send and return what it decrypts; raises why not."""
     codec = TrainingCodec()
-    client = TrainingClient(codec, [suite], Rows(sent), DATASET, SeededEntropy(b"client"), allow_unencrypted=True)
+    client = training_client([suite], sent)
     rules = Policy(allow_unencrypted=True, **policy)
-    provider = TrainingProvider(
-        codec, [suite], Rows(z_a), DATASET, SeededEntropy(b"provider"), policy=rules, account=account
-    )
+    provider = training_provider([suite], z_a, policy=rules, account=account)
     pair = Pair(client, provider, codec)
     pair.start()
     pair.carry()

@@ -11,17 +11,15 @@ import math
 
 import numpy as np
 import pytest
-from support.entropy import SeededEntropy
+from support.machines import inference_client, inference_provider
 from support.pair import SUITES, Pair
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode
 from securealign.he.interface import HeadShape
 from securealign.matrices import FloatMatrix
-from securealign.protocol.budget import BudgetLedger, QueryAccount
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.budget import BudgetLedger, QueryAccount
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec
 
@@ -43,15 +41,8 @@ def answer_bits(suite) -> int:
 def answers(suite, queries: FloatMatrix, account: QueryAccount | None, **policy) -> FloatMatrix:
     """Ask queries one after the other in one session until one is refused."""
     codec = InferenceCodec()
-    client = InferenceClient(codec, [suite], FEATURES, SeededEntropy(b"client"), slots=SLOTS, allow_unencrypted=True)
-    provider = InferenceProvider(
-        codec,
-        [suite],
-        HEAD,
-        SeededEntropy(b"provider"),
-        policy=Policy(allow_unencrypted=True, **policy),
-        account=account,
-    )
+    client = inference_client([suite], FEATURES, slots=SLOTS)
+    provider = inference_provider([suite], HEAD, policy=Policy(allow_unencrypted=True, **policy), account=account)
     pair = Pair(client, provider, codec)
     pair.start()
     pair.carry()

@@ -25,7 +25,8 @@ from support.lwe_attacks import (
     solve,
     wire_integers,
 )
-from support.pair import OPEN_POLICY, TOY_LWE, InferenceCase, Pair, TrainingCase
+from support.machines import inference_client, inference_provider
+from support.pair import TOY_LWE, InferenceCase, Pair, TrainingCase
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, LocalProtocolError
@@ -33,8 +34,6 @@ from securealign.he.lwe.expansion import PublicMatrix
 from securealign.matrices import FloatMatrix
 from securealign.protocol import client as client_module
 from securealign.protocol import messages as m
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.negotiation import session_id
 from securealign.wire import InferenceCodec
 
@@ -110,8 +109,8 @@ class Session:
         codec = InferenceCodec()
         head = LinearHead(*random_head(1, FEATURES, 2), ("no", "yes"))
         entropies = SeededEntropy(self.client_source), SeededEntropy(self.provider_source)
-        client = InferenceClient(codec, [TOY_LWE], FEATURES, entropies[0], slots=self.slots, allow_unencrypted=True)
-        provider = InferenceProvider(codec, [TOY_LWE], head, entropies[1], policy=OPEN_POLICY)
+        client = inference_client([TOY_LWE], FEATURES, entropy=entropies[0], slots=self.slots)
+        provider = inference_provider([TOY_LWE], head, entropy=entropies[1])
         self.pair = Pair(client, provider, codec)
         self.pair.start()
         self.pair.carry()

@@ -14,18 +14,15 @@ from functools import cache
 import numpy as np
 import pytest
 from support.entropy import SeededEntropy
+from support.machines import inference_client, inference_provider, training_client, training_provider
 from support.optional import available_suite
-from support.pair import DATASET, OPEN_POLICY, SUITES, Pair
+from support.pair import SUITES, Pair
 
 from securealign.alignment.head import LinearHead
 from securealign.he.interface import EncryptedRows, Suite
 from securealign.he.plaintext import PlaintextSuite
 from securealign.he.registry import REGISTRY
-from securealign.matrices import FloatMatrix, Rows
-from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.training.client import TrainingClient
-from securealign.protocol.training.provider import TrainingProvider
+from securealign.matrices import FloatMatrix
 from securealign.wire import InferenceCodec, TrainingCodec
 
 
@@ -82,10 +79,8 @@ def training(suite: Suite, z_b: FloatMatrix, shape: Shape, seed: int) -> Traffic
     codec = TrainingCodec()
     rows = np.hstack([z_b, np.ones((len(z_b), 1))])
     z_a = np.random.default_rng(seed).normal(size=(shape.rows, shape.dim_a))
-    client = TrainingClient(
-        codec, [suite], Rows(rows), DATASET, SeededEntropy(b"client %d" % seed), allow_unencrypted=True
-    )
-    provider = TrainingProvider(codec, [suite], Rows(z_a), DATASET, SeededEntropy(b"provider"), policy=OPEN_POLICY)
+    client = training_client([suite], rows, entropy=SeededEntropy(b"client %d" % seed))
+    provider = training_provider([suite], z_a)
     pair = Pair(client, provider, codec)
     pair.start()
     pair.carry()
@@ -99,10 +94,8 @@ def inference(suite: Suite, queries: FloatMatrix, shape: Shape, seed: int) -> Tr
     random = np.random.default_rng(seed)
     names = tuple(map(str, range(shape.classes)))
     head = LinearHead(random.normal(size=(shape.dim_a, shape.classes)), random.normal(size=shape.classes), names)
-    client = InferenceClient(
-        codec, [suite], shape.dim_a, SeededEntropy(b"client %d" % seed), slots=shape.slots, allow_unencrypted=True
-    )
-    provider = InferenceProvider(codec, [suite], head, SeededEntropy(b"provider"), policy=OPEN_POLICY)
+    client = inference_client([suite], shape.dim_a, entropy=SeededEntropy(b"client %d" % seed), slots=shape.slots)
+    provider = inference_provider([suite], head)
     pair = Pair(client, provider, codec)
     pair.start()
     pair.carry()

@@ -11,22 +11,23 @@ import numpy as np
 
 from securealign.errors import ErrorCode
 from securealign.limits import Limits
-from securealign.matrices import FloatMatrix, Rows
-from securealign.protocol.budget import BudgetLedger
-from securealign.protocol.endpoint import ClientEndpoint, Opening, ProviderEndpoint
+from securealign.matrices import FloatMatrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.journal import Journal, MemoryJournal
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import UNNAMED_SPACE, Abort, Resumed
-from securealign.protocol.party import Party
-from securealign.protocol.snapshot import Snapshot
+from securealign.protocol.policy.budget import BudgetLedger
+from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.resume.journal import Journal, MemoryJournal
+from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
+from securealign.protocol.resume.snapshot import Snapshot, restore
 from securealign.protocol.states import State
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.protocol.training.rank import RankLedger
 from securealign.wire import InferenceCodec, TrainingCodec
 
 from .entropy import SeededEntropy
+from .machines import inference_client, inference_provider, training_client, training_provider
 from .pair import InferenceCase, TrainingCase
 
 
@@ -64,8 +65,8 @@ class Durable:
     limits: Limits = field(default_factory=lambda: Limits(rows_between_records=4, messages_between_receipts=2))
     up: deque[bytes] = field(default_factory=deque)
     down: deque[bytes] = field(default_factory=deque)
-    client: ClientEndpoint | None = None
-    provider: ProviderEndpoint | None = None
+    client: ResumableClient | None = None
+    provider: ResumableProvider | None = None
     #: Frames delivered, over all connections.
     steps: int = 0
     #: Every frame that left a party, in order: True is to the provider.
@@ -90,10 +91,10 @@ class Durable:
     def _provider_journal(self) -> Journal:
         return ChargingJournal(self.charged, self.recorded_charges) if self.charging else self.make_journal()
 
-    def make_client(self) -> Party:
+    def make_client(self) -> SessionMachine:
         raise NotImplementedError
 
-    def make_provider(self) -> Party:
+    def make_provider(self) -> SessionMachine:
         raise NotImplementedError
 
     def work(self) -> bool:
@@ -107,12 +108,12 @@ class Durable:
         snapshot = self.client_journal.recover()
         party: Any = self.make_client()
         if snapshot is None:
-            self.client = ClientEndpoint(party, self.client_journal, limits=self.limits)
+            self.client = ResumableClient(party, self.client_journal, limits=self.limits)
             self.resuming = False
             self._leave(self.client.send(party.start()))
             return
-        party.restore(snapshot)
-        self.client = ClientEndpoint(party, self.client_journal, limits=self.limits)
+        restore(party, snapshot)
+        self.client = ResumableClient(party, self.client_journal, limits=self.limits)
         if party.state is not State.DONE:
             self.connect()
 
@@ -173,15 +174,15 @@ class Durable:
         snapshot = journal.recover() if journal is not None else None
         if opening.received is None:
             journal = self.provider_journals[opening.nonce] = self._provider_journal()
-            self.provider = ProviderEndpoint(self.make_provider(), journal, limits=self.limits)
+            self.provider = ResumableProvider(self.make_provider(), journal, limits=self.limits)
             return self.provider.receive(frame)
         if journal is None or snapshot is None:
             if opening.received:
                 return [self.codec.encode(Abort(code=ErrorCode.SESSION_UNKNOWN))]
             return [self.codec.encode(Resumed(received=0))]
         party = self.make_provider()
-        party.restore(snapshot)
-        self.provider = ProviderEndpoint(party, journal, limits=self.limits)
+        restore(party, snapshot)
+        self.provider = ResumableProvider(party, journal, limits=self.limits)
         return list(self.provider.resume(opening.received))
 
     def _deliver_down(self, frame: bytes) -> None:
@@ -191,8 +192,8 @@ class Durable:
             self._leave(self.client.resumed(frame))
         else:
             self._leave(self.client.receive(frame))
-            if self.client.party.error is not None:
-                raise self.client.party.error
+            if self.client.machine.error is not None:
+                raise self.client.machine.error
 
 
 @dataclass
@@ -204,24 +205,16 @@ class DurableTraining(Durable):
     account: Any = None
 
     def make_client(self) -> TrainingClient:
-        return TrainingClient(
-            self.codec,
-            self.case.suites,
-            Rows(self.case.client_rows),
-            self.case.dataset,
-            SeededEntropy(b"client"),
-            allow_unencrypted=True,
-            root=FixedRoot(),
-            limits=self.limits,
+        return training_client(
+            self.case.suites, self.case.client_rows, self.case.dataset, root=FixedRoot(), limits=self.limits
         )
 
     def make_provider(self) -> TrainingProvider:
-        return TrainingProvider(
-            self.codec,
+        return training_provider(
             self.case.provider_suites or self.case.suites,
-            Rows(self.case.z_a),
+            self.case.z_a,
             self.case.provider_dataset,
-            self.provider_entropy,
+            entropy=self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
             space=self.space,
@@ -231,7 +224,7 @@ class DurableTraining(Durable):
     def product(self) -> FloatMatrix:
         """Return what the client decrypts at the end."""
         assert self.client is not None
-        party: Any = self.client.party
+        party: Any = self.client.machine
         return party.product()
 
 
@@ -244,23 +237,15 @@ class DurableInference(Durable):
     queries: int = 6
 
     def make_client(self) -> InferenceClient:
-        return InferenceClient(
-            self.codec,
-            self.case.suites,
-            self.case.features,
-            SeededEntropy(b"client"),
-            slots=self.case.slots,
-            allow_unencrypted=True,
-            root=FixedRoot(),
-            limits=self.limits,
+        return inference_client(
+            self.case.suites, self.case.features, slots=self.case.slots, root=FixedRoot(), limits=self.limits
         )
 
     def make_provider(self) -> InferenceProvider:
-        return InferenceProvider(
-            self.codec,
+        return inference_provider(
             self.case.provider_suites or self.case.suites,
             self.case.head,
-            self.provider_entropy,
+            entropy=self.provider_entropy,
             policy=self.case.policy,
             limits=self.limits,
             space=self.space,
@@ -270,7 +255,7 @@ class DurableInference(Durable):
     def work(self) -> bool:
         if self.client is None or self.resuming:
             return False
-        party: Any = self.client.party
+        party: Any = self.client.machine
         if party.state is not State.READY or party.outstanding or party.preparing:
             return False
         if party.submitted < self.queries:
@@ -286,7 +271,7 @@ class DurableInference(Durable):
     def logits(self) -> FloatMatrix:
         """Return all answers in the order of their queries; each must have arrived once."""
         assert self.client is not None
-        party: Any = self.client.party
+        party: Any = self.client.machine
         answers = sorted(party.take_answers(), key=lambda answer: answer[0])
         assert sorted(n for number, logits in answers for n in range(number, number + len(logits))) == list(
             range(self.queries)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from securealign.errors import SecurealignError
-from securealign.protocol.endpoint import Endpoint
 from securealign.protocol.messages import Abort, DurableAck, Query, Resume, Resumed, RowBatch
+from securealign.protocol.resume.session import ResumableSession
 from securealign.protocol.states import State
 
 from .durable import Durable
@@ -25,7 +25,7 @@ from .durable import Durable
 #: Messages that the parties do not count.
 _UNCOUNTED = (Abort, DurableAck, Resume, Resumed)
 #: What does not change with a session, or follows from what is fingerprinted besides it.
-_FIXED = frozenset({"codec", "_suites", "_observer", "_limits", "limits", "_policy", "_head", "_rows", "case", "_root"})
+_FIXED = frozenset({"codec", "_suites", "_context", "_limits", "limits", "_policy", "_head", "_rows", "case", "_root"})
 
 
 class Violation(AssertionError):
@@ -94,14 +94,14 @@ class World:
         if session.client is None:
             return ["restart"]
         if not self.connected:
-            return [] if session.client.party.state is State.DONE else ["connect"]
+            return [] if session.client.machine.state is State.DONE else ["connect"]
         moves = ["up"] if session.up else []
         moves += ["down"] if session.down else []
         return moves + (["work"] if self._has_work() else [])
 
     def _has_work(self) -> bool:
         session = self.session
-        party: Any = session.client.party if session.client is not None else None
+        party: Any = session.client.machine if session.client is not None else None
         if party is None or session.resuming or party.state is not State.READY:
             return False
         return not (party.outstanding or party.preparing)
@@ -213,20 +213,20 @@ class World:
         )
         return hashlib.sha256(repr(parts).encode()).digest()
 
-    def _endpoint(self, endpoint: Endpoint[Any] | None) -> Any:
+    def _endpoint(self, endpoint: ResumableSession[Any] | None) -> Any:
         return None if endpoint is None else fingerprint(endpoint)
 
     def check_end(self, *, may_abort: bool) -> None:
         """Raise `Violation` unless a session without moves left ended well, or aborted where that is allowed."""
         session = self.session
-        done = session.client is not None and session.client.party.state is State.DONE
+        done = session.client is not None and session.client.machine.state is State.DONE
         if not done:
             if may_abort:
                 return
             raise Violation(f"The session is stuck, or ended as {self.ended!r}.")
         provider = session.provider
         # A frame that comes a second time may end a session that was done; its result stands.
-        if provider is not None and provider.party.state is not State.DONE and not may_abort:
+        if provider is not None and provider.machine.state is not State.DONE and not may_abort:
             raise Violation("The client is done, and the provider is not.")
         wrong = self.result(session)
         if wrong:

@@ -16,18 +16,19 @@ from securealign.he.interface import Suite
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 from securealign.limits import Limits
-from securealign.matrices import FloatMatrix, Rows
+from securealign.matrices import FloatMatrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import Message
-from securealign.protocol.party import Party
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.wire import InferenceCodec, TrainingCodec
 
 from .entropy import SeededEntropy
+from .machines import inference_client, inference_provider, training_client, training_provider
 from .toy import TOY
 
 PLAINTEXT = PlaintextSuite()
@@ -101,7 +102,7 @@ class Pair(Generic[C, P]):
         """Hand messages to the client that the provider never sent; returns the replies."""
         return self._inject(self.client, messages)
 
-    def _inject(self, receiver: Party, messages: tuple[Message, ...]) -> list[Message]:
+    def _inject(self, receiver: SessionMachine, messages: tuple[Message, ...]) -> list[Message]:
         replies = [reply for message in messages for reply in receiver.receive(self.codec.encode(message))]
         return [self.codec.decode(reply) for reply in replies]
 
@@ -170,22 +171,19 @@ class TrainingCase:
 
     def pair(self, client_entropy: Entropy | None = None, **client: Any) -> Pair[TrainingClient, TrainingProvider]:
         return Pair(
-            TrainingClient(
-                TrainingCodec(),
+            training_client(
                 self.suites,
-                Rows(self.client_rows),
+                self.client_rows,
                 self.dataset,
-                client_entropy or SeededEntropy(b"client"),
+                entropy=client_entropy or SeededEntropy(b"client"),
                 limits=self.client_limits,
                 allow_unencrypted=self.allow_unencrypted,
                 **client,
             ),
-            TrainingProvider(
-                TrainingCodec(),
+            training_provider(
                 self.provider_suites or self.suites,
-                Rows(self.z_a),
+                self.z_a,
                 self.provider_dataset,
-                SeededEntropy(b"provider"),
                 policy=self.policy,
                 limits=self.limits,
             ),
@@ -231,23 +229,14 @@ class InferenceCase:
 
     def pair(self) -> Pair[InferenceClient, InferenceProvider]:
         return Pair(
-            InferenceClient(
-                InferenceCodec(),
+            inference_client(
                 self.suites,
                 self.client_features or self.features,
-                SeededEntropy(b"client"),
                 slots=self.slots,
                 limits=self.client_limits,
                 allow_unencrypted=self.allow_unencrypted,
             ),
-            InferenceProvider(
-                InferenceCodec(),
-                self.provider_suites or self.suites,
-                self.head,
-                SeededEntropy(b"provider"),
-                policy=self.policy,
-                limits=self.limits,
-            ),
+            inference_provider(self.provider_suites or self.suites, self.head, policy=self.policy, limits=self.limits),
             InferenceCodec(),
         )
 

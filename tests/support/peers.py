@@ -25,15 +25,13 @@ from securealign.keys.store import KeyStore
 from securealign.matrices import FloatMatrix, Rows
 from securealign.ops.observability import Metrics
 from securealign.pki.certificates import Bundle
-from securealign.protocol.admission import Admission
-from securealign.protocol.endpoint import ClientEndpoint
-from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.context import Event, Observer
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.messages import UNNAMED_SPACE
-from securealign.protocol.party import Event, Observer
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.admission import Admission
+from securealign.protocol.policy.rules import Policy
+from securealign.protocol.resume.session import ResumableClient
 from securealign.protocol.states import Direction
-from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider import spaces
 from securealign.provider.config import PolicySection, PrivacySection
@@ -43,7 +41,7 @@ from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
 from securealign.storage.sealing import Sealers
 from securealign.storage.sessions import ProviderSessions
-from securealign.storage.work import DurableWork, work_name
+from securealign.storage.work import durable_attempts, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
@@ -60,6 +58,7 @@ from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec, TrainingCodec
 
 from .durable import FixedRoot
+from .machines import inference_client, inference_provider, training_client, training_provider
 
 DIGEST = bytes(range(32))
 #: The paper's penalty: one number gives the same map in whichever coordinates the provider answers.
@@ -114,24 +113,18 @@ class Provider:
         return observe
 
     def make_training(self, _peer: Peer, observer: Observer) -> TrainingProvider:
-        return TrainingProvider(
-            TrainingCodec(),
+        return training_provider(
             self.suites,
-            Rows(self.rows),
+            self.rows,
             DIGEST,
-            SystemEntropy(),
+            entropy=SystemEntropy(),
             policy=self.policy,
             observer=self._observer(observer),
         )
 
     def make_inference(self, _peer: Peer, observer: Observer) -> InferenceProvider:
-        return InferenceProvider(
-            InferenceCodec(),
-            self.suites,
-            self.head,
-            SystemEntropy(),
-            policy=self.policy,
-            observer=self._observer(observer),
+        return inference_provider(
+            self.suites, self.head, entropy=SystemEntropy(), policy=self.policy, observer=self._observer(observer)
         )
 
     def report(self, report: SessionReport) -> None:
@@ -170,15 +163,7 @@ def align(
     """Train over gRPC and return the map."""
     meter = Meter(counted="client")
     problem = ClientProblem(embeddings, RIDGE)
-    client = TrainingClient(
-        TrainingCodec(),
-        suites,
-        problem.rows,
-        digest,
-        SystemEntropy(),
-        allow_unencrypted=True,
-        observer=meter.observer("client"),
-    )
+    client = training_client(suites, problem.rows, digest, entropy=SystemEntropy(), observer=meter.observer("client"))
     with GrpcLink(address, bundle, TRAINING_METHOD, client, meter, deadline_seconds=deadline) as link:
         return problem.solve(train(link, client, meter), client.total_squares)
 
@@ -189,15 +174,7 @@ def inference(
 ) -> Iterator[InferenceSession]:
     """Open an inference session over gRPC."""
     meter = Meter(counted="client")
-    client = InferenceClient(
-        InferenceCodec(),
-        suites,
-        features,
-        SystemEntropy(),
-        slots=slots,
-        allow_unencrypted=True,
-        observer=meter.observer("client"),
-    )
+    client = inference_client(suites, features, entropy=SystemEntropy(), slots=slots, observer=meter.observer("client"))
     with GrpcLink(address, bundle, INFERENCE_METHOD, client, meter, deadline_seconds=60) as link:
         yield InferenceSession(link, client, meter)
 
@@ -368,34 +345,23 @@ class DurableClient:
         meter = Meter(counted="client")
         problem = ClientProblem(rows, RIDGE)
 
-        def make(root):
-            return TrainingClient(
-                TrainingCodec(),
-                self.suites,
-                problem.rows,
-                DIGEST,
-                SystemEntropy(),
-                allow_unencrypted=True,
-                observer=self._observer(meter),
-                root=root,
-                **options,
-            )
-
-        def finish(client: TrainingClient, endpoint: ClientEndpoint) -> AlignmentMap | FloatMatrix:
-            with GrpcLink(
-                address,
-                self.bundle,
-                TRAINING_METHOD,
-                endpoint,
-                meter,
-                deadline_seconds=60,
-                retry=retry or tries(),
-            ) as link:
-                product = train(link, client, meter)
-            # Under noise there is no squared norm, and the problem is another one.
-            return product if client.privacy is not None else problem.solve(product, client.total_squares)
-
-        return self._work().run(Purpose.TRAINING, work_name("align", rows), make, finish)
+        work = work_name("align", rows)
+        with durable_attempts(self.state, Purpose.TRAINING, work, keep_seconds=self.keep_seconds) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    client = training_client(
+                        self.suites,
+                        problem.rows,
+                        DIGEST,
+                        entropy=SystemEntropy(),
+                        observer=self._observer(meter),
+                        root=attempt.root,
+                        **options,
+                    )
+                    with self._link(address, TRAINING_METHOD, attempt.session(client), meter, retry) as link:
+                        product = train(link, client, meter)
+        # Under noise there is no squared norm, and the problem is another one.
+        return product if client.privacy is not None else problem.solve(product, client.total_squares)
 
     def classify(
         self, address: str, queries: FloatMatrix, retry: RetryPolicy | None = None, *, slots: int = 4, batch: int = 2
@@ -403,38 +369,29 @@ class DurableClient:
         """Return logits of queries, asked a batch at a time."""
         meter = Meter(counted="client")
 
-        def make(root):
-            return InferenceClient(
-                InferenceCodec(),
-                self.suites,
-                queries.shape[1],
-                SystemEntropy(),
-                slots=slots,
-                allow_unencrypted=True,
-                observer=self._observer(meter),
-                root=root,
-            )
+        work = work_name("classify", queries)
+        with durable_attempts(self.state, Purpose.INFERENCE, work, keep_seconds=self.keep_seconds) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    client = inference_client(
+                        self.suites,
+                        queries.shape[1],
+                        entropy=SystemEntropy(),
+                        slots=slots,
+                        observer=self._observer(meter),
+                        root=attempt.root,
+                    )
+                    with self._link(address, INFERENCE_METHOD, attempt.session(client), meter, retry) as link:
+                        session = InferenceSession(link, client, meter)
+                        rest = range(len(session.restored), len(queries), batch)
+                        blocks = [session.restored, *(session.logits(queries[first : first + batch]) for first in rest)]
+                        session.close()
+        return np.vstack(blocks)
 
-        def finish(client: InferenceClient, endpoint: ClientEndpoint) -> FloatMatrix:
-            with GrpcLink(
-                address,
-                self.bundle,
-                INFERENCE_METHOD,
-                endpoint,
-                meter,
-                deadline_seconds=60,
-                retry=retry or tries(),
-            ) as link:
-                session = InferenceSession(link, client, meter)
-                rest = range(len(session.restored), len(queries), batch)
-                blocks = [session.restored, *(session.logits(queries[first : first + batch]) for first in rest)]
-                session.close()
-            return np.vstack(blocks)
-
-        return self._work().run(Purpose.INFERENCE, work_name("classify", queries), make, finish)
-
-    def _work(self) -> DurableWork:
-        return DurableWork(self.state, keep_seconds=self.keep_seconds)
+    def _link(
+        self, address: str, method: str, session: ResumableClient, meter: Meter, retry: RetryPolicy | None
+    ) -> GrpcLink:
+        return GrpcLink(address, self.bundle, method, session, meter, deadline_seconds=60, retry=retry or tries())
 
     def _observer(self, meter: Meter) -> Observer:
         count = meter.observer("client")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from securealign.errors import SecurealignError
-from securealign.protocol.endpoint import Opening, ProviderEndpoint
-from securealign.protocol.journal import MemoryJournal
+from securealign.protocol.context import Codec
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import Confirm, DurableAck, Resume, Resumed
-from securealign.protocol.party import Codec, Party
+from securealign.protocol.resume.journal import MemoryJournal
+from securealign.protocol.resume.session import Opening, ResumableProvider
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec, TrainingCodec
 
@@ -45,12 +46,12 @@ class _Sessions:
         )
         return [carried.frame for carried in self.carried] + [self.codec.encode(message) for message in extra]
 
-    def machine(self, side: str, frames: int) -> Party:
+    def machine(self, side: str, frames: int) -> SessionMachine:
         """Return a machine that has received so many frames of the honest session."""
         pair = self.case.pair()
         if side == "client":
             pair.client.start()
-        party: Party = getattr(pair, side)
+        party: SessionMachine = getattr(pair, side)
         mine = [carried.frame for carried in self.carried if carried.to_provider is (side == "provider")]
         for frame in mine[:frames]:
             party.receive(frame)
@@ -90,7 +91,7 @@ class _Rotating:
         self._sessions = sessions
         self._side = side
         self._made = 0
-        self._party: Party | None = None
+        self._party: SessionMachine | None = None
         self._receive: Callable[[bytes], Sequence[bytes]] = lambda data: []
 
     def run(self, data: bytes) -> object:
@@ -104,12 +105,12 @@ class _Rotating:
             raise AssertionError("a machine is aborted exactly when it has an error")
         return replies
 
-    def _renew(self) -> Party:
+    def _renew(self) -> SessionMachine:
         self._made += 1
         party = self._party = self._sessions.machine(self._side, self._made % 12)
         self._receive = party.receive
         if self._side == "provider" and party.state is State.START:
-            self._receive = ProviderEndpoint(party, MemoryJournal()).receive
+            self._receive = ResumableProvider(party, MemoryJournal()).receive
         return party
 
 

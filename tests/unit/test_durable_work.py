@@ -16,9 +16,11 @@ from support.peers import open_cheaply
 from securealign.errors import ErrorCode, KeyStoreError, PeerAborted, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.keys.handles import Purpose
+from securealign.protocol.resume.snapshot import Snapshot
 from securealign.protocol.states import State as Machine
-from securealign.storage.sessions import ClientSessions
-from securealign.storage.work import DurableWork, work_name
+from securealign.storage.journal import SessionJournal
+from securealign.storage.session_store import SessionStore
+from securealign.storage.work import durable_attempts, work_name
 
 WORK = work_name("work")
 CASE = TrainingCase(suites=(TOY_LWE,))
@@ -35,8 +37,13 @@ def make(root):
     return CASE.pair(SystemEntropy(), root=root).client
 
 
-def run(state, do, work=WORK, purpose=Purpose.TRAINING, keep=1e9):
-    return DurableWork(state, keep_seconds=keep).run(purpose, work, make, do)
+def run(state, do, *, work=WORK, purpose=Purpose.TRAINING, keep=1e9, make=make):
+    with durable_attempts(state, purpose, work, keep_seconds=keep) as attempts:
+        for attempt in attempts:
+            with attempt:
+                client = make(attempt.root)
+                result = do(client, attempt.session(client))
+    return result
 
 
 def interrupt(party, endpoint):
@@ -158,6 +165,15 @@ def test_a_session_that_the_provider_lost_is_begun_again_once(state, code):
     assert len(seen) == 2
 
 
+def test_a_record_that_cannot_be_used_begins_again_with_a_warning(state, monkeypatch):
+    begun = interrupted(state)
+    monkeypatch.setattr(SessionJournal, "recover", lambda journal: Snapshot({}, {}))
+    with capture_logs() as logs:
+        found, machine = run(state, nonce)
+    assert (found != begun, machine) == (True, Machine.START)
+    assert [log["event"] for log in logs] == ["interrupted session is lost; beginning again"]
+
+
 def test_a_session_that_the_provider_refused_is_not_kept(state):
     def refused(party, endpoint):
         endpoint.send(party.start())
@@ -175,7 +191,7 @@ def test_work_that_was_left_alone_too_long_is_forgotten(tmp_path, state):
     object.__setattr__(state.folder, "clock", lambda: now[0])
     begun = interrupted(state)
     now[0] += 99
-    ClientSessions(state.folder, keep_seconds=100)
+    SessionStore(state.folder).delete_older(state.folder.clock() - 100)
     assert state.kept_sessions() == 1
     now[0] += 2
     assert run(state, nonce, keep=100)[0] != begun
@@ -191,8 +207,8 @@ def test_a_session_is_under_the_key_that_was_current_when_it_began(state):
         roots.append(root.name)
         return make(root)
 
-    DurableWork(state, keep_seconds=1e9).run(Purpose.TRAINING, WORK, remember, nonce)
-    DurableWork(state, keep_seconds=1e9).run(Purpose.TRAINING, WORK, remember, nonce)
+    run(state, nonce, make=remember)
+    run(state, nonce, make=remember)
     assert roots == [first.name, state.keys.current(Purpose.TRAINING).name]
     assert FixedRoot.name not in roots
 

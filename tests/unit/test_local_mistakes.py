@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.entropy import SeededEntropy
+from support.machines import inference_client
 
 from securealign import AlignmentMap, LinearHead
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.he.plaintext import PlaintextSuite
 from securealign.matrices import as_matrix
-from securealign.protocol.inference.client import InferenceClient
-from securealign.wire import InferenceCodec
 
 
 def test_a_pool_without_slots():
     with pytest.raises(ConfigurationError, match="0 slots"):
-        InferenceClient(InferenceCodec(), [PlaintextSuite()], 3, SeededEntropy(b"x"), slots=0, allow_unencrypted=True)
+        inference_client([PlaintextSuite()], 3, entropy=SeededEntropy(b"x"), slots=0)
 
 
 def test_rows_of_different_lengths():

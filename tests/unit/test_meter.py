@@ -7,7 +7,7 @@ import json
 import pytest
 
 from securealign.protocol import messages as m
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.protocol.states import Direction
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.framing import CONNECTION, wire

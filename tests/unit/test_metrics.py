@@ -26,10 +26,10 @@ from securealign.pki.bundles import load_bundle
 from securealign.pki.certificates import create_certificates
 from securealign.pki.identity import Role
 from securealign.protocol import messages as m
-from securealign.protocol.budget import BudgetLedger, QueryLimits
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
+from securealign.protocol.policy.budget import BudgetLedger, QueryLimits
+from securealign.protocol.policy.rank import RankLedger
 from securealign.protocol.states import Direction
-from securealign.protocol.training.rank import RankLedger
 from securealign.transport.stats import PhaseStats, RunStats
 
 
@@ -149,9 +149,9 @@ def test_bytes_are_counted_as_they_pass_and_events_passed_on(metrics):
     for event in (*events, events[0]):
         observe(event)
     assert seen == [*events, events[0]]
-    phase = events[0].phase
+    phase = events[0].stage
     assert value(metrics, "securealign_payload_bytes_total", direction="received", phase=phase) == 1000
-    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=events[1].phase) == 7
+    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=events[1].stage) == 7
 
 
 def test_what_is_left_to_an_identity_is_shown(metrics):
@@ -259,7 +259,7 @@ def test_threads_lose_no_count(metrics):
     event = Event(Direction.SEND, m.UploadAck, 1)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: (observe(event), metrics.rank_left(f"peer {number % 7}", 1)), range(2000)))
-    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=event.phase) == 2000
+    assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=event.stage) == 2000
     assert len(identities(metrics, "securealign_rank_left")) == 3
 
 

@@ -14,9 +14,9 @@ from securealign.errors import ErrorCode, KeyStoreError
 from securealign.keys.entries import KeyState
 from securealign.keys.handles import Purpose
 from securealign.keys.store import KeyStore
-from securealign.protocol.snapshot import Snapshot
+from securealign.protocol.resume.snapshot import Snapshot
 from securealign.storage.opening import KeyLimits, State, usable_key
-from securealign.storage.records import SessionRecords
+from securealign.storage.session_store import SessionStore
 
 SNAPSHOT = Snapshot({"sent": 1}, {"key": b"secret part"})
 
@@ -58,7 +58,7 @@ def test_only_the_owner_can_read_what_is_kept(tmp_path):
     before = os.umask(0)
     try:
         state = open_cheaply_at(tmp_path / "state")
-        journal = SessionRecords(state.folder).create("one", "training")
+        journal = SessionStore(state.folder).create("one", "training")
         journal.record(0, [bytes(100_000)], SNAPSHOT)
         with state.folder.locked("provider"):
             modes = {
@@ -80,13 +80,13 @@ def open_cheaply_at(folder):
 
 def test_sessions_begun_under_an_earlier_storage_key_stay_readable(tmp_path):
     state = open_cheaply(tmp_path)
-    SessionRecords(state.folder).create("old", "training").record(0, [b"frame"], SNAPSHOT)
+    SessionStore(state.folder).create("old", "training").record(0, [b"frame"], SNAPSHOT)
     old = state.keys.current(Purpose.STORAGE).name
     state.keys.rotate(Purpose.STORAGE)
     state.close()
 
     state = open_cheaply(tmp_path)
-    records = SessionRecords(state.folder)
+    records = SessionStore(state.folder)
     assert state.folder.sealers.current.name != old
     journal = records.find("old")
     assert journal.recover().blobs["key"] == b"secret part"
@@ -103,7 +103,7 @@ def test_sessions_begun_under_an_earlier_storage_key_stay_readable(tmp_path):
 
 def test_nothing_that_is_sealed_can_be_read_without_the_key(tmp_path):
     state = open_cheaply(tmp_path)
-    SessionRecords(state.folder).create("one", "training").record(0, [b"canary frame"], SNAPSHOT)
+    SessionStore(state.folder).create("one", "training").record(0, [b"canary frame"], SNAPSHOT)
     state.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"canary frame" not in stored
@@ -177,7 +177,7 @@ def test_a_damaged_store_is_not_replaced_by_new_keys(timed, monkeypatch, method)
 
 
 def test_sessions_that_are_over_are_not_counted_as_kept(state):
-    records = SessionRecords(state.folder)
+    records = SessionStore(state.folder)
     first = records.create("one", "training")
     records.create("two", "training")
     assert state.kept_sessions() == 2

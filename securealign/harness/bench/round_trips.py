@@ -16,10 +16,10 @@ from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
+from securealign.protocol.context import ClientContext, Observer, ProviderContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Observer
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer, ServerSettings
 from securealign.transport.meter import Meter
@@ -43,13 +43,15 @@ class Server:
         """Return the milliseconds of each query, (m, d_A), in one new session; pools are prepared between them."""
         meter = Meter(counted="client")
         client = InferenceClient(
-            InferenceCodec(),
-            [get_suite(self.suite)],
+            ClientContext(
+                codec=InferenceCodec(),
+                suites=[get_suite(self.suite)],
+                entropy=SystemEntropy(),
+                allow_unencrypted=True,
+                observer=meter.observer("client"),
+            ),
             queries.shape[1],
-            SystemEntropy(),
             slots=pool_slots,
-            allow_unencrypted=True,
-            observer=meter.observer("client"),
         )
         trips = []
         with GrpcLink(
@@ -78,7 +80,14 @@ def _serve(suite: str, features: int, classes: int, folder: Path, channel: Conne
 
     def make(_peer: Peer, observer: Observer) -> InferenceProvider:
         return InferenceProvider(
-            InferenceCodec(), [get_suite(suite)], head, SystemEntropy(), policy=policy, observer=observer
+            ProviderContext(
+                codec=InferenceCodec(),
+                suites=[get_suite(suite)],
+                entropy=SystemEntropy(),
+                policy=policy,
+                observer=observer,
+            ),
+            head,
         )
 
     server = ProviderServer(

@@ -21,18 +21,18 @@ from securealign.harness.bench.processes import Worker, answers
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.context import ClientContext, Codec, ProviderContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Party
-from securealign.protocol.policy import Policy
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.messages import UNNAMED_SPACE
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import FINAL
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec, TrainingCodec
-
-_POLICY = Policy(allow_unencrypted=True)
 
 
 def training_memory(suite: str, z_a: FloatMatrix, z_b: FloatMatrix) -> PeakMemory:
@@ -61,10 +61,21 @@ def _meet(suite: str, client: tuple[Any, ...], provider: tuple[Any, ...]) -> Pea
         return PeakMemory(*answers(client_worker, provider_worker))
 
 
+def _client(codec: Codec, suite: str) -> ClientContext:
+    return ClientContext(codec=codec, suites=[get_suite(suite)], entropy=SystemEntropy(), allow_unencrypted=True)
+
+
+def _provider(codec: Codec, suite: str, space: bytes = UNNAMED_SPACE) -> ProviderContext:
+    policy = Policy(allow_unencrypted=True)
+    return ProviderContext(codec=codec, suites=[get_suite(suite)], entropy=SystemEntropy(), policy=policy, space=space)
+
+
 def _train_client(suite: str, pipe: Connection, file: Path, channel: Connection) -> None:
     problem = ClientProblem(np.load(file, mmap_mode="r"), "auto")
     client = TrainingClient(
-        TrainingCodec(), [get_suite(suite)], problem.rows, UNNAMED_DATASET, SystemEntropy(), allow_unencrypted=True
+        _client(TrainingCodec(), suite),
+        problem.rows,
+        UNNAMED_DATASET,
     )
     watch = MemoryWatch()
     product = train(PipeLink(client, pipe, watch), client, Meter(counted="client"))
@@ -76,13 +87,9 @@ def _train_provider(suite: str, pipe: Connection, file: Path, channel: Connectio
     rows = Rows(np.load(file, mmap_mode="r"))
     space = Space.of(rows, SystemEntropy())
     provider = TrainingProvider(
-        TrainingCodec(),
-        [get_suite(suite)],
+        _provider(TrainingCodec(), suite, space.identifier),
         space.rows(rows),
         UNNAMED_DATASET,
-        SystemEntropy(),
-        policy=_POLICY,
-        space=space.identifier,
         total_squares=space.total_squares,
     )
     channel.send(_serve(provider, pipe))
@@ -90,12 +97,9 @@ def _train_provider(suite: str, pipe: Connection, file: Path, channel: Connectio
 
 def _ask(suite: str, pipe: Connection, queries: FloatMatrix, pool_slots: int, channel: Connection) -> None:
     client = InferenceClient(
-        InferenceCodec(),
-        [get_suite(suite)],
+        _client(InferenceCodec(), suite),
         queries.shape[1],
-        SystemEntropy(),
         slots=pool_slots,
-        allow_unencrypted=True,
     )
     watch = MemoryWatch()
     session = InferenceSession(PipeLink(client, pipe, watch), client, Meter(counted="client"))
@@ -107,11 +111,14 @@ def _ask(suite: str, pipe: Connection, queries: FloatMatrix, pool_slots: int, ch
 
 def _answer(suite: str, pipe: Connection, features: int, classes: int, channel: Connection) -> None:
     head = synthetic_linear_head(features, classes)
-    provider = InferenceProvider(InferenceCodec(), [get_suite(suite)], head, SystemEntropy(), policy=_POLICY)
+    provider = InferenceProvider(
+        _provider(InferenceCodec(), suite),
+        head,
+    )
     channel.send(_serve(provider, pipe))
 
 
-def _serve(provider: Party, pipe: Connection) -> int:
+def _serve(provider: SessionMachine, pipe: Connection) -> int:
     """Reply until the session is over; returns the peak memory in bytes."""
     watch = MemoryWatch()
     while provider.state not in FINAL:
@@ -125,7 +132,7 @@ def _serve(provider: Party, pipe: Connection) -> int:
 class PipeLink:
     """Carries frames between a client and the provider at the other end of a pipe."""
 
-    def __init__(self, client: Party, pipe: Connection, watch: MemoryWatch) -> None:
+    def __init__(self, client: SessionMachine, pipe: Connection, watch: MemoryWatch) -> None:
         self._client = client
         self._pipe = pipe
         self._watch = watch

@@ -226,7 +226,7 @@ class PhantomHead:
         self.till.charge("evaluate", count)
         return bytes(self._forecast.answer_header_bytes + count * self._forecast.answer_bytes)
 
-    def receipt(self, pool: int, first_slot: int) -> bytes:
+    def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return nothing."""
         return b""
 
@@ -237,7 +237,7 @@ class PhantomHead:
         """Return nothing."""
         return b""
 
-    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes] | None = None) -> None:
+    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes] | None = None) -> None:
         """Raise: nothing was kept."""
         raise NotImplementedError
 

@@ -19,17 +19,18 @@ from securealign.he.entropy import SystemEntropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, HeadShape, Suite, SuiteInfo
 from securealign.matrices import Rows
+from securealign.protocol.context import ClientContext, Codec, ProviderContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.party import Party
-from securealign.protocol.policy import Policy
+from securealign.protocol.machine import SessionMachine
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.transport.in_process import InProcessLink
+from securealign.transport.in_process import InProcessLink, in_process_contexts
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import FIGURES, MessageStats, PhaseStats, RunStats
-from securealign.transport.steps import CLIENT, PROVIDER, StepLog
+from securealign.transport.steps import CLIENT, StepLog
 from securealign.wire import InferenceCodec, TrainingCodec
 
 T = TypeVar("T", PhaseStats, MessageStats)
@@ -197,16 +198,17 @@ class _Session:
         self.meter.count_connection()
         self.suite = PhantomSuite(suite, speeds, self.clock)
 
-    def link(self, client: Party, provider: Party) -> InProcessLink:
+    def contexts(self, codec: Codec, policy: Policy) -> tuple[ClientContext, ProviderContext]:
+        """Return what the machines of client and provider work with."""
+        return in_process_contexts(codec, self.suite, SystemEntropy(), self.meter, policy=policy)
+
+    def link(self, client: SessionMachine, provider: SessionMachine) -> InProcessLink:
         """Return what carries the frames."""
         return InProcessLink(client, provider, self.meter)
 
     def stats(self, conditions: Conditions) -> RunStats:
         """Return the figures over a network."""
         return replay(self.log, conditions).stats(self.meter.stats())
-
-
-_POLICY = Policy(allow_unencrypted=True)
 
 
 def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
@@ -218,24 +220,9 @@ def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Cond
             session.clock.charge(speeds.seconds("problem", call, work))
 
     solve("problem", problem_work(rows, columns))
-    client = TrainingClient(
-        TrainingCodec(),
-        [session.suite],
-        _nothing(rows, columns + 1),
-        UNNAMED_DATASET,
-        SystemEntropy(),
-        allow_unencrypted=True,
-        observer=meter.observer(CLIENT),
-    )
-    provider = TrainingProvider(
-        TrainingCodec(),
-        [session.suite],
-        _nothing(rows, question.dim_a),
-        UNNAMED_DATASET,
-        SystemEntropy(),
-        policy=_POLICY,
-        observer=meter.observer(PROVIDER),
-    )
+    client_context, provider_context = session.contexts(TrainingCodec(), Policy())
+    client = TrainingClient(client_context, _nothing(rows, columns + 1), UNNAMED_DATASET)
+    provider = TrainingProvider(provider_context, _nothing(rows, question.dim_a), UNNAMED_DATASET)
     train(session.link(client, provider), client, meter)
     solve("solution", solution_work(columns, question.dim_a))
     return session.stats(conditions)
@@ -244,21 +231,11 @@ def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Cond
 def _inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
     session = _Session(suite, speeds)
     meter, features, classes = session.meter, question.dim_a, question.classes
-    client = InferenceClient(
-        InferenceCodec(),
-        [session.suite],
-        features,
-        SystemEntropy(),
-        slots=question.pool_slots,
-        allow_unencrypted=True,
-        observer=meter.observer(CLIENT),
-    )
     names = tuple(str(index) for index in range(classes))
     head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
-    policy = replace(_POLICY, max_queries=question.queries)
-    provider = InferenceProvider(
-        InferenceCodec(), [session.suite], head, SystemEntropy(), policy=policy, observer=meter.observer(PROVIDER)
-    )
+    client_context, provider_context = session.contexts(InferenceCodec(), Policy(max_queries=question.queries))
+    client = InferenceClient(client_context, features, slots=question.pool_slots)
+    provider = InferenceProvider(provider_context, head)
     opened = InferenceSession(session.link(client, provider), client, meter)
     for first in range(0, question.queries, question.batch):
         opened.logits(np.zeros((min(question.batch, question.queries - first), features)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.transport.meter import phase_awaited
 from securealign.transport.stats import PhaseStats, RunStats
 from securealign.transport.steps import CLIENT, PROVIDER
@@ -79,7 +79,7 @@ class Timeline:
         waits, free, phase = [], 0.0, "handshake"
         for work in (work for work in self.works if work.party == CLIENT):
             while sent and sent[0].sent <= free:
-                phase = sent.popleft().event.phase
+                phase = sent.popleft().event.stage
             while taken and taken[0].received < work.at:
                 taken.popleft()
             if work.at > free:

@@ -203,17 +203,17 @@ class LweHeadEncryptor:
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
         return logits
 
-    def receipt(self, pool: int, first_slot: int) -> bytes:
+    def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return the scales of the queries that begin at `first_slot`."""
         return self._pools[pool].query_exponents[first_slot].astype("<i2").tobytes()
 
-    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Take a pool again for the answers to come; none of its slots masks a query any more."""
         self.load_pool(pool, data)
         state = self._pools[pool]
         state.used.update(range(self._plan.width))
-        for first_slot, receipt in receipts.items():
-            state.query_exponents[first_slot] = np.frombuffer(receipt, dtype="<i2").astype(np.int64)
+        for first_slot, scales in query_scales.items():
+            state.query_exponents[first_slot] = np.frombuffer(scales, dtype="<i2").astype(np.int64)
 
     def close(self) -> None:
         """Forget the secret key and its pools."""

@@ -121,11 +121,11 @@ class NativeHeadEncryptor:
         logits = self._worker.read(np.ndarray, "decrypt", unseal(body[_EXPONENT_BYTES:], plan.job.evaluated_bytes))
         return unscale(logits, (len(exponents), plan.shape.classes), exponents[:, None] + scale)
 
-    def receipt(self, pool: int, first_slot: int) -> bytes:
+    def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return nothing: without its worker this side cannot go on."""
         return b""
 
-    def restore_pool(self, pool: int, data: bytes, receipts: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Raise `LocalProtocolError`: the secret key has gone with its worker."""
         raise LocalProtocolError(f"{self._plan.profile.name} cannot be restored.", hint="Start another session.")
 

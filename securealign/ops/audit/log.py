@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import secrets
@@ -12,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from securealign.errors import ErrorCode, KeyStoreError
+from securealign.locks import try_lock
 from securealign.ops.audit.entries import BEGUN, GENESIS, MAX_LINE_BYTES, TORN, AuditError, Entry, Head, parse, plain
 from securealign.ops.audit.reading import TORN_MARK, Chain, broken, lines, torn_fields
 
@@ -82,14 +82,12 @@ class AuditLog:
         self.close()
 
     def _claim(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(self._file):
             raise KeyStoreError(
                 f"Another process writes the audit log {self._path}.",
                 hint="Stop it, or give each party an audit log of its own.",
                 code=ErrorCode.STORE_LOCKED,
-            ) from None
+            )
 
     def _resume(self) -> None:
         """Find the last entry; record what a crash left unfinished, and begin the log if there is none."""

@@ -9,8 +9,8 @@ from typing import TypeVar
 import grpc
 
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError
+from securealign.protocol.context import Codec
 from securealign.protocol.messages import Abort, Message
-from securealign.protocol.party import Codec
 from securealign.transport.status import transport_error
 
 M = TypeVar("M")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securealign.ops.observability.metrics import Metrics
-from securealign.protocol.budget import QueryAccount, QueryLimits
-from securealign.protocol.training.rank import RankAccount
+from securealign.protocol.policy.budget import QueryAccount, QueryLimits
+from securealign.protocol.policy.rank import RankAccount
 
 
 def watched_queries(account: QueryAccount, identity: str, metrics: Metrics) -> QueryAccount:

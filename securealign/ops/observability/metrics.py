@@ -13,7 +13,7 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
-from securealign.protocol.party import Event, Observer
+from securealign.protocol.context import Event, Observer
 from securealign.protocol.states import Direction
 from securealign.transport.grpc_server import SessionReport
 
@@ -106,7 +106,7 @@ class Metrics:
 
         def observe(event: Event) -> None:
             direction = "sent" if event.direction is Direction.SEND else "received"
-            self._bytes.labels(direction, event.phase).inc(event.size)
+            self._bytes.labels(direction, event.stage).inc(event.size)
             observer(event)
 
         return observe

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from securealign.errors import SecurealignError
 from securealign.ops.audit import AuditLog
 from securealign.ops.observability.metrics import Metrics, outcome_of
-from securealign.protocol.party import Party
+from securealign.protocol.machine import SessionMachine
 from securealign.transport.grpc_server import SessionReport
 from securealign.transport.session_manager import Peer
 
-#: Returns what the audit log says of a session beside peer, kind and outcome: plain values only.
-Details = Callable[[Party], Mapping[str, object]]
+#: Returns what the audit log shall say of a session beside who, which phase and how it ended: plain values only.
+Details = Callable[[SessionMachine], Mapping[str, object]]
 
 
 class Recorder:

@@ -1,8 +1,9 @@
-"""Party B in inference: prepares pools of one-time slots, sends encrypted queries and decrypts logits."""
+"""The client in inference: prepares pools of one-time slots, sends encrypted queries and decrypts logits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -10,77 +11,67 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import CiphertextError, ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
-from securealign.he.entropy import Entropy
-from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, Suite
-from securealign.limits import Limits
+from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
-from securealign.protocol.client import ClientParty
+from securealign.protocol import messages as m
+from securealign.protocol.client import ClientMachine
+from securealign.protocol.context import ClientContext
 from securealign.protocol.inference.slots import SlotAllocator, SlotRange
-from securealign.protocol.messages import (
-    UNNAMED_SPACE,
-    Answer,
-    Confirm,
-    InferenceAccept,
-    InferenceHello,
-    KeyChunk,
-    Message,
-    PoolChunk,
-    Prepare,
-    Query,
-    UploadAck,
-)
-from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
-from securealign.protocol.randomness import Root
+from securealign.protocol.machine import require
+from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
+#: States in which pools and queries pass.
+_OPEN = frozenset({State.KEY, State.READY})
 
-class InferenceClient(ClientParty):
-    """The client of one inference session over queries of `features` dimensions, in pools of `slots`.
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceClientState(MachineState):
+    """Queries submitted, pools requested, and what is under way in messages of the upload, answers and a pool.
+
+    Blobs: pools with slots that are used and not all answered, the answers so far, and what has arrived of a pool.
+    """
+
+    submitted: int
+    pools: int
+    head_norm: float
+    #: Why an answer did not decrypt, if one did not.
+    undecrypted: str | None
+    uploaded: int = 0
+    acknowledged: int = 0
+    #: For each answer that is due: pool, first slot, count, number of the first query, and scales in hexadecimal.
+    outstanding: Sequence[Sequence[Any]] = ()
+    #: Number and size of a pool that is under way, and the bytes of it that have arrived.
+    under_way: Sequence[int] | None = None
+
+
+class InferenceClient(ClientMachine):
+    """The client of one inference session over queries of d_A = `provider_dim` dimensions, in pools of `slots`.
 
     `space` names the provider's coordinates that the queries are in.
     """
 
     table = INFERENCE_CLIENT
-    name = "inference"
+    kind = "inference"
+    state_type = InferenceClientState
 
     def __init__(
-        self,
-        codec: Codec,
-        suites: Sequence[Suite],
-        features: int,
-        entropy: Entropy,
-        *,
-        slots: int = 64,
-        space: bytes = UNNAMED_SPACE,
-        limits: Limits | None = None,
-        allow_unencrypted: bool = False,
-        observer: Observer | None = None,
-        root: Root | None = None,
+        self, context: ClientContext, provider_dim: int, *, slots: int = 64, space: bytes = m.UNNAMED_SPACE
     ) -> None:
-        super().__init__(
-            codec,
-            suites,
-            entropy,
-            limits=limits,
-            allow_unencrypted=allow_unencrypted,
-            observer=observer,
-            root=root,
-        )
+        super().__init__(context)
         if slots < 1:
             raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
-        self._features = features
+        self._provider_dim = provider_dim
         self._slots = slots
         self._space = space
         #: What the provider accepted: classes, names, output mode, queries left.
-        self.accepted: InferenceAccept | None = None
+        self.accepted: m.InferenceAccept | None = None
         self._encryptor: HeadEncryptor | None = None
         self._sizes: HeadSizes | None = None
         self._allocator = SlotAllocator(slots)
         self._pools_requested = 0
         self._pool: tuple[int, Assembler] | None = None
-        #: Name of the blob that holds what has arrived of it.
-        self._part = ""
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
@@ -122,14 +113,16 @@ class InferenceClient(ClientParty):
     @property
     def facts(self) -> dict[str, int]:
         """Return d_A, slots and queries so far; K and bits of an answer once the provider has said them."""
-        known = {"dim_a": self._features, "pool_slots": self._slots, "queries": self._submitted}
+        known = {"dim_a": self._provider_dim, "pool_slots": self._slots, "queries": self._submitted}
         if self.accepted is None or self._sizes is None:
             return known
         return known | {"classes": self.accepted.classes, "answer_bits": self._sizes.answer_bits}
 
     def start(self) -> list[bytes]:
         """Return the opening message; the first pool is requested as soon as the key is sent."""
-        hello = InferenceHello(hello=self._hello, provider_dim=self._features, slots=self._slots, space=self._space)
+        hello = m.InferenceHello(
+            hello=self._hello, provider_dim=self._provider_dim, slots=self._slots, space=self._space
+        )
         return self._send_all([hello])
 
     def prepare(self) -> list[bytes]:
@@ -145,9 +138,9 @@ class InferenceClient(ClientParty):
 
         Raises `InputError` for a wrong shape or NaN before a slot is used, `LocalProtocolError` when slots are missing.
         """
-        matrix = np.asarray(as_matrix(queries, "The query matrix", columns=self._features), dtype=np.float64)
+        matrix = np.asarray(as_matrix(queries, "The query matrix", columns=self._provider_dim), dtype=np.float64)
         require_finite(matrix, "The query matrix")
-        sizes, encryptor = set_up(self._sizes), set_up(self._encryptor)
+        sizes, encryptor = require(self._sizes), require(self._encryptor)
         if self._state is not State.READY:
             raise LocalProtocolError(f"Cannot send Query in state {self._state.value!r}.")
         messages = []
@@ -157,7 +150,7 @@ class InferenceClient(ClientParty):
             data = encryptor.encrypt(slots.pool, slots.first, block)
             self._expect_answer(slots, self._submitted + offset)
             offset += slots.count
-            messages.append(Query(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data))
+            messages.append(m.Query(pool=slots.pool, first_slot=slots.first, count=slots.count, data=data))
         self._submitted += len(matrix)
         return self._send_all(messages)
 
@@ -176,101 +169,83 @@ class InferenceClient(ClientParty):
         if self._encryptor is not None:
             self._encryptor.close()
 
-    def _save(self) -> dict[str, Any] | None:
-        undecrypted = self.undecrypted.message if self.undecrypted is not None else None
-        fields = {
+    def capture(self) -> InferenceClientState | None:
+        """Return where the machine stands; None while part of an answer has arrived, and for suites that cannot."""
+        own: dict[str, Any] = {
             "submitted": self._submitted,
             "pools": self._pools_requested,
-            "undecrypted": undecrypted,
             "head_norm": self._head_norm,
+            "undecrypted": self.undecrypted.message if self.undecrypted is not None else None,
         }
-        if self._state not in {State.KEY, State.READY}:
-            return fields
-        encryptor = set_up(self._encryptor)
+        if self._state not in _OPEN:
+            return InferenceClientState(**self._common(), **own)
         if not self.restorable or any(answer.pending for _, answer in self._outstanding.values()):
             return None
+        encryptor, common = require(self._encryptor), self._common("part/")
         outstanding = [
-            [slots.pool, slots.first, slots.count, number, encryptor.receipt(slots.pool, slots.first).hex()]
+            [slots.pool, slots.first, slots.count, number, encryptor.query_scales(slots.pool, slots.first).hex()]
             for slots, (number, _) in self._outstanding.items()
         ]
-        return {**fields, **self._save_upload(), "outstanding": outstanding, "under_way": self._save_pool()}
+        under_way = None
+        if self._pool is not None:
+            number, assembler = self._pool
+            under_way = [number, assembler.total, len(assembler.pending)]
+            common["blobs"][f"part/{number}/{len(assembler.pending)}"] = assembler.pending
+        return InferenceClientState(
+            **common, **own, **self._upload_progress(), outstanding=outstanding, under_way=under_way
+        )
 
-    def _save_pool(self) -> list[int] | None:
-        """Keep what has arrived of a pool; returns its number, size, and how much that is."""
-        self._blobs.drop(self._part)
-        if self._pool is None:
-            return None
-        number, assembler = self._pool
-        self._part = f"part/{number}/{len(assembler.pending)}"
-        self._keep(self._part, assembler.pending)
-        return [number, assembler.total, len(assembler.pending)]
-
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
-        self.nonce = decoded(self.codec, blobs, "hello", InferenceHello).hello.nonce
-        self._submitted, self._pools_requested = fields["submitted"], fields["pools"]
-        self._head_norm = fields["head_norm"]
-        self._load_answers(blobs)
-        if fields["undecrypted"] is not None:
-            self.undecrypted = CiphertextError(fields["undecrypted"])
+    def _resume(self, state: InferenceClientState, blobs: Mapping[str, bytes]) -> None:
+        self.nonce = require_message(self.codec, blobs, "hello", m.InferenceHello).hello.nonce
+        self._submitted, self._pools_requested = state.submitted, state.pools
+        self._head_norm = state.head_norm
+        self._resume_answers(blobs)
+        if state.undecrypted is not None:
+            self.undecrypted = CiphertextError(state.undecrypted)
         if self._state is State.GREETED:
             return
-        message = decoded(self.codec, blobs, "accept", InferenceAccept)
-        encryptor = self._begin(message)
-        if self._state not in {State.KEY, State.READY}:
+        message = require_message(self.codec, blobs, "accept", m.InferenceAccept)
+        self._begin(message)
+        if self._state not in _OPEN:
             return
-        rest = self._uploads(encryptor, fields["uploaded"])
-        self._upload(rest, message.window, sent=fields["uploaded"], acknowledged=fields["acknowledged"])
-        self._load_outstanding(encryptor, fields["outstanding"], blobs)
-        if fields["under_way"] is not None:
-            number, total, size = fields["under_way"]
-            self._part = f"part/{number}/{size}"
+        self._upload(message.window, sent=state.uploaded, acknowledged=state.acknowledged)
+        self._resume_outstanding(state.outstanding, blobs)
+        if state.under_way is not None:
+            number, total, size = state.under_way
             assembler = self._pool_assembler()
             if size:
-                assembler.restore(total, kept(blobs, f"part/{number}/{size}"))
+                assembler.restore(total, require_blob(blobs, f"part/{number}/{size}"))
             self._pool = (number, assembler)
 
-    def _load_answers(self, blobs: Mapping[str, bytes]) -> None:
+    def _resume_answers(self, blobs: Mapping[str, bytes]) -> None:
         """Take up the answers decrypted so far: names hold number and count of their queries."""
         for name in blobs:
             kind, *place = name.split("/")
             if kind == "answer":
                 number, count = map(int, place)
-                logits = np.frombuffer(kept(blobs, name), dtype="<f8").reshape(count, -1)
+                logits = np.frombuffer(require_blob(blobs, name), dtype="<f8").reshape(count, -1)
                 self._answers.append((number, logits))
 
-    def _load_outstanding(
-        self, encryptor: HeadEncryptor, outstanding: Sequence[Sequence[Any]], blobs: Mapping[str, bytes]
-    ) -> None:
-        """Expect the answers that are due. Slots that were not used are given up: only so can none be used twice."""
+    def _resume_outstanding(self, outstanding: Sequence[Sequence[Any]], blobs: Mapping[str, bytes]) -> None:
+        """Expect the answers that are due. Unused slots are given up, so that none is used twice."""
         self._allocator.spent.update(int(name.removeprefix("pool/")) for name in blobs if name.startswith("pool/"))
-        receipts: dict[int, dict[int, bytes]] = {}
-        for pool, first, count, number, receipt in outstanding:
-            receipts.setdefault(pool, {})[first] = bytes.fromhex(receipt)
+        scales: dict[int, dict[int, bytes]] = {}
+        for pool, first, count, number, query_scales in outstanding:
+            scales.setdefault(pool, {})[first] = bytes.fromhex(query_scales)
             self._expect_answer(SlotRange(pool, first, count), number)
-        for pool, by_slot in receipts.items():
-            encryptor.restore_pool(pool, kept(blobs, f"pool/{pool}"), by_slot)
+        for pool, by_slot in scales.items():
+            require(self._encryptor).restore_pool(pool, require_blob(blobs, f"pool/{pool}"), by_slot)
 
-    def _handle(self, message: Message) -> Iterator[Message]:
+    def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
-            case InferenceAccept():
-                yield from self._on_accept(message)
-            case UploadAck():
-                yield from self._continue_upload(message)
-            case PoolChunk():
+            case m.PoolChunk():
                 self._on_pool(message)
-            case Answer():
+            case m.Answer():
                 self._on_answer(message)
-            case Confirm():
-                self._check_confirmation(message)
             case _:
-                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+                yield from super()._handle(message)
 
-    def _on_accept(self, message: InferenceAccept) -> Iterator[Message]:
-        encryptor = self._begin(message)
-        yield from self._upload(self._uploads(encryptor), message.window).ready()
-
-    def _begin(self, message: InferenceAccept) -> HeadEncryptor:
-        """Check what the provider accepted and make this side of the suite."""
+    def _begin(self, message: m.InferenceAccept) -> None:
         suite, session, entropy = self._agree(message.accept)
         if message.classes > self._limits.max_classes:
             raise RemoteProtocolError(
@@ -278,7 +253,7 @@ class InferenceClient(ClientParty):
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         shape = HeadShape(
-            features=self._features,
+            features=self._provider_dim,
             classes=message.classes,
             slots=self._slots,
             logit_bits=message.logit_bits or None,
@@ -287,42 +262,40 @@ class InferenceClient(ClientParty):
         self._sizes = suite.head_sizes(shape)
         self._relative_error = suite.head_forecast(shape).relative_error
         self._encryptor = suite.head_encryptor(shape, session, entropy)
-        return self._encryptor
 
-    def _uploads(self, encryptor: HeadEncryptor, sent: int = 0) -> Iterator[Message]:
-        """Yield what has to be uploaded after the first `sent` messages: the key, and a request for the first pool."""
-        yield from islice(chunks(KeyChunk, encryptor.key_material()), sent, None)
+    def _uploads(self, sent: int) -> Iterator[m.Message]:
+        yield from islice(chunks(m.KeyChunk, require(self._encryptor).key_material()), sent, None)
         if not self._pools_requested:
             yield self._next_pool()
 
-    def _next_pool(self) -> Prepare:
+    def _next_pool(self) -> m.Prepare:
         number = self._pools_requested
         self._pools_requested += 1
         self._pool = (number, self._pool_assembler())
-        return Prepare(pool=number)
+        return m.Prepare(pool=number)
 
     def _pool_assembler(self) -> Assembler:
-        return Assembler(min(set_up(self._sizes).pool, self._limits.max_pool_bytes))
+        return Assembler(min(require(self._sizes).pool, self._limits.max_pool_bytes))
 
     def _expect_answer(self, slots: SlotRange, number: int) -> None:
-        answer = Assembler(min(set_up(self._sizes).answer, self._limits.max_answer_bytes))
+        answer = Assembler(min(require(self._sizes).answer, self._limits.max_answer_bytes))
         self._outstanding[slots] = number, answer
 
-    def _on_pool(self, message: PoolChunk) -> None:
+    def _on_pool(self, message: m.PoolChunk) -> None:
         number, assembler = self._pool or (None, None)
         if assembler is None or message.pool != number:
             raise RemoteProtocolError(f"Pool {message.pool} was not asked for.", code=ErrorCode.SEQUENCE_BROKEN)
         assembler.add(message)
         if assembler.complete:
             material = assembler.take()
-            encryptor = set_up(self._encryptor)
+            encryptor = require(self._encryptor)
             encryptor.load_pool(message.pool, material)
             self._head_norm = max(self._head_norm, encryptor.head_norm)
-            self._keep(f"pool/{message.pool}", material)
+            self.record.keep(f"pool/{message.pool}", material)
             self._allocator.add_pool(message.pool)
             self._pool = None
 
-    def _on_answer(self, message: Answer) -> None:
+    def _on_answer(self, message: m.Answer) -> None:
         slots = SlotRange(message.pool, message.first_slot, message.count)
         if slots not in self._outstanding:
             raise RemoteProtocolError(
@@ -334,13 +307,14 @@ class InferenceClient(ClientParty):
             del self._outstanding[slots]
             logits = self._decrypt(slots, answer.take())
             self._answers.append((number, logits))
-            self._keep(f"answer/{number}/{len(logits)}", logits.astype("<f8").tobytes())
+            self.record.keep(f"answer/{number}/{len(logits)}", logits.astype("<f8").tobytes())
             self._forget_pools()
 
     def _forget_pools(self) -> None:
         """Drop the material of pools that are used up and answered."""
         finished = self._allocator.spent - {slots.pool for slots in self._outstanding}
-        self._blobs.drop(*(f"pool/{pool}" for pool in finished))
+        for pool in finished:
+            self.record.drop(f"pool/{pool}")
         self._allocator.spent -= finished
 
     def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:
@@ -349,11 +323,11 @@ class InferenceClient(ClientParty):
         The session goes on as if nothing had happened: a client that aborts, or asks again, would tell the provider
         what came of a ciphertext of its choice, and with enough of that a secret key is lost.
         """
-        encryptor = set_up(self._encryptor)
+        encryptor = require(self._encryptor)
         try:
             logits = encryptor.decrypt(slots.pool, slots.first, answer)
             self._head_norm = max(self._head_norm, encryptor.head_norm)
             return logits
         except CiphertextError as error:
             self.undecrypted = self.undecrypted or error
-            return np.full((slots.count, set_up(self.accepted).classes), np.nan)
+            return np.full((slots.count, require(self.accepted).classes), np.nan)

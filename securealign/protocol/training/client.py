@@ -1,31 +1,21 @@
-"""Party B in training: uploads encrypted rows and receives the encrypted cross-covariance."""
+"""The client in training: uploads encrypted rows and receives the encrypted cross-covariance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from securealign.he.entropy import Entropy
-from securealign.he.interface import CovarianceEncryptor, CovarianceShape, Suite
-from securealign.limits import MAX_CHUNK_BYTES, Limits
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.he.interface import CovarianceEncryptor, CovarianceShape
+from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix, Rows
-from securealign.protocol.client import ClientParty
-from securealign.protocol.messages import (
-    Confirm,
-    Finish,
-    KeyChunk,
-    Message,
-    PrivacyTerms,
-    ResultChunk,
-    RowBatch,
-    TrainingAccept,
-    TrainingHello,
-    UploadAck,
-)
-from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
-from securealign.protocol.randomness import Root
+from securealign.protocol import messages as m
+from securealign.protocol.client import ClientMachine
+from securealign.protocol.context import ClientContext
+from securealign.protocol.machine import require
+from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import TRAINING_CLIENT, State
 from securealign.protocol.streams import Assembler, chunks
 
@@ -33,7 +23,16 @@ from securealign.protocol.streams import Assembler, chunks
 _UPLOADING = frozenset({State.KEY, State.ROWS, State.RESULT})
 
 
-class TrainingClient(ClientParty):
+@dataclass(frozen=True, kw_only=True)
+class TrainingClientState(MachineState):
+    """Rows sent, and messages of the upload sent and acknowledged; the blob "result" is the encrypted product."""
+
+    rows: int
+    uploaded: int = 0
+    acknowledged: int = 0
+
+
+class TrainingClient(ClientMachine):
     """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias.
 
     `private_rows` take their place if the provider adds noise: N rows of norm at most 1, then d_B + 1 rows of the
@@ -41,35 +40,17 @@ class TrainingClient(ClientParty):
     """
 
     table = TRAINING_CLIENT
-    name = "training"
+    kind = "training"
+    state_type = TrainingClientState
 
     def __init__(
-        self,
-        codec: Codec,
-        suites: Sequence[Suite],
-        rows: Rows,
-        dataset_digest: bytes,
-        entropy: Entropy,
-        *,
-        limits: Limits | None = None,
-        allow_unencrypted: bool = False,
-        observer: Observer | None = None,
-        root: Root | None = None,
-        private_rows: Rows | None = None,
+        self, context: ClientContext, rows: Rows, dataset_digest: bytes, *, private_rows: Rows | None = None
     ) -> None:
-        super().__init__(
-            codec,
-            suites,
-            entropy,
-            limits=limits,
-            allow_unencrypted=allow_unencrypted,
-            observer=observer,
-            root=root,
-        )
+        super().__init__(context)
         self._rows = rows
         self._private_rows = private_rows
         #: What the provider's noise guarantees, if it adds any; the product is then that of `private_rows`.
-        self.privacy: PrivacyTerms | None = None
+        self.privacy: m.PrivacyTerms | None = None
         #: Name of the provider's coordinates, and the squared norm of its rows in them, 0 if it adds noise.
         self.space = b""
         self.total_squares = 0.0
@@ -84,7 +65,7 @@ class TrainingClient(ClientParty):
         """Return the opening message."""
         rows, columns = self._rows.shape
         return self._send_all(
-            [TrainingHello(hello=self._hello, client_dim=columns - 1, rows=rows, dataset_digest=self._digest)]
+            [m.TrainingHello(hello=self._hello, client_dim=columns - 1, rows=rows, dataset_digest=self._digest)]
         )
 
     @property
@@ -101,7 +82,7 @@ class TrainingClient(ClientParty):
     def product(self) -> FloatMatrix:
         """Decrypt U_A^T [Z_B 1], shape (d_A, d_B + 1), once the session is done; call once, it ends the secret key."""
         self.require_success()
-        encryptor = set_up(self._encryptor)
+        encryptor = require(self._encryptor)
         try:
             return encryptor.decrypt(self._ciphertext)
         finally:
@@ -116,46 +97,29 @@ class TrainingClient(ClientParty):
         if self._state is State.ABORTED:
             self._close()
 
-    def _save(self) -> dict[str, Any] | None:
-        fields: dict[str, Any] = {"rows": self._rows_sent}
-        if self._state is State.GREETED:
-            return fields
-        if not self.restorable:
+    def capture(self) -> TrainingClientState | None:
+        """Return where the machine stands; None once the suite has a key that it cannot make again."""
+        if self._state is not State.GREETED and not self.restorable:
             return None
-        return fields | self._save_upload() if self._state in _UPLOADING else fields
+        progress: dict[str, Any] = self._upload_progress() if self._state in _UPLOADING else {}
+        return TrainingClientState(**self._common(), rows=self._rows_sent, **progress)
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
-        self.nonce = decoded(self.codec, blobs, "hello", TrainingHello).hello.nonce
+    def _resume(self, state: TrainingClientState, blobs: Mapping[str, bytes]) -> None:
+        self.nonce = require_message(self.codec, blobs, "hello", m.TrainingHello).hello.nonce
         if self._state is State.GREETED:
             return
-        message = decoded(self.codec, blobs, "accept", TrainingAccept)
-        encryptor = self._begin(message)
-        self._rows_sent = fields["rows"]
+        message = require_message(self.codec, blobs, "accept", m.TrainingAccept)
+        self._begin(message)
+        self._rows_sent = state.rows
         if self._state in _UPLOADING:
-            rest = self._uploads(encryptor, fields["uploaded"])
-            self._upload(rest, message.window, sent=fields["uploaded"], acknowledged=fields["acknowledged"])
+            self._upload(message.window, sent=state.uploaded, acknowledged=state.acknowledged)
         else:
-            self._ciphertext = kept(blobs, "result")
+            self._ciphertext = require_blob(blobs, "result")
 
-    def _handle(self, message: Message) -> Iterator[Message]:
-        match message:
-            case TrainingAccept():
-                yield from self._on_accept(message)
-            case UploadAck():
-                yield from self._continue_upload(message)
-            case ResultChunk():
-                yield from self._on_result(message)
-            case Confirm():
-                self._check_confirmation(message)
-            case _:
-                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+    def _handle(self, message: m.Message) -> Iterator[m.Message]:
+        return self._on_result(message) if isinstance(message, m.ResultChunk) else super()._handle(message)
 
-    def _on_accept(self, message: TrainingAccept) -> Iterator[Message]:
-        encryptor = self._begin(message)
-        yield from self._upload(self._uploads(encryptor), message.window).ready()
-
-    def _begin(self, message: TrainingAccept) -> CovarianceEncryptor:
-        """Check what the provider accepted and make this side of the suite."""
+    def _begin(self, message: m.TrainingAccept) -> None:
         suite, session, entropy = self._agree(message.accept)
         if message.dataset_digest != self._digest:
             raise RemoteProtocolError("The provider holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
@@ -171,9 +135,8 @@ class TrainingClient(ClientParty):
         shape = CovarianceShape(rows=rows, provider_dim=message.provider_dim, client_dim=columns)
         self._encryptor = suite.covariance_encryptor(shape, session, self._rows, entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
-        return self._encryptor
 
-    def _take_terms(self, terms: PrivacyTerms | None) -> None:
+    def _take_terms(self, terms: m.PrivacyTerms | None) -> None:
         """Go on with the rows that fit the provider's noise; raises `RemoteProtocolError` if there are none."""
         self.privacy = terms
         if terms is None:
@@ -187,20 +150,21 @@ class TrainingClient(ClientParty):
             )
         self._rows = self._private_rows
 
-    def _uploads(self, encryptor: CovarianceEncryptor, sent: int = 0) -> Iterator[Message]:
-        """Yield what has to be uploaded after the first `sent` messages, with which `_rows_sent` rows have gone."""
+    def _uploads(self, sent: int) -> Iterator[m.Message]:
+        # All of it was sent before the state RESULT, rows included: `_rows_sent` says how many of them.
         if self._state is State.RESULT:
             return
-        yield from islice(chunks(KeyChunk, encryptor.key_material()), sent, None)
+        encryptor = require(self._encryptor)
+        yield from islice(chunks(m.KeyChunk, encryptor.key_material()), sent, None)
         for rows in encryptor.encrypt(MAX_CHUNK_BYTES, self._rows_sent):
             self._rows_sent = rows.first + rows.count
-            yield RowBatch(first=rows.first, count=rows.count, data=rows.data)
-        yield Finish()
+            yield m.RowBatch(first=rows.first, count=rows.count, data=rows.data)
+        yield m.Finish()
 
-    def _on_result(self, message: ResultChunk) -> Iterator[Message]:
-        result = set_up(self._result)
+    def _on_result(self, message: m.ResultChunk) -> Iterator[m.Message]:
+        result = require(self._result)
         result.add(message)
         if result.complete:
             self._ciphertext = result.take()
-            self._keep("result", self._ciphertext)
+            self.record.keep("result", self._ciphertext)
             yield self._confirmation()

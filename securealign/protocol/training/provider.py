@@ -1,76 +1,69 @@
-"""Party A in training: multiplies encrypted rows with its own and returns the sanitised product."""
+"""The provider in training: multiplies encrypted rows with its own and returns the sanitised product."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from securealign.he.entropy import Entropy
+from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.he.interface import CovarianceEvaluator, CovarianceShape, EncryptedRows, Suite
-from securealign.limits import Limits
 from securealign.matrices import Rows
-from securealign.protocol.messages import (
-    UNNAMED_SPACE,
-    Confirm,
-    Finish,
-    KeyChunk,
-    Message,
-    PrivacyTerms,
-    ResultChunk,
-    RowBatch,
-    TrainingAccept,
-    TrainingHello,
-    UploadAck,
-)
-from securealign.protocol.party import Codec, Observer, decoded, kept, set_up
-from securealign.protocol.policy import Policy
-from securealign.protocol.provider import Grant, ProviderParty
+from securealign.protocol import messages as m
+from securealign.protocol.context import ProviderContext
+from securealign.protocol.machine import require
+from securealign.protocol.policy.privacy import PrivacyAccount
+from securealign.protocol.policy.rank import RankAccount
+from securealign.protocol.provider import ProviderMachine
+from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import TRAINING_PROVIDER, State
 from securealign.protocol.streams import chunks
 from securealign.protocol.training.noise import SEED_BYTES, NoisePlan, extra_rows, noise_bytes, private_rows
-from securealign.protocol.training.privacy import PrivacyAccount
-from securealign.protocol.training.rank import RankAccount
+
+#: States in which the key and rows arrive.
+_UPLOADING = frozenset({State.KEY, State.ROWS})
 
 
-class TrainingProvider(ProviderParty):
+@dataclass(frozen=True, kw_only=True)
+class TrainingProviderState(MachineState):
+    """Rows received, columns charged and shown, messages of the upload received, and whether the key is complete.
+
+    Blobs: the key, the sums over the rows so far, and the seed of the noise.
+    """
+
+    rows: int
+    charged: int
+    columns: int
+    uploads: int = 0
+    has_key: bool = False
+
+
+class TrainingProvider(ProviderMachine):
     """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only.
 
-    The rows are embeddings in the coordinates named `space`, and `total_squares` is their squared norm.
+    The rows are embeddings in the coordinates of the context's `space`, and `total_squares` is their squared norm.
     `account` bounds what the peer's sessions show together, and `privacy_account` what they cost if policy asks for
     differential privacy; without them each session stands alone.
     """
 
     table = TRAINING_PROVIDER
-    name = "training"
+    kind = "training"
+    state_type = TrainingProviderState
 
     def __init__(
         self,
-        codec: Codec,
-        suites: Sequence[Suite],
+        context: ProviderContext,
         rows: Rows,
         dataset_digest: bytes,
-        entropy: Entropy,
         *,
-        policy: Policy | None = None,
-        limits: Limits | None = None,
-        space: bytes = UNNAMED_SPACE,
         total_squares: float | None = None,
         account: RankAccount | None = None,
         privacy_account: PrivacyAccount | None = None,
-        reserve: Grant | None = None,
-        turn: AbstractContextManager[object] | None = None,
-        observer: Observer | None = None,
     ) -> None:
-        super().__init__(
-            codec, suites, entropy, policy=policy, limits=limits, reserve=reserve, turn=turn, observer=observer
-        )
+        super().__init__(context)
         self._rows = rows
         self._digest = dataset_digest
-        self._space = space
         self._total_squares = total_squares
         self._account = account
         self._privacy_account = privacy_account
@@ -88,17 +81,13 @@ class TrainingProvider(ProviderParty):
     @property
     def facts(self) -> dict[str, int]:
         """Return N, d_A, and d_B once the client has said it."""
-        rows, dimension = self._rows.shape
-        return {"rows": rows, "dim_a": dimension} | ({"dim_b": self._client_dim} if self._client_dim else {})
+        rows, provider_dim = self._rows.shape
+        return {"rows": rows, "dim_a": provider_dim} | ({"dim_b": self._client_dim} if self._client_dim else {})
 
     @property
     def columns_shown(self) -> int:
         """Columns of the cross-covariance that the session has shown, or may have."""
         return self._columns if self._state in {State.RESULT, State.CONFIRMING, State.DONE} else 0
-
-    def _close(self) -> None:
-        if self._evaluator is not None:
-            self._evaluator.close()
 
     def _release(self) -> None:
         if self._charged:
@@ -106,72 +95,64 @@ class TrainingProvider(ProviderParty):
             self._charged = 0
         self._close()
 
-    def _save(self) -> dict[str, Any] | None:
-        fields = {"rows": self._rows_received, "charged": self._charged, "columns": self._columns}
-        if self._state not in {State.KEY, State.ROWS}:
-            self._blobs.drop("key", "sums/", "noise")
-            return fields
-        intake = self._save_intake()
-        if intake is None or not self._save_sums():
+    def capture(self) -> TrainingProviderState | None:
+        """Return where the machine stands; None during the key, and for suites that cannot state their sums."""
+        uploading = self._state in _UPLOADING
+        fields = self._common(*(("sums/",) if uploading else ("key", "sums/", "noise")))
+        upload = self._upload_progress() if uploading else {}
+        if upload is None:
             return None
-        return fields | intake
+        if uploading and self._rows_received:
+            fields["blobs"][f"sums/{self._rows_received}"] = self._sums
+        return TrainingProviderState(
+            **fields, rows=self._rows_received, charged=self._charged, columns=self._columns, **upload
+        )
 
-    def _save_sums(self) -> bool:
-        """Keep what the rows so far add up to; returns whether the suite can say."""
-        if self._rows_received == self._rows_recorded:
-            return True
-        sums = set_up(self._evaluator).checkpoint()
-        if sums is None:
-            return False
-        self._blobs.drop("sums/")
-        self._keep(f"sums/{self._rows_received}", sums)
-        self._rows_recorded = self._rows_received
-        return True
+    def _sums(self) -> bytes | None:
+        sums = require(self._evaluator).checkpoint()
+        if sums is not None:
+            self._rows_recorded = self._rows_received
+        return sums
 
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
-        self._rows_received = self._rows_recorded = fields["rows"]
-        self._charged, self._columns = fields["charged"], fields["columns"]
-        if self._state not in {State.KEY, State.ROWS}:
+    def _resume(self, state: TrainingProviderState, blobs: Mapping[str, bytes]) -> None:
+        self._rows_received = self._rows_recorded = state.rows
+        self._charged, self._columns = state.charged, state.columns
+        if self._state not in _UPLOADING:
             return
-        hello = decoded(self.codec, blobs, "hello", TrainingHello)
-        accept = decoded(self.codec, blobs, "accept", TrainingAccept)
+        hello = require_message(self.codec, blobs, "hello", m.TrainingHello)
+        accept = require_message(self.codec, blobs, "accept", m.TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
         self._require_same_policy(accept.privacy == self._terms() and accept.space == self._space)
         if accept.privacy is not None:
-            self._noise_seed = kept(blobs, "noise")
+            self._noise_seed = require_blob(blobs, "noise")
         evaluator = self._begin(hello, suite, session)
-        self._load_intake(fields, blobs, evaluator)
+        self._resume_upload(state.uploads, state.has_key, blobs)
         if self._rows_received:
-            evaluator.restore(kept(blobs, f"sums/{self._rows_received}"), self._rows_received)
+            evaluator.restore(require_blob(blobs, f"sums/{self._rows_received}"), self._rows_received)
 
-    def _handle(self, message: Message) -> Iterator[Message]:
+    def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
-            case TrainingHello():
+            case m.TrainingHello():
                 yield self._on_hello(message)
-            case KeyChunk():
-                yield self._take_key(message, self._evaluator)
-            case RowBatch():
+            case m.RowBatch():
                 yield self._on_rows(message)
-            case Finish():
+            case m.Finish():
                 yield from self._on_finish()
-            case Confirm():
-                self._check_confirmation(message)
-                yield self._confirmation()
             case _:
-                raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+                yield from super()._handle(message)
 
-    def _on_hello(self, message: TrainingHello) -> TrainingAccept:
+    def _on_hello(self, message: m.TrainingHello) -> m.TrainingAccept:
         accept, suite, session = self._greet(message.hello)
-        rows, dimension = self._rows.shape
+        rows, provider_dim = self._rows.shape
         if message.dataset_digest != self._digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         self._policy.check_training(message.rows, message.client_dim, self._limits)
-        self._check_privacy(suite, message)
+        self._policy.check_noise(suite.info, message.rows, extra_rows(message.client_dim + 1), self._limits)
         self._charge(message.client_dim + 1)
         self._begin(message, suite, session)
-        return TrainingAccept(
+        return m.TrainingAccept(
             accept=accept,
-            provider_dim=dimension,
+            provider_dim=provider_dim,
             dataset_digest=self._digest,
             window=self._limits.upload_window,
             space=self._space,
@@ -187,52 +168,33 @@ class TrainingProvider(ProviderParty):
             self._total_squares = float(np.sum(self._rows.column_norms() ** 2))
         return self._total_squares
 
-    def _terms(self) -> PrivacyTerms | None:
+    def _terms(self) -> m.PrivacyTerms | None:
         privacy = self._policy.privacy
         if privacy is None:
             return None
-        return PrivacyTerms(epsilon=privacy.epsilon, delta=privacy.delta, noise_multiplier=privacy.noise_multiplier)
+        return m.PrivacyTerms(epsilon=privacy.epsilon, delta=privacy.delta, noise_multiplier=privacy.noise_multiplier)
 
-    def _check_privacy(self, suite: Suite, hello: TrainingHello) -> None:
-        """Raise `RemoteProtocolError` when noise is asked for and cannot protect, or takes too many rows."""
-        if self._policy.privacy is None:
-            return
-        if not suite.info.exact:
-            raise RemoteProtocolError(
-                f"Policy asks for differential privacy, and results of {suite.info.name!r} hold errors that depend on "
-                "the provider's rows.",
-                hint="Offer the suite lwe, or turn privacy off.",
-                code=ErrorCode.PRIVACY_REFUSED,
-            )
-        rows = hello.rows + extra_rows(hello.client_dim + 1)
-        if rows > self._limits.max_rows:
-            raise RemoteProtocolError(
-                f"{hello.rows} rows and those of the noise exceed {self._limits.max_rows}.",
-                hint="Agree on fewer public texts, or raise max_rows.",
-                code=ErrorCode.LIMIT_EXCEEDED,
-            )
-
-    def _session_rows(self, width: int, session: bytes) -> Rows:
-        """Return the provider's rows in a session of `width` columns: Z_A, or Z_A and noise."""
+    def _session_rows(self, columns: int, session: bytes) -> Rows:
+        """Return the provider's rows in a session of `columns` columns: Z_A, or Z_A and noise."""
         privacy = self._policy.privacy
         if privacy is None:
             return self._rows
-        rows, dimension = self._rows.shape
-        plan = NoisePlan(rows, dimension, width, privacy.row_norm, privacy.noise_multiplier)
+        rows, provider_dim = self._rows.shape
+        plan = NoisePlan(rows, provider_dim, columns, privacy.row_norm, privacy.noise_multiplier)
         if not self._noise_seed:
             self._noise_seed = self._entropy.octets(SEED_BYTES).tobytes()
-            self._keep("noise", self._noise_seed)
+            self.record.keep("noise", self._noise_seed)
         return private_rows(self._rows, plan, self._noise_seed, session)
 
-    def _begin(self, hello: TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
+    def _begin(self, hello: m.TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
-        self._client_dim, width = hello.client_dim, hello.client_dim + 1
-        count, dimension = self._rows.shape
-        self._expected_rows = count + (extra_rows(width) if self._policy.privacy is not None else 0)
-        shape = CovarianceShape(rows=self._expected_rows, provider_dim=dimension, client_dim=width)
+        self._client_dim, columns = hello.client_dim, hello.client_dim + 1
+        count, provider_dim = self._rows.shape
+        self._expected_rows = count + (extra_rows(columns) if self._policy.privacy is not None else 0)
+        shape = CovarianceShape(rows=self._expected_rows, provider_dim=provider_dim, client_dim=columns)
         sizes = suite.covariance_sizes(shape)
-        self._expect_key(sizes.key, sizes.memory + (noise_bytes(dimension, width) if self._policy.privacy else 0))
-        rows = self._session_rows(width, session)
+        self._expect_key(sizes.key, sizes.memory + (noise_bytes(provider_dim, columns) if self._policy.privacy else 0))
+        rows = self._session_rows(columns, session)
         self._evaluator = suite.covariance_evaluator(shape, session, rows, self._entropy)
         return self._evaluator
 
@@ -256,22 +218,22 @@ class TrainingProvider(ProviderParty):
         if self._privacy_account is not None and self._policy.privacy is not None:
             self._privacy_account.refund(self._policy.privacy)
 
-    def _on_rows(self, message: RowBatch) -> UploadAck:
-        intake = set_up(self._intake)
-        intake.require_key()
+    def _on_rows(self, message: m.RowBatch) -> m.UploadAck:
+        receiver = require(self._receiver)
+        receiver.require_key()
         if message.first != self._rows_received:
             raise RemoteProtocolError(
                 f"Row {message.first} follows row {self._rows_received - 1}.", code=ErrorCode.SEQUENCE_BROKEN
             )
         if message.first + message.count > self._expected_rows:
             raise RemoteProtocolError("More rows arrive than the handshake named.", code=ErrorCode.SHAPE_MISMATCH)
-        with self._turn:
-            set_up(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
+        with self._compute_slot:
+            require(self._evaluator).absorb(EncryptedRows(message.first, message.count, message.data))
         self._rows_received += message.count
-        self.record_due |= self._rows_received - self._rows_recorded >= self._limits.rows_between_records
-        return intake.acknowledge()
+        self.record.needs_snapshot |= self._rows_received - self._rows_recorded >= self._limits.rows_between_records
+        return receiver.acknowledge()
 
-    def _on_finish(self) -> Iterator[ResultChunk]:
+    def _on_finish(self) -> Iterator[m.ResultChunk]:
         if self._rows_received != self._expected_rows:
             raise RemoteProtocolError(
                 f"The client finishes after {self._rows_received} of {self._expected_rows} rows.",
@@ -279,8 +241,8 @@ class TrainingProvider(ProviderParty):
             )
         # From here on the peer may see the product, however the session ends.
         self._charged = 0
-        evaluator = set_up(self._evaluator)
-        with self._turn:
+        evaluator = require(self._evaluator)
+        with self._compute_slot:
             result = evaluator.finish()
         evaluator.close()
-        yield from chunks(ResultChunk, result)
+        yield from chunks(m.ResultChunk, result)

@@ -25,7 +25,7 @@ from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.store import Store
 from securealign.lab.measures.tokenizers import Tokenized
-from securealign.protocol.policy import Policy
+from securealign.protocol.policy.rules import Policy
 
 MEANINGS, CLASSES = 24, 16
 TASK = "news/train:news/test"

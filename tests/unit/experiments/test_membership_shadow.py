@@ -13,7 +13,7 @@ from securealign.lab.experiments.membership.shadow import (
     fold_numbers,
     shuffle_members,
 )
-from securealign.protocol.training.privacy import Privacy
+from securealign.protocol.policy.privacy import Privacy
 
 N, POOL, D_B, D_A = 120, 12, 6, 4
 

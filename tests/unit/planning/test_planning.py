@@ -245,6 +245,6 @@ def test_a_phantom_cannot_be_restored():
         covariance.restore(b"", 0)
     head_shape = planner.HeadShape(features=2, classes=2, slots=2)
     head = phantom.head_encryptor(head_shape, b"", planner.SystemEntropy())
-    assert (head.receipt(0, 0), head.checkpoint(0)) == (b"", b"")
+    assert (head.query_scales(0, 0), head.checkpoint(0)) == (b"", b"")
     with pytest.raises(NotImplementedError):
         head.restore_pool(0, b"")

@@ -21,7 +21,8 @@ from securealign.harness.runs.reading import read_run
 from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation import Conditions, Network, built_in_networks
 from securealign.protocol import messages as m
-from securealign.protocol.party import Event, Party
+from securealign.protocol.context import Event
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import Direction, State
 from securealign.recording import writing
 from securealign.recording.measured import SessionRecorder
@@ -271,13 +272,13 @@ class TestContents:
     @pytest.fixture
     def frames(self, monkeypatch):
         """All bytes that a session in this process carried."""
-        carried, plain = [], Party.receive
+        carried, plain = [], SessionMachine.receive
 
         def receive(self, data):
             carried.append(data)
             return plain(self, data)
 
-        monkeypatch.setattr(Party, "receive", receive)
+        monkeypatch.setattr(SessionMachine, "receive", receive)
         return carried
 
     def marks(self):

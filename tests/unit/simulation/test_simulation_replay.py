@@ -17,7 +17,7 @@ from securealign.harness.simulation import Conditions, Network, Timeline, built_
 from securealign.harness.simulation.replay import in_turn, timeline_of
 from securealign.harness.simulation.timeline import Travel, Work
 from securealign.protocol import messages as m
-from securealign.protocol.party import Event
+from securealign.protocol.context import Event
 from securealign.protocol.states import Direction
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
@@ -498,7 +498,7 @@ class TestFigures:
         timeline = replay(question(), over(FAR))
         asked, answered = timeline.travels
         travelling = asked.received - asked.sent + answered.received - answered.sent
-        phase = timeline.stats(self.COUNTED).phases[answered.event.phase]
+        phase = timeline.stats(self.COUNTED).phases[answered.event.stage]
         assert phase.network_seconds == pytest.approx(timeline.connecting[1] + travelling)
 
 

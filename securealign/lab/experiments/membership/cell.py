@@ -18,7 +18,7 @@ from securealign.lab.experiments.membership.shadow import (
     shuffle_members,
 )
 from securealign.lab.experiments.store import Row
-from securealign.protocol.training.privacy import Privacy
+from securealign.protocol.policy.privacy import Privacy
 
 
 def attack_setting(material: Material, setting: Setting, plan: Plan, report: Report) -> list[Row]:

@@ -17,8 +17,8 @@ from securealign.alignment.secure import ClientProblem
 from securealign.lab.experiments.membership.attack import Truths
 from securealign.lab.experiments.membership.shadow import Material
 from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.policy.privacy import Privacy
 from securealign.protocol.training.noise import FINE_BITS, NoisePlan, private_rows
-from securealign.protocol.training.privacy import Privacy
 
 #: Far less than one in the public texts; the protocol's default.
 DELTA = 1e-6
@@ -43,7 +43,7 @@ def provided(rows: FloatMatrix, plan: NoisePlan, name: str) -> tuple[FloatMatrix
 
     The noise follows from `name`.
     """
-    count, width = len(rows), plan.width
+    count, width = len(rows), plan.columns
     sent = private_rows(Rows(rows), plan, hashlib.sha256(name.encode()).digest(), b"")
     coarse, fine = sent.block(count, count + width), sent.block(count + width, count + 2 * width)
     return sent.block(0, count), coarse + fine * 2.0**-FINE_BITS

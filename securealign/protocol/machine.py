@@ -2,21 +2,20 @@
 
 1. A machine turns the bytes of one message into the bytes of its replies; it reads no clock, socket or environment.
 2. A message that the table of states does not allow ends the session; so does a malformed one, or a fault of our own.
-3. Both parties compare every byte that led to DONE; what follows it can only be a farewell. ABORTED absorbs everything.
-4. A snapshot and the messages that follow it, byte for byte, lead to the same state as if nothing had happened.
+3. Both parties compare a digest of all bytes before DONE. After DONE only Abort may arrive; ABORTED ignores all.
+4. A machine restored from a snapshot, given the messages that followed it, reaches the same state again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from securealign.errors import (
     CiphertextError,
     ErrorCode,
-    KeyStoreError,
     LocalProtocolError,
     PeerAborted,
     RemoteProtocolError,
@@ -25,8 +24,10 @@ from securealign.errors import (
 )
 from securealign.he.interface import SuiteInfo
 from securealign.limits import MAX_FRAME_BYTES
-from securealign.protocol.messages import Abort, Confirm, DurableAck, Message, UploadAck
-from securealign.protocol.snapshot import Blobs, Snapshot
+from securealign.protocol.context import Event, SessionContext
+from securealign.protocol.messages import Abort, Confirm, DurableAck, Message
+from securealign.protocol.resume.record import Record
+from securealign.protocol.resume.snapshot import MachineState
 from securealign.protocol.states import FINAL, Direction, State, Table
 from securealign.protocol.transcript import Transcript
 
@@ -35,69 +36,34 @@ _OPENING = ("hello", "accept")
 #: Errors whose code a peer may see; any other reaches it as an internal fault.
 _PUBLIC_ERRORS = (RemoteProtocolError, CiphertextError, SuiteError)
 
-M = TypeVar("M")
+V = TypeVar("V")
 
 
-class Codec(Protocol):
-    """Turns messages of one phase into bytes and back."""
-
-    def encode(self, message: Message) -> bytes:
-        """Return the bytes of a message."""
-        ...
-
-    def decode(self, data: bytes) -> Message:
-        """Return the message in `data`; raises `RemoteProtocolError` for anything else."""
-        ...
-
-
-class Event(NamedTuple):
-    """A message that passed through a machine, for meters and recordings: never its content."""
-
-    direction: Direction
-    message: type[Message]
-    size: int
-    #: SHA-256 of the bytes that travelled.
-    digest: bytes = b""
-
-    @property
-    def phase(self) -> str:
-        """The phase to which bytes and work of the message belong."""
-        return self.message.stage
-
-
-Observer = Callable[[Event], None]
-
-
-class Party(ABC):
-    """One party of one session; subclasses give the table and a handler for every message they may receive."""
+class SessionMachine(ABC):
+    """One party of one session; subclasses give the table and handle every message that it lets them receive."""
 
     table: Table
     is_client: bool
-    name: str
+    #: "training" or "inference".
+    kind: str
+    #: What `capture` returns.
+    state_type: type[MachineState]
 
-    def __init__(self, codec: Codec, observer: Observer | None = None) -> None:
-        self.codec = codec
-        self._observer = observer
-        self._transcript = Transcript(self.name)
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
+        self.codec = context.codec
+        self._transcript = Transcript(self.kind)
         self._state = State.START
         #: The suite that the parties agreed on, once they have.
         self.suite: SuiteInfo | None = None
-        #: Phase of the last message sent or received.
-        self.phase = "handshake"
+        #: Stage of the last message sent or received.
+        self.stage = "handshake"
         #: Why the session was aborted, if it was.
         self.error: SecurealignError | None = None
         #: Messages received and sent, as both parties count them.
         self.received = 0
         self.sent = 0
-        #: Messages sent that the peer has recorded and will not ask for again.
-        self.peer_recorded = 0
-        #: Messages sent up to the last one that could not be made again from what was received.
-        self.unrepeatable = 0
-        #: Whether snapshots will be taken; what only they need is not kept otherwise.
-        self.recorded = False
-        #: Whether something happened that has to be recorded before anything leaves.
-        self.record_due = False
-        self._blobs = Blobs()
+        self.record = Record()
 
     @property
     def state(self) -> State:
@@ -116,11 +82,11 @@ class Party(ABC):
 
     @property
     def transcript_digest(self) -> bytes:
-        """Digest of what was said so far, 32 bytes; both parties confirm it in the end."""
+        """Digest of all messages so far, 32 bytes; both parties confirm it in the end."""
         return self._transcript.digest()
 
     def receive(self, data: bytes) -> list[bytes]:
-        """Process one message and return the replies; a violation aborts the session, sets `error`, and says so."""
+        """Process one message and return the replies; a violation sets `error`, and the reply is an Abort."""
         if self._state is State.ABORTED:
             return []
         try:
@@ -136,49 +102,34 @@ class Party(ABC):
                 self._release()
 
     def abandon(self, error: SecurealignError) -> None:
-        """End a session whose stream is gone, for a reason found outside the machine; nobody is left to be told."""
+        """End a session whose stream is gone, for a reason found outside the machine; no message is sent."""
         if self._state not in FINAL:
             self._state = State.ABORTED
             self.error = error
             self._release()
 
     def fail(self, error: SecurealignError) -> list[bytes]:
-        """End the session for a reason found outside the machine, and return what tells the peer."""
+        """End the session for a reason found outside the machine, and return the Abort for the peer."""
         try:
             return self._abort(error)
         finally:
             self._release()
 
     def suspend(self) -> None:
-        """Give back what the suite holds while the session waits, as a snapshot, for its peer to return."""
+        """Close what the suite holds: the session waits for its peer as a snapshot."""
         self._close()
 
-    def snapshot(self) -> Snapshot | None:
-        """Return what `restore` needs to go on from here; None while the suite has what cannot be kept."""
-        fields = self._save()
-        if fields is None:
-            return None
-        self.record_due = False
-        own = {
-            "state": self._state.name,
-            "received": self.received,
-            "sent": self.sent,
-            "peer_recorded": self.peer_recorded,
-            "transcript": self._transcript.save(),
-        }
-        return self._blobs.take(own | fields)
+    @abstractmethod
+    def capture(self) -> MachineState | None:
+        """Return where the machine stands, to go on from there; None while the suite holds what cannot be kept."""
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot; the machine was made with the same arguments and has not begun.
-
-        Raises `KeyStoreError` for one that does not fit, `SuiteError` when its suite is no longer offered.
-        """
-        fields = snapshot.fields
-        self._state = State[fields["state"]]
-        self.received, self.sent, self.peer_recorded = fields["received"], fields["sent"], fields["peer_recorded"]
-        self._transcript.load(fields["transcript"])
-        self._blobs = Blobs(snapshot.blobs)
-        self._load(fields, snapshot.blobs)
+    def resume(self, state: MachineState, blobs: Mapping[str, bytes]) -> None:
+        """Go on from a state with its recorded blobs: see `securealign.protocol.resume.snapshot.restore`."""
+        self._state = State[state.state]
+        self.received, self.sent, self.record.peer_recorded = state.received, state.sent, state.peer_recorded
+        self._transcript.load(state.transcript)
+        self.record.blobs, self.record.recorded_blobs = dict.fromkeys(blobs), set(blobs)
+        self._resume(state, blobs)
 
     def tell_recorded(self) -> bytes:
         """Return the message that tells the peer what it need not keep any more."""
@@ -201,14 +152,14 @@ class Party(ABC):
             self._state = State.ABORTED
             self.error = PeerAborted(message.code)
             return []
-        if isinstance(message, DurableAck) and self.recorded:
-            self._on_recorded(message)
+        if isinstance(message, DurableAck) and self.record.wanted:
+            self.record.note_received(message, self.sent)
             return []
         if isinstance(message, Confirm) and data != self.codec.encode(message):
             # Confirmations are not in the transcript, so their own bytes have to be the only possible ones.
             raise RemoteProtocolError("A confirmation holds more than a digest.", code=ErrorCode.FRAME_MALFORMED)
         self._advance(Direction.RECEIVE, message)
-        self._record(Direction.RECEIVE, message, data)
+        self._note(Direction.RECEIVE, message, data)
         return self._send_all(self._handle(message))
 
     def _send_all(self, messages: Iterable[Message]) -> list[bytes]:
@@ -218,40 +169,30 @@ class Party(ABC):
     def _send(self, message: Message) -> bytes:
         data = self.codec.encode(message)
         self._advance(Direction.SEND, message)
-        self._record(Direction.SEND, message, data)
+        self._note(Direction.SEND, message, data)
         return data
 
     def _advance(self, direction: Direction, message: Message) -> None:
         target = self.table.get(self._state, {}).get((direction, type(message)))
         if target is None:
-            kind = LocalProtocolError if direction is Direction.SEND else RemoteProtocolError
-            raise kind(f"Cannot {direction.value} {type(message).__name__} in state {self._state.value!r}.")
+            error = LocalProtocolError if direction is Direction.SEND else RemoteProtocolError
+            raise error(f"Cannot {direction.value} {type(message).__name__} in state {self._state.value!r}.")
         self._state = target
 
     def _observe(self, direction: Direction, message: Message, size: int, digest: bytes) -> None:
         event = Event(direction, type(message), size, digest)
-        self.phase = event.phase
-        if self._observer is not None:
-            self._observer(event)
+        self.stage = event.stage
+        if self._context.observer is not None:
+            self._context.observer(event)
 
-    def _on_recorded(self, message: DurableAck) -> None:
-        if not self.peer_recorded <= message.messages <= self.sent:
-            raise RemoteProtocolError(
-                f"The peer has recorded {message.messages} of {self.sent} messages.", code=ErrorCode.SEQUENCE_BROKEN
-            )
-        self.peer_recorded = message.messages
-
-    def _record(self, direction: Direction, message: Message, data: bytes) -> None:
+    def _note(self, direction: Direction, message: Message, data: bytes) -> None:
         digest = hashlib.sha256(data).digest()
         self._observe(direction, message, len(data), digest)
-        if self.recorded and self.received + self.sent < len(_OPENING):
-            self._blobs.keep(_OPENING[self.received + self.sent], data)
+        if self.received + self.sent < len(_OPENING):
+            self.record.keep(_OPENING[self.received + self.sent], data)
         if direction is Direction.SEND:
             self.sent += 1
-            # Acknowledgements can be made again; all else is random, or stands for something that was spent.
-            if not isinstance(message, UploadAck):
-                self.unrepeatable = self.sent
-                self.record_due = True
+            self.record.note_sent(message, self.sent)
         else:
             self.received += 1
         if isinstance(message, Confirm):
@@ -276,21 +217,23 @@ class Party(ABC):
     def _check_confirmation(self, message: Confirm) -> None:
         if message.transcript_digest != self._transcript.digest():
             raise RemoteProtocolError("The peer saw another transcript.", code=ErrorCode.TRANSCRIPT_MISMATCH)
-        # It has confirmed all that was sent so far, and recorded it before.
-        self.peer_recorded = self.sent
+        # A peer records all that it received before it confirms it.
+        self.record.peer_recorded = self.sent
 
-    def _keep(self, name: str, content: bytes) -> None:
-        """Have a blob recorded with the next snapshot, if there will be one."""
-        if self.recorded:
-            self._blobs.keep(name, content)
+    def _common(self, *dropped: str) -> dict[str, Any]:
+        """Return the fields that all states have, without the blobs whose names begin with one of `dropped`."""
+        return {
+            "state": self._state.name,
+            "received": self.received,
+            "sent": self.sent,
+            "peer_recorded": self.record.peer_recorded,
+            "transcript": self._transcript.save(),
+            "blobs": {name: blob for name, blob in self.record.blobs.items() if not name.startswith(dropped)},
+        }
 
     @abstractmethod
-    def _save(self) -> dict[str, Any] | None:
-        """Return what a snapshot holds besides its blobs, as JSON can hold it; None for not now."""
-
-    @abstractmethod
-    def _load(self, fields: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
-        """Take up what `_save` returned, and the blobs that were kept."""
+    def _resume(self, state: Any, blobs: Mapping[str, bytes]) -> None:  # noqa: ANN401 - of its own state type
+        """Take up a state that `capture` returned."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -305,28 +248,7 @@ class Party(ABC):
         """Yield the replies to a message that the table allows."""
 
 
-def kept(blobs: Mapping[str, bytes], name: str) -> bytes:
-    """Return a blob of a snapshot; raises `KeyStoreError` when the record lacks it."""
-    content = blobs.get(name)
-    if content is None:
-        raise KeyStoreError(f"The record of a session lacks its part {name!r}.", hint="Start a new session.")
-    return content
-
-
-def decoded(codec: Codec, blobs: Mapping[str, bytes], name: str, kind: type[M]) -> M:
-    """Return a message that was kept as it travelled; raises `KeyStoreError` for one of another protocol version."""
-    try:
-        message = codec.decode(kept(blobs, name))
-    except RemoteProtocolError as error:
-        raise KeyStoreError(
-            f"The record of a session holds no {name!r} that this release can read.", hint="Start a new session."
-        ) from error
-    if not isinstance(message, kind):
-        raise KeyStoreError(f"The record of a session holds another message as its {name!r}.")
-    return message
-
-
-def set_up(value: M | None) -> M:
+def require(value: V | None) -> V:
     """Return what the handshake has set; the state tables guarantee it."""
     if value is None:
         raise LocalProtocolError("The session has not been set up.")

@@ -9,9 +9,10 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 
 from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.he.interface import SuiteInfo
 from securealign.limits import Limits
-from securealign.protocol.budget import QueryLimits
-from securealign.protocol.training.privacy import Privacy
+from securealign.protocol.policy.budget import QueryLimits
+from securealign.protocol.policy.privacy import Privacy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,24 @@ class Policy(Rules):
                 f"{self.min_rows}.",
                 hint="Agree on more public texts.",
                 code=ErrorCode.TOO_FEW_ROWS,
+            )
+
+    def check_noise(self, suite: SuiteInfo, rows: int, noise_rows: int, limits: Limits) -> None:
+        """Raise `RemoteProtocolError` when noise is asked for and cannot protect, or takes too many rows."""
+        if self.privacy is None:
+            return
+        if not suite.exact:
+            raise RemoteProtocolError(
+                f"Policy asks for differential privacy, and results of {suite.name!r} hold errors that depend on the "
+                "provider's rows.",
+                hint="Offer the suite lwe, or turn privacy off.",
+                code=ErrorCode.PRIVACY_REFUSED,
+            )
+        if rows + noise_rows > limits.max_rows:
+            raise RemoteProtocolError(
+                f"{rows} rows and those of the noise exceed {limits.max_rows}.",
+                hint="Agree on fewer public texts, or raise max_rows.",
+                code=ErrorCode.LIMIT_EXCEEDED,
             )
 
     @property

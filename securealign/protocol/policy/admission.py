@@ -1,4 +1,4 @@
-"""What all sessions together may take: sessions of one peer at a time, and memory of the process.
+"""Limits on all sessions together: open sessions of one peer, and memory of the process.
 
 A session takes a permit when its stream opens, and reserves memory when its hello tells suite and shape, before
 anything is allocated for it. What it reserves is an upper bound of what it will hold (`CovarianceSizes.memory`,

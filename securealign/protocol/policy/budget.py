@@ -12,11 +12,10 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.protocol.policy.accounts import Account, Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +26,8 @@ class QueryLimits:
     bits: int | None = None
 
 
-@dataclass(frozen=True)
-class QueryAccount:
+class QueryAccount(Account):
     """The answers given to one peer."""
-
-    store: MutableMapping[str, float]
-    name: str
-    lock: AbstractContextManager[object]
 
     @property
     def queries(self) -> int:
@@ -65,18 +59,10 @@ class QueryAccount:
             self.store[f"{self.name}/queries"] = self.queries + queries
 
 
-class BudgetLedger:
-    """The accounts of all peers, in a mapping that may outlive the process; threads need a lock."""
+class BudgetLedger(Ledger[QueryAccount]):
+    """The answers given to all peers."""
 
-    def __init__(
-        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
-    ) -> None:
-        self._store = {} if store is None else store
-        self._lock = lock or nullcontext()
-
-    def account(self, peer: str) -> QueryAccount:
-        """Return the account of an authenticated peer."""
-        return QueryAccount(self._store, peer, self._lock)
+    account_type = QueryAccount
 
 
 def _require(rule: str, unit: str, spent: int, asked: int, limit: int | None) -> None:

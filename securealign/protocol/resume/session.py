@@ -1,9 +1,9 @@
 """Sessions that outlive connections and processes. The laws:
 
-1. Nothing leaves before it is recorded, unless the machine makes the same bytes again from what it receives again.
+1. Record before sending, except acknowledgements: a restored machine makes the same ones again.
 2. Both parties count the messages of a session. On a new connection each says how many it has processed, and the other
    sends those that follow once more, byte for byte.
-3. A record older than what its party has said ends the session: going on from it would spend slots or randomness twice.
+3. A record older than what its machine has sent ends the session: it would use slots or randomness twice.
 
 A machine sees one unbroken session; `Resume`, `Resumed` and `DurableAck` stay here and in the base of all machines.
 """
@@ -17,13 +17,15 @@ from typing import Generic, TypeVar
 
 from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.limits import Limits
-from securealign.protocol.client import ClientParty
-from securealign.protocol.journal import Journal
+from securealign.protocol.client import ClientMachine
+from securealign.protocol.context import Codec
+from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import Abort, InferenceHello, Resume, Resumed, TrainingHello
-from securealign.protocol.party import Codec, Party
+from securealign.protocol.resume.journal import Journal
+from securealign.protocol.resume.snapshot import take_snapshot
 from securealign.protocol.states import FINAL, State
 
-P = TypeVar("P", bound=Party)
+P = TypeVar("P", bound=SessionMachine)
 
 
 @dataclass(frozen=True)
@@ -45,54 +47,54 @@ class Opening:
                 return None
 
 
-class Endpoint(Generic[P]):
-    """One party of a session with its journal; frames go in and come out as they do of the machine itself."""
+class ResumableSession(Generic[P]):
+    """One machine of a session with its journal; frames go in and come out as they do of the machine itself."""
 
-    def __init__(self, party: P, journal: Journal, *, limits: Limits | None = None) -> None:
-        party.recorded = True
-        self.party = party
+    def __init__(self, machine: P, journal: Journal, *, limits: Limits | None = None) -> None:
+        machine.record.wanted = True
+        self.machine = machine
         self._journal = journal
         self._interval = (limits or Limits()).messages_between_receipts
         #: Frames made since the last record.
         self._pending: list[bytes] = []
         #: Frames that the peer has although this machine has yet to make them again.
         self._repeats = 0
-        self._forgotten = party.peer_recorded
-        self._told = party.received
+        self._forgotten = machine.record.peer_recorded
+        self._told = machine.received
 
     def receive(self, frame: bytes) -> list[bytes]:
         """Process one frame and return those that may leave now."""
-        return self.send(self.party.receive(frame))
+        return self.send(self.machine.receive(frame))
 
     def send(self, frames: Sequence[bytes]) -> list[bytes]:
         """Record what the machine has made, and return what may leave now."""
-        party = self.party
-        if party.state is State.ABORTED:
-            self._journal.end(party.error.code.name if party.error is not None else ErrorCode.INTERNAL.name)
+        machine = self.machine
+        if machine.state is State.ABORTED:
+            self._journal.end(machine.error.code.name if machine.error is not None else ErrorCode.INTERNAL.name)
             return list(frames)
-        first = party.sent - len(frames)
-        if self._repeats and party.unrepeatable > first:
+        first = machine.sent - len(frames)
+        if self._repeats and machine.record.last_unrepeatable_sent > first:
             return self._fail(_rolled_back(f"The peer has {self._repeats} messages more than were recorded as sent."))
         self._pending += frames
-        recorded = (party.record_due or party.state is State.DONE) and self._record()
+        recorded = (machine.record.needs_snapshot or machine.state is State.DONE) and self._record()
         leaving = list(frames[self._repeats :])
         self._repeats -= len(frames) - len(leaving)
         self._forget()
         return leaving + (self._receipt() if recorded else [])
 
     def detach(self) -> None:
-        """Record as much as can be kept and give back what the suite holds; the peer may return to another endpoint."""
-        if self.party.state not in FINAL:
+        """Record what can be kept and close what the suite holds; the peer may return over another connection."""
+        if self.machine.state not in FINAL:
             self._record()
-        self.party.suspend()
+        self.machine.suspend()
 
     def _record(self) -> bool:
         """Record frames and, if the suite can be kept now, a snapshot; returns whether there is one."""
-        party, first = self.party, self.party.sent - len(self._pending)
-        snapshot = party.snapshot()
-        if snapshot is None and not party.is_client:
+        machine, first = self.machine, self.machine.sent - len(self._pending)
+        snapshot = take_snapshot(machine)
+        if snapshot is None and not machine.is_client:
             # A provider without a snapshot makes the same acknowledgements again, and nothing else.
-            if party.unrepeatable > first:
+            if machine.record.last_unrepeatable_sent > first:
                 raise LocalProtocolError("The session cannot be recorded now, and something was made that has to be.")
             return False
         self._journal.record(first, self._pending, snapshot)
@@ -100,56 +102,56 @@ class Endpoint(Generic[P]):
         return snapshot is not None
 
     def _forget(self) -> None:
-        if self.party.peer_recorded > self._forgotten:
-            self._forgotten = self.party.peer_recorded
+        if self.machine.record.peer_recorded > self._forgotten:
+            self._forgotten = self.machine.record.peer_recorded
             self._journal.forget(self._forgotten)
 
     def _receipt(self) -> list[bytes]:
         """Return what tells the peer that it may forget, if that is worth a message."""
-        if self.party.received - self._told < self._interval:
+        if self.machine.received - self._told < self._interval:
             return []
-        self._told = self.party.received
-        return [self.party.tell_recorded()]
+        self._told = self.machine.received
+        return [self.machine.tell_recorded()]
 
     def _fail(self, error: RemoteProtocolError) -> list[bytes]:
-        return self.send(self.party.fail(error))
+        return self.send(self.machine.fail(error))
 
 
-class ProviderEndpoint(Endpoint[Party]):
+class ResumableProvider(ResumableSession[SessionMachine]):
     """The provider's end of a session."""
 
     def resume(self, received: int) -> Iterator[bytes]:
         """Yield the answer to a client that returns after `received` messages, and the messages that it lacks."""
-        if received < self.party.peer_recorded:
+        if received < self.machine.record.peer_recorded:
             yield from self._fail(_rolled_back(f"The client asks for message {received}, which it had recorded."))
             return
-        self._repeats = max(0, received - self.party.sent)
-        yield self.party.codec.encode(Resumed(received=self.party.received))
+        self._repeats = max(0, received - self.machine.sent)
+        yield self.machine.codec.encode(Resumed(received=self.machine.received))
         yield from self._journal.frames(received)
 
 
-class ClientEndpoint(Endpoint[ClientParty]):
+class ResumableClient(ResumableSession[ClientMachine]):
     """The client's end of a session."""
 
     def resume(self) -> bytes:
         """Return the first frame of a new connection."""
-        return self.party.codec.encode(Resume(nonce=self.party.nonce, received=self.party.received))
+        return self.machine.codec.encode(Resume(nonce=self.machine.nonce, received=self.machine.received))
 
     def resumed(self, frame: bytes) -> Iterator[bytes]:
         """Return the frames that the provider lacks.
 
-        Raises `PeerAborted` when it does not go on, `RemoteProtocolError` when it has more than this party recorded.
+        Raises `PeerAborted` when it does not go on, `RemoteProtocolError` when it has more than this machine recorded.
         """
-        match self.party.codec.decode(frame):
+        match self.machine.codec.decode(frame):
             case Abort(code=code):
                 raise PeerAborted(code)
             case Resumed(received=received):
-                if received > self.party.sent:
-                    raise _rolled_back(f"The provider has {received} messages, and {self.party.sent} were recorded.")
-                if received < self.party.peer_recorded:
+                if received > self.machine.sent:
+                    raise _rolled_back(f"The provider has {received} messages, and {self.machine.sent} were recorded.")
+                if received < self.machine.record.peer_recorded:
                     raise _rolled_back(f"The provider asks for message {received}, which it had recorded.")
                 # Those alone that exist now: they are read while the machine makes others.
-                return islice(self._journal.frames(received), self.party.sent - received)
+                return islice(self._journal.frames(received), self.machine.sent - received)
             case other:
                 raise RemoteProtocolError(f"{type(other).__name__} answers a request to resume.")
 

@@ -12,20 +12,12 @@ are counted apart. A client that forges its key learns more than a product, whic
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-
 from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.protocol.policy.accounts import Account, Ledger
 
 
-@dataclass(frozen=True)
-class RankAccount:
+class RankAccount(Account):
     """The columns granted to one peer over one public data set."""
-
-    store: MutableMapping[str, float]
-    name: str
-    lock: AbstractContextManager[object]
 
     def charge(self, columns: int, limit: int) -> None:
         """Count the columns of a session; raises `RemoteProtocolError`, and counts nothing, beyond `limit` in all."""
@@ -46,18 +38,7 @@ class RankAccount:
             self.store[self.name] = self.store.get(self.name, 0) - columns
 
 
-class RankLedger:
-    """The accounts of all peers, in a mapping that may outlive the process, behind a lock if sessions run in threads.
+class RankLedger(Ledger[RankAccount]):
+    """The columns granted to all peers, by public data set."""
 
-    A store that outlives a crash keeps what running sessions were charged: it errs against the peer.
-    """
-
-    def __init__(
-        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
-    ) -> None:
-        self._store = {} if store is None else store
-        self._lock = lock or nullcontext()
-
-    def account(self, peer: str, dataset_digest: bytes) -> RankAccount:
-        """Return the account of an authenticated peer over the public texts with this digest."""
-        return RankAccount(self._store, f"{dataset_digest.hex()}/{peer}", self._lock)
+    account_type = RankAccount

@@ -11,12 +11,12 @@ import threading
 import pytest
 
 from securealign.errors import ErrorCode, KeyStoreError
-from securealign.keys.locking import exclusive
+from securealign.locks import exclusive
 
 HOLDER = """
 import sys
 from pathlib import Path
-from securealign.keys.locking import exclusive
+from securealign.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from securealign.protocol.snapshot import Snapshot
+from securealign.protocol.resume.snapshot import Snapshot
 
 
 class Journal(Protocol):

@@ -11,14 +11,14 @@ from securealign.storage.folder import StateFolder
 from securealign.storage.journal import SessionJournal, SessionRow
 
 
-class SessionRecords:
+class SessionStore:
     """Begins, finds and deletes the journals of a folder."""
 
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
 
     def create(
-        self, handle: str, phase: str, *, key: str = "", counters: Sequence[SessionCounters] = ()
+        self, handle: str, kind: str, *, key: str = "", counters: Sequence[SessionCounters] = ()
     ) -> SessionJournal:
         """Begin the record of a session; raises `KeyStoreError` if its handle is taken."""
         sealer = self._folder.sealers.current
@@ -26,11 +26,11 @@ class SessionRecords:
             try:
                 cursor = connection.execute(
                     "INSERT INTO session (handle, phase, key, sealed_by, updated) VALUES (?, ?, ?, ?, ?)",
-                    (handle, phase, key, sealer.name, self._folder.clock()),
+                    (handle, kind, key, sealer.name, self._folder.clock()),
                 )
             except sqlite3.IntegrityError as error:
                 raise KeyStoreError(f"The session {handle} is recorded already.") from error
-        return SessionJournal(self._folder, SessionRow(int(cursor.lastrowid or 0), phase, key), sealer, counters)
+        return SessionJournal(self._folder, SessionRow(int(cursor.lastrowid or 0), kind, key), sealer, counters)
 
     def find(self, handle: str, *, counters: Sequence[SessionCounters] = ()) -> SessionJournal | None:
         """Return the journal of a session that is not over, None if there is none."""
@@ -57,3 +57,8 @@ class SessionRecords:
             ).fetchall()
             connection.execute("DELETE FROM session WHERE handle = ?", (handle,))
         self._folder.blobs.delete(row[0] for row in addresses)
+
+    def delete_older(self, before: float) -> None:
+        """Forget the sessions that were last recorded before a time (Unix seconds)."""
+        for handle in self.unfinished(before):
+            self.delete(handle)

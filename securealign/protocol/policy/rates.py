@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
 
-#: What a bucket may lack of a token for rounding, so that who has waited as long as was asked is granted.
+#: Part of a token that a bucket may lack for rounding, so that a peer that waited as told is granted.
 _ROUNDING = 1e-6
 
 

@@ -9,14 +9,14 @@ mu-Gaussian private with mu = 1 / sigma. Sessions add up as sum mu^2, also when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_ndtr
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
+from securealign.protocol.policy.accounts import Account, Ledger
 
 #: What rounding in the accountant may add to a budget, relative to it.
 _SLACK = 1e-9
@@ -82,18 +82,13 @@ def _mu(epsilon: float, delta: float) -> float:
 
 
 def _root(function: Callable[[float], float], lower: float, upper: float) -> float:
-    from scipy.optimize import brentq  # takes a fifth of a second, which only differential privacy needs to spend
+    from scipy.optimize import brentq  # imported here: it takes 0.2 s, and only differential privacy needs it
 
     return float(brentq(function, lower, upper, xtol=1e-13, rtol=1e-13))
 
 
-@dataclass(frozen=True)
-class PrivacyAccount:
+class PrivacyAccount(Account):
     """What sessions of one peer have cost over one public data set: the sum of mu^2."""
-
-    store: MutableMapping[str, float]
-    name: str
-    lock: AbstractContextManager[object]
 
     def spent(self, delta: float) -> float:
         """Return the epsilon of all sessions together at a delta."""
@@ -121,15 +116,7 @@ class PrivacyAccount:
             self.store[self.name] = max(0.0, left)
 
 
-class PrivacyLedger:
-    """The accounts of all peers, in a mapping that may outlive the process; threads need a lock."""
+class PrivacyLedger(Ledger[PrivacyAccount]):
+    """What the sessions of all peers have cost, by public data set."""
 
-    def __init__(
-        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
-    ) -> None:
-        self._store = {} if store is None else store
-        self._lock = lock or nullcontext()
-
-    def account(self, peer: str, dataset_digest: bytes) -> PrivacyAccount:
-        """Return the account of an authenticated peer over the public texts with this digest."""
-        return PrivacyAccount(self._store, f"{dataset_digest.hex()}/{peer}", self._lock)
+    account_type = PrivacyAccount
