@@ -264,7 +264,7 @@ def pair(
         [suite],
         CASE.z_a,
         policy=Policy(allow_unencrypted=True, privacy=rule, max_rank_fraction=1.0),
-        limits=limits,
+        limits=limits or Limits(),
         **accounts,
     )
     return Pair(client, provider, TrainingCodec())
