@@ -1,4 +1,4 @@
-"""Prompts: a conversation in the form that a model was trained on, or a plain text to go on with."""
+"""Prompts: a conversation as a model's chat template writes it, or plain text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _USER, _ASSISTANT = "User:", "Assistant:"
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to go on with; `special` adds the tokens that the tokenizer begins a text with, `stops` end the answer."""
+    """A text to continue; `special` adds the tokenizer's special tokens, `stops` are strings that end the answer."""
 
     text: str
     special: bool = True
@@ -23,7 +23,7 @@ class Prompt:
 
 
 def frame(model: CausalModel, messages: Sequence[Message]) -> Prompt:
-    """Return a conversation as the model's chat template writes it, or between plain names for a base model."""
+    """Return a conversation as the model's chat template writes it, or as named lines for a base model."""
     if model.tokenizer.chat_template:
         text = model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         return Prompt(text, special=False)

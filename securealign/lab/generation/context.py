@@ -1,4 +1,4 @@
-"""What a model has read so far, with its key-value cache: changes at the end cost only what changed."""
+"""The tokens that a model has read and their key-value cache, so that only tokens that changed are computed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Context:
         self._model, self._depth = model, depth
         self._ids: list[int] = []
         self._state: States | None = None
-        # Without the model's configuration: layers with a sliding window would forget what is needed to go back.
+        # Without the model's configuration: layers with a sliding window would drop states that `crop` goes back to.
         self._cache: Any = require("transformers", "A language model").DynamicCache()
         self.fed = 0
 
     def read(self, ids: Sequence[int]) -> States:
-        """Have the model read exactly `ids`, keeping what it has read of them; raises `InputError` for none."""
+        """Return the state after exactly `ids`, with the cache of earlier calls; raises `InputError` for none."""
         ids = list(ids)
         if not ids:
             raise InputError("The prompt holds no token.", hint="Give a prompt with some text.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,7 @@ from securealign.errors import ErrorCode, InputError
 from securealign.lab.generation.causal import CausalModel, States, Tokens
 from securealign.lab.generation.depths import POST_NORM
 from securealign.lab.generation.pairs import TokenPairs, pair_tokens
+from securealign.models.encoder import Progress
 
 #: Penalty of the paper (appendix B), in the units of the Gram matrix.
 PAPER_RIDGE = 1e-4
@@ -22,12 +23,10 @@ _BATCH = 16
 _FIRST = 1
 _BLOCK_PAIRS = 2048
 
-Report = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class Stitch:
-    """A way from one model to another: states of `source` at `depth` become states of `target` at `landing`."""
+    """Two models and the places of a map between them: from `depth` in `source` to `landing` in `target`."""
 
     source: str
     target: str
@@ -39,7 +38,7 @@ class Stitch:
 class PairedStates:
     """Rows of both models for the same places of the text: (n, d_B) and (n, d_A), with the target's next token (n,).
 
-    `exact[k]` says that the source has read the same characters as the target, and none that follow.
+    `exact[k]`: both tokens end at the same character.
     """
 
     source: Mapping[str, States]
@@ -52,7 +51,7 @@ class PairedStates:
 
 
 class PairAccumulator:
-    """Moments of paired states that arrive in blocks; the buffer keeps blocks large, so that products are fast."""
+    """Moments of paired states; rows are collected into large blocks first, because their products are fast."""
 
     def __init__(self, source_columns: int, target_columns: int) -> None:
         self.moments = CrossMoments.empty(source_columns, target_columns)
@@ -95,7 +94,7 @@ def fit_stitches(
     pairs: int,
     exact: bool = False,
     max_tokens: int = 128,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> dict[Stitch, PairAccumulator]:
     """Return the moments of each stitch over up to `pairs` pairs of tokens; each model reads each text once.
 
@@ -140,7 +139,7 @@ def paired_states(
         else:
             read = [_Read(source, batch, depths[0], max_tokens), _Read(target, batch, depths[1], max_tokens)]
         for text in range(len(batch)):
-            rows.append(_pair(*read, text, count - total))
+            rows.append(_pair(read[0], read[1], text, count - total))
             total += len(rows[-1])
         if total >= count:
             break

@@ -1,4 +1,4 @@
-"""Maps between language models, kept in the user's cache by all that they depend on."""
+"""Maps between language models, kept in the user's cache under a hash of all that they depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from securealign.cache import cache_root
 from securealign.data.digest import dataset_digest
 from securealign.errors import InputError
 from securealign.lab.generation.causal import CausalModel
-from securealign.lab.generation.fitting import PAPER_RIDGE, Report, Stitch, fit_stitches
+from securealign.lab.generation.fitting import PAPER_RIDGE, Stitch, fit_stitches
+from securealign.models.encoder import Progress
 
 _EDITION = 1
 
@@ -51,7 +52,7 @@ def fitted_maps(
     settings: Sequence[FitSettings],
     *,
     folder: Path | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
     """Return the map of each stitch under each of `settings`, which differ in their penalty alone.
 
@@ -65,16 +66,8 @@ def fitted_maps(
     found = {key: known for key, path in wanted.items() if (known := _known(path)) is not None}
     missing = [stitch for stitch in stitches if any((stitch, one) not in found for one in settings)]
     if missing:
-        first = settings[0]
-        fitted = fit_stitches(
-            models,
-            missing,
-            texts,
-            pairs=first.pairs,
-            exact=first.exact,
-            max_tokens=first.max_tokens,
-            report=report,
-        )
+        shared = {name: value for name, value in asdict(settings[0]).items() if name != "ridge"}
+        fitted = fit_stitches(models, missing, texts, report=report, **shared)
         for stitch, accumulator in fitted.items():
             for one in settings:
                 solved = accumulator.solve(one.ridge)

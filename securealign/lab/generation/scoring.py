@@ -63,7 +63,7 @@ def score(
     following: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """Return the scores of predictions over the kept positions; `reference` is whom they should agree with."""
+    """Return the scores of predictions over the kept positions; `agreement` is that with `reference`."""
     rows = np.ones(len(following), dtype=bool) if kept is None else kept
     return Scores(
         positions=int(rows.sum()),

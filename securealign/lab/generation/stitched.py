@@ -1,8 +1,8 @@
 """Decoding through another model's head: source body, alignment map, target head (paper, section 3.2).
 
-The target's token becomes text, and the text becomes tokens of the source again. The whole text is tokenised after each
-token, because an added letter can change the tokens before it; the key-value cache keeps what did not change. Models
-with the same tokens pass numbers on instead.
+Each token of the target is turned into text, which the source's tokenizer cuts again. The whole text is tokenised after
+each token, because an added letter can change the tokens before it; the key-value cache keeps those that are the same.
+Models with equal vocabularies exchange token numbers instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from securealign.lab.generation.utf8 import TextStream, TokenBytes
 
 @dataclass(frozen=True)
 class Step:
-    """A token, the text that can be shown since, and why it was the last; the last step may have no token."""
+    """A token and the text to show after it; the last step has a reason to end, and may have no token."""
 
     token: int | None
     text: str
@@ -90,7 +90,8 @@ class StitchedModel:
         end: End | None = None
         while end is None:
             ids = self._prompt_ids(prompt, "" if self._direct else generated) + (tokens if self._direct else [])
-            # Bytes that are no character yet have not moved the source on: the head must be told to continue them.
+            # An incomplete character adds no text for the source, so its state has not changed: only tokens that
+            # continue the character are allowed.
             allowed = self._bytes.continuing if stream.pending and not self._direct else None
             token = chooser.choose(self._logits(ids), allowed)
             end = self._special_end(token)
@@ -111,7 +112,7 @@ class StitchedModel:
         return Completion("".join(step.text for step in steps), tokens, steps[-1].end or End.LENGTH)
 
     def _with_stops(self, rules: StopRules, prompt: Prompt) -> StopRules:
-        # A target that does not have the source's end of turn as a token may write it as text.
+        # A target without the source's end of turn among its tokens may write it as text.
         names = self.source.tokenizer.convert_ids_to_tokens(sorted(self.source.end_ids))
         return replace(rules, strings=(*rules.strings, *prompt.stops, *names))
 

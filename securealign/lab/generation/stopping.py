@@ -21,9 +21,9 @@ class End(Enum):
 
 @dataclass(frozen=True)
 class StopRules:
-    """`max_new_tokens` as in the paper; `strings` end a text and are not part of it; 0 `repeats` lets a text loop.
+    """When a text ends: at `max_new_tokens` (default: the paper's), before one of `strings`, and at `letters` or loops.
 
-    `repeats` is how often the same tokens in a row may come before it is a loop; `letters` are the valid answers.
+    A loop is the same run of tokens `repeats` times in a row, 0 for no check; `letters` are the valid answers.
     """
 
     max_new_tokens: int = 128
@@ -56,7 +56,7 @@ def first_letter(text: str, letters: str) -> str | None:
 
 
 class StopScanner:
-    """Passes text on until one of some strings appears, holding back what may be the beginning of one."""
+    """Passes text on until one of the strings appears; an end of the text that may begin one of them waits."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = [string for string in strings if string]
@@ -73,19 +73,12 @@ class StopScanner:
             self.stopped = True
             shown, self._held = self._held[: min(places)], ""
             return shown
-        keep = max((_overlap(self._held, string) for string in self._strings), default=0)
+        starts = (string[:length] for string in self._strings for length in range(1, len(string)))
+        keep = max((len(start) for start in starts if self._held.endswith(start)), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
 
     def finish(self) -> str:
-        """Return the text that was held back for nothing."""
+        """Return the text that still waits."""
         shown, self._held = self._held, ""
         return shown
-
-
-def _overlap(text: str, string: str) -> int:
-    """Return the length of the longest end of `text` that begins `string`."""
-    for length in range(min(len(text), len(string) - 1), 0, -1):
-        if text.endswith(string[:length]):
-            return length
-    return 0

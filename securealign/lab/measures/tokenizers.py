@@ -74,8 +74,11 @@ def surfaces(vocabulary: Collection[str], *, special: Collection[str] = ()) -> f
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     """Return the size of the intersection over that of the union, 0 for two empty sets."""
-    union = len(one | other)
-    return len(one & other) / union if union else 0.0
+    return _share(len(one & other), len(one | other))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,17 @@ class Matching:
     @property
     def exact_rate(self) -> float:
         """Share of positions with the same token (the paper's rate): one token more shifts all that follow."""
-        return self.same / self.positions if self.positions else 0.0
+        return _share(self.same, self.positions)
 
     @property
     def aligned_rate(self) -> float:
         """Share of the target's tokens that the source has too, at the same place of the text."""
-        return self.aligned / self.tokens if self.tokens else 0.0
+        return _share(self.aligned, self.tokens)
 
     @property
     def boundary_rate(self) -> float:
         """Share of the target's tokens that end where a source token ends."""
-        return self.boundaries / self.tokens if self.tokens else 0.0
+        return _share(self.boundaries, self.tokens)
 
 
 def match_tokens(target: Sequence[Tokenized], source: Sequence[Tokenized]) -> Matching:
@@ -144,12 +147,12 @@ class Fertility:
     @property
     def tokens_per_word(self) -> float:
         """Tokens for each word between white space."""
-        return self.tokens / self.words if self.words else 0.0
+        return _share(self.tokens, self.words)
 
     @property
     def characters_per_token(self) -> float:
         """Characters for each token."""
-        return self.characters / self.tokens if self.tokens else 0.0
+        return _share(self.characters, self.tokens)
 
 
 def fertility(texts: Sequence[str], tokenized: Sequence[Tokenized]) -> Fertility:
@@ -179,21 +182,16 @@ class Verdict:
 
 def verdict(exact_rate: float, parameters: float | None) -> Verdict:
     """Return the outlook of a pair from its rate of exact matches and the size of its smaller model, if it is known."""
+    matches = f"exact matches {exact_rate:.2f}"
+    weights = "" if parameters is None else f"{parameters / 1e9:.2f} billion weights"
     if exact_rate <= EXACT_FAILS:
-        return Verdict(Outlook.POOR, f"exact matches {exact_rate:.2f}, and the paper's pairs failed at {EXACT_FAILS}")
+        return Verdict(Outlook.POOR, f"{matches}, and the paper's pairs failed at {EXACT_FAILS}")
     if parameters is not None and parameters < PARAMETERS_FAIL:
-        return Verdict(
-            Outlook.POOR, f"{parameters / 1e9:.2f} billion weights, and the paper's pairs below 2 billion failed"
-        )
+        return Verdict(Outlook.POOR, f"{weights}, and the paper's pairs below 2 billion failed")
     if exact_rate < EXACT_NEEDED:
-        return Verdict(
-            Outlook.UNCERTAIN, f"exact matches {exact_rate:.2f} lie between {EXACT_FAILS} and {EXACT_NEEDED}"
-        )
+        return Verdict(Outlook.UNCERTAIN, f"{matches} lie between {EXACT_FAILS} and {EXACT_NEEDED}")
     if parameters is None:
-        return Verdict(Outlook.UNCERTAIN, f"exact matches {exact_rate:.2f} suffice for models of 4 billion weights")
+        return Verdict(Outlook.UNCERTAIN, f"{matches} suffice for models of 4 billion weights")
     if parameters < PARAMETERS_NEEDED or exact_rate < EXACT_SUFFICES:
-        return Verdict(
-            Outlook.UNCERTAIN,
-            f"exact matches {exact_rate:.2f} with {parameters / 1e9:.2f} billion weights lie at the paper's thresholds",
-        )
-    return Verdict(Outlook.PROMISING, f"exact matches {exact_rate:.2f} with {parameters / 1e9:.2f} billion weights")
+        return Verdict(Outlook.UNCERTAIN, f"{matches} with {weights} lie at the paper's thresholds")
+    return Verdict(Outlook.PROMISING, f"{matches} with {weights}")

@@ -1,7 +1,7 @@
 """Probes without labels, in the domain of the public texts: clusters of the provider's embeddings as classes.
 
-Such classes are cut where the provider's own geometry cuts, so its head knows them better than it knows real classes,
-and their loss is no loss to expect: docs/compat.md says how far it goes with that of labelled tasks.
+The borders of clusters follow the provider's own embeddings, so its head separates them better than real classes, and
+their loss does not predict that of a task: docs/compat.md compares both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from securealign.lab.experiments.compat.probes import Parts, Probe, compare
 from securealign.lab.experiments.compat.setting import Setting
 from securealign.lab.experiments.store import Row, Store
 
-#: Public texts to fit on for each cluster, so that a cluster is more than a few texts.
+#: Public texts to fit on for each cluster, so that a cluster has more than a few texts.
 _TEXTS_PER_CLUSTER = 16
 _STARTS = 4
 
@@ -34,7 +34,7 @@ def _row(setting: Setting, count: int) -> list[Row]:
     from sklearn.cluster import KMeans
 
     fitted, held = setting.rows_a[setting.fitted], setting.rows_a[setting.held]
-    # Standardised: language models have dimensions a hundred times as large as the rest, which would be all there is.
+    # Standardised: some dimensions of language models are a hundred times as large as the rest and would decide alone.
     scale = deviations(fitted)
     means = KMeans(count, n_init=_STARTS, random_state=0).fit(fitted / scale)
     train, test = means.labels_, means.predict(np.asarray(held / scale))

@@ -51,7 +51,7 @@ def evidence(
     if not probes:
         return Evidence(source="none", **known_anyway)
     worst = max(probes, key=lambda probe: probe.loss)
-    means = {name: _mean(probes, name) for name in _MEANS}
+    means: dict[str, Any] = {name: _mean(probes, name) for name in _MEANS}
     provider, mapped, chance = (fmean(getattr(probe, name) for probe in probes) for name in _CERTAIN)
     with_shots = means["with_shots"]
     known = provider - chance

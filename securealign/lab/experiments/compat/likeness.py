@@ -1,4 +1,4 @@
-"""How alike both encoders see the public texts: CKA, SVCCA, what the map explains, and what the protocol shows."""
+"""How similar the embeddings of the public texts are: CKA, SVCCA, R^2 of the map, and what training shows."""
 
 from __future__ import annotations
 

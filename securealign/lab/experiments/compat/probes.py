@@ -1,4 +1,4 @@
-"""Labelled probes: what the provider's head reaches on its own embeddings, through the map, and what a client alone."""
+"""Accuracies on labelled tasks: of the provider's head on its own and on mapped embeddings, and of a client alone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from securealign.lab.experiments.setting import SHOT_WEIGHT, fit_head, fit_with_
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.measures.fits import explained
 
-#: Embeddings of any precision, truth values, and numbers of rows or classes.
-Embedded = npt.NDArray[np.floating[Any]]
-Truths = npt.NDArray[np.bool_]
-Numbers = npt.NDArray[np.intp]
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.intp]
 
-#: Test texts that tell anything.
+#: Fewest test texts of a probe.
 _FEWEST = 8
 
 
@@ -135,7 +134,7 @@ class Parts:
         return float(right(part.head, self.test, self.test_labels, self.class_names).mean())
 
 
-def compare(provider: Parts, mapped_test: Embedded) -> Row:
+def compare(provider: Parts, mapped_test: FloatArray) -> Row:
     """Return the provider's head on its own and on mapped test embeddings (n, d_A), text by text."""
     head = provider.head
     own = right(head, provider.test, provider.test_labels, provider.class_names)
@@ -153,7 +152,7 @@ def compare(provider: Parts, mapped_test: Embedded) -> Row:
     }
 
 
-def right(head: LinearHead, rows: Embedded, labels: Sequence[int], names: Sequence[str]) -> Truths:
+def right(head: LinearHead, rows: FloatArray, labels: Sequence[int], names: Sequence[str]) -> BoolArray:
     """Return for each embedding (n, d) whether a head names its class."""
     return np.array([found == names[label] for found, label in zip(head.predict(rows), labels, strict=True)])
 
@@ -199,7 +198,7 @@ def _draws(setting: Setting, size: int, count: int) -> list[list[int]]:
     return [np.random.default_rng([seed, size]).permutation(size)[:count].tolist() for seed in range(setting.seeds)]
 
 
-def _public_row(setting: Setting, labels: Numbers, tests: Numbers) -> Row:
+def _public_row(setting: Setting, labels: IntArray, tests: IntArray) -> Row:
     fitted, names = setting.fitted, setting.public.data.class_names
     client, provider = (
         Parts(rows[fitted], labels[fitted].tolist(), rows[tests], labels[tests].tolist(), names)

@@ -17,14 +17,14 @@ from securealign.lab.experiments.compat.evidence import Evidence
 from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
 from securealign.lab.experiments.compat.templating import environment
 
-#: The paper's maps lose 0.1 to 6 points (Table 1); what loses no more works as its pairs do.
+#: The paper's maps lose 0.1 to 6 points (Table 1).
 PAPER_LOSS = 0.06
-#: On the worst task: a mean within range may hide one that fails. Twice the paper's.
+#: Limit for the worst task, twice the paper's: a mean within range may hide a task that fails.
 MOST_LOSS = 2 * PAPER_LOSS
-#: Left of what the head knows beyond chance. A map that keeps less than half gives labels that are mostly the
-#: provider's errors and the map's; unrelated encoders keep about none, which sampling may lift to a tenth.
+#: Least share of the head's accuracy beyond chance that the map must keep. Below half, most labels are errors of the
+#: provider or of the map; unrelated encoders keep about none, and up to a tenth by chance.
 LEAST_KEPT = 0.5
-#: Three seeds of shots move a mean by a point and a half (paper; here alike): less is no gain over working alone.
+#: Least gain over working alone: three seeds of shots move a mean by 1.5 points (in the paper and here).
 WORTH = 0.02
 #: Public texts for each dimension of the client's encoder up to which accuracy was seen to grow.
 PLENTY = 6
