@@ -89,21 +89,10 @@ def _detokenised(tokens: list[str]) -> str:
 
 # The 14 lexicographer files (lexnames(5WN)) that hold the most noun glosses.
 NOUN_CLASSES = {
-    "04": "act",
-    "05": "animal",
-    "06": "artifact",
-    "07": "attribute",
-    "08": "body",
-    "09": "cognition",
-    "10": "communication",
-    "13": "food",
-    "14": "group",
-    "15": "location",
-    "18": "person",
-    "20": "plant",
-    "26": "state",
-    "27": "substance",
-}
+    "04": "act", "05": "animal", "06": "artifact", "07": "attribute", "08": "body", "09": "cognition",
+    "10": "communication", "13": "food", "14": "group", "15": "location", "18": "person", "20": "plant",
+    "26": "state", "27": "substance",
+}  # fmt: skip
 
 
 def read_wordnet(folder: Path, part: str, classes: dict[str, str] | None = None) -> Iterator[LabelledText]:

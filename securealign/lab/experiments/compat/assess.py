@@ -15,6 +15,7 @@ from securealign.lab.experiments.compat.loss import ExpectedLoss, expected_loss
 from securealign.lab.experiments.compat.probes import Probe, as_row, labelled_probes, public_labels
 from securealign.lab.experiments.compat.rules import Recommendation, recommend
 from securealign.lab.experiments.compat.setting import Setting, usual_least
+from securealign.lab.experiments.compat.sides import Side
 from securealign.lab.experiments.compat.tokens import Tokens, tokens
 from securealign.lab.experiments.embeddings import AddBar, no_bars
 from securealign.lab.experiments.store import Store
@@ -94,8 +95,8 @@ def assess(
     ratio = rows / setting.client.dimension
     known = evidence(probes, labels, found, ratio=ratio, shots=setting.shots, other_map=setting.other_kind)
     return Assessment(
-        client=_party(setting, "client"),
-        provider=_party(setting, "provider"),
+        client=_party(setting.client),
+        provider=_party(setting.provider),
         public_name=setting.public.name,
         public_digest=setting.public.digest,
         in_file=setting.public.in_file,
@@ -122,6 +123,5 @@ def assess(
     )
 
 
-def _party(setting: Setting, role: str) -> Party:
-    side = setting.client if role == "client" else setting.provider
+def _party(side: Side) -> Party:
     return Party(name=side.name, dimension=side.dimension, fingerprint=side.fingerprint, encodes=side.encodes)
