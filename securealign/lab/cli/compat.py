@@ -20,7 +20,7 @@ from securealign.lab.cli.experiment.options import Map, MaxTokens, Seeds, TestTe
 from securealign.lab.experiments.compat.assess import Assessment, assess
 from securealign.lab.experiments.compat.cost import Usage
 from securealign.lab.experiments.compat.page import render
-from securealign.lab.experiments.compat.setting import USUAL_TEXTS, Public, Setting, usual_texts
+from securealign.lab.experiments.compat.setting import USUAL_TEXTS, CompatConfig, Public, usual_texts
 from securealign.lab.experiments.compat.sides import open_side
 from securealign.lab.experiments.compat.summary import lines
 from securealign.lab.experiments.corpora import TASKS, Corpora
@@ -80,7 +80,7 @@ def compat(
         sides = [open_side(spec, dataset.texts, embeddings) for spec in (client, provider)]
         corpora = Corpora(train=train, test=test)
         count = texts if texts is not None else usual_texts(sides[0].dimension)
-        setting = Setting(
+        setting = CompatConfig(
             client=sides[0],
             provider=sides[1],
             public=Public.draw(dataset, Path(public).name if Path(public).is_file() else public, count, corpora),

@@ -17,7 +17,7 @@ from securealign.lab.experiments.compat.assess import assess
 from securealign.lab.experiments.compat.cost import Cost, Usage
 from securealign.lab.experiments.compat.page import render
 from securealign.lab.experiments.compat.rules import Advice
-from securealign.lab.experiments.compat.setting import Public, Setting, usual_least, usual_texts
+from securealign.lab.experiments.compat.setting import CompatConfig, Public, usual_least, usual_texts
 from securealign.lab.experiments.compat.sides import EncoderSide, FileSide, open_side
 from securealign.lab.experiments.compat.summary import lines
 from securealign.lab.experiments.compat.tokens import Tokens, causal_spec, tokens
@@ -87,7 +87,7 @@ def embeddings(folder):
 def setting(folder, client, provider, *, public="public", probes=(TASK,), count=300):
     vectors, dataset = embeddings(folder), public if isinstance(public, TextDataset) else load(public)
     corpora = Corpora(train=640, test=200, load=load)
-    return Setting(
+    return CompatConfig(
         client=open_side(client, dataset.texts, vectors),
         provider=open_side(provider, dataset.texts, vectors),
         public=Public.draw(dataset, dataset.name, count, corpora),

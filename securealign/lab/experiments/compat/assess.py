@@ -14,7 +14,7 @@ from securealign.lab.experiments.compat.likeness import Likeness, likeness
 from securealign.lab.experiments.compat.loss import ExpectedLoss, expected_loss
 from securealign.lab.experiments.compat.probes import Probe, as_row, labelled_probes, public_labels
 from securealign.lab.experiments.compat.rules import Recommendation, recommend
-from securealign.lab.experiments.compat.setting import Setting, usual_least
+from securealign.lab.experiments.compat.setting import CompatConfig, usual_least
 from securealign.lab.experiments.compat.sides import Side
 from securealign.lab.experiments.compat.tokens import Tokens, tokens
 from securealign.lab.experiments.embeddings import AddBar, no_bars
@@ -73,14 +73,14 @@ class Assessment:
 
 
 def assess(
-    setting: Setting,
+    setting: CompatConfig,
     store: Store,
     usage: Usage,
     *,
     max_tokens: int,
     add_bar: AddBar = no_bars,
     command: str = "",
-    price: Callable[[Setting, Usage, float, Report], Cost] = cost,
+    price: Callable[[CompatConfig, Usage, float, Report], Cost] = cost,
 ) -> Assessment:
     """Measure everything; raises `InputError` for too few public texts, and what models and the planner raise."""
     usage.check()

@@ -12,7 +12,7 @@ import numpy as np
 
 from securealign.alignment.scaling import deviations
 from securealign.lab.experiments.compat.probes import Parts, Probe, compare
-from securealign.lab.experiments.compat.setting import Setting
+from securealign.lab.experiments.compat.setting import CompatConfig
 from securealign.lab.experiments.store import Row, Store
 
 #: Public texts to fit on for each cluster, so that a cluster has more than a few texts.
@@ -20,7 +20,7 @@ _TEXTS_PER_CLUSTER = 16
 _STARTS = 4
 
 
-def cluster_probes(setting: Setting, store: Store) -> list[Probe]:
+def cluster_probes(setting: CompatConfig, store: Store) -> list[Probe]:
     """Return a probe for each number of clusters that the public texts are enough for."""
     wanted = [count for count in setting.clusters if count * _TEXTS_PER_CLUSTER <= len(setting.fitted)]
     probes = []
@@ -30,7 +30,7 @@ def cluster_probes(setting: Setting, store: Store) -> list[Probe]:
     return probes
 
 
-def _row(setting: Setting, count: int) -> list[Row]:
+def _row(setting: CompatConfig, count: int) -> list[Row]:
     from sklearn.cluster import KMeans
 
     fitted, held = setting.rows_a[setting.fitted], setting.rows_a[setting.held]

@@ -10,7 +10,7 @@ from securealign.harness.planning.speeds import Progress
 from securealign.harness.simulation.networks import find_network
 from securealign.harness.simulation.replay import Conditions
 from securealign.he.registry import get_suite
-from securealign.lab.experiments.compat.setting import Setting
+from securealign.lab.experiments.compat.setting import CompatConfig
 
 #: Queries in a round trip.
 _BATCH = 64
@@ -62,7 +62,7 @@ class Cost:
     shown_at_least: float
 
 
-def cost(setting: Setting, usage: Usage, r2: float, progress: Progress) -> Cost:
+def cost(setting: CompatConfig, usage: Usage, r2: float, progress: Progress) -> Cost:
     """Return what a run would cost; the first time, this machine is timed for some seconds."""
     suite = get_suite(usage.suite)
     question = Question(

@@ -11,7 +11,7 @@ from securealign.alignment.clear import ClearFit
 from securealign.alignment.regression import require_related
 from securealign.alignment.scaling import deviations
 from securealign.errors import InputError
-from securealign.lab.experiments.compat.setting import Setting
+from securealign.lab.experiments.compat.setting import CompatConfig
 from securealign.lab.experiments.embeddings import Vectors
 from securealign.lab.experiments.leakage.spectrum import Spectrum
 from securealign.lab.experiments.store import Row, Store
@@ -43,12 +43,12 @@ class Likeness:
     shown: float
 
 
-def likeness(setting: Setting, store: Store) -> Likeness:
+def likeness(setting: CompatConfig, store: Store) -> Likeness:
     """Return how alike the sides are; computed once for two encoders and public texts."""
     return Likeness(**store.rows("compat-likeness", setting.key, lambda: [_compute(setting)])[0])
 
 
-def _compute(setting: Setting) -> Row:
+def _compute(setting: CompatConfig) -> Row:
     rows_b, rows_a, fitted, held = setting.rows_b, setting.rows_a, setting.fitted, setting.held
     fit = setting.fit
     return {

@@ -16,7 +16,7 @@ from securealign.alignment import LinearHead
 from securealign.commands import counted
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.lab.experiments.compat.setting import ALONE, Setting
+from securealign.lab.experiments.compat.setting import ALONE, CompatConfig
 from securealign.lab.experiments.corpora import Task, labels_of
 from securealign.lab.experiments.embeddings import AddBar, Vectors
 from securealign.lab.experiments.setting import SHOT_WEIGHT, fit_head, fit_with_shots
@@ -75,7 +75,7 @@ class Probe:
         return (self.mapped - self.chance) / known if known > 0 else 0.0
 
 
-def labelled_probes(setting: Setting, store: Store, add_bar: AddBar) -> list[Probe]:
+def labelled_probes(setting: CompatConfig, store: Store, add_bar: AddBar) -> list[Probe]:
     """Return the built-in tasks as probes; none when a side cannot embed their texts."""
     if not setting.labelled:
         return []
@@ -94,7 +94,7 @@ def labelled_probes(setting: Setting, store: Store, add_bar: AddBar) -> list[Pro
     return probes
 
 
-def public_labels(setting: Setting, store: Store) -> list[Probe]:
+def public_labels(setting: CompatConfig, store: Store) -> list[Probe]:
     """Return the probe that the labels of the public file make, on its held-out rows; none without usable labels."""
     data = setting.public.data
     if data.labels is None:
@@ -163,7 +163,7 @@ def chance(train: Sequence[int], test: Sequence[int]) -> float:
     return float(np.mean(np.asarray(test) == commonest))
 
 
-def _task_row(setting: Setting, task: Task) -> list[Row]:
+def _task_row(setting: CompatConfig, task: Task) -> list[Row]:
     client, provider = (
         Parts(
             side.of(task.train.texts, task.name), labels_of(task.train),
@@ -184,7 +184,7 @@ def _task_row(setting: Setting, task: Task) -> list[Row]:
     return [row | {"with_shots": fmean(shots), "mapped_other": float(other.mean())} | _alone(setting, client)]
 
 
-def _alone(setting: Setting, client: Parts) -> Row:
+def _alone(setting: CompatConfig, client: Parts) -> Row:
     """Return what the client reaches without the provider."""
     few = {
         f"alone_{count}": fmean(client.accuracy(chosen) for chosen in _draws(setting, len(client.train), count))
@@ -194,11 +194,11 @@ def _alone(setting: Setting, client: Parts) -> Row:
     return {"client": client.accuracy(), **few}
 
 
-def _draws(setting: Setting, size: int, count: int) -> list[list[int]]:
+def _draws(setting: CompatConfig, size: int, count: int) -> list[list[int]]:
     return [np.random.default_rng([seed, size]).permutation(size)[:count].tolist() for seed in range(setting.seeds)]
 
 
-def _public_row(setting: Setting, labels: IntArray, tests: IntArray) -> Row:
+def _public_row(setting: CompatConfig, labels: IntArray, tests: IntArray) -> Row:
     fitted, names = setting.fitted, setting.public.data.class_names
     client, provider = (
         Parts(rows[fitted], labels[fitted].tolist(), rows[tests], labels[tests].tolist(), names)
@@ -207,7 +207,7 @@ def _public_row(setting: Setting, labels: IntArray, tests: IntArray) -> Row:
     return compare(provider, setting.map_without_held.apply(client.test)) | _alone(setting, client)
 
 
-def _without_public(setting: Setting, task: Task) -> tuple[Task, int]:
+def _without_public(setting: CompatConfig, task: Task) -> tuple[Task, int]:
     """Return a task without the test texts that the public file holds, and how many those were."""
     public = set(setting.public.data.texts)
     kept = [row for row, text in enumerate(task.test.texts) if text not in public]

@@ -52,7 +52,7 @@ class Public:
 
 
 @dataclass(frozen=True)
-class Setting:
+class CompatConfig:
     """Two sides, public texts, labelled probes by name, shots and seeds."""
 
     client: Side

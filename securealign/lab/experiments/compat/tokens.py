@@ -10,7 +10,7 @@ from pathlib import Path
 
 from securealign.errors import InputError
 from securealign.lab.assets.causal import builtin_causal_lms
-from securealign.lab.experiments.compat.setting import Setting
+from securealign.lab.experiments.compat.setting import CompatConfig
 from securealign.lab.experiments.compat.sides import Side
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.experiments.tokenizers.loading import NamedTokenizer, open_tokenizer
@@ -39,7 +39,7 @@ class Tokens:
     reason: str
 
 
-def tokens(setting: Setting, store: Store, opener: Opener = open_tokenizer) -> Tokens | None:
+def tokens(setting: CompatConfig, store: Store, opener: Opener = open_tokenizer) -> Tokens | None:
     """Return how the tokenizers compare; None unless both sides are causal language models with fast tokenizers."""
     specs = [causal_spec(side) for side in (setting.client, setting.provider)]
     if specs[0] is None or specs[1] is None:
