@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+
+from securealign.he import registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 DimA = Annotated[int, typer.Option("--dim-a", min=1, help="Dimension of the provider's encoder.")]
@@ -39,7 +45,7 @@ FigureFile = Annotated[
     Path | None, typer.Option("--figure", help="Also draw compute and bytes to this .svg, .png or .pdf file.")
 ]
 
-Seed = Annotated[int, typer.Option(min=0, help="Luck of the network: jitter and losses.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the network's randomness: jitter and losses.")]
 ClientFactor = Annotated[
     float, typer.Option(min=0, help="Times that the client's machine needs to compute what this one does.")
 ]
@@ -62,3 +68,43 @@ def integers(text: str, option: str, *, least: int = 1) -> list[int]:
     if min(values) < least:
         raise typer.BadParameter(f"{min(values)} is below {least}.", param_hint=option)
     return values
+
+
+def selected(names: str) -> list[str]:
+    """Return the suites in a list separated by commas, each once; "all" stands for what encrypts and can run here.
+
+    Raises `SuiteError` for a name that is unknown or cannot run here.
+    """
+    chosen: dict[str, None] = {}
+    for name in (part.strip() for part in names.split(",")):
+        chosen |= dict.fromkeys(_encrypting() if name == "all" else [name])
+    for name in chosen:
+        registry.get_suite(name)
+    return list(chosen)
+
+
+def _encrypting() -> list[str]:
+    """Return the first name of every parameter set that encrypts and can run here."""
+    found: dict[bytes, str] = {}
+    for name, entry in registry.REGISTRY.items():
+        if not entry.unavailable() and (info := entry.make().info).encrypts:
+            found.setdefault(info.parameter_digest, name)
+    return list(found.values())
+
+
+def require_writable(*files: Path | None) -> None:
+    """Raise `OSError` for a file that cannot be written, before there are results that would be lost."""
+    for file in files:
+        if file is not None:
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
+
+
+def titled(title: str, *columns: str, left: int = 1) -> Table:
+    """Return a table without lines; numbers stand at the right, texts in the first `left` columns at the left."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=index < left)
+    return table

@@ -16,7 +16,6 @@ from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.margins import precision_warning
 from securealign.alignment.regression import unrelated_warning
 from securealign.client.config import ClientSettings
-from securealign.client.recording import Recording
 from securealign.client.work import Answers, Classification, Training
 from securealign.commands import Report
 from securealign.data import load_public
@@ -31,6 +30,7 @@ from securealign.protocol.context import ClientContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.randomness import Root
 from securealign.protocol.resume.session import ResumableClient
+from securealign.recording.measured import RunLog
 from securealign.storage.work import Attempt, durable_attempts, work_name
 from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, is_loopback
@@ -69,23 +69,23 @@ class Client:
             embeddings = load_public_embeddings(self._settings.path(self._settings.public.embeddings), public)
         else:
             embeddings = encode_cached(self._encoder, public.texts, embedding)
-        recording = Recording(record, "align")
-        training = Training(embeddings, public.digest, self._settings.alignment, uploading, recording.hear)
+        run_log = RunLog(record, command="align", side="client")
+        training = Training(embeddings, public.digest, self._settings.alignment, uploading, run_log)
 
         provider, section = self._settings.provider, self._settings.alignment
         settings = f"{section.ridge} {section.accept_noise}"
         work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
-        with recording, self._attempts(Purpose.TRAINING, work) as attempts:
+        with run_log, self._attempts(Purpose.TRAINING, work) as attempts:
             for attempt in attempts:
                 with attempt:
-                    figures = self._align(training, attempt, recording)
+                    figures = self._align(training, attempt, run_log)
         return figures
 
-    def _align(self, training: Training, attempt: Attempt, recording: Recording) -> dict[str, Any]:
+    def _align(self, training: Training, attempt: Attempt, run_log: RunLog) -> dict[str, Any]:
         """Run a training session, save the map and return the figures."""
         client = training.client(self._suites, self._entropy, attempt.root, allow_unencrypted=self._allow_unencrypted)
         session = attempt.session(client)
-        with recording.of(client, training.meter):
+        with run_log.of(client, training.meter):
             with self._link(TRAINING_METHOD, session, training.meter) as link:
                 product = train(link, client, training.meter)
             solved = training.solve(client, product)
@@ -119,10 +119,10 @@ class Client:
         """
         queries, space = self.alignment.apply(embeddings), self.alignment.space
         provider, slots = self._settings.provider, self._settings.inference.pool_slots
-        recording = Recording(record, "classify")
-        meter = Meter(counted="client", listener=recording.hear)
+        run_log = RunLog(record, command="classify", side="client")
+        meter = Meter(counted="client", listener=run_log)
         work = work_name(provider.address, ",".join(provider.suites), str(slots), space, queries)
-        with recording, self._attempts(Purpose.INFERENCE, work) as attempts:
+        with run_log, self._attempts(Purpose.INFERENCE, work) as attempts:
             for attempt in attempts:
                 with attempt:
                     answers = Answers(queries, batch, classifying)
@@ -130,7 +130,7 @@ class Client:
                         self._context(meter, attempt.root), queries.shape[1], slots=slots, space=space
                     )
                     resumable = attempt.session(client)
-                    with recording.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
+                    with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
                         session = InferenceSession(link, client, meter)
                         answers.ask(session)
                         session.close()

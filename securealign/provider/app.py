@@ -42,7 +42,7 @@ from securealign.protocol.policy.admission import Admission
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.config import ProviderSettings, PublicSection
 from securealign.provider.machines import LEDGERS, Machines, PublicData
-from securealign.provider.recordings import Recordings
+from securealign.provider.recordings import RunLogs
 from securealign.provider.spaces import space_folder
 from securealign.storage.counters import Ledger
 from securealign.storage.opening import State
@@ -124,13 +124,13 @@ class Provider:
                 add_reflection(plain)
 
         record = self._settings.record
-        recordings = Recordings(self._settings.path(record.folder)) if record is not None else None
+        run_logs = RunLogs(self._settings.path(record.folder)) if record is not None else None
 
         def report(session: SessionReport) -> None:
             _report(session)
             recorder.report(session)
-            if recordings is not None:
-                recordings.report(session)
+            if run_logs is not None:
+                run_logs.report(session)
 
         def refused(peer: Peer, error: SecurealignError) -> None:
             log.warning("stream refused", peer=peer.address, code=error.code.name, reason=error.message)
@@ -148,7 +148,7 @@ class Provider:
             report=report,
             opened=recorder.opened,
             refused=refused,
-            **({"listen": recordings.listen} if recordings is not None else {}),
+            **({"listen": run_logs.listen} if run_logs is not None else {}),
             admission=Admission(
                 max_peer_sessions=policy.max_peer_sessions,
                 max_memory_bytes=policy.max_memory_bytes,

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import SettingsConfigDict
 
-from securealign.protocol.policy.rules import Rules
 from securealign.protocol.policy.privacy import Privacy
+from securealign.protocol.policy.rules import Rules
 from securealign.settings import FORBID_UNKNOWN, Section, Settings, StateSection
 
 

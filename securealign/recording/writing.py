@@ -1,4 +1,4 @@
-"""Writing a run file, which appears under its name when it is whole."""
+"""Writing a run file, which appears under its name when it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,32 +25,8 @@ FORMAT = 1
 Line = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What is known of a session: its phase, its suite, and numbers that describe it."""
-
-    #: "training" or "inference".
-    kind: str
-    suite: SuiteInfo
-    facts: Mapping[str, int | float | str]
-
-    def line(self, session: int) -> Line:
-        """Return the line that opens the session."""
-        return {
-            "event": "session",
-            "session": session,
-            "kind": self.kind,
-            "suite": self.suite.name,
-            "parameter_set": self.suite.parameter_set,
-            "classical_bits": self.suite.classical_bits,
-            "quantum_bits": self.suite.quantum_bits,
-            "function_private": self.suite.function_private,
-            "facts": dict(self.facts),
-        }
-
-
 class RunFile:
-    """A run file under way; use as a context manager. After an exception, or without a session, nothing is left."""
+    """A run file that is being written; a context manager. After an exception, or without a session, it is removed."""
 
     def __init__(
         self,
@@ -116,7 +91,7 @@ class RunFile:
         return self.sessions - 1
 
     def forget(self, session: int) -> None:
-        """Give the number of the latest session back, of which nothing was written."""
+        """Free the number of the latest session, of which nothing was written."""
         self.sessions = session
 
     def result(self, results: Mapping[str, int | float | str]) -> None:
@@ -135,11 +110,26 @@ class RunFile:
             raise
 
     def discard(self) -> None:
-        """Leave nothing."""
-        # What was not written yet is not wanted any more, so a disk that has no room for it is no concern.
+        """Remove the file."""
+        # The file is removed, so a full disk does not matter.
         with suppress(OSError):
             self._file.close()
         Path(self._name).unlink(missing_ok=True)
+
+
+def session_line(session: int, *, kind: str, suite: SuiteInfo, facts: Mapping[str, int | float | str]) -> Line:
+    """Return the line that opens a session, "training" or "inference"; `facts` are numbers that describe it."""
+    return {
+        "event": "session",
+        "session": session,
+        "kind": kind,
+        "suite": suite.name,
+        "parameter_set": suite.parameter_set,
+        "classical_bits": suite.classical_bits,
+        "quantum_bits": suite.quantum_bits,
+        "function_private": suite.function_private,
+        "facts": dict(facts),
+    }
 
 
 def compute_line(session: int, party: str, phase: str, at: float, seconds: float) -> Line:

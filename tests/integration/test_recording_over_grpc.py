@@ -28,7 +28,6 @@ from securealign.alignment import AlignmentMap, LinearHead
 from securealign.cli import app
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
-from securealign.client.recording import Recording
 from securealign.errors import ConfigurationError, ErrorCode, ExitCode, PeerAborted, SecurealignError
 from securealign.harness.runs.checking import check_run
 from securealign.harness.runs.reading import read_run
@@ -38,9 +37,9 @@ from securealign.he.lwe.suite import LweSuite
 from securealign.he.registry import get_suite
 from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol.messages import UNNAMED_SPACE, Query
-from securealign.provider import recordings as provider_recordings
-from securealign.provider.recordings import Recordings
-from securealign.recording.measured import SessionRecorder
+from securealign.provider.recordings import RunLogs
+from securealign.recording import measured
+from securealign.recording.measured import RunLog, SessionRecorder
 from securealign.settings import load_settings
 from securealign.transport.activity import Began
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer
@@ -441,11 +440,11 @@ def owner():
 @contextmanager
 def serving(owner, bundle, folder):
     """Serve in this process and record into a folder; yields the address and an event that tells of reports."""
-    recordings, reported = Recordings(folder), threading.Event()
+    run_logs, reported = RunLogs(folder), threading.Event()
 
     def report(session):
         owner.report(session)
-        recordings.report(session)
+        run_logs.report(session)
         reported.set()
 
     server = ProviderServer(
@@ -453,7 +452,7 @@ def serving(owner, bundle, folder):
         bundle,
         {TRAINING_METHOD: owner.make_training, INFERENCE_METHOD: owner.make_inference},
         report=report,
-        listen=recordings.listen,
+        listen=run_logs.listen,
     )
     server.start()
     try:
@@ -488,8 +487,8 @@ class TestRecordingsOfTheProvider:
     @pytest.mark.parametrize("what", ["opened", "written", "closed"])
     def test_it_goes_on_serving_when_they_cannot_be(self, owner, certificates, tmp_path, monkeypatch, what):
         breaks = {
-            "opened": (provider_recordings, "RunFile"),
-            "written": (provider_recordings.SessionRecorder, "hear"),
+            "opened": (measured, "RunFile"),
+            "written": (SessionRecorder, "hear"),
             "closed": (os, "fsync"),
         }
         with serving(owner, certificates[0], tmp_path) as (address, reported):
@@ -523,15 +522,15 @@ def test_a_disk_that_becomes_full_costs_the_client_its_recording_and_not_its_ses
 
     monkeypatch.setattr(SessionRecorder, when, full)
     path = tmp_path / "run.jsonl"
-    with Recording(path, "test") as recording:
-        recording.hear(Began("client", 0.0))
-        with recording.of(None, Meter("client")):
-            recording.hear(Began("client", 1.0))
+    with RunLog(path, command="test", side="client") as run_log:
+        run_log(Began("client", 0.0))
+        with run_log.of(None, Meter("client")):
+            run_log(Began("client", 1.0))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_client_that_shall_not_record_takes_note_of_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with Recording(None, "test") as recording:
-        recording.hear(Began("client", 0.0))
+    with RunLog(None, command="test", side="client") as run_log:
+        run_log(Began("client", 0.0))
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ import pytest
 from support.browser import chromium
 from support.runs import CKKS, LAN, PLAINTEXT, Recording, figure, typical
 
-from securealign.harness.report import read_run, render
+from securealign.harness.report.page import render
+from securealign.harness.runs.reading import read_run
 
 WIDTHS = (390, 1280, 1920)
 HOSTILE = "<script>document.title='taken'</script>"

@@ -10,7 +10,7 @@ from support.pair import TOY_LWE
 
 from securealign.api import align_in_process, classify_in_process
 from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.harness.planning.planner import Question, plan
+from securealign.harness.planning.planner import Workload, plan
 from securealign.harness.planning.speeds import Speeds
 from securealign.harness.simulation import Conditions, built_in_networks
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, CovarianceForecast, HeadForecast
@@ -31,7 +31,7 @@ NO_TIME = Speeds(
 )
 LAN = Conditions(network=built_in_networks()["lan"])
 #: Rows that end within a message and within a tile; queries that end within a pool and within a round trip.
-SMALL = Question(samples=70, dim_a=20, dim_b=9, classes=4, queries=11, batch=3, pool_slots=4)
+SMALL = Workload(samples=70, dim_a=20, dim_b=9, classes=4, queries=11, batch=3, pool_slots=4)
 COUNTS = ("bytes_up", "bytes_down", "wire_up", "wire_down", "messages_up", "messages_down", "rounds")
 
 
@@ -46,14 +46,14 @@ def suite_named(name):
     return entry.make()
 
 
-def run(suite, question):
+def run(suite, workload):
     """Return the figures of both sessions when they really run."""
-    z_a, z_b = synthetic_embeddings(question.samples, question.dim_a, question.dim_b)
-    weight, bias = synthetic_head(question.dim_a, question.classes)
+    z_a, z_b = synthetic_embeddings(workload.samples, workload.dim_a, workload.dim_b)
+    weight, bias = synthetic_head(workload.dim_a, workload.classes)
     training = align_in_process(z_a, z_b, suite=suite, ridge="auto")
-    queries = np.zeros((question.queries, question.dim_a))
+    queries = np.zeros((workload.queries, workload.dim_a))
     inference = classify_in_process(
-        weight, bias, queries, suite=suite, batch=question.batch, pool_slots=question.pool_slots
+        weight, bias, queries, suite=suite, batch=workload.batch, pool_slots=workload.pool_slots
     )
     return training.stats, inference.stats
 
@@ -72,9 +72,9 @@ def test_a_plan_has_the_bytes_and_messages_of_the_run(name):
 
 @pytest.mark.parametrize("rows", [2047, 2048, 2049, 5000])
 def test_rows_are_cut_into_messages_at_the_same_places(rows):
-    question = Question(samples=rows, dim_a=3, dim_b=60, classes=2, queries=1, batch=1)
+    workload = Workload(samples=rows, dim_a=3, dim_b=60, classes=2, queries=1, batch=1)
     for suite in (TOY_LWE, PlaintextSuite()):
-        assert plan(suite, NO_TIME, question, LAN).training.stats.messages == run(suite, question)[0].messages
+        assert plan(suite, NO_TIME, workload, LAN).training.stats.messages == run(suite, workload)[0].messages
 
 
 @pytest.mark.parametrize("name", ["toy", *(name for name in REGISTRY if name != DEFAULT_SUITE)])

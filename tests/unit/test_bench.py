@@ -11,9 +11,10 @@ from securealign.errors import SuiteError
 from securealign.harness.bench import inference, training
 from securealign.harness.bench.inference import bench_inference
 from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
+from securealign.harness.bench.measurements import Spread, ratio, seconds
 from securealign.harness.bench.round_trips import Server
-from securealign.harness.bench.spread import Spread, ratio, seconds, shown
 from securealign.harness.bench.training import bench_training
+from securealign.harness.report.units import brief
 
 
 def test_a_spread_is_median_minimum_and_maximum():
@@ -38,7 +39,7 @@ def test_a_ratio_without_shared_repetitions_spans_the_extremes():
     [(0.0, "0"), (1.5, "1.5"), (0.01234, "0.0123"), (0.00012345, "1.2e-4"), (99.4, "99.4"), (12345.6, "12,346")],
 )
 def test_numbers_are_shown_with_few_digits(value, text):
-    assert shown(value) == text
+    assert brief(value) == text
 
 
 def test_seconds_are_those_of_the_call():

@@ -11,9 +11,9 @@ import pytest
 
 from securealign.errors import ConfigurationError, DependencyError
 from securealign.harness.bench.drawing import PANELS, draw, require_drawable
+from securealign.harness.bench.measurements import Spread
 from securealign.harness.bench.memory import PeakMemory
 from securealign.harness.bench.rows import Comparison, Quantity, Row, as_csv, memory_rows, quantity_rows, ratio_rows
-from securealign.harness.bench.spread import Spread
 
 RUNS = {"clear": {1: 1.0, 2: 2.0}, "lwe": {1: 10.0, 2: 30.0}, "tenseal-ckks": {0: 600.0}}
 

@@ -406,6 +406,30 @@ class TestBenchTraining:
         assert any(line.startswith("training,plaintext,compute / clear,ratio,") for line in lines)
         assert "<svg" in files[1].read_text()
 
+    def test_a_history_grows_by_the_ratios_of_a_run(self, tmp_path):
+        file = tmp_path / "history.jsonl"
+        for _ in range(2):
+            run_json(
+                "bench", "training", "--suites", "lwe", *TINY, "--repetitions", 1, "--no-memory", "--history", file
+            )
+        first, second = map(json.loads, file.read_text().splitlines())
+        assert first["kind"] == "training"
+        assert first["sizes"] == {"samples": 40, "dim_a": 6, "dim_b": 4}
+        assert first["environment"]["cpus"] > 0
+        assert first["runs"] == {"lwe": 1}
+        assert set(first["figures"]) == {"lwe"}
+        median, least, most = first["figures"]["lwe"]["compute / clear"]
+        assert 0 < least <= median <= most
+        assert first["figures"]["lwe"]["upload to provider, MB"] == second["figures"]["lwe"]["upload to provider, MB"]
+
+    @pytest.mark.parametrize("content", ["[]\n", "no JSON\n", "7\n"])
+    def test_a_file_that_is_no_history_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path, content):
+        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
+        (tmp_path / "notes").write_text(content)
+        code, error = error_of("bench", "training", "--suites", "lwe", *TINY, "--history", tmp_path / "notes")
+        assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
+        assert (tmp_path / "notes").read_text() == content
+
     def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(self, monkeypatch):
         monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
         code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--figure", "figure.bmp")

@@ -10,18 +10,21 @@ import pytest
 
 from securealign.errors import ConfigurationError, ErrorCode, SuiteError
 from securealign.harness.bench import sweep as module
-from securealign.harness.bench.sweep import SizeLists, run_once, sweep
+from securealign.harness.bench.sweep import combinations, points_as_csv, run_once, sweep
 from securealign.harness.bench.sweep_figure import draw_growth
-from securealign.harness.bench.sweep_files import points_as_csv
-from securealign.harness.simulation import built_in_networks
+from securealign.harness.simulation import Conditions, built_in_networks
 from securealign.transport.stats import FIGURES
 
 LAN, WAN = built_in_networks()["lan"], built_in_networks()["wan"]
 
 
+def over(*networks, **options):
+    return [Conditions(network=network, **options) for network in networks]
+
+
 def sizes(**changes):
     lists = {"samples": [40], "dim_a": [6], "dim_b": [4], "classes": [3], "queries": [5]} | changes
-    return SizeLists(**lists, batch=2)
+    return combinations(**lists, batch=2)
 
 
 @pytest.fixture
@@ -39,27 +42,25 @@ def computed(monkeypatch):
 
 class TestSizes:
     def test_every_combination_is_there_once_and_the_smallest_comes_first(self):
-        combinations = sizes(samples=[80, 40, 80], dim_b=[8, 4]).combinations()
-        assert [(chosen.samples, chosen.dim_b) for chosen in combinations] == [(40, 4), (40, 8), (80, 4), (80, 8)]
-        assert {(chosen.dim_a, chosen.classes, chosen.queries, chosen.batch) for chosen in combinations} == {
-            (6, 3, 5, 2)
-        }
+        made = sizes(samples=[80, 40, 80], dim_b=[8, 4])
+        assert [(chosen.samples, chosen.dim_b) for chosen in made] == [(40, 4), (40, 8), (80, 4), (80, 8)]
+        assert {(chosen.dim_a, chosen.classes, chosen.queries, chosen.batch) for chosen in made} == {(6, 3, 5, 2)}
 
     def test_every_size_can_vary(self):
         varied = {name: [10, 20] for name in ("samples", "dim_a", "dim_b", "classes", "queries")}
-        assert len(sizes(**varied).combinations()) == 32
+        assert len(sizes(**varied)) == 32
 
 
 class TestSweep:
     def test_sizes_change_slowest_and_networks_fastest(self):
-        points = sweep(["plaintext", "lwe"], [WAN, LAN], sizes(samples=[40, 50]))
+        points = sweep(["plaintext", "lwe"], over(WAN, LAN), sizes(samples=[40, 50]))
         assert [(point.sizes.samples, point.suite, point.network) for point in points] == [
             (rows, suite, network) for rows in (40, 50) for suite in ("plaintext", "lwe") for network in ("wan", "lan")
         ]
 
     def test_a_suite_computes_once_for_each_combination_of_sizes_and_not_for_each_network(self, computed):
         networks = list(built_in_networks().values())
-        points = sweep(["plaintext", "lwe"], networks, sizes(queries=[2, 3]))
+        points = sweep(["plaintext", "lwe"], over(*networks), sizes(queries=[2, 3]))
         assert [(suite, chosen.queries) for suite, chosen in computed] == [
             ("plaintext", 2),
             ("lwe", 2),
@@ -69,7 +70,7 @@ class TestSweep:
         assert len(points) == len(computed) * len(networks)
 
     def test_over_every_network_the_same_travels_and_the_same_comes_out(self):
-        near, far = sweep(["lwe"], [LAN, WAN], sizes())
+        near, far = sweep(["lwe"], over(LAN, WAN), sizes())
         assert near.results == far.results
         for one, other in ((near.training, far.training), (near.inference, far.inference)):
             assert one.messages == other.messages
@@ -78,16 +79,15 @@ class TestSweep:
 
     def test_progress_counts_what_is_computed(self):
         told = []
-        sweep(["plaintext"], [LAN, WAN], sizes(samples=[40, 50]), progress=lambda *counts: told.append(counts))
+        sweep(["plaintext"], over(LAN, WAN), sizes(samples=[40, 50]), progress=lambda *counts: told.append(counts))
         assert told == [(0, 2), (1, 2), (2, 2)]
 
     def test_each_result_is_told_as_it_is_known(self, computed):
         told = []
         points = sweep(
             ["plaintext"],
-            [LAN, WAN],
+            over(LAN, WAN, seed=3),
             sizes(samples=[40, 50]),
-            seed=3,
             done=lambda run, conditions: told.append((len(computed), run.sizes.samples, conditions)),
         )
         assert [(count, rows) for count, rows, _ in told] == [(1, 40), (1, 40), (2, 50), (2, 50)]
@@ -97,27 +97,27 @@ class TestSweep:
 
     def test_an_unknown_suite_is_refused_before_anything_is_computed(self, computed):
         with pytest.raises(SuiteError):
-            sweep(["plaintext", "rot13"], [LAN], sizes())
+            sweep(["plaintext", "rot13"], over(LAN), sizes())
         assert computed == []
 
     def test_conditions_reach_every_run(self):
         plain, slow = (
-            sweep(["plaintext"], [LAN], sizes(), client_factor=client, provider_factor=provider)[0]
+            sweep(["plaintext"], over(LAN, client_factor=client, provider_factor=provider), sizes())[0]
             for client, provider in ((1.0, 1.0), (0.0, 1000.0))
         )
-        assert (slow.client_factor, slow.provider_factor) == (0.0, 1000.0)
+        assert (slow.conditions.client_factor, slow.conditions.provider_factor) == (0.0, 1000.0)
         assert plain.training.client_seconds > 0
         assert slow.training.client_seconds == slow.inference.client_seconds == 0
         assert slow.training.provider_seconds > plain.training.provider_seconds
 
     @pytest.mark.parametrize("batch", [1, 2, 5, 100])
     def test_a_batch_is_what_one_round_trip_carries(self, batch):
-        lists = SizeLists(samples=[40], dim_a=[6], dim_b=[4], classes=[3], queries=[5], batch=batch)
-        (point,) = sweep(["plaintext"], [LAN], lists)
+        lists = combinations(samples=[40], dim_a=[6], dim_b=[4], classes=[3], queries=[5], batch=batch)
+        (point,) = sweep(["plaintext"], over(LAN), lists)
         assert point.inference.phases["online"].rounds == -(-5 // batch)
 
     def test_a_point_survives_json(self):
-        (point,) = sweep(["plaintext"], [LAN], sizes())
+        (point,) = sweep(["plaintext"], over(LAN), sizes())
         described = json.loads(json.dumps(point.as_dict(), allow_nan=False))
         assert set(described) == {
             *("suite", "network", "seed", "client_factor", "provider_factor"),
@@ -131,7 +131,7 @@ class TestSweep:
 @pytest.fixture(scope="module")
 def points():
     """Two suites over two networks, with rows and queries that vary."""
-    return sweep(["plaintext", "lwe"], [LAN, WAN], sizes(samples=[40, 80], queries=[3, 6]), seed=5)
+    return sweep(["plaintext", "lwe"], over(LAN, WAN, seed=5), sizes(samples=[40, 80], queries=[3, 6]))
 
 
 class TestCsv:
@@ -174,7 +174,7 @@ class TestCsv:
         assert int(first["seed"]) == 5
 
     def test_a_name_with_a_comma_stays_in_its_column(self):
-        (point,) = sweep(["plaintext"], [LAN.model_copy(update={"name": 'a "fast", line'})], sizes())
+        (point,) = sweep(["plaintext"], over(LAN.model_copy(update={"name": 'a "fast", line'})), sizes())
         lines = list(csv.DictReader(io.StringIO(points_as_csv([point]).decode())))
         assert {line["network"] for line in lines} == {'a "fast", line'}
 
@@ -207,7 +207,7 @@ class TestFigure:
             assert words not in text
 
     def test_a_cost_that_does_not_depend_on_a_size_has_no_panel_for_it(self, tmp_path):
-        points = sweep(["plaintext"], [LAN], sizes(classes=[2, 4]))
+        points = sweep(["plaintext"], over(LAN), sizes(classes=[2, 4]))
         text = self.drawing(points, tmp_path)
         assert "Inference, for each query" in text
         assert "Training" not in text
@@ -222,13 +222,15 @@ class TestFigure:
         assert draw_growth(points, tmp_path / name).startswith(begin)
 
     def test_many_sizes_and_a_wide_range_are_drawn_too(self, tmp_path):
-        points = sweep(["plaintext"], [LAN, WAN], sizes(samples=[40, 4000], dim_a=[2, 6], dim_b=[1, 4], classes=[2, 9]))
+        points = sweep(
+            ["plaintext"], over(LAN, WAN), sizes(samples=[40, 4000], dim_a=[2, 6], dim_b=[1, 4], classes=[2, 9])
+        )
         text = self.drawing(points, tmp_path)
         assert text.count("<!-- Training, begin to end -->") == 3
         assert text.count("<!-- Inference, for each query -->") == 2
 
     def test_where_nothing_varies_nothing_grows(self, tmp_path):
-        points = sweep(["plaintext"], [LAN, WAN], sizes())
+        points = sweep(["plaintext"], over(LAN, WAN), sizes())
         with pytest.raises(ConfigurationError, match="No size varies") as caught:
             draw_growth(points, tmp_path / "growth.svg")
         assert caught.value.code is ErrorCode.CONFIGURATION_INVALID
@@ -236,5 +238,5 @@ class TestFigure:
 
     def test_a_line_holds_the_smallest_of_all_other_sizes(self, tmp_path):
         """One line for each suite and network, not a cloud: the steepness of bytes in rows is that of the smallest."""
-        points = sweep(["plaintext"], [LAN], sizes(samples=[1000, 2000], dim_b=[4, 8]))
+        points = sweep(["plaintext"], over(LAN), sizes(samples=[1000, 2000], dim_b=[4, 8]))
         assert "^{1.0}" in self.drawing(points, tmp_path)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import ConfigurationError, DependencyError
-from securealign.harness.bench.rows import Row
-from securealign.harness.bench.selection import CLEAR
-from securealign.harness.bench.spread import Spread, shown
+from securealign.harness.bench.measurements import Spread
+from securealign.harness.bench.rows import CLEAR, Row
+from securealign.harness.report.units import brief
 
 #: Colours of Okabe and Ito, which all kinds of colour vision tell apart, in an order that differs in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
@@ -62,7 +62,7 @@ PANELS: Mapping[str, tuple[Panel, Panel]] = {
 
 
 def require_drawable(file: Path) -> None:
-    """Raise `ConfigurationError` for a file that is no picture, `DependencyError` when matplotlib is missing."""
+    """Raise `ConfigurationError` for a format that is not drawn, `DependencyError` when matplotlib is missing."""
     if file.suffix.lower() not in _FORMATS:
         raise ConfigurationError(
             f"{file} is not a kind of picture that can be drawn.", hint=f"End its name in one of: {' '.join(_FORMATS)}."
@@ -71,7 +71,7 @@ def require_drawable(file: Path) -> None:
 
 
 def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
-    """Return the picture of one phase's figures in the format that the file's name asks for."""
+    """Return the picture of the figures of training or of inference, in the format that the file's name asks for."""
     suites = sorted(dict.fromkeys(row.suite for row in rows), key=lambda suite: suite != CLEAR)
     panels = PANELS[rows[0].phase]
     most = max(len(panel.series) for panel in panels)
@@ -84,9 +84,14 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
         _panel(axis, panel, rows, suites, 0.8 / most)
     axes[0].set_yticks(range(len(suites)), suites, fontsize=10)
     axes[0].set_ylim(len(suites) - 0.5, -0.5)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=file.suffix.lower().lstrip("."), dpi=160, facecolor="white")
-    return picture.getvalue()
+    return picture(figure, file)
+
+
+def picture(figure: Any, file: Path) -> bytes:  # noqa: ANN401 - matplotlib has no types here
+    """Return a figure in the format that a file's name asks for."""
+    made = io.BytesIO()
+    figure.savefig(made, format=file.suffix.lower().lstrip("."), dpi=160, facecolor="white")
+    return made.getvalue()
 
 
 def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
@@ -124,14 +129,14 @@ def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], 
 
 
 def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str) -> None:  # noqa: ANN401
-    """Draw a median with its extremes and its number; nothing has no place on a logarithmic scale but its number."""
+    """Draw a median with its extremes and its number; 0 has no bar on a logarithmic scale, only its number."""
     left = axis.get_xlim()[0]
     if value.median > 0:
         axis.barh(middle, value.median - left, left=left, height=thickness * 0.9, color=colour)
     if value.minimum < value.maximum and value.minimum > 0:
         axis.plot([value.minimum, value.maximum], [middle, middle], color=INK, linewidth=1, solid_capstyle="butt")
     axis.annotate(
-        shown(value.median),
+        brief(value.median),
         (max(value.maximum, left), middle),
         xytext=(3, 0),
         textcoords="offset points",
@@ -143,17 +148,15 @@ def _bar(axis: Any, middle: float, thickness: float, value: Spread, colour: str)
 
 def _values(rows: Sequence[Row], figures: Sequence[str]) -> dict[str, Spread]:
     """Return the sum of some figures by suite."""
-    values: dict[str, Spread] = {}
-    for row in rows:
-        if row.figure in figures:
-            values[row.suite] = values.get(row.suite, Spread(0, 0, 0)) + row.value
-    return values
+    suites = dict.fromkeys(row.suite for row in rows if row.figure in figures)
+    return {
+        suite: sum((row.value for row in rows if row.suite == suite and row.figure in figures), Spread(0, 0, 0))
+        for suite in suites
+    }
 
 
 def _limits(bars: Sequence[Mapping[str, Spread]]) -> tuple[float, float]:
     """Return the ends of an axis that shows the least bar as a bar and has room for the number of the longest."""
-    positive = [
-        end for values in bars for value in values.values() for end in (value.minimum, value.maximum) if end > 0
-    ]
-    low, high = min(positive, default=1.0) / 3, max(positive, default=1.0)
+    ends = [end for values in bars for value in values.values() for end in (value.minimum, value.maximum) if end > 0]
+    low, high = min(ends, default=1.0) / 3, max(ends, default=1.0)
     return low, high * (high / low) ** 0.2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -10,22 +10,110 @@ import numpy as np
 
 from securealign.api import classify_in_process
 from securealign.harness.bench.environment import Environment, environment
-from securealign.harness.bench.inference_figures import (
-    InferenceFigures,
-    InferenceRun,
-    inference_figures,
-    inference_rows,
-)
 from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.harness.bench.interleave import affordable, interleave
+from securealign.harness.bench.measurements import Spread, affordable, interleave, seconds
+from securealign.harness.bench.memory import PeakMemory
 from securealign.harness.bench.round_trips import Server, serving
-from securealign.harness.bench.rows import Row
-from securealign.harness.bench.selection import CLEAR
+from securealign.harness.bench.rows import (
+    CLEAR,
+    COUNT,
+    RATIO,
+    Comparison,
+    Quantity,
+    Row,
+    byte_quantities,
+    memory_rows,
+    quantity_rows,
+    ratio_rows,
+)
 from securealign.harness.bench.separate import inference_memory
-from securealign.harness.bench.spread import Spread, seconds
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 from securealign.transport.stats import PhaseStats
+
+KIND = "inference"
+_SIDES = ("client", "provider")
+
+
+@dataclass(frozen=True)
+class InferenceRun:
+    """One session of a suite, or one query in clear: a block of queries that fits in one pool."""
+
+    queries: int
+    pool_slots: int
+    phases: dict[str, PhaseStats]
+    round_trips_ms: list[float]
+    #: Largest error of a logit, relative to the largest logit.
+    logit_error: float
+    label_agreement: float
+
+    def each(self, phase: str, figure: str) -> float:
+        """Return a figure of a phase for each query, or once for keys; all slots of a pool share it, used or not."""
+        share = {"online": self.queries, "offline": self.pool_slots}.get(phase, 1)
+        # The acknowledgements of a key, and with them what the provider did to it, are metered as those of any upload.
+        parts = ("keys", "upload") if phase == "keys" else (phase,)
+        return float(sum(getattr(self.phases.get(part, PhaseStats()), figure) for part in parts)) / share
+
+    def milliseconds(self, phase: str, side: str) -> float:
+        """Compute of a side for each query, or once for keys."""
+        return self.each(phase, f"{side}_seconds") * 1000
+
+    def compute(self, *phases: str) -> float:
+        """Milliseconds of both sides in some phases for each query."""
+        return sum(self.milliseconds(phase, side) for phase in phases for side in _SIDES)
+
+    def traffic(self, *phases: str) -> float:
+        """Payload bytes in both directions in some phases for each query."""
+        return sum(self.each(phase, figure) for phase in phases for figure in ("bytes_up", "bytes_down"))
+
+
+@dataclass(frozen=True)
+class InferenceFigures:
+    """What one suite costs for each query; milliseconds are compute unless they are round trips."""
+
+    suite: str
+    runs: int
+    queries: int
+    online_client_ms: float
+    online_provider_ms: float
+    offline_client_ms: float
+    offline_provider_ms: float
+    #: From a query in clear to its logits in clear, over gRPC on loopback to another process.
+    round_trip_ms: Spread
+    round_trip_ms_p95: float
+    key_bytes: int
+    online_bytes: float
+    offline_bytes: float
+    #: Largest error of a logit, relative to the largest logit.
+    logit_error: float
+    label_agreement: float
+    peak_memory: PeakMemory | None
+
+    @classmethod
+    def of(cls, suite: str, runs: Sequence[InferenceRun], peak_memory: PeakMemory | None) -> InferenceFigures:
+        """Summarise the runs of one suite."""
+
+        def median(figure: Callable[[InferenceRun], float]) -> float:
+            return Spread.of(map(figure, runs)).median
+
+        trips, sizes = _trips(runs), [run.queries for run in runs]
+        return cls(
+            suite=suite,
+            runs=len(runs),
+            queries=sum(sizes),
+            online_client_ms=median(lambda run: run.milliseconds("online", "client")),
+            online_provider_ms=median(lambda run: run.milliseconds("online", "provider")),
+            offline_client_ms=median(lambda run: run.milliseconds("offline", "client")),
+            offline_provider_ms=median(lambda run: run.milliseconds("offline", "provider")),
+            round_trip_ms=Spread.of(trips),
+            round_trip_ms_p95=float(np.quantile(trips, 0.95)),
+            key_bytes=runs[-1].phases["keys"].bytes_up,
+            online_bytes=median(lambda run: run.traffic("online")),
+            offline_bytes=median(lambda run: run.traffic("offline")),
+            logit_error=max(run.logit_error for run in runs),
+            label_agreement=float(np.average([run.label_agreement for run in runs], weights=sizes)),
+            peak_memory=peak_memory,
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +131,29 @@ class InferenceReport:
     figures: list[Row]
     #: Every run that counts, by suite and repetition.
     measurements: dict[str, dict[int, InferenceRun]]
+
+    @property
+    def title(self) -> str:
+        """What was measured."""
+        sizes = f"{self.features} dimensions, {self.classes} classes, pools of {self.pool_slots}"
+        return f"Inference: {sizes}; figures for each query"
+
+
+def _compute(phase: str, side: str) -> Quantity[InferenceRun]:
+    return Quantity(f"{side} {phase}", "ms", lambda run: run.milliseconds(phase, side))
+
+
+QUANTITIES: Sequence[Quantity[InferenceRun]] = (
+    *(_compute(phase, side) for phase in ("online", "offline", "keys") for side in _SIDES),
+    *byte_quantities(("keys", "offline", "online"), "KB", 1e3),
+    Quantity("error of logits", RATIO, lambda run: run.logit_error),
+    Quantity("equal labels", "%", lambda run: run.label_agreement * 100),
+)
+COMPARISONS: Sequence[Comparison[InferenceRun]] = (
+    Comparison("online compute", "faster online", lambda run: run.compute("online")),
+    Comparison("compute", "faster", lambda run: run.compute("online", "offline")),
+    Comparison("bytes", "fewer bytes", lambda run: run.traffic("online", "offline")),
+)
 
 
 @dataclass(frozen=True)
@@ -139,9 +250,14 @@ def bench_inference(
         pool_slots=pool_slots,
         budget_seconds=budget_seconds,
         clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
-        suites=[inference_figures(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],
+        suites=[InferenceFigures.of(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],
         environment=environment(),
-        figures=inference_rows(runs, peaks),
+        figures=[
+            *_trip_rows(runs),
+            *quantity_rows(KIND, runs, QUANTITIES),
+            *memory_rows(KIND, peaks),
+            *ratio_rows(KIND, runs, COMPARISONS),
+        ],
         measurements=runs,
     )
 
@@ -153,3 +269,18 @@ def _clear(problem: _Problem) -> InferenceRun:
     features, classes = problem.weight.shape
     online = PhaseStats(bytes_up=features * 4, bytes_down=classes * 4, provider_seconds=best)
     return InferenceRun(1, problem.pool_slots, {"online": online}, [], 0.0, 1.0)
+
+
+def _trips(runs: Sequence[InferenceRun]) -> list[float]:
+    return [trip for run in runs for trip in run.round_trips_ms]
+
+
+def _trip_rows(runs: Mapping[str, Mapping[int, InferenceRun]]) -> list[Row]:
+    rows = []
+    for suite, done in runs.items():
+        if trips := _trips(list(done.values())):  # none in clear
+            late, number = float(np.quantile(trips, 0.95)), len(trips)
+            rows.append(Row(KIND, suite, "queries", COUNT, Spread.of([number]), len(done)))
+            rows.append(Row(KIND, suite, "round trip over gRPC", "ms", Spread.of(trips), number))
+            rows.append(Row(KIND, suite, "its 95th percentile", "ms", Spread.of([late]), number))
+    return rows

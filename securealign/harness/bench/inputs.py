@@ -1,4 +1,4 @@
-"""Synthetic inputs with the traits of real embeddings that matter for cost and precision."""
+"""Synthetic inputs that are like real embeddings in what matters for cost and precision."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError, SuiteError, TransportError
 
-#: How long a process whose connection broke may take to be gone.
+#: Seconds in which a process whose connection broke must end.
 _DYING_SECONDS = 2.0
 
 #: Work gets its arguments and the end of a pipe for its answers.
@@ -72,7 +72,7 @@ class Worker:
 
 
 def answers(*workers: Worker) -> list[Any]:
-    """Return one answer of each; of several errors, raises the one that led to the others."""
+    """Return one answer of each; of several errors, raises the one that caused the others."""
     received = [_answer_or_error(worker) for worker in workers]
     errors = [answer for answer in received if isinstance(answer, SecurealignError)]
     if errors:

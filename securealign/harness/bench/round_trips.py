@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from securealign.harness.bench.inputs import synthetic_linear_head
+from securealign.harness.bench.measurements import seconds
 from securealign.harness.bench.processes import Worker
-from securealign.harness.bench.spread import seconds
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
@@ -27,7 +27,7 @@ from securealign.transport.session_manager import Peer
 from securealign.transport.sessions import InferenceSession
 from securealign.wire import InferenceCodec
 
-#: The slowest of suites is waited for.
+#: Timeouts, so long that the slowest suite ends before them.
 _DAY_SECONDS = 86400.0
 
 

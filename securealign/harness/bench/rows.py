@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
+from securealign.harness.bench.measurements import Spread, ratio
 from securealign.harness.bench.memory import PeakMemory
-from securealign.harness.bench.selection import BASELINE, CLEAR
-from securealign.harness.bench.spread import Spread, ratio
 
 R = TypeVar("R")
 
-#: Units of what has none.
+#: The computation without any protection, a column beside the suites.
+CLEAR = "clear"
+#: The stack of the paper; the others show their ratio to it where it is measured.
+BASELINE = "tenseal-ckks"
+#: What stands for the unit of a figure without one.
 RATIO, COUNT = "ratio", "count"
 
 
@@ -22,6 +25,7 @@ RATIO, COUNT = "ratio", "count"
 class Row:
     """One figure of one suite, or of the computation in clear; `runs` is the number of measurements behind it."""
 
+    #: "training" or "inference"; written as "phase" in JSON and CSV.
     phase: str
     suite: str
     figure: str
@@ -41,7 +45,7 @@ class Quantity(Generic[R]):
 
 @dataclass(frozen=True)
 class Comparison(Generic[R]):
-    """A quantity of which less is better, and what a suite that needs less of the baseline's is called."""
+    """A quantity of which less is better, and the words for a suite that needs less of it than the baseline."""
 
     figure: str
     less: str
@@ -52,26 +56,44 @@ class Comparison(Generic[R]):
 Runs = Mapping[str, Mapping[int, R]]
 
 
-def quantity_rows(phase: str, runs: Runs[R], quantities: Sequence[Quantity[R]]) -> list[Row]:
+class PhaseCosts(Protocol):
+    """A run whose costs are known by phase."""
+
+    def each(self, phase: str, figure: str) -> float:
+        """Return a figure of a phase."""
+        ...
+
+
+def byte_quantities(phases: Sequence[str], unit: str, per: float) -> list[Quantity[Any]]:
+    """Return the bytes of phases in both directions, in units of `per` bytes."""
+
+    def quantity(phase: str, receiver: str, figure: str) -> Quantity[PhaseCosts]:
+        return Quantity(f"{phase} to {receiver}", unit, lambda run: run.each(phase, figure) / per)
+
+    ways = (("provider", "bytes_up"), ("client", "bytes_down"))
+    return [quantity(phase, *way) for phase in phases for way in ways]
+
+
+def quantity_rows(kind: str, runs: Runs[R], quantities: Sequence[Quantity[R]]) -> list[Row]:
     """Return a row for every quantity of every suite."""
     return [
-        Row(phase, suite, quantity.figure, quantity.unit, Spread.of(map(quantity.of, done.values())), len(done))
+        Row(kind, suite, quantity.figure, quantity.unit, Spread.of(map(quantity.of, done.values())), len(done))
         for quantity in quantities
         for suite, done in runs.items()
     ]
 
 
-def memory_rows(phase: str, peaks: Mapping[str, PeakMemory | None]) -> list[Row]:
+def memory_rows(kind: str, peaks: Mapping[str, PeakMemory | None]) -> list[Row]:
     """Return the peak memory of both sides for every suite of which it was measured."""
     return [
-        Row(phase, suite, f"{side} peak memory", "MiB", Spread.of([getattr(peak, side) / 2**20]), 1)
+        Row(kind, suite, f"{side} peak memory", "MiB", Spread.of([getattr(peak, side) / 2**20]), 1)
         for side in ("client", "provider")
         for suite, peak in peaks.items()
         if peak is not None
     ]
 
 
-def ratio_rows(phase: str, runs: Runs[R], comparisons: Sequence[Comparison[R]]) -> list[Row]:
+def ratio_rows(kind: str, runs: Runs[R], comparisons: Sequence[Comparison[R]]) -> list[Row]:
     """Return the ratio of every suite to the computation in clear, and of a measured baseline to every suite."""
     rows = []
     for comparison in comparisons:
@@ -79,23 +101,23 @@ def ratio_rows(phase: str, runs: Runs[R], comparisons: Sequence[Comparison[R]]) 
         suites = [name for name in values if name != CLEAR]
         for suite in suites:
             value = ratio(values[suite], values[CLEAR])
-            rows.append(Row(phase, suite, f"{comparison.figure} / {CLEAR}", RATIO, value, len(values[suite])))
+            rows.append(Row(kind, suite, f"{comparison.figure} / {CLEAR}", RATIO, value, len(values[suite])))
         for suite in suites:
             if BASELINE in values and suite != BASELINE:
                 value = ratio(values[BASELINE], values[suite])
                 figure = f"times {comparison.less} than {BASELINE}"
-                rows.append(Row(phase, suite, figure, RATIO, value, len(values[suite])))
+                rows.append(Row(kind, suite, figure, RATIO, value, len(values[suite])))
     return rows
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
     """Return the rows in long format under a header."""
+    lines = ((row.phase, row.suite, row.figure, row.unit, *astuple(row.value), row.runs) for row in rows)
+    return csv_of(["phase", "suite", "figure", "unit", "value", "min", "max", "runs"], lines)
+
+
+def csv_of(header: Sequence[str], lines: Iterable[Sequence[object]]) -> bytes:
+    """Return a table as CSV."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["phase", "suite", "figure", "unit", "value", "min", "max", "runs"])
-    for row in rows:
-        value = row.value
-        writer.writerow(
-            [row.phase, row.suite, row.figure, row.unit, value.median, value.minimum, value.maximum, row.runs]
-        )
+    csv.writer(text, lineterminator="\n").writerows([header, *lines])
     return text.getvalue().encode()

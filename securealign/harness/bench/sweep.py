@@ -5,7 +5,7 @@ Each suite computes once for each combination of sizes; the networks replay what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
@@ -14,12 +14,12 @@ import numpy as np
 
 from securealign.alignment.clear import fit_map
 from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
+from securealign.commands import counted
 from securealign.harness.bench.inputs import made_up, synthetic_embeddings, synthetic_head
-from securealign.harness.simulation.networks import Network
+from securealign.harness.bench.rows import csv_of
 from securealign.harness.simulation.replay import Conditions
 from securealign.he.registry import get_suite
-from securealign.matrices import FloatMatrix
-from securealign.transport.stats import RunStats
+from securealign.transport.stats import FIGURES, RunStats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +34,10 @@ class Sizes:
     batch: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class SizeLists:
-    """Values of each size, to be combined."""
-
-    samples: Sequence[int]
-    dim_a: Sequence[int]
-    dim_b: Sequence[int]
-    classes: Sequence[int]
-    queries: Sequence[int]
-    batch: int
-
-    def combinations(self) -> list[Sizes]:
-        """Return every combination, the smallest first."""
-        names = ("samples", "dim_a", "dim_b", "classes", "queries")
-        values = product(*(sorted(dict.fromkeys(getattr(self, name))) for name in names))
-        return [Sizes(**dict(zip(names, chosen, strict=True)), batch=self.batch) for chosen in values]
+def combinations(*, batch: int, **lists: Sequence[int]) -> list[Sizes]:
+    """Return every combination of values of the other sizes, the smallest first."""
+    values = product(*(sorted(dict.fromkeys(values)) for values in lists.values()))
+    return [Sizes(**dict(zip(lists, chosen, strict=True)), batch=batch) for chosen in values]
 
 
 @dataclass(frozen=True)
@@ -60,35 +48,21 @@ class Run:
     sizes: Sizes
     training: AlignmentRun = field(repr=False)
     inference: ClassificationRun = field(repr=False)
-    #: Share of labels that equal those computed in clear.
-    label_agreement: float
-    #: Share of the variance of Z_A that the map explains.
-    alignment_r2: float
-    #: What the map makes of the public rows against the map fitted in clear, relative to their spread.
-    map_error: float
+    #: What came out, besides the costs: the share of labels that equal those in clear ("label_agreement"), the share of
+    #: the variance of Z_A that the map explains ("alignment_r2"), and what the map makes of the public rows against the
+    #: map fitted in clear, relative to their spread ("map_error").
+    results: Mapping[str, float]
 
     def over(self, conditions: Conditions) -> Point:
         """Return what the run costs over a network."""
         return Point(
             suite=self.suite,
-            network=conditions.network.name,
-            seed=conditions.seed,
-            client_factor=conditions.client_factor,
-            provider_factor=conditions.provider_factor,
+            conditions=conditions,
             sizes=self.sizes,
             training=self.training.session.stats(conditions),
             inference=self.inference.session.stats(conditions),
             results=self.results,
         )
-
-    @property
-    def results(self) -> dict[str, float]:
-        """What came out, besides the costs."""
-        return {
-            "label_agreement": self.label_agreement,
-            "alignment_r2": self.alignment_r2,
-            "map_error": self.map_error,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +70,23 @@ class Point:
     """The costs of one suite over one network at one combination of sizes."""
 
     suite: str
-    network: str
-    seed: int
-    client_factor: float
-    provider_factor: float
+    conditions: Conditions
     sizes: Sizes
     training: RunStats = field(repr=False)
     inference: RunStats = field(repr=False)
-    results: dict[str, float]
+    results: Mapping[str, float]
+
+    @property
+    def network(self) -> str:
+        """The name of the network."""
+        return self.conditions.network.name
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         return {
             "suite": self.suite,
             "network": self.network,
-            "seed": self.seed,
-            "client_factor": self.client_factor,
-            "provider_factor": self.provider_factor,
+            **{name: getattr(self.conditions, name) for name in ("seed", "client_factor", "provider_factor")},
             **asdict(self.sizes),
             "training": self.training.as_dict(),
             "inference": self.inference.as_dict(),
@@ -130,31 +104,19 @@ def run_once(suite: str, sizes: Sizes) -> Run:
     mapped = training.alignment.apply(private)
     inference = classify_in_process(weight, bias, mapped, suite=suite, batch=sizes.batch)
     secure, clear = training.alignment.apply(z_b), fit_map(z_b, z_a, "auto").apply(z_b)
-    return Run(
-        suite,
-        sizes,
-        training,
-        inference,
-        label_agreement=float(np.mean(inference.labels == (mapped @ weight + bias).argmax(axis=1))),
-        alignment_r2=float(1 - _spread(z_a - secure, about=0.0) / _spread(z_a)),
-        map_error=float(np.sqrt(_spread(secure - clear, about=0.0) / _spread(clear))),
-    )
-
-
-def _spread(matrix: FloatMatrix, about: float | None = None) -> float:
-    """Return the sum of squares about the mean of each column, or about a number."""
-    centre = matrix.mean(axis=0) if about is None else about
-    return float(np.sum((matrix - centre) ** 2))
+    results = {
+        "label_agreement": float(np.mean(inference.labels == (mapped @ weight + bias).argmax(axis=1))),
+        "alignment_r2": float(1 - np.mean((z_a - secure) ** 2) / z_a.var(axis=0).mean()),
+        "map_error": float(np.sqrt(np.mean((secure - clear) ** 2) / clear.var(axis=0).mean())),
+    }
+    return Run(suite, sizes, training, inference, results)
 
 
 def sweep(
     suites: Sequence[str],
-    networks: Sequence[Network],
-    sizes: SizeLists,
+    links: Sequence[Conditions],
+    sizes: Sequence[Sizes],
     *,
-    seed: int = 0,
-    client_factor: float = 1.0,
-    provider_factor: float = 1.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
     done: Callable[[Run, Conditions], None] = lambda run, conditions: None,
 ) -> list[Point]:
@@ -164,16 +126,26 @@ def sweep(
     """
     for suite in suites:  # before minutes of computing are lost to a name that is wrong
         get_suite(suite)
-    combinations, points = sizes.combinations(), []
-    total = len(suites) * len(combinations)
-    progress(0, total)
-    for number, (chosen, suite) in enumerate(product(combinations, suites), start=1):
+    points = []
+    for chosen, suite in counted(list(product(sizes, suites)), progress):
         run = run_once(suite, chosen)
-        for network in networks:
-            conditions = Conditions(
-                network=network, seed=seed, client_factor=client_factor, provider_factor=provider_factor
-            )
+        for conditions in links:
             points.append(run.over(conditions))
             done(run, conditions)
-        progress(number, total)
     return points
+
+
+def points_as_csv(points: Sequence[Point]) -> bytes:
+    """Return one line for each point and phase of the protocol, with the total of each session as phase "total"."""
+    sizes, results = list(asdict(points[0].sizes)), list(points[0].results)
+    lines = (
+        (
+            *(point.suite, point.network, point.conditions.seed, *asdict(point.sizes).values(), session, phase),
+            *(getattr(figures, name) for name in FIGURES),
+            *point.results.values(),
+        )
+        for point in points
+        for session, stats in (("training", point.training), ("inference", point.inference))
+        for phase, figures in (*stats.phases.items(), ("total", stats))
+    )
+    return csv_of(["suite", "network", "seed", *sizes, "session", "phase", *FIGURES, *results], lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from securealign.errors import ConfigurationError
-from securealign.harness.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures
+from securealign.harness.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures, picture
 from securealign.harness.bench.sweep import Point
 
 #: Sizes that may vary, with what an axis calls them.
@@ -25,11 +24,11 @@ _SIZES = {
     "queries": "queries",
 }
 _LETTERS = {"samples": "N", "dim_a": "d", "dim_b": "d", "classes": "K", "queries": "m"}
-#: Of training, these sizes matter; of a query, the others do.
+#: Sizes that the costs of training and of a query depend on.
 _TRAINING, _INFERENCE = ("samples", "dim_a", "dim_b"), ("dim_a", "classes", "queries")
 _MARKS = "osD^v*Px"
 _LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-#: Part of an axis that two names of slopes are apart.
+#: Least distance between two labels of slopes, as a share of the axis.
 _LEAST_GAP = 0.045
 #: Inches.
 _PANEL_WIDTH, _PANEL_HEIGHT, _LEGEND_HEIGHT = 4.6, 3.4, 0.9
@@ -86,9 +85,7 @@ def draw_growth(points: Sequence[Point], file: Path) -> bytes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8.5)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=file.suffix.lower().lstrip("."), dpi=160, facecolor="white")
-    return picture.getvalue()
+    return picture(figure, file)
 
 
 def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None:  # noqa: ANN401 - matplotlib has no types
@@ -128,7 +125,7 @@ def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None: 
 
 
 def _name_slopes(axis: Any, letter: str, ends: Sequence[tuple[float, float, float]]) -> None:  # noqa: ANN401
-    """Write the power that a line grows with at its end, leaving out what would stand on another's."""
+    """Write at the end of each line the power of the size that it grows with, unless the labels would overlap."""
     low, high = axis.get_ylim()
     apart = (high / low) ** _LEAST_GAP
     written = math.inf

@@ -12,18 +12,26 @@ from securealign.alignment.coordinates import Space
 from securealign.api import align_in_process
 from securealign.harness.bench.environment import Environment, environment
 from securealign.harness.bench.inputs import made_up, synthetic_embeddings
-from securealign.harness.bench.interleave import interleave
+from securealign.harness.bench.measurements import Spread, interleave, ratio, seconds
 from securealign.harness.bench.memory import PeakMemory
-from securealign.harness.bench.rows import RATIO, Comparison, Quantity, Row, memory_rows, quantity_rows, ratio_rows
-from securealign.harness.bench.selection import CLEAR
+from securealign.harness.bench.rows import (
+    CLEAR,
+    RATIO,
+    Comparison,
+    Quantity,
+    Row,
+    byte_quantities,
+    memory_rows,
+    quantity_rows,
+    ratio_rows,
+)
 from securealign.harness.bench.separate import training_memory
-from securealign.harness.bench.spread import Spread, ratio, seconds
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix, Rows
 from securealign.transport.stats import PhaseStats, RunStats
 
-PHASE = "training"
+KIND = "training"
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,10 @@ class TrainingRun:
     phases: dict[str, PhaseStats]
     #: Relative Frobenius error of the weight against the fit in clear.
     weight_error: float
+
+    def each(self, phase: str, figure: str) -> float:
+        """Return a figure of a phase."""
+        return float(getattr(self.phases.get(phase, PhaseStats()), figure))
 
     @property
     def stats(self) -> RunStats:
@@ -85,24 +97,17 @@ class TrainingReport:
     #: Every run that counts, by suite and repetition.
     measurements: dict[str, dict[int, TrainingRun]]
 
-
-def _bytes_of(phase: str) -> list[Quantity[TrainingRun]]:
-    def stats(run: TrainingRun) -> PhaseStats:
-        return run.phases.get(phase, PhaseStats())
-
-    return [
-        Quantity(f"{phase} to provider", "MB", lambda run: stats(run).bytes_up / 1e6),
-        Quantity(f"{phase} to client", "MB", lambda run: stats(run).bytes_down / 1e6),
-    ]
+    @property
+    def title(self) -> str:
+        """What was measured."""
+        return f"Training: {self.samples:,} rows, {self.dim_b} to {self.dim_a} dimensions"
 
 
 QUANTITIES: Sequence[Quantity[TrainingRun]] = (
     Quantity("client compute", "s", lambda run: run.stats.client_seconds),
     Quantity("provider compute", "s", lambda run: run.stats.provider_seconds),
     Quantity("compute of both", "s", lambda run: run.stats.total_seconds),
-    *_bytes_of("keys"),
-    *_bytes_of("upload"),
-    *_bytes_of("result"),
+    *byte_quantities(("keys", "upload", "result"), "MB", 1e6),
     Quantity("all bytes", "MB", lambda run: run.total_bytes / 1e6),
     Quantity("error of W", RATIO, lambda run: run.weight_error),
 )
@@ -150,9 +155,9 @@ def bench_training(
         suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
         environment=environment(),
         figures=[
-            *quantity_rows(PHASE, runs, QUANTITIES),
-            *memory_rows(PHASE, peaks),
-            *ratio_rows(PHASE, runs, COMPARISONS),
+            *quantity_rows(KIND, runs, QUANTITIES),
+            *memory_rows(KIND, peaks),
+            *ratio_rows(KIND, runs, COMPARISONS),
         ],
         measurements=runs,
     )

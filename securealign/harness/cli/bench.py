@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,24 +11,42 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from securealign.cli.options import AsJson, Budget, Classes, CsvFile, DimA, DimB, FigureFile, Memory, Samples, Suites
+from securealign.cli.options import (
+    AsJson,
+    Budget,
+    Classes,
+    CsvFile,
+    DimA,
+    DimB,
+    FigureFile,
+    Memory,
+    Samples,
+    Suites,
+    require_writable,
+    selected,
+    titled,
+)
 from securealign.commands import failures, progress, table_console
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import draw, require_drawable
+from securealign.harness.bench.history import append, require_history
 from securealign.harness.bench.inference import InferenceReport, bench_inference
+from securealign.harness.bench.measurements import Spread
 from securealign.harness.bench.rows import COUNT, RATIO, Row, as_csv
-from securealign.harness.bench.selection import selected
-from securealign.harness.bench.spread import Spread, shown
 from securealign.harness.bench.training import TrainingReport, bench_training
+from securealign.harness.report.units import brief
 from securealign.he.registry import DEFAULT_SUITE
 
 app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and with the computation in clear.")
 
 #: Characters, for all labels but those of ratios to a baseline, which wrap.
 _LABEL_WIDTH = 26
-_UNUSED = "Has no effect here: one set of flags fits both phases."
+_UNUSED = "Has no effect here; both commands take the same flags."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
+HistoryFile = Annotated[
+    Path | None, typer.Option("--history", help="Also add the ratios of this run to a file of JSON lines.")
+]
 
 
 @app.command()
@@ -44,12 +61,13 @@ def training(
     _classes: UnusedClasses = 0,
     csv: CsvFile = None,
     figure: FigureFile = None,
+    history: HistoryFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
     with failures(as_json=as_json):
         names = selected(suites)
-        _check_files(csv, figure)
+        _check_files(csv, figure, history)
         with progress(enabled=True) as bar:
             report = bench_training(
                 names,
@@ -61,8 +79,7 @@ def training(
                 memory=memory,
                 progress=bar("training"),
             )
-        _write_files(report.figures, _training_title(report), csv, figure)
-        _show(report, _training_title(report), as_json=as_json)
+        _show(report, csv, figure, history, as_json=as_json)
 
 
 @app.command()
@@ -77,12 +94,13 @@ def inference(
     _dim_b: UnusedDimB = 0,
     csv: CsvFile = None,
     figure: FigureFile = None,
+    history: HistoryFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
     with failures(as_json=as_json):
         names = selected(suites)
-        _check_files(csv, figure)
+        _check_files(csv, figure, history)
         with progress(enabled=True) as bar:
             report = bench_inference(
                 names,
@@ -94,33 +112,39 @@ def inference(
                 memory=memory,
                 progress=bar("inference"),
             )
-        _write_files(report.figures, _inference_title(report), csv, figure)
-        _show(report, _inference_title(report), as_json=as_json)
+        _show(report, csv, figure, history, as_json=as_json)
 
 
-def _check_files(csv: Path | None, figure: Path | None) -> None:
+def _check_files(csv: Path | None, figure: Path | None, history: Path | None) -> None:
     """Raise now what would lose the measurements later."""
     if figure is not None:
         require_drawable(figure)
-    for file in (csv, figure):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=file.parent).close()
+    if history is not None:
+        require_history(history)
+    require_writable(csv, figure, history)
 
 
-def _write_files(rows: Sequence[Row], title: str, csv: Path | None, figure: Path | None) -> None:
+def _show(
+    report: TrainingReport | InferenceReport,
+    csv: Path | None,
+    figure: Path | None,
+    history: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the files that were asked for, and print the report."""
+    rows = report.figures
     if csv is not None:
         write_atomically(csv, as_csv(rows))
     if figure is not None:
-        write_atomically(figure, draw(rows, title, figure))
-
-
-def _show(report: TrainingReport | InferenceReport, title: str, *, as_json: bool) -> None:
+        write_atomically(figure, draw(rows, report.title, figure))
+    if history is not None:
+        append(history, report)
     if as_json:
         typer.echo(json.dumps(asdict(report)))
         return
     console, facts = table_console(), report.environment
-    console.print(_table(title, report.figures, {name: len(done) for name, done in report.measurements.items()}))
+    console.print(_table(report.title, rows, {name: len(done) for name, done in report.measurements.items()}))
     console.print(
         f"medians (extremes); {facts.cpus} CPUs, Python {facts.python}, numpy {facts.numpy}, {facts.blas}",
         highlight=False,
@@ -128,22 +152,11 @@ def _show(report: TrainingReport | InferenceReport, title: str, *, as_json: bool
     )
 
 
-def _training_title(report: TrainingReport) -> str:
-    return f"Training: {report.samples:,} rows, {report.dim_b} to {report.dim_a} dimensions"
-
-
-def _inference_title(report: InferenceReport) -> str:
-    return (
-        f"Inference: {report.features} dimensions, {report.classes} classes, pools of {report.pool_slots}; "
-        "figures for each query"
-    )
-
-
 def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
     """Return a table with one column for each suite, so that it stays narrow, without figures that are 0 for all."""
     suites = list(runs)
     separator = " " if len(suites) <= 2 else "\n"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = titled(title)
     table.add_column("", width=_LABEL_WIDTH)
     for suite in suites:
         table.add_column(suite, justify="right", overflow="fold", min_width=len(suite))
@@ -161,5 +174,5 @@ def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
 def _cell(value: Spread | None, separator: str) -> str:
     if value is None:
         return ""
-    low, middle, high = shown(value.minimum, digits=2), shown(value.median), shown(value.maximum, digits=2)
+    low, middle, high = brief(value.minimum, digits=2), brief(value.median), brief(value.maximum, digits=2)
     return middle if value.minimum == value.maximum else f"{middle}{separator}({low}..{high})"

@@ -27,13 +27,14 @@ from securealign.cli.options import (
     RunSuites,
     Samples,
     Seed,
+    selected,
+    titled,
 )
 from securealign.commands import failures, progress, table_console
 from securealign.errors import ConfigurationError
-from securealign.harness.bench.selection import selected
-from securealign.harness.bench.spread import shown
-from securealign.harness.planning.planner import USUAL_R2, Plan, Question, plan
+from securealign.harness.planning.planner import USUAL_R2, CostForecast, Workload, plan
 from securealign.harness.planning.speeds import speeds_of
+from securealign.harness.report.units import brief
 from securealign.harness.simulation.networks import find_networks
 from securealign.harness.simulation.replay import Conditions
 from securealign.he.registry import DEFAULT_SUITE, get_suite
@@ -84,7 +85,7 @@ def show(
         margins = None if head is None or embeddings is None else _Margins.load(head, embeddings)
         if margins is not None:
             dim_a, classes = margins.head.weight.shape
-        question = Question(
+        workload = Workload(
             samples=samples,
             dim_a=dim_a,
             dim_b=dim_b,
@@ -102,7 +103,7 @@ def show(
                 conditions = Conditions(
                     network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor
                 )
-                plans.append(plan(chosen, speeds, question, conditions))
+                plans.append(plan(chosen, speeds, workload, conditions))
     if as_json:
         described = [one.as_dict() for one in plans]
         if margins is not None:
@@ -111,7 +112,7 @@ def show(
         typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
         return
     console = table_console()
-    console.print(_table(question, plans))
+    console.print(_table(workload, plans))
     _explain(console, plans)
     if margins is not None:
         for one in plans[:: len(networks)]:
@@ -134,66 +135,63 @@ class _Margins:
         space = Space.of(rows)
         return cls(space.fold(LinearHead.from_pretrained(head)), space.rows(rows).block(0, _MARGIN_ROWS))
 
-    def uncertain(self, planned: Plan) -> float:
+    def uncertain(self, planned: CostForecast) -> float:
         """Return the share of labels that the error of a suite would make uncertain."""
         return expected_uncertain_share(self.head, self.rows, planned.inference.relative_error)
 
 
 #: A figure of a plan, and how it is written.
-Line = tuple[str, Callable[[Plan], str]]
+Line = tuple[str, Callable[[CostForecast], str]]
 
 
-def _lines(question: Question) -> list[Line]:
-    def milliseconds(one: Plan) -> str:
-        return shown(one.inference.stats.total_seconds * 1000 / question.queries)
+def _lines(workload: Workload) -> list[Line]:
+    def milliseconds(one: CostForecast) -> str:
+        return brief(one.inference.stats.total_seconds * 1000 / workload.queries)
 
-    def bytes_each(one: Plan) -> str:
+    def bytes_each(one: CostForecast) -> str:
         online = one.inference.stats.phases["online"]
-        return shown((online.bytes_up + online.bytes_down) / 1000 / question.queries)
+        return brief((online.bytes_up + online.bytes_down) / 1000 / workload.queries)
 
     return [
-        ("training, s", lambda one: shown(one.training.stats.total_seconds)),
-        ("  of client", lambda one: shown(one.training.stats.client_seconds)),
-        ("  of provider", lambda one: shown(one.training.stats.provider_seconds)),
-        ("  on the network", lambda one: shown(one.training.stats.network_seconds)),
-        ("  sent by client, MB", lambda one: shown(one.training.stats.bytes_up / 1e6)),
-        ("  sent by provider, MB", lambda one: shown(one.training.stats.bytes_down / 1e6)),
-        ("  memory of client, MiB", lambda one: shown(one.training.client_memory / _MIB)),
-        ("  memory of provider, MiB", lambda one: shown(one.training.provider_memory / _MIB)),
-        ("  error of the map", lambda one: shown(one.map_error)),
-        ("all queries, s", lambda one: shown(one.inference.stats.total_seconds)),
+        ("training, s", lambda one: brief(one.training.stats.total_seconds)),
+        ("  of client", lambda one: brief(one.training.stats.client_seconds)),
+        ("  of provider", lambda one: brief(one.training.stats.provider_seconds)),
+        ("  on the network", lambda one: brief(one.training.stats.network_seconds)),
+        ("  sent by client, MB", lambda one: brief(one.training.stats.bytes_up / 1e6)),
+        ("  sent by provider, MB", lambda one: brief(one.training.stats.bytes_down / 1e6)),
+        ("  memory of client, MiB", lambda one: brief(one.training.client_memory / _MIB)),
+        ("  memory of provider, MiB", lambda one: brief(one.training.provider_memory / _MIB)),
+        ("  error of the map", lambda one: brief(one.map_error)),
+        ("all queries, s", lambda one: brief(one.inference.stats.total_seconds)),
         ("  each query, ms", milliseconds),
         ("  each query online, KB", bytes_each),
-        ("  sent in all, MB", lambda one: shown((one.inference.stats.bytes_up + one.inference.stats.bytes_down) / 1e6)),
-        ("  memory of provider, MiB", lambda one: shown(one.inference.provider_memory / _MIB)),
-        ("  error of a logit", lambda one: shown(one.inference.relative_error)),
+        ("  sent in all, MB", lambda one: brief((one.inference.stats.bytes_up + one.inference.stats.bytes_down) / 1e6)),
+        ("  memory of provider, MiB", lambda one: brief(one.inference.provider_memory / _MIB)),
+        ("  error of a logit", lambda one: brief(one.inference.relative_error)),
         ("security, bits", lambda one: str(one.suite.classical_bits)),
         ("  against quantum", lambda one: str(one.suite.quantum_bits or "-")),
         ("  hides the head", lambda one: "yes" if one.suite.function_private else "no"),
     ]
 
 
-def _table(question: Question, plans: Sequence[Plan]) -> Table:
+def _table(workload: Workload, plans: Sequence[CostForecast]) -> Table:
     title = (
-        f"training: {question.samples:,} public rows, {question.dim_b} -> {question.dim_a} dimensions\n"
-        f"inference: {question.queries:,} queries, {question.batch} in a round trip, {question.classes} classes"
+        f"training: {workload.samples:,} public rows, {workload.dim_b} -> {workload.dim_a} dimensions\n"
+        f"inference: {workload.queries:,} queries, {workload.batch} in a round trip, {workload.classes} classes"
     )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
-    for one in plans:
-        table.add_column(f"{one.suite.parameter_set}\n{one.network}", justify="right")
-    for label, figure in _lines(question):
+    table = titled(title, "", *(f"{one.suite.parameter_set}\n{one.network}" for one in plans))
+    for label, figure in _lines(workload):
         table.add_row(label, *(figure(one) for one in plans))
     return table
 
 
-def _explain(console: Console, plans: Sequence[Plan]) -> None:
+def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
     """Say in words what the client learns, which no suite changes."""
-    leak, question = plans[0].leak, plans[0].question
-    rank, share, head = leak["rank"], leak["rank_over_samples"], question.dim_a + 1
+    leak, workload = plans[0].leak, plans[0].workload
+    rank, share, head = leak["rank"], leak["rank_over_samples"], workload.dim_a + 1
     lines = [
-        f"The client learns {rank:,.0f} directions of {question.samples:,} rows: {share:.1%} of the provider's public "
-        f"embeddings if the encoders have nothing in common, {question.explained:.0%} if the map explains as much.",
+        f"The client learns {rank:,.0f} directions of {workload.samples:,} rows: {share:.1%} of the provider's public "
+        f"embeddings if the encoders have nothing in common, {workload.explained:.0%} if the map explains as much.",
         f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
         f"{leak['queries_over_head']:.2g} times as many.",
         "The error of the map is expected, and relative to what it makes of the public rows.",

@@ -26,7 +26,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Make a page of recorded runs: messages, time, bytes, accuracy, who saw what, and how runs compare."""
-    from securealign.harness.report import read_run, render
+    from securealign.harness.report.page import render
+    from securealign.harness.runs.reading import read_run
 
     with failures(as_json=as_json):
         if output.suffix.lower() not in _SUFFIXES:

@@ -1,12 +1,9 @@
-"""securealign simulate: both phases in this process on synthetic data, over networks in virtual time."""
+"""securealign simulate: training and inference in this process on synthetic data, over networks in virtual time."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,16 +25,17 @@ from securealign.cli.options import (
     RunSuites,
     Seed,
     integers,
+    require_writable,
+    selected,
+    titled,
 )
 from securealign.commands import failures, progress, table_console
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import require_drawable
-from securealign.harness.bench.selection import selected
-from securealign.harness.bench.spread import shown
-from securealign.harness.bench.sweep import Point, Run, SizeLists, sweep
+from securealign.harness.bench.sweep import Point, Run, combinations, points_as_csv, sweep
 from securealign.harness.bench.sweep_figure import draw_growth
-from securealign.harness.bench.sweep_files import points_as_csv
+from securealign.harness.report.units import brief
 from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation.networks import find_networks
 from securealign.harness.simulation.replay import Conditions
@@ -73,8 +71,12 @@ def simulate(
     """
     started = datetime.now(timezone.utc)
     with failures(as_json=as_json):
-        suites, networks = selected(suite), find_networks(network)
-        sizes = SizeLists(
+        suites = selected(suite)
+        links = [
+            Conditions(network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor)
+            for link in find_networks(network)
+        ]
+        sizes = combinations(
             samples=integers(samples, "--samples", least=2),
             dim_a=integers(dim_a, "--dim-a"),
             dim_b=integers(dim_b, "--dim-b"),
@@ -85,10 +87,9 @@ def simulate(
         for option, factor in (("--client-factor", client_factor), ("--provider-factor", provider_factor)):
             if not factor <= _MOST_TIMES:  # so that NaN is refused too
                 raise typer.BadParameter(f"{factor} is not a number up to {_MOST_TIMES:,}.", param_hint=option)
-        combinations = len(sizes.combinations())
-        several = len(suites) * len(networks) * combinations > 1
-        _check_figure(figure, grows=combinations > 1)
-        _check_files(csv, figure, record / "run.jsonl" if record is not None and several else record)
+        several = len(suites) * len(links) * len(sizes) > 1
+        _check_figure(figure, grows=len(sizes) > 1)
+        require_writable(csv, figure, record / "run.jsonl" if record is not None and several else record)
 
         def write(run: Run, conditions: Conditions) -> None:
             if record is not None:
@@ -97,16 +98,7 @@ def simulate(
                 record_sessions(file, sessions, conditions, command="simulate", started=started, results=run.results)
 
         with progress(enabled=several) as bar:
-            points = sweep(
-                suites,
-                networks,
-                sizes,
-                seed=seed,
-                client_factor=client_factor,
-                provider_factor=provider_factor,
-                progress=bar("simulating"),
-                done=write,
-            )
+            points = sweep(suites, links, sizes, progress=bar("simulating"), done=write)
         if csv is not None:
             write_atomically(csv, points_as_csv(points))
         if figure is not None:
@@ -141,16 +133,6 @@ def _check_figure(figure: Path | None, *, grows: bool) -> None:
         )
 
 
-def _check_files(*files: Path | None) -> None:
-    """Raise `OSError` for a file that cannot be written, before the results are there and have no place."""
-    for file in files:
-        if file is not None:
-            if file.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=file.parent).close()
-
-
 def _print_point(console: Console, point: Point) -> None:
     sizes = point.sizes
     training = f"training: {sizes.samples} rows, {sizes.dim_b} -> {sizes.dim_a} dimensions, over {point.network}"
@@ -161,21 +143,15 @@ def _print_point(console: Console, point: Point) -> None:
 
 
 def _table(title: str, stats: RunStats) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    columns = ("phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "phase" else "right")
+    table = titled(title, "phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s")
     rows: list[tuple[str, PhaseStats | RunStats]] = [*stats.phases.items(), ("total", stats)]
     for name, phase in rows:
+        seconds = (phase.client_seconds, phase.provider_seconds, phase.network_seconds, phase.total_seconds)
         table.add_row(
             name,
-            f"{phase.bytes_up / 1e6:.3f}",
-            f"{phase.bytes_down / 1e6:.3f}",
+            *(f"{size / 1e6:.3f}" for size in (phase.bytes_up, phase.bytes_down)),
             str(phase.rounds),
-            f"{phase.client_seconds:.3f}",
-            f"{phase.provider_seconds:.3f}",
-            f"{phase.network_seconds:.3f}",
-            f"{phase.total_seconds:.3f}",
+            *(f"{value:.3f}" for value in seconds),
         )
     return table
 
@@ -185,22 +161,19 @@ def _sweep_table(points: Sequence[Point]) -> Table:
     names = ("samples", "dim_a", "dim_b", "classes", "queries")
     values = {name: {getattr(point.sizes, name) for point in points} for name in names}
     same = ", ".join(f"{name} {value}" for name, (value, *more) in values.items() if not more)
-    table = Table(title=f"{len(points)} runs; {same}", title_justify="left", box=None, pad_edge=False)
     varied = [name for name in names if len(values[name]) > 1]
-    for column in ("suite", "network"):
-        table.add_column(column, no_wrap=True)
-    for column in (*varied, "training s", "up MB", "down MB", "query ms", "query KB"):
-        table.add_column(column, justify="right")
+    costs = ("training s", "up MB", "down MB", "query ms", "query KB")
+    table = titled(f"{len(points)} runs; {same}", "suite", "network", *varied, *costs, left=2)
     for point in points:
         online, queries = point.inference.phases["online"], point.sizes.queries
         table.add_row(
             point.suite,
             point.network,
             *(str(getattr(point.sizes, name)) for name in varied),
-            shown(point.training.total_seconds),
-            shown(point.training.bytes_up / 1e6),
-            shown(point.training.bytes_down / 1e6),
-            shown(online.total_seconds * 1000 / queries),
-            shown((online.bytes_up + online.bytes_down) / 1000 / queries),
+            brief(point.training.total_seconds),
+            brief(point.training.bytes_up / 1e6),
+            brief(point.training.bytes_down / 1e6),
+            brief(online.total_seconds * 1000 / queries),
+            brief((online.bytes_up + online.bytes_down) / 1000 / queries),
         )
     return table

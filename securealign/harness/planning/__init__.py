@@ -5,7 +5,7 @@ instead of done, so that the protocol machines themselves tell which messages tr
 work is timed once (`timing`) and kept (`speeds`); `planner` puts both together over a simulated network.
 """
 
-from securealign.harness.planning.planner import Plan, Question, plan
+from securealign.harness.planning.planner import CostForecast, Workload, plan
 from securealign.harness.planning.speeds import Speeds, speeds_of
 
-__all__ = ["Plan", "Question", "Speeds", "plan", "speeds_of"]
+__all__ = ["CostForecast", "Speeds", "Workload", "plan", "speeds_of"]

@@ -1,4 +1,4 @@
-"""A suite whose messages have the right sizes and hold zeros, and whose work is charged to a clock instead of done."""
+"""A stand-in for a suite: its messages have the right sizes and hold zeros; the time of its work goes to a clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from securealign.matrices import FloatMatrix, Rows
 
 
 class ChargedClock:
-    """Real time, plus what was charged: what the machines do is measured, what a suite would do is added."""
+    """Real time plus the charged seconds: the protocol machines are measured, the work of a suite is charged."""
 
     def __init__(self) -> None:
         self._charged = 0.0
@@ -34,13 +34,13 @@ class ChargedClock:
         return time.perf_counter() + self._charged
 
     def charge(self, seconds: float) -> None:
-        """Let time pass."""
+        """Add seconds to every later reading."""
         self._charged += seconds
 
 
 @dataclass(frozen=True)
-class Till:
-    """Charges the calls of one job."""
+class CostMeter:
+    """Charges the calls of one job to a clock."""
 
     clock: ChargedClock
     speeds: Speeds
@@ -56,86 +56,76 @@ class PhantomSuite:
     """Stands in for a suite; only the protocol machines of a plan are given one."""
 
     def __init__(self, suite: Suite, speeds: Speeds, clock: ChargedClock) -> None:
-        self._suite = suite
         self._speeds = speeds
         self._clock = clock
-
-    @property
-    def info(self) -> SuiteInfo:
-        """What the suite offers."""
-        return self._suite.info
-
-    def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
-        """Return the sizes of the suite."""
-        return self._suite.covariance_sizes(shape)
-
-    def head_sizes(self, shape: HeadShape) -> HeadSizes:
-        """Return the sizes of the suite."""
-        return self._suite.head_sizes(shape)
-
-    def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
-        """Return the forecast of the suite."""
-        return self._suite.covariance_forecast(shape)
-
-    def head_forecast(self, shape: HeadShape) -> HeadForecast:
-        """Return the forecast of the suite."""
-        return self._suite.head_forecast(shape)
+        self.info: SuiteInfo = suite.info
+        self.covariance_sizes, self.covariance_forecast = suite.covariance_sizes, suite.covariance_forecast
+        self.head_sizes, self.head_forecast = suite.head_sizes, suite.head_forecast
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
     ) -> PhantomCovariance:
         """Make the client's side of a covariance."""
-        covariance = self._covariance(shape)
-        covariance.till.charge("key")
-        return covariance
+        return self._covariance(shape, "key")
 
     def covariance_evaluator(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
     ) -> PhantomCovariance:
         """Make the provider's side of a covariance."""
-        covariance = self._covariance(shape)
-        covariance.till.charge("make")
-        return covariance
+        return self._covariance(shape, "make")
 
     def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> PhantomHead:
         """Make the client's side of a head."""
-        head = self._head(shape)
-        head.till.charge("key")
-        return head
+        return self._head(shape, "key")
 
     def head_evaluator(
         self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
     ) -> PhantomHead:
         """Make the provider's side of a head."""
-        head = self._head(shape)
-        head.till.charge("make")
-        return head
+        return self._head(shape, "make")
 
-    def _covariance(self, shape: CovarianceShape) -> PhantomCovariance:
-        forecast = self._suite.covariance_forecast(shape)
-        till = Till(self._clock, self._speeds, "covariance", forecast.work)
-        return PhantomCovariance(shape, self._suite.covariance_sizes(shape), forecast, till)
+    def _covariance(self, shape: CovarianceShape, call: str) -> PhantomCovariance:
+        forecast = self.covariance_forecast(shape)
+        meter = CostMeter(self._clock, self._speeds, "covariance", forecast.work)
+        meter.charge(call)
+        return PhantomCovariance(shape, self.covariance_sizes(shape), forecast, meter)
 
-    def _head(self, shape: HeadShape) -> PhantomHead:
-        forecast = self._suite.head_forecast(shape)
-        till = Till(self._clock, self._speeds, "head", forecast.work)
-        return PhantomHead(shape, self._suite.head_sizes(shape), forecast, till)
+    def _head(self, shape: HeadShape, call: str) -> PhantomHead:
+        forecast = self.head_forecast(shape)
+        meter = CostMeter(self._clock, self._speeds, "head", forecast.work)
+        meter.charge(call)
+        return PhantomHead(shape, self.head_sizes(shape), forecast, meter)
 
 
-class PhantomCovariance:
-    """Either side of a covariance."""
+class _Phantom:
+    """What both jobs have in common."""
 
-    def __init__(
-        self, shape: CovarianceShape, sizes: CovarianceSizes, forecast: CovarianceForecast, till: Till
-    ) -> None:
-        self._shape = shape
-        self._sizes = sizes
-        self._forecast = forecast
-        self.till = till
+    def __init__(self, key_bytes: int, meter: CostMeter) -> None:
+        self._key_bytes = key_bytes
+        self._meter = meter
 
     def key_material(self) -> bytes:
         """Return a key's size of zeros."""
-        return bytes(self._sizes.key)
+        return bytes(self._key_bytes)
+
+    def accept_key(self, key: bytes) -> None:
+        """Charge what a key costs its receiver."""
+        self._meter.charge("accept_key")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class PhantomCovariance(_Phantom):
+    """Either side of a covariance."""
+
+    def __init__(
+        self, shape: CovarianceShape, sizes: CovarianceSizes, forecast: CovarianceForecast, meter: CostMeter
+    ) -> None:
+        super().__init__(sizes.key, meter)
+        self._shape = shape
+        self._sizes = sizes
+        self._forecast = forecast
 
     def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         """Yield the rows from `first_row` on, tile by tile, in pieces of at most `max_bytes`."""
@@ -145,85 +135,70 @@ class PhantomCovariance:
             stop = min(start + forecast.tile, total)
             if stop <= first_row:
                 continue
-            self.till.charge("encrypt", stop - start)
+            self._meter.charge("encrypt", stop - start)
             for first in range(max(first_row, start), stop, piece):
                 count = min(piece, stop - first)
                 yield EncryptedRows(first, count, bytes(forecast.header_bytes + count * forecast.row_bytes))
 
     def decrypt(self, result: bytes) -> FloatMatrix:
         """Return zeros."""
-        self.till.charge("decrypt")
+        self._meter.charge("decrypt")
         return np.zeros((self._shape.provider_dim, self._shape.client_dim))
-
-    def accept_key(self, key: bytes) -> None:
-        """Take a key."""
-        self.till.charge("accept_key")
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Take rows."""
-        self.till.charge("absorb", rows.count)
+        self._meter.charge("absorb", rows.count)
 
     def finish(self) -> bytes:
         """Return a result's size of zeros."""
-        self.till.charge("finish")
+        self._meter.charge("finish")
         return bytes(self._sizes.result)
 
     def checkpoint(self) -> None:
-        """Return that nothing can be kept."""
+        """Return None: a phantom has no checkpoints."""
 
     def restore(self, state: bytes, absorbed: int) -> None:
-        """Raise: nothing was kept."""
+        """Raise `NotImplementedError`: a phantom has no checkpoints."""
         raise NotImplementedError
 
-    def close(self) -> None:
-        """Do nothing."""
 
-
-class PhantomHead:
+class PhantomHead(_Phantom):
     """Either side of a head."""
 
-    #: No head has a scale here.
+    #: A phantom has no weights, so their norm is 0.
     head_norm = 0.0
 
-    def __init__(self, shape: HeadShape, sizes: HeadSizes, forecast: HeadForecast, till: Till) -> None:
+    def __init__(self, shape: HeadShape, sizes: HeadSizes, forecast: HeadForecast, meter: CostMeter) -> None:
+        super().__init__(sizes.key, meter)
         self._shape = shape
         self._sizes = sizes
         self._forecast = forecast
-        self.till = till
         self._asked: dict[tuple[int, int], int] = {}
-
-    def key_material(self) -> bytes:
-        """Return a key's size of zeros."""
-        return bytes(self._sizes.key)
 
     def load_pool(self, pool: int, data: bytes) -> None:
         """Take the material of a pool."""
-        self.till.charge("load_pool")
+        self._meter.charge("load_pool")
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Return the queries' size of zeros."""
-        self.till.charge("encrypt", len(queries))
+        self._meter.charge("encrypt", len(queries))
         self._asked[pool, first_slot] = len(queries)
         return bytes(self._forecast.query_header_bytes + len(queries) * self._forecast.query_bytes)
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         """Return zeros."""
         count = self._asked[pool, first_slot]
-        self.till.charge("decrypt", count)
+        self._meter.charge("decrypt", count)
         return np.zeros((count, self._shape.classes))
-
-    def accept_key(self, key: bytes) -> None:
-        """Take a key."""
-        self.till.charge("accept_key")
 
     def prepare(self, pool: int) -> bytes:
         """Return a pool's size of zeros."""
-        self.till.charge("prepare")
+        self._meter.charge("prepare")
         return bytes(self._sizes.pool)
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return the answers' size of zeros."""
-        self.till.charge("evaluate", count)
+        self._meter.charge("evaluate", count)
         return bytes(self._forecast.answer_header_bytes + count * self._forecast.answer_bytes)
 
     def query_scales(self, pool: int, first_slot: int) -> bytes:
@@ -238,8 +213,5 @@ class PhantomHead:
         return b""
 
     def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes] | None = None) -> None:
-        """Raise: nothing was kept."""
+        """Raise `NotImplementedError`: a phantom has no checkpoints."""
         raise NotImplementedError
-
-    def close(self) -> None:
-        """Do nothing."""

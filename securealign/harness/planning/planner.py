@@ -1,4 +1,4 @@
-"""The plan of a run: both sessions of the protocol machines under a phantom of the suite, over a simulated network."""
+"""Forecasts of costs: the protocol machines run both sessions with a phantom of the suite, over a simulated network."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from securealign.wire import InferenceCodec, TrainingCodec
 
 T = TypeVar("T", PhaseStats, MessageStats)
 
-#: Rows and round trips beyond which a plan goes on in a straight line.
+#: Rows and round trips beyond which figures are extrapolated in a straight line.
 _MOST_ROWS, _MOST_ROUNDS = 32_768, 1024
 #: Figures that grow with the size.
 _PHASE = (*FIGURES[:-1], "elapsed_seconds")
 _MESSAGE = ("count", "bytes", "wire_bytes")
-#: Share of the variance of Z_A that a map explains, where nothing is known about the encoders: their usual kinship.
+#: Share of the variance of Z_A that a map explains, where nothing is known about the encoders: a usual value.
 USUAL_R2 = 0.6
 #: Bytes of a party's process before a session: interpreter, libraries, buffers of BLAS.
 _PROCESS_BYTES = 135 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is to be planned: N public rows, d_A, d_B, K classes, queries, those in one round trip, slots of a pool."""
+class Workload:
+    """What a forecast is for: N public rows, d_A, d_B, K classes, queries, those in one round trip, slots of a pool."""
 
     samples: int
     dim_a: int
@@ -62,7 +62,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionPlan:
+class SessionForecast:
     """One session: what it costs, the most that each process holds, and the error of what comes out."""
 
     stats: RunStats
@@ -78,20 +78,20 @@ class SessionPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class CostForecast:
     """Both sessions under one suite over one network."""
 
-    question: Question
+    workload: Workload
     suite: SuiteInfo
     network: str
-    training: SessionPlan
-    inference: SessionPlan
+    training: SessionForecast
+    inference: SessionForecast
     leak: Mapping[str, float]
 
     @property
     def map_error(self) -> float:
         """Expected error of what the map makes of the public rows, relative to their spread."""
-        return self.training.relative_error * math.sqrt(self.question.dim_b / self.question.explained)
+        return self.training.relative_error * math.sqrt(self.workload.dim_b / self.workload.explained)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -103,64 +103,64 @@ class Plan:
             "quantum_bits": suite.quantum_bits,
             "function_private": suite.function_private,
             "network": self.network,
-            **asdict(self.question),
+            **asdict(self.workload),
             "training": {**self.training.as_dict(), "map_error": self.map_error},
             "inference": self.inference.as_dict(),
             "leak": dict(self.leak),
         }
 
 
-def plan(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> Plan:
-    """Return what a run would cost; raises `SuiteError` and `RemoteProtocolError` for one that cannot be held."""
-    return Plan(
-        question=question,
+def plan(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> CostForecast:
+    """Return what a run would cost; raises `SuiteError` or `RemoteProtocolError` for one that the suite cannot hold."""
+    return CostForecast(
+        workload=workload,
         suite=suite.info,
         network=conditions.network.name,
-        training=_plan_training(suite, speeds, question, conditions),
-        inference=_plan_inference(suite, speeds, question, conditions),
-        leak=expected_leak(suite, question),
+        training=_plan_training(suite, speeds, workload, conditions),
+        inference=_plan_inference(suite, speeds, workload, conditions),
+        leak=expected_leak(suite, workload),
     )
 
 
-def expected_leak(suite: Suite, question: Question) -> dict[str, float]:
+def expected_leak(suite: Suite, workload: Workload) -> dict[str, float]:
     """Return what the client will learn beyond its results, in numbers.
 
     Its d_B + 1 columns are that many directions among N rows, so this share of the provider's public embeddings follows
     from the product even if the encoders have nothing in common; what the alignment explains follows in any case.
     """
-    shape = HeadShape(features=question.dim_a, classes=question.classes, slots=question.pool_slots)
+    shape = HeadShape(features=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
     bits = suite.head_sizes(shape).answer_bits
     return {
-        "rank": min(question.dim_b + 1, question.samples),
-        "rank_over_samples": min(1.0, (question.dim_b + 1) / question.samples),
-        "answer_bits": bits * question.queries,
-        "queries_over_head": question.queries / (question.dim_a + 1),
+        "rank": min(workload.dim_b + 1, workload.samples),
+        "rank_over_samples": min(1.0, (workload.dim_b + 1) / workload.samples),
+        "answer_bits": bits * workload.queries,
+        "queries_over_head": workload.queries / (workload.dim_a + 1),
     }
 
 
-def _plan_training(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> SessionPlan:
+def _plan_training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> SessionForecast:
     def stats(rows: int) -> RunStats:
-        return _training(suite, speeds, replace(question, samples=rows), conditions)
+        return _training(suite, speeds, replace(workload, samples=rows), conditions)
 
-    shape = CovarianceShape(rows=question.samples, provider_dim=question.dim_a, client_dim=question.dim_b + 1)
-    # First, so that what the suite cannot hold is refused before anything is simulated.
+    shape = CovarianceShape(rows=workload.samples, provider_dim=workload.dim_a, client_dim=workload.dim_b + 1)
+    # First, because it refuses what the suite cannot hold, before anything is simulated.
     forecast = suite.covariance_forecast(shape)
-    return _session(_extended(stats, question.samples, _MOST_ROWS), forecast)
+    return _session(_extended(stats, workload.samples, _MOST_ROWS), forecast)
 
 
-def _plan_inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> SessionPlan:
+def _plan_inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> SessionForecast:
     def stats(queries: int) -> RunStats:
-        return _inference(suite, speeds, replace(question, queries=queries), conditions)
+        return _inference(suite, speeds, replace(workload, queries=queries), conditions)
 
-    shape = HeadShape(features=question.dim_a, classes=question.classes, slots=question.pool_slots)
-    # Whole pools and whole round trips, so that the line goes through like points.
-    unit = math.lcm(question.batch, question.pool_slots)
-    most = max(1, _MOST_ROUNDS * question.batch // unit) * unit
-    return _session(_extended(stats, question.queries, most), suite.head_forecast(shape))
+    shape = HeadShape(features=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
+    # Whole pools and whole round trips, so that both points of the line have no partial ones.
+    unit = math.lcm(workload.batch, workload.pool_slots)
+    most = max(1, _MOST_ROUNDS * workload.batch // unit) * unit
+    return _session(_extended(stats, workload.queries, most), suite.head_forecast(shape))
 
 
-def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> SessionPlan:
-    return SessionPlan(
+def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> SessionForecast:
+    return SessionForecast(
         stats=stats,
         client_memory=_PROCESS_BYTES + forecast.client_memory,
         provider_memory=_PROCESS_BYTES + forecast.provider_memory,
@@ -169,7 +169,7 @@ def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> Se
 
 
 def _extended(stats: Callable[[int], RunStats], size: int, most: int) -> RunStats:
-    """Return the figures for a size, beyond `most` on the line through those for half of it and for it."""
+    """Return the figures for a size; beyond `most` extrapolated from those for half of `most` and for `most`."""
     if size <= most:
         return stats(size)
     half, whole = stats(most // 2), stats(most)
@@ -211,9 +211,9 @@ class _Session:
         return replay(self.log, conditions).stats(self.meter.stats())
 
 
-def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
+def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
     session = _Session(suite, speeds)
-    meter, rows, columns = session.meter, question.samples, question.dim_b
+    meter, rows, columns = session.meter, workload.samples, workload.dim_b
 
     def solve(call: str, work: Mapping[str, float]) -> None:
         with meter.timed(CLIENT, "solve"):
@@ -222,23 +222,23 @@ def _training(suite: Suite, speeds: Speeds, question: Question, conditions: Cond
     solve("problem", problem_work(rows, columns))
     client_context, provider_context = session.contexts(TrainingCodec(), Policy())
     client = TrainingClient(client_context, _nothing(rows, columns + 1), UNNAMED_DATASET)
-    provider = TrainingProvider(provider_context, _nothing(rows, question.dim_a), UNNAMED_DATASET)
+    provider = TrainingProvider(provider_context, _nothing(rows, workload.dim_a), UNNAMED_DATASET)
     train(session.link(client, provider), client, meter)
-    solve("solution", solution_work(columns, question.dim_a))
+    solve("solution", solution_work(columns, workload.dim_a))
     return session.stats(conditions)
 
 
-def _inference(suite: Suite, speeds: Speeds, question: Question, conditions: Conditions) -> RunStats:
+def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
     session = _Session(suite, speeds)
-    meter, features, classes = session.meter, question.dim_a, question.classes
+    meter, features, classes = session.meter, workload.dim_a, workload.classes
     names = tuple(str(index) for index in range(classes))
     head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
-    client_context, provider_context = session.contexts(InferenceCodec(), Policy(max_queries=question.queries))
-    client = InferenceClient(client_context, features, slots=question.pool_slots)
+    client_context, provider_context = session.contexts(InferenceCodec(), Policy(max_queries=workload.queries))
+    client = InferenceClient(client_context, features, slots=workload.pool_slots)
     provider = InferenceProvider(provider_context, head)
     opened = InferenceSession(session.link(client, provider), client, meter)
-    for first in range(0, question.queries, question.batch):
-        opened.logits(np.zeros((min(question.batch, question.queries - first), features)))
+    for first in range(0, workload.queries, workload.batch):
+        opened.logits(np.zeros((min(workload.batch, workload.queries - first), features)))
     opened.close()
     return session.stats(conditions)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from securealign.cache import cache_root
+from securealign.commands import counted
 from securealign.files import write_atomically
 from securealign.harness.planning.timing import problem_work, solution_work, time_covariance, time_head, time_problem
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, Work
@@ -33,7 +34,7 @@ _ROWS, _FEW_ROWS = 2048, 24
 #: Parts of the classes, and of the queries, of a head that are timed where they are slow.
 _FEW_CLASSES, _FEW_QUERIES = 8, 16
 _REPETITIONS = 2
-#: Changes when what is timed, or how it is explained, does.
+#: Version of what is timed and how it is explained; a file of another version is not used.
 _EDITION = 2
 
 Progress = Callable[[int, int], None]
@@ -96,7 +97,7 @@ def _processor() -> str:
 
 
 def _load(file: Path) -> Speeds | None:
-    """Return speeds that were kept, None if they are not there or are none."""
+    """Return the speeds in a file, None when there are none or they are incomplete."""
     try:
         speeds = Speeds(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -106,26 +107,30 @@ def _load(file: Path) -> Speeds | None:
 
 
 def _measure(suite: Suite, progress: Progress) -> Speeds:
-    rounds = _Rounds(progress, len(_PROBLEMS) + len(_COVARIANCES) + len(_HEADS))
-    problems = [
-        rounds.sample(
-            {"problem": problem_work(rows, columns), "solution": solution_work(columns, features)},
-            partial(time_problem, rows, columns, features),
-        )
-        for rows, columns, features in _PROBLEMS
+    """Time every call at its shapes, and explain the seconds of each by its work."""
+    tasks: list[tuple[str, Mapping[str, Work], Callable[[], Mapping[str, float]]]] = [
+        *(
+            (
+                "problem",
+                {"problem": problem_work(rows, columns), "solution": solution_work(columns, features)},
+                partial(time_problem, rows, columns, features),
+            )
+            for rows, columns, features in _PROBLEMS
+        ),
+        *(
+            ("covariance", suite.covariance_forecast(shape).work, partial(time_covariance, suite, shape))
+            for shape in _covariance_shapes(suite)
+        ),
+        *(("head", suite.head_forecast(shape).work, partial(time_head, suite, shape)) for shape in _head_shapes(suite)),
     ]
-    covariances = [
-        rounds.sample(suite.covariance_forecast(shape).work, partial(time_covariance, suite, shape))
-        for shape in _covariance_shapes(suite)
-    ]
-    heads = [
-        rounds.sample(suite.head_forecast(shape).work, partial(time_head, suite, shape))
-        for shape in _head_shapes(suite)
-    ]
+    observed: dict[str, dict[str, list[tuple[Work, float]]]] = {"covariance": {}, "head": {}, "problem": {}}
+    for job, work, timed in counted(tasks, progress):
+        runs = [timed() for _ in range(_REPETITIONS)]
+        for call in runs[0]:
+            # The least: what disturbs a measurement only ever adds to it.
+            observed[job].setdefault(call, []).append((work[call], min(run[call] for run in runs)))
     return Speeds(
-        covariance=_explain(covariances, COVARIANCE_CALLS),
-        head=_explain(heads, HEAD_CALLS),
-        problem=_explain(problems, ("problem", "solution")),
+        **{job: {call: explain(samples) for call, samples in calls.items()} for job, calls in observed.items()}
     )
 
 
@@ -152,38 +157,11 @@ def _covariance_shapes(suite: Suite) -> list[CovarianceShape]:
     ]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The work of every call at one shape, and the seconds that it took."""
-
-    work: Mapping[str, Work]
-    seconds: Mapping[str, float]
-
-
-class _Rounds:
-    """Times shapes one after the other and says how far it is."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = 0
-        progress(0, total)
-
-    def sample(self, work: Mapping[str, Work], timed: Callable[[], Mapping[str, float]]) -> Sample:
-        """Return the least seconds of each call: what disturbs a measurement only ever adds to it."""
-        runs = [timed() for _ in range(_REPETITIONS)]
-        self._done += 1
-        self._progress(self._done, self._total)
-        return Sample(work, {call: min(run[call] for run in runs) for call in runs[0]})
-
-
-def _explain(samples: Sequence[Sample], calls: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the rates of every call that explain the samples best, relative errors weighed alike."""
-    return {call: explain([(sample.work[call], sample.seconds[call]) for sample in samples]) for call in calls}
-
-
 def explain(observed: Sequence[tuple[Work, float]]) -> dict[str, float]:
-    """Return non-negative seconds for a unit of each kind of work, given amounts and seconds of several calls."""
+    """Return non-negative seconds for a unit of each kind of work, given amounts and seconds of several calls.
+
+    Relative errors count alike.
+    """
     from scipy.optimize import nnls  # takes a fifth of a second, which no other command needs to spend
 
     kinds = sorted(observed[0][0])

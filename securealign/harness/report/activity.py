@@ -1,10 +1,12 @@
-"""Who was busy when: spans of time as shares of equal slices, so that a thousand queries need no more ink than one."""
+"""The times at which the parties were busy, as shares of equal slices, so that many queries take no more space."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
+
+import numpy as np
 
 from securealign.harness.report.steps import when
 from securealign.harness.runs.records import Message, Session, Side
@@ -13,7 +15,7 @@ Span = tuple[float, float]
 
 #: Slices of a time line; more would be finer than the screen.
 SLICES = 480
-#: A slice is drawn in this many heights; what is busy at all is drawn at least that high.
+#: Heights of a slice; a slice that is busy at all has at least the lowest.
 _LEVELS = 32
 #: The coordinates that `outline` draws in.
 VIEW_BOX = f"0 0 {SLICES} {_LEVELS}"
@@ -38,7 +40,7 @@ class Activity:
 
 
 def activity(session: Session) -> Activity:
-    """Return who was busy when in a session."""
+    """Return the times at which the parties of a session and the network were busy."""
     compute: dict[Side, tuple[Span, ...]] = {
         side: union((c.t, c.t + c.seconds) for c in session.computes if c.party == side)
         for side in ("client", "provider")
@@ -58,7 +60,7 @@ def activity(session: Session) -> Activity:
 
 
 def union(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the same time as spans that do not touch."""
+    """Return the union of spans, as spans that do not touch."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -75,15 +77,14 @@ def length(spans: Iterable[Span]) -> float:
 
 def shares(spans: Sequence[Span], start: float, end: float, slices: int = SLICES) -> list[float]:
     """Return for each slice between `start` and `end` the share of it that the spans cover; they do not overlap."""
-    covered = [0.0] * slices
-    if end <= start:
-        return covered
-    scale = slices / (end - start)
-    for begin, stop in spans:
-        low, high = max(0.0, (begin - start) * scale), min(float(slices), (stop - start) * scale)
-        for index in range(int(low), min(slices, int(high) + 1)):
-            covered[index] += max(0.0, min(high, index + 1) - max(low, index))
-    return [min(1.0, share) for share in covered]
+    if end <= start or not spans:
+        return [0.0] * slices
+    # Seconds covered before each edge of a slice: the coverage grows inside spans and stands still between them.
+    edges = [edge for span in spans for edge in span]
+    grown = np.cumsum([0.0, *(0.0 if index % 2 else b - a for index, (a, b) in enumerate(pairwise(edges)))])
+    covered = np.interp(np.linspace(start, end, slices + 1), edges, grown)
+    shares: list[float] = np.clip(np.diff(covered) * slices / (end - start), 0.0, 1.0).tolist()
+    return shares
 
 
 def outline(covered: Sequence[float]) -> str:

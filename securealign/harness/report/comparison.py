@@ -1,4 +1,4 @@
-"""Several runs side by side: the same figures of each, and how many times those of the first run they are."""
+"""Several runs side by side: the same figures of each, and their ratios to those of the first run."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ FIGURES = (
 
 
 def numbered(runs: Sequence[Run]) -> list[str]:
-    """Return a name for each run that no other run has."""
+    """Return a name for each run that differs from all others."""
     return [f"{number} {run_name(run)}" for number, run in enumerate(runs, 1)]
 
 

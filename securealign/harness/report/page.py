@@ -1,4 +1,4 @@
-"""Putting runs into the template: one page that asks for nothing from outside."""
+"""Rendering runs as one page that loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from securealign.harness.report.templating import environment, styled
 from securealign.harness.report.timeline import Lane
 from securealign.harness.runs.records import Run, Session
 
-#: Runs on a page; more could not be compared on a screen.
+#: Runs on a page; a screen has no room to compare more.
 MAX_RUNS = 16
-#: Sessions of all runs that are drawn; of the others, the page holds the totals.
+#: Sessions of all runs that are drawn; the page holds only the totals of the others.
 MAX_DRAWN = 16
 #: Further sessions of a run that are listed with their totals.
 MAX_LISTED = 200
@@ -131,7 +131,7 @@ def _bytes(session: Session, name: str, title: str, path: str) -> Markup | None:
 
 
 def _scales(run: Run, session: Session, name: str) -> list[tuple[str, Markup]]:
-    """Return numbers against what they are to be judged by: how much of Z_A, or of the head, the client can compute."""
+    """Return drawings of numbers with their limits: how much of Z_A, or of the head, the client can compute."""
     made: list[tuple[str, Markup]] = []
 
     def add(title: str, bar: str, figure: units.Shown, limit: tuple[units.Number, str], axis: str = "number") -> None:

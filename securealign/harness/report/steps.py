@@ -11,7 +11,7 @@ from itertools import groupby
 
 from securealign.harness.runs.records import Compute, Direction, Message, Session, Side
 
-#: Acknowledgements trail what they acknowledge and would make any two uploads look as if they alternated.
+#: Acknowledgements arrive after later messages, and would make two uploads look as if they alternated.
 _TRAILING = frozenset({"UploadAck"})
 #: What setting up a connection is called beside the phases.
 CONNECT = "connect"
@@ -86,7 +86,7 @@ def steps(session: Session) -> list[Step]:
 
 
 def _after(connected: float, made: Sequence[Step]) -> None:
-    """Let steps whose messages follow a connection begin with it, whatever was computed for them before."""
+    """Let steps whose messages follow a connection begin at its end, even if compute for them began earlier."""
     for step in made:
         if step.arrows and min(map(when, step.arrows[0].messages)) >= connected:
             step.start = max(step.start, connected)
@@ -102,7 +102,7 @@ def _times(message: Message) -> Iterable[float]:
 
 
 def _leading(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages that tell where a session stands, in the order of their times."""
+    """Return the messages that mark the progress of a session, in the order of their times."""
     led = {message.phase for message in messages if message.type not in _TRAILING}
     return sorted((m for m in messages if m.type not in _TRAILING or m.phase not in led), key=when)
 
@@ -133,7 +133,7 @@ def _together(phases: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
 
 
 def _add_compute(made: list[Step], computes: Sequence[Compute]) -> None:
-    """Add compute to the step of its phase; a phase without messages is a step wherever it falls between others."""
+    """Add compute to the step of its phase; a phase without messages is a step of its own at its time."""
     owner = {phase: step for step in made for phase in step.phases}
     order = sorted(made, key=lambda step: step.start)
     starts = [step.start for step in order]

@@ -1,4 +1,4 @@
-"""Who was busy when in a session: one lane for each party, for each direction of the network, and for waiting."""
+"""A time line of a session: one lane for each party, for each direction of the network, and for waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from securealign.harness.report.templating import drawing
 from securealign.harness.report.units import Shown
 from securealign.harness.runs.records import RunStarts, Stats
 
-#: Pixels of a container from which a style sheet may show more (`from-1`, `from-2`), beside what always fits.
+#: Widths of a container in pixels from which the style sheet shows the classes `from-0`, `from-1` and `from-2`.
 _WIDTHS = (320, 560, 860)
 _CHARACTER = 7.2
 

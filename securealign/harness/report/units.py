@@ -1,4 +1,4 @@
-"""Numbers for the eye, each with the exact value beside it."""
+"""Numbers as people read them, each with its exact value; the report, the tables and the figures share them."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def seconds(value: Number, name: str = "") -> Shown:
 
 
 def count(value: Number, name: str = "") -> Shown:
-    """Return a number of things."""
+    """Return a count."""
     return Shown(f"{value:,}" if isinstance(value, int) else plain(value), value, name)
 
 
 def share(value: Number, name: str = "") -> Shown:
-    """Return a fraction as a percentage; 100 % means all, not nearly all."""
+    """Return a fraction as a percentage, rounded to 100 % only when it is 1."""
     percent = f"{100 * value:.1f}"
     return Shown("99.9+%" if percent == "100.0" and value < 1 else f"{percent}%", value, name)
 
@@ -81,7 +81,7 @@ def text(value: str, name: str = "") -> Shown:
 
 
 def ratio(value: Number, base: Number) -> Shown | None:
-    """Return how many times `base` a value is, None where that says nothing."""
+    """Return how many times `base` a value is, None when `base` is not positive."""
     if base <= 0:
         return None
     times = value / base
@@ -93,10 +93,14 @@ def plain(value: Number) -> str:
     """Return a number with three digits, or all of a whole one."""
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
-    if abs(value) < 0.001:
-        leading, _, power = f"{value:.1e}".partition("e")
-        return f"{leading}e{int(power)}"
-    return _digits(value)
+    return _tiny(value) if abs(value) < 0.001 else _digits(value)
+
+
+def brief(value: float, *, digits: int = 3) -> str:
+    """Return a number for a table: all digits before the point and at most `digits`, or two of a tiny one."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return _tiny(value) if value and abs(value) < 0.001 else f"{value:.{digits}g}"
 
 
 def ticks(low: float, high: float, most: int = 5) -> Sequence[float]:
@@ -115,6 +119,11 @@ def tick(value: float, unit: Callable[[float], Shown]) -> str:
     percent = "%" if number.endswith("%") else ""
     number = number.rstrip("%")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number}{percent}{space}{name}" if value else "0"
+
+
+def _tiny(value: float) -> str:
+    leading, _, power = f"{value:.1e}".partition("e")
+    return f"{leading}e{int(power)}"
 
 
 def _digits(value: float) -> str:

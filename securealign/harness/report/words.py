@@ -37,7 +37,7 @@ _TITLES: dict[Kind, dict[str, str]] = {
 
 
 def run_name(run: Run) -> str:
-    """Return what tells a run from others: its suites and its network."""
+    """Return a name of a run: its suites and its network."""
     names = ", ".join(dict.fromkeys(session.about.suite for session in run.sessions))
     return f"{names} over {run.about.network.name}" if run.about.network else names
 

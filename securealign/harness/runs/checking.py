@@ -1,8 +1,8 @@
-"""Replays a run file against the protocol: would these messages have led where the recording says?
+"""Checks a run file against the protocol: whether its messages lead to the states that it records.
 
 A run file holds the digest of every message and no content. That is enough to follow both tables of states, to compute
-the transcript that both parties hash, and to know the one confirmation that fits it; so a recording that was cut,
-reordered or altered, or of a session in which the parties saw different messages, is found.
+the transcript that both parties hash, and to check the confirmations. So the check finds a recording that was cut,
+reordered or altered, and one of a session in which the parties saw different messages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import groupby
 from typing import get_args
 
 from securealign.errors import ErrorCode, InputError
-from securealign.harness.runs.records import Direction as Flow
 from securealign.harness.runs.records import Message, Run, Session
 from securealign.protocol import messages as m
 from securealign.protocol.messages import Confirm
@@ -44,7 +43,7 @@ _TYPES: Mapping[str, type[m.Message]] = {kind.__name__: kind for kind in get_arg
 
 
 def check_run(run: Run) -> list[str]:
-    """Return one sentence for each session of a run that holds up; raises `InputError` that names what does not."""
+    """Return one sentence for each session of a run; raises `InputError` for the first contradiction."""
     return [_check_session(run, session) for session in run.sessions]
 
 
@@ -56,7 +55,7 @@ def _check_session(run: Run, session: Session) -> str:
             return f"session {number}, {kind}: ended as {session.end.error or session.end.state}, totals agree"
         if _has_begun_before(session):
             return f"session {number}, {kind}: begun before this recording, totals agree"
-        # What a side cannot know, when its peer sent and received, is not held against the recording.
+        # A recording of one side lacks the times at which its peer sent and received, so only that side is checked.
         for side in ("client", "provider") if run.about.side == "both" else (run.about.side,):
             _check_states(session, side)
         digest = _check_transcript(session)
@@ -71,7 +70,7 @@ def _check_session(run: Run, session: Session) -> str:
 
 
 class _Contradiction(Exception):
-    """Two things that a recording says cannot both be."""
+    """Two statements of a recording exclude each other."""
 
 
 def _has_begun_before(session: Session) -> bool:
@@ -81,9 +80,9 @@ def _has_begun_before(session: Session) -> bool:
 
 
 def _check_totals(session: Session) -> None:
-    """Hold the figures of the session against its messages."""
-    counted: Counter[tuple[str, Flow]] = Counter()
-    sizes: Counter[tuple[str, Flow]] = Counter()
+    """Compare the figures of the session with its messages."""
+    counted: Counter[tuple[str, str]] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
     for message in session.messages:
         counted[message.type, message.direction] += 1
         sizes[message.type, message.direction] += message.bytes
@@ -98,7 +97,7 @@ def _check_totals(session: Session) -> None:
 
 
 def _check_states(session: Session, side: str) -> None:
-    """Follow the table of one side through the messages in the order in which it saw them."""
+    """Check that the table of states of one side allows the messages, in the order in which it saw them."""
     table, states = _TABLES[session.about.kind, side], {State.START}
     for together in _as_seen(session.messages, side):
         reached = _after(table, states, Counter(_step(message, side) for message in together))
@@ -111,8 +110,8 @@ def _check_states(session: Session, side: str) -> None:
 
 
 def _after(table: Table, states: set[State], steps: Counter[_Step]) -> set[State]:
-    """Return where messages of one moment may lead, in whichever order the side saw them."""
-    #: States by what has been seen of the moment so far, message by message.
+    """Return the states after messages of one moment, whose order is unknown."""
+    #: The states that are possible after each subset of the messages.
     reached = {frozenset[tuple[_Step, int]](): states}
     for _ in range(sum(steps.values())):
         further: dict[frozenset[tuple[_Step, int]], set[State]] = {}
@@ -154,7 +153,7 @@ def _as_seen(messages: Sequence[Message], side: str) -> Iterator[list[Message]]:
 
 
 def _check_transcript(session: Session) -> bytes:
-    """Compute the transcript from the digests, and hold it and the confirmations against each other."""
+    """Compute the transcript from the digests, and compare it with the recorded one and with the confirmations."""
     transcript = Transcript(session.about.kind)
     confirmations = []
     for message in session.messages:

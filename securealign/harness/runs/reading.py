@@ -5,6 +5,7 @@ A file that breaks off, or was altered so that it is not a run any more, is an `
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,6 @@ from pydantic import ValidationError
 
 from securealign.errors import ErrorCode, InputError
 from securealign.harness.runs.records import (
-    FORMAT,
     RECORD,
     Compute,
     Connect,
@@ -25,12 +25,13 @@ from securealign.harness.runs.records import (
     SessionEnds,
     SessionStarts,
 )
+from securealign.recording.writing import FORMAT
 
 #: Bytes; a line holds one event.
 MAX_LINE_BYTES: Final = 1 << 20
 #: Lines; a run of 100,000 queries has half as many.
 MAX_LINES: Final = 1_000_000
-#: Kinds of messages in a session; the protocol has less than twenty.
+#: Types of messages in a session; the protocol has fewer than twenty.
 MAX_TYPES: Final = 64
 
 _AGAIN = "Record the run again, and keep the file as it is written."
@@ -51,18 +52,20 @@ def read_run(path: Path) -> Run:
 
 
 class _Reader:
-    """Follows the lines of one file; `_number` is the line it has come to."""
+    """Reads the lines of one file; `_number` is the number of the current line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._number = 0
         self._about: RunStarts | None = None
         self._results: Results | None = None
-        self._open: dict[int, _Parts] = {}
+        #: Events of sessions that have started and not ended, and the types of their messages.
+        self._open: dict[int, list[Record]] = {}
+        self._types: defaultdict[int, set[str]] = defaultdict(set)
         self._closed: dict[int, Session] = {}
 
     def take(self, line: bytes) -> None:
-        """Follow one line."""
+        """Check one line and keep its record."""
         self._number += 1
         if self._number > MAX_LINES or len(line) > MAX_LINE_BYTES:
             raise self._refused("is beyond what a recording can hold", _AGAIN)
@@ -78,12 +81,12 @@ class _Reader:
         elif isinstance(record, SessionStarts):
             if record.session != len(self._open) + len(self._closed):
                 raise self._refused("starts a session out of turn", _AGAIN)
-            self._open[record.session] = _Parts(record)
+            self._open[record.session] = [record]
         else:
             self._add(record)
 
     def run(self) -> Run:
-        """Return what all lines add up to."""
+        """Return the run of all lines."""
         if self._about is None:
             raise _invalid(f"{self._path} is empty.", _AGAIN)
         if self._open:
@@ -102,16 +105,17 @@ class _Reader:
         self._about = record
 
     def _add(self, record: Connect | Compute | Message | SessionEnds) -> None:
-        parts = self._open.get(record.session)
-        if parts is None:
+        if record.session not in self._open:
             happened = "ended" if record.session in self._closed else "not started"
             raise self._refused(f"belongs to session {record.session}, which has {happened}", _AGAIN)
         if isinstance(record, SessionEnds):
-            self._closed[record.session] = self._open.pop(record.session).session(record)
+            self._closed[record.session] = Session.of([*self._open.pop(record.session), record])
             return
-        parts.add(record)
-        if len(parts.types) > MAX_TYPES:
-            raise self._refused("names one more type of message than any protocol has", _AGAIN)
+        self._open[record.session].append(record)
+        if isinstance(record, Message):
+            self._types[record.session].add(record.type)
+            if len(self._types[record.session]) > MAX_TYPES:
+                raise self._refused("names one more type of message than any protocol has", _AGAIN)
 
     def _record(self, line: bytes) -> Record:
         try:
@@ -130,35 +134,10 @@ class _Reader:
         return _invalid(f"{self._path}, line {self._number}, {what}.", hint)
 
 
-class _Parts:
-    """A session that has started and not ended."""
-
-    def __init__(self, about: SessionStarts) -> None:
-        self._about = about
-        self._connects: list[Connect] = []
-        self._computes: list[Compute] = []
-        self._messages: list[Message] = []
-        self.types: set[str] = set()
-
-    def add(self, record: Connect | Compute | Message) -> None:
-        """Keep one event of the session."""
-        if isinstance(record, Connect):
-            self._connects.append(record)
-        elif isinstance(record, Compute):
-            self._computes.append(record)
-        else:
-            self._messages.append(record)
-            self.types.add(record.type)
-
-    def session(self, end: SessionEnds) -> Session:
-        """Return the session that `end` completes."""
-        return Session(self._about, tuple(self._connects), tuple(self._computes), tuple(self._messages), end)
-
-
 def _invalid(message: str, hint: str) -> InputError:
     return InputError(message, hint=hint, code=ErrorCode.FILE_INVALID)
 
 
 def _plain(part: int | str) -> str:
-    """Return a key of the file so that a terminal cannot take it for a command."""
+    """Return a key of the file without control characters, which a terminal would obey."""
     return str(part) if str(part).isidentifier() else ascii(part)

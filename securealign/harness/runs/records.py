@@ -5,15 +5,24 @@ Nothing is converted: a number in quotes, a time before zero, a key that is miss
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    create_model,
+    model_validator,
+)
 
-#: The format that this release reads.
-FORMAT = 1
+from securealign.transport.stats import FIGURES, MessageStats
 
+T = TypeVar("T")
 Phase = Literal["handshake", "keys", "upload", "result", "solve", "offline", "online", "confirm"]
 Side = Literal["client", "provider"]
 Direction = Literal["up", "down"]
@@ -83,7 +92,7 @@ class SessionStarts(_Line):
 
 
 class Connect(_Line):
-    """Setting up a connection, from `t` on."""
+    """Setting up a connection, which begins at `t`."""
 
     event: Literal["connect"]
     session: Count
@@ -92,7 +101,7 @@ class Connect(_Line):
 
 
 class Compute(_Line):
-    """Work of one party, from `t` on."""
+    """Compute of one party, which begins at `t`."""
 
     event: Literal["compute"]
     session: Count
@@ -123,35 +132,22 @@ class Message(_Line):
         return self
 
 
-class Costs(_Line):
-    """What a phase or a session cost; "up" is client to provider."""
-
-    bytes_up: Count
-    bytes_down: Count
-    wire_up: Count
-    wire_down: Count
-    messages_up: Count
-    messages_down: Count
-    rounds: Count
-    client_seconds: Seconds
-    provider_seconds: Seconds
-    network_seconds: float
-    total_seconds: float
-
-
-class TypeCosts(_Line):
-    """All messages of one type, phase and direction."""
-
-    type: Name
-    phase: Phase
-    direction: Direction
-    count: Count
-    bytes: Count
-    wire_bytes: Count
+if TYPE_CHECKING:
+    from securealign.transport.stats import MessageStats as TypeCosts
+    from securealign.transport.stats import PhaseStats as Costs
+else:
+    #: The figures that `securealign.transport.stats` declares, each with its check. Seconds on the network are a
+    #: difference, which may be negative.
+    _CHECKS = dict.fromkeys(FIGURES, Count) | dict.fromkeys(("client_seconds", "provider_seconds"), Seconds)
+    _CHECKS |= dict.fromkeys(("network_seconds", "total_seconds"), float)
+    Costs = create_model("Costs", __base__=_Line, **{name: (check, ...) for name, check in _CHECKS.items()})
+    _CHECKS = {field.name: Count for field in fields(MessageStats)}
+    _CHECKS |= {"type": Name, "phase": Phase, "direction": Direction}
+    TypeCosts = create_model("TypeCosts", __base__=_Line, **{name: (check, ...) for name, check in _CHECKS.items()})
 
 
 class Stats(Costs):
-    """What a session cost, by phase and by type of message."""
+    """What a session cost, by phase and by type of message; the totals are those of the file."""
 
     phases: dict[Phase, Costs]
     messages: Annotated[list[TypeCosts], Field(max_length=256)]
@@ -170,7 +166,7 @@ class SessionEnds(_Line):
 
 
 class Results(_Line):
-    """The last line: what came out."""
+    """The last line: the results of the run."""
 
     event: Literal["result"]
     results: Values
@@ -189,6 +185,16 @@ class Session:
     computes: tuple[Compute, ...]
     messages: tuple[Message, ...]
     end: SessionEnds
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Session:
+        """Return the session of these records, from its start to its end."""
+
+        def all_of(kind: type[T]) -> tuple[T, ...]:
+            return tuple(record for record in records if isinstance(record, kind))
+
+        (about,), (end,) = all_of(SessionStarts), all_of(SessionEnds)
+        return cls(about, all_of(Connect), all_of(Compute), all_of(Message), end)
 
     def number(self, fact: str) -> int | float | None:
         """Return a fact that is a number, None when it is absent."""

@@ -10,7 +10,6 @@ from typing import Any
 from securealign.harness.simulation.replay import Conditions, timeline_of
 from securealign.harness.simulation.timeline import Timeline
 from securealign.recording.writing import (
-    About,
     Line,
     RunFile,
     compute_line,
@@ -18,6 +17,7 @@ from securealign.recording.writing import (
     end_line,
     in_order,
     message_line,
+    session_line,
 )
 from securealign.transport.steps import InProcessSession
 
@@ -58,11 +58,10 @@ def _printable(network: Mapping[str, Any]) -> Mapping[str, Any]:
 def _write(file: RunFile, session: InProcessSession, conditions: Conditions | None, begin: float) -> float:
     """Write a session that begins at a time, and return when it ends."""
     number, timeline = file.begin(), timeline_of(session, conditions)
-    about = About(kind=session.kind, suite=session.suite, facts=session.facts)
     stats = session.counted if conditions is None else timeline.stats(session.counted)
     end = begin + timeline.end
     file.write(
-        about.line(number),
+        session_line(number, kind=session.kind, suite=session.suite, facts=session.facts),
         *in_order(_lines(number, timeline, begin)),
         end_line(number, end, state="done", error=None, transcript=session.transcript, stats=stats),
     )

@@ -10,7 +10,7 @@ from securealign.transport.framing import stream_bytes
 
 #: Seconds that gRPC and TLS add to a message at both ends together. Measured between parties on one core each: a round
 #: trip of two messages takes 0.9 ms beyond the network and the compute of both, most of it for threads that wake up one
-#: after the other on a core that has gone to sleep. A tight loop of small messages takes half of that.
+#: after the other on an idle core. A tight loop of small messages takes half of that.
 _MESSAGE_SECONDS = 0.45e-3
 #: What they add to each byte: 1.5 ms per MiB beyond plain TCP over 1 Gbit/s, 20 MiB at a time.
 _BYTE_SECONDS = 1.5e-9
@@ -34,8 +34,8 @@ def pipes(network: Network, random: Random) -> tuple[Pipe, Pipe]:
             delay=network.round_trip_ms / 2000,
             jitter=network.jitter_ms / 1000,
             loss=network.loss,
-            # Each direction has luck of its own, whatever happens in the other.
-            random=Random(random.random()),  # noqa: S311 - luck, no secret
+            # Each direction draws its own random numbers, whatever happens in the other.
+            random=Random(random.random()),  # noqa: S311 - simulated losses, no secret
             receive_window=_RECEIVE_WINDOW,
         )
         for mbit in (network.up_mbit, network.down_mbit)
@@ -64,7 +64,7 @@ class Channel:
         return now + _CONNECTION_SECONDS
 
     def send(self, at: float, size: int, *, up: bool) -> float:
-        """Return when a message of `size` bytes, sent at `at`, can be taken at the other end."""
+        """Return when the receiver can read a message of `size` bytes that is sent at `at`."""
         overhead = _MESSAGE_SECONDS + _BYTE_SECONDS * size
         arrival = (self._up if up else self._down).deliver(at, stream_bytes(size)) + overhead
         # A short message does not overtake a long one that is still being copied.

@@ -18,8 +18,8 @@ from securealign.protocol.messages import UploadAck
 from securealign.transport.stats import RunStats
 from securealign.transport.steps import CLIENT, PROVIDER, InProcessSession, Step, StepLog
 
-#: The programs record on disk what they say before it leaves, so that a crash costs nothing; in this process nothing is
-#: recorded. Measured between both, per round trip over a fast link: 2 ms, half at each party.
+#: The programs write a message to disk before they send it, so that they can resume after a crash; a session in this
+#: process is not written. Measured between both, per round trip over a fast link: 2 ms, half at each party.
 RECORD_SECONDS = 1.0e-3
 
 
@@ -31,7 +31,7 @@ class Conditions:
     seed: int = 0
     client_factor: float = 1.0
     provider_factor: float = 1.0
-    #: Seconds that a party needs to record what it says before it leaves, once a step.
+    #: Seconds that a party needs to write its messages to disk before it sends them, once a step.
     record_seconds: float = RECORD_SECONDS
 
     def stats(self, session: InProcessSession) -> RunStats:
@@ -77,7 +77,7 @@ def replay(log: StepLog, conditions: Conditions) -> Timeline:
 
 
 class _Run:
-    """One evaluation."""
+    """One replay: the state of both parties and of the network."""
 
     def __init__(self, log: StepLog, conditions: Conditions) -> None:
         network = conditions.network
@@ -87,7 +87,7 @@ class _Run:
         self._free = dict.fromkeys(self._steps, 0.0)
         #: When the messages to a side arrive, and their places in the timeline.
         self._arrivals: dict[str, deque[tuple[float, int]]] = {side: deque() for side in self._steps}
-        self._channel = Channel(network, Random(conditions.seed))  # noqa: S311 - luck, no secret
+        self._channel = Channel(network, Random(conditions.seed))  # noqa: S311 - simulated losses, no secret
         self._timeline = Timeline()
         self._connected = False
 
@@ -118,7 +118,7 @@ class _Run:
             self._timeline.works.append(Work(side, phase, self._free[side], scaled))
             self._free[side] += scaled
         up = side == CLIENT
-        # Acknowledgements can be made again, so they leave at once.
+        # Acknowledgements are not written first: they can be made again.
         if any(event.message is not UploadAck for event in step.sent):
             self._free[side] += self._record_seconds
         if step.sent and up and not self._connected:

@@ -18,10 +18,10 @@ from securealign.transport.framing import SEGMENT_BYTES, SEGMENT_HEADER_BYTES
 _INITIAL_WINDOW = 10.0
 #: What is left of the window after a loss, and how fast it grows back (RFC 9438, section 4).
 _BETA, _CUBIC = 0.7, 0.4
-#: Least seconds that Linux adds to the round trip before it sends again unasked.
+#: Least seconds that Linux adds to the round trip in its retransmission timeout.
 _LEAST_TIMEOUT = 0.2
-#: A flight whose end was lost is probed for after two round trips; its losses are then known after one and mended
-#: after another, and what was queued ahead of the probe takes most of one more.
+#: Round trips until the lost end of a flight arrives: two until the sender probes, one until it knows the losses, one
+#: to send them again, and most of one for the bytes that were queued before the probe.
 _TAIL_ROUND_TRIPS = 4.75
 #: Bytes that may wait for the bottleneck, unless one round trip of traffic is more.
 LEAST_QUEUE_BYTES = 256 * 1024
@@ -104,7 +104,7 @@ class Pipe:
         return self._jitter * float(self._random.random() ** (1 / group)) if self._jitter else 0.0
 
     def _recovery(self, following: int) -> float:
-        """Return how much later a lost segment arrives: later ones tell of it, or the sender probes for its end."""
+        """Return how much later a lost segment arrives: the receiver reports the gap, or the sender probes."""
         if following > 3:
             return self._round_trip
         return 2 * self._round_trip + (_LEAST_TIMEOUT if following == 1 else 0.0)

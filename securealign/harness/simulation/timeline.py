@@ -1,4 +1,4 @@
-"""When a session did what, and the figures that follow from it."""
+"""The times of everything in a session, and its figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from securealign.transport.steps import CLIENT, PROVIDER
 
 
 class Work(NamedTuple):
-    """A party computes for a phase, from `at` on."""
+    """One stretch of compute of a party, which begins at `at`."""
 
     party: str
     phase: str
@@ -33,7 +33,7 @@ class Travel(NamedTuple):
 
 @dataclass
 class Timeline:
-    """When a session did what, in seconds from its begin."""
+    """The times of everything in a session, in seconds from its begin."""
 
     #: When the client began to connect, and how long that took.
     connecting: tuple[float, float] = (0.0, 0.0)
@@ -44,21 +44,21 @@ class Timeline:
 
     def stats(self, counted: RunStats) -> RunStats:
         """Return the figures of the session, given what its meter counted in this process."""
-        times = {name: _Times() for name in counted.phases}
-        self._book_compute(times)
-        self._book_waiting(times)
-        phases = {name: times[name].put(phase) for name, phase in counted.phases.items()}
+        phases = {
+            name: replace(phase, client_seconds=0.0, provider_seconds=0.0, network_seconds=0.0, elapsed_seconds=0.0)
+            for name, phase in counted.phases.items()
+        }
+        for work in self.works:
+            phase = phases[work.phase]
+            if work.party == CLIENT:
+                phase.client_seconds += work.seconds
+                _elapse(phase, work.seconds)
+            else:
+                phase.provider_seconds += work.seconds
+        self._book_waiting(phases)
         return RunStats(phases, counted.messages)
 
-    def _book_compute(self, times: Mapping[str, _Times]) -> None:
-        for work in self.works:
-            if work.party == CLIENT:
-                times[work.phase].client += work.seconds
-                times[work.phase].elapsed += work.seconds
-            else:
-                times[work.phase].provider += work.seconds
-
-    def _book_waiting(self, times: Mapping[str, _Times]) -> None:
+    def _book_waiting(self, phases: Mapping[str, PhaseStats]) -> None:
         """Book what the client waits, less what the provider computes meanwhile, as a meter does."""
         provider = deque((work.at, work.at + work.seconds) for work in self.works if work.party == PROVIDER)
         for begin, end, phase in self._waits():
@@ -69,8 +69,8 @@ class Timeline:
                 if first >= end:
                     break
                 computing += min(last, end) - max(first, begin)
-            times[phase].elapsed += end - begin
-            times[phase].network += end - begin - computing
+            phases[phase].network_seconds += end - begin - computing
+            _elapse(phases[phase], end - begin)
 
     def _waits(self) -> list[tuple[float, float, str]]:
         """Return when the client did not compute: begin, end, and the phase of what it waited for."""
@@ -89,18 +89,5 @@ class Timeline:
         return waits
 
 
-@dataclass
-class _Times:
-    client: float = 0.0
-    provider: float = 0.0
-    network: float = 0.0
-    elapsed: float = 0.0
-
-    def put(self, phase: PhaseStats) -> PhaseStats:
-        return replace(
-            phase,
-            client_seconds=self.client,
-            provider_seconds=self.provider,
-            network_seconds=self.network,
-            elapsed_seconds=self.elapsed,
-        )
+def _elapse(phase: PhaseStats, seconds: float) -> None:
+    phase.elapsed_seconds = (phase.elapsed_seconds or 0.0) + seconds

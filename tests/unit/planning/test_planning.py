@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.pair import TOY_LWE
 
 from securealign.errors import RemoteProtocolError, SuiteError
-from securealign.harness.planning import Question, Speeds, plan, planner, speeds, speeds_of
+from securealign.harness.planning import Speeds, Workload, plan, planner, speeds, speeds_of
 from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
 from securealign.harness.planning.planner import expected_leak
 from securealign.harness.planning.speeds import explain
@@ -24,7 +24,7 @@ from securealign.he.plaintext import PlaintextSuite
 
 KINDS = ("call", "expanded", "multiplied", "moved", "whitened", "products", "read", "factors")
 LAN, WAN = (Conditions(network=built_in_networks()[name]) for name in ("lan", "wan"))
-QUESTION = Question(samples=100, dim_a=12, dim_b=8, classes=3, queries=16, batch=4, pool_slots=8)
+QUESTION = Workload(samples=100, dim_a=12, dim_b=8, classes=3, queries=16, batch=4, pool_slots=8)
 
 
 def at_speed(seconds_a_call):
@@ -87,12 +87,12 @@ def test_a_slower_machine_and_a_slower_network_take_longer():
 @pytest.mark.parametrize("job", ["training", "inference"])
 def test_figures_beyond_what_is_simulated_go_on_in_a_line(monkeypatch, job):
     """What is planned in a straight line is what simulating all of it gives."""
-    question = replace(QUESTION, samples=12_288, queries=512)
+    workload = replace(QUESTION, samples=12_288, queries=512)
     calm = Conditions(network=Network(name="calm", round_trip_ms=1, up_mbit=10_000, down_mbit=10_000))
-    whole = getattr(plan(TOY_LWE, at_speed(0.0), question, calm), job).stats
+    whole = getattr(plan(TOY_LWE, at_speed(0.0), workload, calm), job).stats
     monkeypatch.setattr(planner, "_MOST_ROWS", 4096)
     monkeypatch.setattr(planner, "_MOST_ROUNDS", 32)
-    extended = getattr(plan(TOY_LWE, at_speed(0.0), question, calm), job).stats
+    extended = getattr(plan(TOY_LWE, at_speed(0.0), workload, calm), job).stats
     for figure in ("bytes_up", "bytes_down", "messages_up", "messages_down", "rounds", "wire_up"):
         assert getattr(extended, figure) == pytest.approx(getattr(whole, figure), rel=0.01)
     for mine, theirs in zip(extended.messages, whole.messages, strict=True):

@@ -20,13 +20,14 @@ from securealign.harness.runs.checking import check_run
 from securealign.harness.runs.reading import read_run
 from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation import Conditions, Network, built_in_networks
+from securealign.harness.simulation.replay import timeline_of
 from securealign.protocol import messages as m
 from securealign.protocol.context import Event
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import Direction, State
 from securealign.recording import writing
 from securealign.recording.measured import SessionRecorder
-from securealign.recording.writing import About, RunFile, end_line
+from securealign.recording.writing import RunFile, end_line, session_line
 from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.meter import Meter
 from securealign.transport.stats import FIGURES, RunStats
@@ -113,7 +114,7 @@ class TestSessionsOfOneProcess:
     @EITHER
     def test_events_are_those_of_the_timeline(self, path, sessions, conditions):
         (written,) = record(path, sessions[:1], conditions).sessions
-        timeline = sessions[0].timeline(conditions)
+        timeline = timeline_of(sessions[0], conditions)
         assert sorted((c.party, c.phase, c.t, c.seconds) for c in written.computes) == sorted(timeline.works)
         assert sorted((x.sent, x.received, x.direction, x.type, x.bytes, x.sha256) for x in written.messages) == sorted(
             (t.sent, t.received, "up" if t.up else "down", t.event.message.__name__, t.event.size, t.event.digest.hex())
@@ -166,7 +167,7 @@ class TestTheFile:
         """Write a session in which nothing happened."""
         number = file.begin()
         file.write(
-            About(kind=session.kind, suite=session.suite, facts=session.facts).line(number),
+            session_line(number, kind=session.kind, suite=session.suite, facts=session.facts),
             end_line(number, 1.0, state="done", error=None, transcript=session.transcript, stats=session.counted),
         )
 

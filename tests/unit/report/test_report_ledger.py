@@ -9,7 +9,8 @@ import re
 import pytest
 from support.runs import CKKS, LAN, LWE, PLAINTEXT, RESULTS, Recording, classify, small, train
 
-from securealign.harness.report import comparison, render, words
+from securealign.harness.report import comparison, words
+from securealign.harness.report.page import render
 from securealign.harness.runs.reading import read_run
 
 

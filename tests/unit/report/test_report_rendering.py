@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import ConfigurationError, ExitCode
-from securealign.harness.report import page, read_run, render
+from securealign.harness.report import page
+from securealign.harness.report.page import render
+from securealign.harness.runs.reading import read_run
 
 MEGABYTE = 1_000_000
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=y>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from securealign.harness.planning import Plan, Question, plan, speeds_of
+from securealign.harness.planning import CostForecast, Workload, plan, speeds_of
 from securealign.harness.planning.planner import USUAL_R2
 from securealign.harness.planning.speeds import Progress
 from securealign.harness.simulation.networks import find_network
@@ -65,7 +65,7 @@ class Cost:
 def cost(setting: CompatConfig, usage: Usage, r2: float, progress: Progress) -> Cost:
     """Return what a run would cost; the first time, this machine is timed for some seconds."""
     suite = get_suite(usage.suite)
-    question = Question(
+    workload = Workload(
         samples=len(setting.public.data),
         dim_a=setting.provider.dimension,
         dim_b=setting.client.dimension,
@@ -75,22 +75,22 @@ def cost(setting: CompatConfig, usage: Usage, r2: float, progress: Progress) -> 
         explained=r2 if r2 > _LEAST_R2 else USUAL_R2,
     )
     planned = plan(
-        suite, speeds_of(suite, progress=progress), question, Conditions(network=find_network(usage.network))
+        suite, speeds_of(suite, progress=progress), workload, Conditions(network=find_network(usage.network))
     )
     return _of(planned)
 
 
-def _of(planned: Plan) -> Cost:
-    question, training, inference = planned.question, planned.training, planned.inference
+def _of(planned: CostForecast) -> Cost:
+    workload, training, inference = planned.workload, planned.training, planned.inference
     online = inference.stats.phases["online"]
     return Cost(
         suite=planned.suite.parameter_set,
         security_bits=planned.suite.classical_bits,
         hides_head=planned.suite.function_private,
         network=planned.network,
-        rows=question.samples,
-        queries=question.queries,
-        classes=question.classes,
+        rows=workload.samples,
+        queries=workload.queries,
+        classes=workload.classes,
         training_seconds=training.stats.total_seconds,
         client_seconds=training.stats.client_seconds,
         provider_seconds=training.stats.provider_seconds,
@@ -98,9 +98,9 @@ def _of(planned: Plan) -> Cost:
         bytes_down=training.stats.bytes_down,
         client_memory=max(training.client_memory, inference.client_memory),
         provider_memory=max(training.provider_memory, inference.provider_memory),
-        query_seconds=inference.stats.total_seconds / question.queries,
-        query_bytes=(online.bytes_up + online.bytes_down) / question.queries,
-        query_bytes_all=(inference.stats.bytes_up + inference.stats.bytes_down) / question.queries,
-        queries_for_head=question.dim_a + 1,
+        query_seconds=inference.stats.total_seconds / workload.queries,
+        query_bytes=(online.bytes_up + online.bytes_down) / workload.queries,
+        query_bytes_all=(inference.stats.bytes_up + inference.stats.bytes_down) / workload.queries,
+        queries_for_head=workload.dim_a + 1,
         shown_at_least=planned.leak["rank_over_samples"],
     )
