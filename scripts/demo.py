@@ -42,13 +42,29 @@ def step(text: str) -> None:
     console.print(f"[bold]·[/] {text}")
 
 
+def tell(who: str, event: dict[str, Any]) -> None:
+    """Print an event of a program: a warning, an error, or a step that may take long, such as a download."""
+    if event.get("level") != "info":
+        reason = event.get("reason") or event.get("message") or event.get("error", "")
+        console.print(f"  {who}: {event['event']}: {reason}", style="red", markup=False)
+    elif event["event"] == "library":
+        console.print(f"  {event['message']}", style="dim", markup=False)
+
+
 def run(*command: str) -> dict[str, Any]:
-    """Run a program of this project with --json and return what it prints."""
-    done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        console.print(f"[red]{' '.join(command)} failed with exit code {done.returncode}[/]\n{done.stdout}")
-        sys.exit(done.returncode)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    """Run a program of this project with --json, print its events, and return its result, {} if it prints none."""
+    result: dict[str, Any] = {}
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            printed: dict[str, Any] = json.loads(line)
+            if "level" in printed:
+                tell(command[0], printed)
+            else:
+                result = printed
+    if process.returncode:
+        console.print(f"{' '.join(command)} ended with exit code {process.returncode}.", style="red", markup=False)
+        console.print(f"{result.get('message', '')} {result.get('hint', '')}", markup=False)
+        sys.exit(process.returncode)
     return result
 
 
@@ -89,7 +105,7 @@ folder = "alignment"
 
 @contextmanager
 def provider_process(folder: Path) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
-    """Start the provider and yield what it says once it listens; stop it in the end."""
+    """Start the provider, yield its event "listening" and the process, and stop it in the end."""
     process = subprocess.Popen(
         ["securealign-provider", "--config", str(folder / "provider.toml"), "--json"],
         stdout=subprocess.PIPE,
@@ -108,15 +124,14 @@ def next_event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
         event: dict[str, Any] = json.loads(line)
         if event.get("event") == name:
             return event
-        if event.get("level") != "info":
-            console.print(f"[red]provider: {line}[/]")
-    sys.exit(f"the provider ended with exit code {process.wait()}")
+        tell("provider", event)
+    sys.exit(f"The provider ended with exit code {process.wait()}.")
 
 
 def embed(encoder: str, texts: Sequence[str], what: str) -> npt.NDArray[np.float32]:
-    """Embed texts for the referee, from the cache where a party has done so."""
+    """Embed texts for the referee; those that a party has embedded come from the cache."""
     with progress(enabled=True) as bar:
-        return encode_cached(open_encoder(encoder, max_tokens=MAX_TOKENS), texts, bar(what))
+        return encode_cached(open_encoder(encoder, max_tokens=MAX_TOKENS), texts, bar(f"embedding {what} ({encoder})"))
 
 
 def accuracy(predicted: Sequence[str], expected: Sequence[str]) -> float:
@@ -151,7 +166,7 @@ def main() -> None:
         "securealign", "head", "fit", "--data", "r8/train", "--encoder", PROVIDER_ENCODER, "--output", f"{folder}/head",
         "--max-tokens", str(MAX_TOKENS), "--samples", str(TRAINING_TEXTS),
     )  # fmt: skip
-    step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and on certificates")
+    step(f"both: agree on {PUBLIC_TEXTS} public texts (editorials, tweets, product reviews) and make certificates")
     run("securealign", "data", "export", "public/general", f"{folder}/public.jsonl", "--samples", str(PUBLIC_TEXTS))
     run(
         "securealign", "data", "export", "r8/test", f"{folder}/private.jsonl", "--samples", str(PRIVATE_TEXTS),
@@ -160,7 +175,7 @@ def main() -> None:
         run("securealign", "certs", "init", str(folder / "certs"))
     write_settings(folder)
 
-    step("provider: starts and embeds the public texts")
+    step(f"provider: embeds the public texts ({PROVIDER_ENCODER}) and starts to serve")
     with provider_process(folder) as (listening, process):
         here = f"provider.address=127.0.0.1:{listening['port']}"
         client = ("securealign-client",)
@@ -168,17 +183,14 @@ def main() -> None:
         config = ("--config", f"{folder}/client.toml", "--set", here)
         aligned = run(*client, "align", *config)
         trained = next_event(process, "session done")
-        step(f"client: embeds {PRIVATE_TEXTS} private texts and has them classified under encryption, one by one")
-        subprocess.run(
-            [
-                *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--cache", "--json",
-                "--output", f"{folder}/labels.jsonl", "--stats", f"{folder}/classify.json",
-            ],
-            check=True,
+        step(f"client: embeds {PRIVATE_TEXTS} private texts, and gets the label of each under encryption, one by one")
+        run(
+            *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--cache",
+            "--output", f"{folder}/labels.jsonl", "--stats", f"{folder}/classify.json",
         )  # fmt: skip
         answered = next_event(process, "session done")
 
-    step("referee: computes the same in clear")
+    step("referee: sees both sides, computes the same without encryption, and compares")
     classified = json.loads((folder / "classify.json").read_text(encoding="utf-8"))
     answers = [json.loads(line) for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
     summary = referee(folder, aligned, trained, classified, [answer["label"] for answer in answers])
@@ -203,16 +215,16 @@ def referee(
     # The client's map leads into the provider's private coordinates, which the referee may see.
     private_map, space = AlignmentMap.from_pretrained(folder / "alignment"), stored_space(folder / "provider.toml")
     secret_map = AlignmentMap(*space.unfold(private_map.weight, private_map.bias))
-    public_b = embed(CLIENT_ENCODER, texts, "client's public texts")
-    public_a = embed(PROVIDER_ENCODER, texts, "provider's public texts")
+    public_b = embed(CLIENT_ENCODER, texts, "public texts")
+    public_a = embed(PROVIDER_ENCODER, texts, "public texts")
     problem = ClientProblem(public_b, "auto", private_map.metadata["map"])
     product = space.rows(Rows(public_a)).block(0, len(texts)).T @ problem.rows.block(0, len(texts))
     solved = problem.solve(product, space.total_squares)
     clear_map = AlignmentMap(*space.unfold(solved.weight, solved.bias))
-    private_b = embed(CLIENT_ENCODER, private.texts, "client's private texts")
+    private_b = embed(CLIENT_ENCODER, private.texts, "private texts")
     in_clear = head.predict(secret_map.apply(private_b))
     shots = load_dataset("r8/train").shuffled(1).take(SHOT_TEXTS)
-    few = few_shot_accuracy(shots, embed(CLIENT_ENCODER, shots.texts, "client's few shots"), private_b, expected)
+    few = few_shot_accuracy(shots, embed(CLIENT_ENCODER, shots.texts, "labelled texts"), private_b, expected)
     stats, online = aligned["stats"], classified["stats"]["phases"]["online"]
     difference = np.linalg.norm(secret_map.weight - clear_map.weight) / np.linalg.norm(clear_map.weight)
     return {
@@ -222,9 +234,7 @@ def referee(
         "d_b": aligned["d_b"],
         "classes": len(head.class_names),
         "accuracy": {
-            "provider": accuracy(
-                head.predict(embed(PROVIDER_ENCODER, private.texts, "private texts, provider")), expected
-            ),
+            "provider": accuracy(head.predict(embed(PROVIDER_ENCODER, private.texts, "private texts")), expected),
             "mapped_plain": accuracy(head.predict(clear_map.apply(private_b)), expected),
             "mapped_encrypted": accuracy(labels, expected),
             **{f"few_shot_{count}": reached for count, reached in few.items()},
@@ -261,22 +271,20 @@ def show(folder: Path, summary: dict[str, Any], provider: dict[str, Any], client
     """Print the summary for a newcomer; the last two are the phases of inference as each party measured them."""
     reached, inference = summary["accuracy"], summary["inference"]
     console.print()
-    scores = table(
-        f"How often is the topic of {inference['queries']} private news texts right? (8 topics)", "", "accuracy"
-    )
-    scores.add_row("the client's texts, if it sent them to the provider in clear", f"{reached['provider']:.1%}")
-    scores.add_row("the client's own encoder, mapped, in clear", f"{reached['mapped_plain']:.1%}")
+    scores = table(f"Of {inference['queries']} private news texts, how many get the right topic?", "", "share")
+    scores.add_row("texts sent to the provider without protection", f"{reached['provider']:.1%}")
+    scores.add_row("client's own encoder and the map, without encryption", f"{reached['mapped_plain']:.1%}")
     encrypted = f"[bold]{reached['mapped_encrypted']:.1%}[/]"
-    scores.add_row("[bold]the client's own encoder, mapped, under encryption[/]", encrypted)
+    scores.add_row("[bold]client's own encoder and the map, under encryption[/]", encrypted)
     for count in SHOTS:
-        scores.add_row(f"the client alone, with {count} labelled texts", f"{reached[f'few_shot_{count}']:.1%}")
+        scores.add_row(f"client alone, with {count} labelled texts of its own", f"{reached[f'few_shot_{count}']:.1%}")
     console.print(scores)
     console.print(
-        f"{summary['label_agreement']:.2%} of the encrypted labels equal those in clear; the map learnt under "
-        f"encryption is within {summary['weight_relative_error']:.1e} of the one in clear.\n"
+        f"{summary['label_agreement']:.2%} of the labels are the same with and without encryption; the maps differ by "
+        f"{summary['weight_relative_error']:.1e} of their norm.\n"
     )
     training = summary["training"]
-    cost = table("What does it cost?", "", "sent by client", "by provider", "client", "provider")
+    cost = table("What does it cost?", "", "client sends", "provider sends", "client computes", "provider computes")
     cost.add_row(
         f"align on {summary['n_public']} public texts",
         f"{training['bytes_up'] / 1e6:.1f} MB",
@@ -285,7 +293,10 @@ def show(folder: Path, summary: dict[str, Any], provider: dict[str, Any], client
         f"{training['provider_seconds']:.2f} s",
     )
     queries = inference["queries"]
-    for name, label in (("offline", "one query, ahead of time"), ("online", "one query, online")):
+    for name, label in (
+        ("offline", "each query, ahead of time"),
+        ("online", "each query, online"),
+    ):
         phase = provider[name]
         cost.add_row(
             label,
@@ -296,26 +307,26 @@ def show(folder: Path, summary: dict[str, Any], provider: dict[str, Any], client
         )
     console.print(cost)
     console.print(
-        f"A query takes {inference['online_ms_median']:.1f} ms from text embedding to label "
-        f"(95 % within {inference['online_ms_p95']:.1f} ms), between two processes over mutual TLS.\n"
+        f"From the embedding of a text to its label: {inference['online_ms_median']:.1f} ms (median; 95 % within "
+        f"{inference['online_ms_p95']:.1f} ms), between two processes over mutual TLS.\n"
     )
-    seen = table("What did each side see?", "", "of the other side", "never")
+    seen = table("What does each side learn of the other?", "", "learns", "does not learn")
     seen.columns[1].justify = seen.columns[2].justify = "left"
     seen.add_row(
         "provider",
-        f"that {summary['n_public']} public texts and {queries} queries exist, dimension {summary['d_b']}, ciphertexts",
+        f"number of public texts and of queries, dimension {summary['d_b']}, ciphertexts",
         "texts, embeddings, queries, the map, the labels",
     )
     seen.add_row(
         "client",
         f"topic names, dimension {summary['d_a']}, the product of both public embeddings, logits",
-        "the head, its training texts, the encoder",
+        "the head, its training texts, the provider's encoder",
     )
     console.print(seen)
     pids = summary["pids"]
     console.print(
-        f"\nsuite {summary['suite']}; provider in process {pids['provider']}, client in {pids['client']} and "
-        f"{pids['client_classify']}; {summary['seconds']:.0f} s in all; figures in {folder}/summary.json"
+        f"\nThe provider was process {pids['provider']}, the client {pids['client']} and {pids['client_classify']}, "
+        f"the suite {summary['suite']}. All took {summary['seconds']:.0f} s. Figures are in {folder}/summary.json."
     )
 
 

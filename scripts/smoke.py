@@ -114,6 +114,9 @@ def main() -> None:
     version = sys.argv[1]
     require(securealign.__version__ == version, f"the package says {securealign.__version__}, not {version}")
     require(version in run("securealign", "--version"), f"securealign --version does not say {version}")
+    commands = run("securealign", "--help")
+    for command in ("doctor", "simulate", "experiment"):
+        require(command in commands, f"securealign --help does not list {command}")
     require("lwe" in run("securealign", "suites"), "suites does not list lwe")
     require(importlib.util.find_spec("torch") is None, "torch is installed, so its absence is not tested")
     with tempfile.TemporaryDirectory() as name:

@@ -97,7 +97,10 @@ class _StepHandler(logging.Handler):
 
 @contextmanager
 def progress(*, enabled: bool) -> Iterator[Callable[[str], Report]]:
-    """Yield a function that adds a progress bar for a task; bars show on a terminal only."""
+    """Yield a function that adds a progress bar for a task.
+
+    Bars show on a terminal only, and each from its first report on: none for embeddings that come from the cache.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -106,8 +109,8 @@ def progress(*, enabled: bool) -> Iterator[Callable[[str], Report]]:
     with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as bars:
 
         def add(description: str) -> Report:
-            task = bars.add_task(description, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
+            task = bars.add_task(description, total=None, visible=False)
+            return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
         yield add
 

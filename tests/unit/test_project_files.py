@@ -1,4 +1,4 @@
-"""Files that people and tools read by their names: news fragments, hooks, templates."""
+"""Files about the project: news fragments, hooks, forms, and documents that describe the code."""
 
 from __future__ import annotations
 
@@ -66,3 +66,42 @@ def test_forms_name_their_fields(name):
     assert form["name"]
     assert len({field["id"] for field in fields}) == len(fields)
     assert all(field["attributes"]["label"] for field in fields)
+
+
+CONTRACTS = PROJECT["tool"]["importlinter"]["contracts"]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "changelog.d/README.md")
+
+
+def table_of(document, heading):
+    """Return the first cells of the first table after a heading or sentence."""
+    rows = document[document.index(heading) :].split("| --- |", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    return [row.split("|")[1] for row in rows]
+
+
+def test_the_layers_are_listed_as_they_are_checked():
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (layers,) = [contract["layers"] for contract in CONTRACTS if contract["name"] == "The product, top to bottom"]
+    checked = [[name.removeprefix("securealign.") for name in re.split(r" [:|] ", layer)] for layer in layers]
+    assert [re.findall(r"`([\w.]+)`", cell) for cell in table_of(document, "## Layers of the product")] == checked
+
+
+def test_every_import_contract_is_explained():
+    cells = table_of((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), "and the following contracts")
+    explained = [name for cell in cells for name in cell.strip().split("; ")]
+    assert sorted(explained) == sorted(contract["name"] for contract in CONTRACTS)
+
+
+def test_entry_point_groups_are_explained():
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [group for group in PROJECT["project"]["entry-points"] if f"`{group}`" not in contributing] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_and_paths_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+    paths = re.findall(r"`([a-z_]+/[\w./]*)`", text)
+    folders = (ROOT, ROOT / "securealign", *(ROOT / "securealign" / ring for ring in ("protocol", "he")))
+    known = [path for path in paths if any((at / end).exists() for at in folders for end in (path, f"{path}.py"))]
+    assert sorted({*paths} - {*known}) == []
