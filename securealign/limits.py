@@ -7,6 +7,9 @@ checked before memory is allocated or work is done for the peer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
 
 MEBIBYTE = 1 << 20
 
@@ -55,3 +58,15 @@ class Limits:
     max_offered_suites: int = 16
     #: Length of a class name, suite name or sentence, in characters.
     max_text: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """Bounds of the provider's server, which its operator sets in the section [server]; a configuration checks them."""
+
+    #: Sessions at a time.
+    max_sessions: Annotated[int, Gt(0)] = 16
+    #: Seconds that a session may last.
+    session_seconds: Annotated[float, Gt(0)] = 3600.0
+    #: Seconds that a client may stay silent while the provider waits for it.
+    idle_seconds: Annotated[float, Gt(0)] = 120.0

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from securealign.errors import ConfigurationError, did_you_mean
@@ -36,13 +38,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class PassphraseSection(Section):
+@dataclass(config=FORBID_UNKNOWN, frozen=True)
+class PassphraseSection(PassphraseChoice):
     """Where the passphrase of the key store comes from; a generated one lies in the state folder."""
 
     source: Source = "generated"
-    file: Path | None = None
-    variable: str = "SECUREALIGN_PASSPHRASE"
-    account: str = "keys.store"
 
 
 class StateSection(Section):
@@ -82,11 +82,12 @@ class Settings(BaseSettings):
         """Open what the party keeps in its state folder; raises `KeyStoreError` for what cannot be opened."""
         from securealign.storage.opening import KeyLimits, State
 
-        folder, source = self.path(section.folder), section.passphrase
-        file = self.path(source.file) if source.file is not None else folder / "passphrase"
-        choice = PassphraseChoice(source=source.source, file=file, variable=source.variable, account=source.account)
+        folder, choice = self.path(section.folder), section.passphrase
+        file = self.path(choice.file) if choice.file is not None else folder / "passphrase"
         lifetime = None if section.key_days is None else timedelta(days=section.key_days)
-        return State.open(folder, choice.open(), KeyLimits(lifetime=lifetime, sessions=section.key_sessions))
+        return State.open(
+            folder, replace(choice, file=file).open(), KeyLimits(lifetime=lifetime, sessions=section.key_sessions)
+        )
 
     def path_or_name(self, value: str) -> str:
         """Return `value` as a path if there is one, relative to the file, and unchanged otherwise: a name or hub id."""

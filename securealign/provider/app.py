@@ -53,7 +53,6 @@ from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
     TRAINING_METHOD,
     ProviderServer,
-    ServerSettings,
     SessionReport,
 )
 from securealign.transport.session_manager import Counters, DurableSessionManager, Peer
@@ -140,11 +139,7 @@ class Provider:
             server.address,
             source,
             hosts,
-            settings=ServerSettings(
-                max_sessions=server.max_sessions,
-                session_seconds=server.session_seconds,
-                idle_seconds=server.idle_seconds,
-            ),
+            settings=server,
             report=report,
             opened=recorder.opened,
             refused=refused,

@@ -8,19 +8,18 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import SettingsConfigDict
 
+from securealign.limits import ServerSettings
 from securealign.protocol.policy.privacy import Privacy
 from securealign.protocol.policy.rules import Rules
 from securealign.settings import FORBID_UNKNOWN, Section, Settings, StateSection
 
 
-class ServerSection(Section):
+@dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
+class ServerSection(ServerSettings):
     """Where to listen, and how much to serve."""
 
     address: str = "127.0.0.1:50051"
     certificates: Path
-    max_sessions: int = Field(default=16, gt=0)
-    session_seconds: float = Field(default=3600, gt=0)
-    idle_seconds: float = Field(default=120, gt=0)
     reflection: bool = False
 
 

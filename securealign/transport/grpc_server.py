@@ -23,6 +23,7 @@ from securealign.errors import (
     SecurealignError,
     TransportError,
 )
+from securealign.limits import ServerSettings
 from securealign.pki.bundles import Bundle
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.policy.admission import Admission, Permit
@@ -77,15 +78,6 @@ Opened = Callable[[Peer, str, bool], None]
 MakeListener = Callable[[Peer, SessionMachine], Listener]
 #: Called when a stream was refused before it had a session.
 Refused = Callable[[Peer, SecurealignError], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerSettings:
-    """Bounds of a server: sessions at a time, and seconds that a session may last or stay silent."""
-
-    max_sessions: int = 16
-    session_seconds: float = 3600.0
-    idle_seconds: float = 120.0
 
 
 class ProviderServer:

@@ -22,11 +22,12 @@ from securealign.cli import app
 from securealign.data import dataset_digest
 from securealign.errors import ErrorCode, ExitCode
 from securealign.he.lwe.suite import LweSuite
+from securealign.limits import ServerSettings
 from securealign.pki.authority import Authority
 from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol import negotiation
 from securealign.protocol.messages import UNNAMED_SPACE
-from securealign.transport.grpc_server import TRAINING_METHOD, ProviderServer, ServerSettings
+from securealign.transport.grpc_server import TRAINING_METHOD, ProviderServer
 
 ROWS, DIM_A, DIM_B, CLASSES = 60, 12, 8, 3
 #: How a map names the coordinates of a provider without a space of its own.

@@ -18,6 +18,7 @@ from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
+from securealign.limits import ServerSettings
 from securealign.pki.certificates import Authority, Role, create_certificates, load_bundle
 from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, RowBatch
 from securealign.protocol.states import Direction
@@ -25,7 +26,7 @@ from securealign.storage.blobs import BlobFolder
 from securealign.storage.journal import SessionJournal
 from securealign.transport import session_manager
 from securealign.transport.grpc_client import GrpcLink
-from securealign.transport.grpc_server import THREAD_PREFIX, TRAINING_METHOD, ServerSettings
+from securealign.transport.grpc_server import THREAD_PREFIX, TRAINING_METHOD
 from securealign.transport.meter import Meter
 from securealign.wire import TrainingCodec
 

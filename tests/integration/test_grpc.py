@@ -15,12 +15,12 @@ from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SuiteError, TransportError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
-from securealign.limits import MAX_FRAME_BYTES
+from securealign.limits import MAX_FRAME_BYTES, ServerSettings
 from securealign.pki.certificates import Bundle, Role
 from securealign.protocol.messages import RowBatch
 from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import is_loopback
-from securealign.transport.grpc_server import TRAINING_METHOD, ServerSettings
+from securealign.transport.grpc_server import TRAINING_METHOD
 from securealign.wire.v1 import common_pb2, training_pb2
 
 ROWS, DIM_A, DIM_B, CLASSES = 300, 12, 8, 5

@@ -343,13 +343,13 @@ def signals():
 
 def test_a_provider_that_cannot_give_up_sessions_now_serves_on(signals):
     class Broken:
-        phase = "training"
+        kind = "training"
 
         def expire(self):
             raise OSError("No space left on device")
 
     class Stopping:
-        phase = "inference"
+        kind = "inference"
 
         def expire(self):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -22,6 +22,7 @@ from securealign.he.interface import Suite
 from securealign.keys.envelope import ScryptCost
 from securealign.keys.handles import Purpose
 from securealign.keys.store import KeyStore
+from securealign.limits import ServerSettings
 from securealign.matrices import FloatMatrix, Rows
 from securealign.ops.observability import Metrics
 from securealign.pki.certificates import Bundle
@@ -48,7 +49,6 @@ from securealign.transport.grpc_server import (
     TRAINING_METHOD,
     Peer,
     ProviderServer,
-    ServerSettings,
     SessionReport,
 )
 from securealign.transport.meter import Meter

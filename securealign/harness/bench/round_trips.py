@@ -14,6 +14,7 @@ from securealign.harness.bench.measurements import seconds
 from securealign.harness.bench.processes import Worker
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
+from securealign.limits import ServerSettings
 from securealign.matrices import FloatMatrix
 from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
 from securealign.protocol.context import ClientContext, Observer, ProviderContext
@@ -21,7 +22,7 @@ from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import GrpcLink
-from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer, ServerSettings
+from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer
 from securealign.transport.meter import Meter
 from securealign.transport.session_manager import Peer
 from securealign.transport.sessions import InferenceSession
