@@ -1,4 +1,4 @@
-"""What a meter hears of a session: who began to work, for how long, and which messages passed."""
+"""What a meter reports to its listener while a session runs: work, waiting and messages, with their times."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from securealign.protocol.context import Event
 
 
 class Began(NamedTuple):
-    """A side, "client", "provider" or "network", takes over at a reading of the clock in seconds."""
+    """A side begins to work at a clock reading in seconds; "network" stands for waiting."""
 
     side: str
     at: float
 
 
 class Spent(NamedTuple):
-    """A side has spent time on a phase."""
+    """A side has worked on a phase for some seconds, from a clock reading on."""
 
     side: str
     phase: str
@@ -24,7 +24,7 @@ class Spent(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """A message passed through a side's machine."""
+    """The machine of a side has sent or received a message."""
 
     side: str
     event: Event
@@ -32,7 +32,7 @@ class Passed(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """The client has begun to set up a connection at a reading of the clock, and needed so many seconds."""
+    """The client has set up a connection, which took some seconds from a clock reading on."""
 
     side: str
     at: float

@@ -1,6 +1,6 @@
 """The provider's end of mutual TLS: credentials that are renewed without a restart, and who a peer is.
 
-Files are looked at when they are needed, for a new connection or a new stream; no thread waits for them to change.
+Files are checked for changes when a connection or a stream is opened; no thread watches them.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class BundleSource:
     def current(self) -> Bundle:
         """Return the bundle, read again if a file has changed.
 
-        A bundle that cannot be used is not taken: the one before is kept, and a warning logged once for each change.
-        Its list of revoked certificates is taken even then, if that can be used, so that nobody stays let in for
-        another file's fault.
+        A bundle that cannot be used is refused: the one before is kept, and each change is logged once as a warning.
+        Its list of revoked certificates is used even then if it is valid, so that a fault in another file does not
+        keep a revoked client admitted.
         """
         with self._lock:
             state = self._look()
@@ -91,7 +91,7 @@ class BundleSource:
             return self._renew_list(now)
         log.info("certificates renewed", folder=str(self.folder))
         if self._bundle.revocations and not bundle.revocations:
-            # Files that are copied are missing for a moment, in which nobody who was revoked may come in.
+            # A file is missing for a moment while it is copied; revoked clients must be refused meanwhile.
             log.warning("list of revoked certificates kept", reason="crl.pem has gone; a restart does without it.")
             return replace(bundle, revocations=self._bundle.revocations)
         return bundle
@@ -129,8 +129,8 @@ def server_credentials(source: Source) -> grpc.ServerCredentials:
 def peer_identity(context: grpc.ServicerContext, source: Source) -> Identity:
     """Return the client that opened a stream, whose certificate TLS has verified when it connected.
 
-    To be asked for every new stream: a certificate that was revoked, or has expired, since the connection was made is
-    refused here. Raises `TransportError` with `WRONG_ROLE`, `CERTIFICATE_REVOKED` or `PEER_UNTRUSTED`.
+    Called for every new stream: a certificate that was revoked or has expired since the connection was made is refused
+    here. Raises `TransportError` with `WRONG_ROLE`, `CERTIFICATE_REVOKED` or `PEER_UNTRUSTED`.
     """
     properties = context.auth_context()
     chain = b"".join((*properties.get("x509_pem_cert", ()), *properties.get("x509_pem_cert_chain", ())))

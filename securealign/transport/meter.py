@@ -1,8 +1,8 @@
 """Measures what a session costs, alike in process, in simulation and over gRPC.
 
 Payloads are the encoded messages of the protocol machines, the same however they travel. What goes around them on the
-wire is computed from their sizes, never measured. Messages with which a session resumes on another connection are no
-part of the protocol and are not counted.
+wire is computed from their sizes, never measured. Messages with which a session resumes on another connection are not
+counted.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Listener = Callable[[Activity], None]
 
 
 def nobody(_activity: Activity) -> None:
-    """Listen to nothing."""
+    """Ignore all events."""
 
 
 def phase_awaited(event: Event | None, said: str) -> str:
     """Return the phase to which the wait for a message belongs, given that of the last message sent.
 
-    An acknowledgement is waited for on behalf of what it acknowledges, and so is what never arrived.
+    Waiting for an acknowledgement, or for a message that never arrives, belongs to the last message sent.
     """
     return said if event is None or event.message is UploadAck else event.stage
 
 
 class Meter:
-    """Collects the cost of one session; `counted` is the side whose messages are counted, so that none counts twice.
+    """Collects the cost of one session; only messages of the side `counted` are counted, so that none counts twice.
 
-    A listener is a recording, or the simulation of a network.
+    The listener records the session, or simulates a network.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class Meter:
     ) -> None:
         self._counted = counted
         self._clock = clock
-        #: Is told what happens as it happens.
+        #: Called with every event as it happens.
         self.listener = listener
         self._phases: dict[str, PhaseStats] = {}
         self._types: dict[tuple[type[Message], bool], _Tally] = {}
         self._client_spoke_last = False
-        #: Since when time has not been booked; nothing outside a timed block.
+        #: Clock reading up to which time is attributed; None outside a timed block.
         self._mark: float | None = None
         self._phase = "handshake"
-        #: Phase of the last message sent, and seconds waited since for one that has not arrived.
+        #: Phase of the last message sent, and seconds of waiting that are not attributed yet.
         self._said = "handshake"
         self._waited = 0.0
 

@@ -2,7 +2,7 @@
 
 gRPC for Python shows neither the server's certificate nor why a handshake failed, and reads no list of revoked
 certificates. So this opens a TLS connection of its own first, checks the provider's certificate in full, and then lets
-a gRPC channel trust that one certificate and nothing else: whoever stands in between the two connections needs its
+a gRPC channel trust that one certificate and nothing else. An attacker between the two connections would need its
 private key.
 """
 
@@ -40,7 +40,7 @@ _UNREACHABLE_HINT = "Check that the provider runs, and that its address, its por
 
 
 class Stage(Enum):
-    """How far the first connection came, for programs that look for the cause of a failure."""
+    """The step of the first connection that failed, for programs that look for the cause."""
 
     NAME = "name"
     PORT = "port"
@@ -53,7 +53,7 @@ class Stage(Enum):
 
 
 class PreflightError(TransportError):
-    """The provider could not be met; `stage` says where it ended."""
+    """The first connection to the provider failed at `stage`."""
 
     def __init__(self, stage: Stage, message: str, *, hint: str, code: ErrorCode = ErrorCode.PEER_UNREACHABLE) -> None:
         super().__init__(message, hint=hint, code=code)
@@ -62,7 +62,7 @@ class PreflightError(TransportError):
 
 @dataclass(frozen=True)
 class Preflight:
-    """The provider as the client met it: who it is, its certificate in PEM, and the version of TLS."""
+    """What the first connection found: the provider's identity, its certificate in PEM, and the version of TLS."""
 
     identity: Identity
     certificate: bytes
@@ -98,7 +98,7 @@ def meet(target: str, bundle: Bundle, *, now: dt.datetime, timeout: float) -> Pr
     `timeout` in seconds bounds each step: connecting, each message of the handshake, the first bytes of HTTP/2.
     """
     host, port = split_target(target)
-    # First, so that whatever the provider refuses afterwards is not a fault that shows here.
+    # Checked first: what the provider refuses afterwards is then no fault that could be found here.
     verify_own(bundle, now=now)
     context = _context(bundle)
     with connect(host, port, timeout) as connection:
@@ -166,8 +166,8 @@ def _context(bundle: Bundle) -> ssl.SSLContext:
 def _load_own(context: ssl.SSLContext, bundle: Bundle) -> None:
     """Give the context this party's certificate and key, as `bundle` has them; OpenSSL takes them from files only.
 
-    The key is written under a passphrase that nobody sees, so that it is nowhere in clear beside its own file. Memory
-    with a name in /proc would do without a file, but is closed to processes that allow no core dumps.
+    The key is written under a random passphrase that stays in this function, so that no second file holds it in clear.
+    A memory file in /proc is no way out: processes that allow no core dumps cannot open it.
     """
     passphrase = secrets.token_hex(32).encode()
     key = serialization.load_pem_private_key(bundle.private_key, password=None).private_bytes(

@@ -1,1 +1,1 @@
-"""Naming what keeps two parties from working together."""
+"""Checks that name what keeps two parties from working together."""

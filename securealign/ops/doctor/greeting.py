@@ -1,4 +1,4 @@
-"""A session that ends with its handshake: what the provider says to this party's opening, at no cost to either."""
+"""A handshake without a session: the provider's reply to a hello, for which neither party is charged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ M = TypeVar("M")
 def greet(
     channel: grpc.Channel, method: str, codec: Codec, opening: Message, expected: type[M], *, timeout: float
 ) -> M:
-    """Send an opening, return the provider's answer, and take leave.
+    """Send a hello, return the provider's reply, and end the session with an Abort.
 
-    The farewell is an Abort with `CANCELLED`, upon which a provider refunds what it had set aside. Raises `PeerAborted`
-    with the provider's reason, `TransportError` when the stream ends otherwise, `RemoteProtocolError` for any other
-    answer.
+    The Abort says `CANCELLED`, upon which a provider refunds what it had charged. Raises `PeerAborted` with the
+    provider's reason, `TransportError` when the stream ends otherwise, `RemoteProtocolError` for any other reply.
     """
     outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
@@ -52,7 +51,7 @@ def _first(codec: Codec, call: Iterable[bytes]) -> Message:
 
 
 def _drain(call: Iterable[bytes]) -> None:
-    """Wait until the provider has heard the farewell; how it ends the stream then does not matter."""
+    """Wait until the provider has read the Abort; how it ends the stream then does not matter."""
     try:
         for _ in call:
             pass

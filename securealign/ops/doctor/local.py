@@ -1,4 +1,4 @@
-"""Checks of one party's own machine, which need nobody else."""
+"""Checks of one party's own machine, which need no peer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from securealign.pki.revocation import parse_lists
 from securealign.provider.config import ProviderSettings
 from securealign.transport.grpc_client import is_loopback
 
-#: Before a certificate or a list expires, its operator has to act, and others with him.
+#: Operators are warned so long before a certificate or a list expires: renewing it takes other people too.
 _NOTICE = dt.timedelta(days=21)
 _OTHERS = 0o077
 
 
 @dataclass(frozen=True)
 class PublicData:
-    """What this party knows of the public texts; the dimension only where embeddings are at hand."""
+    """Number and digest of this party's public texts; the dimension of their embeddings if those are in a file."""
 
     rows: int
     digest: bytes
@@ -43,7 +43,7 @@ class PublicData:
 
 
 class Site:
-    """A party's machine: its configuration, and what is read through it once."""
+    """A party's machine: its configuration, and the public texts that it names."""
 
     def __init__(self, file: PartySettings, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
         self.file = file
@@ -72,7 +72,7 @@ class Site:
 
 
 def check_locally(site: Site) -> Iterator[Finding]:
-    """Yield what the checks of this machine find, the cause before what follows from it."""
+    """Yield the findings of all checks of this machine, causes before their consequences."""
     yield from _check_clock(site)
     yield from _check_certificates(site)
     yield from _check_permissions(site)
@@ -86,13 +86,13 @@ def check_locally(site: Site) -> Iterator[Finding]:
 
 
 def _check_clock(site: Site) -> Iterator[Finding]:
-    """Compare the clock with what was certainly in the past when somebody made this bundle."""
+    """Compare the clock with the dates of this party's bundle, which were in the past when it was made."""
     now, known = site.clock(), []
     try:
         known.append(x509.load_pem_x509_certificate((site.folder / "cert.pem").read_bytes()).not_valid_before_utc)
         known += [item.last_update_utc for item in parse_lists((site.folder / "crl.pem").read_bytes())]
     except (OSError, ValueError, CertificateProblem):
-        # What is missing here has a check of its own.
+        # Other checks report missing files.
         pass
     if known and now < max(known):
         error = ConfigurationError(

@@ -78,7 +78,7 @@ _CHECK_OF_CODE = {
 
 
 def check_peer(site: Site, file: ClientSettings, *, timeout: float = 5.0) -> Iterator[Finding]:
-    """Yield what the checks against the provider find, until one fails without which the next would say nothing.
+    """Yield the findings of the checks against the provider, until one fails on which the others depend.
 
     `timeout` in seconds bounds each step.
     """
@@ -153,7 +153,7 @@ class _Sessions:
                     phase, "the provider does not serve it", "Its operator adds [public] to train, [head] to classify."
                 )
                 return
-            # Both certificates were accepted before: whoever names one now means this party's.
+            # Both certificates were accepted before, so an error about one now is about this party's.
             name = "own certificate" if error.code in _OF_CERTIFICATES else _check_of(error)
             found = failed(name, error)
             detail = self._detail(name, suites)
@@ -210,7 +210,7 @@ class _Sessions:
         try:
             return self._site.public
         except (SecurealignError, OSError):
-            # The checks of this machine say so.
+            # The checks of this machine report it.
             return None
 
     def _map(self) -> AlignmentMap | None:
