@@ -8,19 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from support.peers import Provider, align, bundles, clear_weight, embeddings, inference, serving
+from support.peers import DIGEST, Provider, align, bundles, clear_weight, embeddings, inference, serving
 from support.toy import TOY
 
 from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SuiteError, TransportError
+from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 from securealign.limits import MAX_FRAME_BYTES, ServerSettings
 from securealign.pki.certificates import Bundle, Role
-from securealign.protocol.messages import RowBatch
+from securealign.protocol.messages import RowBatch, TrainingHello
+from securealign.protocol.negotiation import make_hello
 from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import is_loopback
 from securealign.transport.grpc_server import TRAINING_METHOD
+from securealign.wire import TrainingCodec
 from securealign.wire.v1 import common_pb2, training_pb2
 
 ROWS, DIM_A, DIM_B, CLASSES = 300, 12, 8, 5
@@ -222,23 +225,22 @@ def test_a_full_server_says_so(provider, certificates, z_b):
     assert caught.value.code is ErrorCode.SERVER_BUSY
 
 
-def test_a_silent_client_is_cut_off(provider, certificates):
-    settings = ServerSettings(idle_seconds=0.05)
-    with (
-        serving(provider, certificates[0], settings) as (address, _),
-        inference(address, certificates[1], DIM_A, SUITES),
-    ):
-        report = provider.next_report()
-    assert report.error.code is ErrorCode.DEADLINE_EXCEEDED
+@pytest.mark.parametrize(
+    "settings", [ServerSettings(idle_seconds=1), ServerSettings(session_seconds=1)], ids=["silent", "too long"]
+)
+def test_a_client_that_is_silent_or_takes_too_long_is_cut_off(provider, certificates, settings):
+    over = threading.Event()
+    hello = make_hello(SUITES, SystemEntropy(), allow_unencrypted=True)
 
+    def frames():
+        yield TrainingCodec().encode(TrainingHello(hello=hello, client_dim=DIM_B, rows=ROWS, dataset_digest=DIGEST))
+        over.wait(600)
 
-def test_a_session_that_takes_too_long_is_cut_off(provider, certificates):
-    settings = ServerSettings(session_seconds=0.05)
-    with (
-        serving(provider, certificates[0], settings) as (address, _),
-        inference(address, certificates[1], DIM_A, SUITES),
-    ):
+    with serving(provider, certificates[0], settings) as (address, _):
+        _, error = raw_stream(address, certificates[1], frames())
+        over.set()
         report = provider.next_report()
+    assert error.code() is grpc.StatusCode.CANCELLED
     assert report.error.code is ErrorCode.DEADLINE_EXCEEDED
 
 
