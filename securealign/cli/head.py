@@ -34,6 +34,8 @@ def fit(
     encoder: Annotated[str | None, typer.Option(help="Built-in name, model folder or hub id.")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the texts made elsewhere, instead.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Cut texts after this many tokens.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Put this before every text, such as 'query: ' for e5.")] = None,
+    device: Annotated[str, typer.Option(help="Where the encoder runs: cpu, or cuda for a GPU.")] = "cpu",
     samples: Annotated[int | None, typer.Option(min=2, help="Use this many of the texts, drawn at random.")] = None,
     inverse_penalty: Annotated[
         str, typer.Option(metavar="C", help="C of the logistic regression, or 'auto': chosen on held-out texts.")
@@ -53,7 +55,7 @@ def fit(
         if embeddings is not None:
             matrix = load_paired(embeddings, dataset.texts)
         else:
-            model = open_encoder(encoder or "", max_tokens=max_tokens)
+            model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt, device=device)
             made_by |= {"encoder_fingerprint": model.fingerprint, "max_tokens": getattr(model, "max_tokens", None)}
             matrix = encode_cached(model, dataset.texts, bar("embedding labelled texts"))
         labels = dataset.labels or ()

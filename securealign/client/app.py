@@ -178,7 +178,8 @@ class Client:
         section = self._settings.encoder
         if section is None:
             raise ConfigurationError("There is no encoder.", hint="Add a section [encoder], or give embeddings.")
-        return open_encoder(self._settings.path_or_name(section.name), max_tokens=section.max_tokens)
+        name = self._settings.path_or_name(section.name)
+        return open_encoder(name, max_tokens=section.max_tokens, prompt=section.prompt, device=section.device)
 
     def _encoder_fingerprint(self) -> str:
         return self._encoder.fingerprint if self._settings.encoder is not None else ""

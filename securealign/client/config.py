@@ -27,6 +27,8 @@ class EncoderSection(Section):
 
     name: str
     max_tokens: int | None = Field(default=None, gt=0)
+    prompt: str | None = None
+    device: str = "cpu"
 
 
 class PublicSection(Section):

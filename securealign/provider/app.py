@@ -207,7 +207,8 @@ class Provider:
             embeddings = load_public_embeddings(self._settings.path(section.embeddings), public)
             made_by = fingerprint_of(embeddings)
         else:
-            encoder = open_encoder(self._settings.path_or_name(section.encoder or ""), max_tokens=section.max_tokens)
+            name = self._settings.path_or_name(section.encoder or "")
+            encoder = open_encoder(name, max_tokens=section.max_tokens, prompt=section.prompt, device=section.device)
             self._check_encoder(encoder)
             embeddings = encode_cached(encoder, public.texts, report)
             made_by = encoder.fingerprint

@@ -29,6 +29,8 @@ class PublicSection(Section):
     texts: str
     encoder: str | None = None
     max_tokens: int | None = Field(default=None, gt=0)
+    prompt: str | None = None
+    device: str = "cpu"
     embeddings: Path | None = None
 
     @model_validator(mode="after")

@@ -93,7 +93,9 @@ def test_a_head_from_an_encoder(site, matrix, monkeypatch, arguments, rows):
             return np.float32([matrix[int(text.split()[1])] for text in texts])
 
     asked = []
-    monkeypatch.setattr(head, "open_encoder", lambda name, *, max_tokens: asked.append((name, max_tokens)) or Table())
+    monkeypatch.setattr(
+        head, "open_encoder", lambda *name, max_tokens, **_: asked.append((*name, max_tokens)) or Table()
+    )
     monkeypatch.setenv("SECUREALIGN_CACHE", str(site / "cache"))
     done = run(*required(site), "--encoder", "table", "--max-tokens", 9, *arguments, "--json")
     assert json.loads(done.stdout)["samples"] == rows

@@ -112,7 +112,8 @@ def loaded(*arguments):
 
 
 def test_no_program_loads_at_its_start_what_few_commands_need():
-    slow = {"torch", "transformers", "sklearn", "matplotlib", "pyarrow", "scipy.stats", "scipy.optimize"}
+    models = {"torch", "transformers", "sentence_transformers"}
+    slow = models | {"sklearn", "matplotlib", "pyarrow", "scipy.stats", "scipy.optimize"}
     programs = ("securealign.cli", "securealign.provider.__main__", "securealign.client.__main__")
     assert not slow & loaded(*(f"import {program}" for program in programs))
 

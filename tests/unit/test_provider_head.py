@@ -50,7 +50,7 @@ folder = "head"
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr(app, "open_encoder", lambda name, *, max_tokens: Encoder())
+    monkeypatch.setattr(app, "open_encoder", lambda name, **_: Encoder())
     monkeypatch.setattr(app, "encode_cached", lambda encoder, texts, report: encoder.encode(texts))
     return tmp_path
 

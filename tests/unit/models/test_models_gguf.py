@@ -91,6 +91,16 @@ def test_it_is_an_encoder_too(converted):
     assert encoder.encode(["ab c", "", "a"]).shape == (3, D)
 
 
+def test_a_folder_with_a_gguf_file_is_an_encoder_as_it_is(converted, monkeypatch):
+    direct, by_way = TransformerEncoder(converted[0]), TransformerEncoder(converted[1])
+    texts = ["ab c", "", "a"]
+    np.testing.assert_allclose(direct.encode(texts), by_way.encode(texts), atol=1e-6)
+    assert (direct.max_tokens, direct.fingerprint == by_way.fingerprint) == (16, False)
+    monkeypatch.setitem(__import__("sys").modules, "accelerate", None)
+    with pytest.raises(DependencyError, match=r"A model in the GGUF format needs accelerate"):
+        TransformerEncoder(converted[0])
+
+
 def test_parts_are_joined_and_checked(converted, tmp_path):
     whole = (converted[0] / "tiny.gguf").read_bytes()
     source, target = tmp_path / "source", tmp_path / "target"

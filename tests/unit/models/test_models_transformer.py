@@ -1,9 +1,8 @@
 """Transformer encoders, on a tiny random model made here."""
 
-import json
-
 import numpy as np
 import pytest
+from support.model_folders import WORDS, bert, modules
 
 from securealign.errors import AssetError, ConfigurationError, DependencyError, InputError
 from securealign.lab.assets import lookup
@@ -15,42 +14,12 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'mode
 
 from securealign.models.transformer import TransformerEncoder  # noqa: E402 - after the skip
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
 TEXTS = ["a b c", "d", "e f g h a b", "", "b"]
-
-
-def make_model(folder, **changes):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizerFast(
-        vocab=str(folder / "vocab.txt"), vocab_file=str(folder / "vocab.txt"), model_max_length=16
-    ).save_pretrained(folder)
-    settings = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-    config = transformers.BertConfig(vocab_size=len(WORDS), max_position_embeddings=16, **{**settings, **changes})
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = transformers.BertModel(config)
-        model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-def sentence_model(folder, pooling="cls_token"):
-    make_model(folder)
-    kinds = ["Transformer", "Pooling", "Normalize"]
-    listing = [
-        {"path": f"{n}_{kind}" if n else "", "type": f"sentence_transformers.models.{kind}"}
-        for n, kind in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(listing))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}": True}))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 6}))
-    return folder
+    return bert(tmp_path_factory.mktemp("model") / "tiny")
 
 
 def test_embeddings_have_the_model_s_dimension_and_do_not_depend_on_the_batches(plain):
@@ -80,7 +49,7 @@ def test_progress_ends_with_all_texts(plain):
 
 
 def test_the_folder_s_pooling_normalisation_and_limit_are_used(tmp_path):
-    encoder = TransformerEncoder(sentence_model(tmp_path / "st"))
+    encoder = TransformerEncoder(modules(bert(tmp_path / "st"), "Pooling", "Normalize"))
     vectors = encoder.encode(TEXTS)
     assert encoder.max_tokens == 6
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
@@ -98,23 +67,13 @@ def test_tokens_beyond_the_limit_do_not_count(plain):
 def test_the_fingerprint_covers_weights_pooling_and_limit(plain, tmp_path):
     base = TransformerEncoder(plain).fingerprint
     assert base == TransformerEncoder(plain, batch_size=1).fingerprint
-    other = make_model(tmp_path / "tiny", num_hidden_layers=1)
+    other = bert(tmp_path / "tiny", num_hidden_layers=1)
     changed = {
         TransformerEncoder(plain, pooling="max").fingerprint,
         TransformerEncoder(plain, max_tokens=8).fingerprint,
         TransformerEncoder(other).fingerprint,
     }
     assert len(changed | {base}) == 4
-
-
-def test_a_prompt_stands_before_each_text_and_changes_the_fingerprint(plain, tmp_path):
-    folder = make_model(tmp_path / "tiny")
-    base = TransformerEncoder(folder).fingerprint
-    prompts = folder / "config_sentence_transformers.json"
-    prompts.write_text(json.dumps({"prompts": {"q": "h "}, "default_prompt_name": "q"}))
-    encoder = TransformerEncoder(folder)
-    np.testing.assert_allclose(encoder.encode(["a b"]), TransformerEncoder(plain).encode(["h a b"]), atol=1e-6)
-    assert encoder.fingerprint != base
 
 
 @pytest.mark.parametrize("limit", [3, 17])
@@ -129,29 +88,21 @@ def test_a_batch_of_nothing_is_refused(plain):
 
 
 def test_weights_in_pickle_format_are_refused(tmp_path):
-    folder = make_model(tmp_path / "tiny")
+    folder = bert(tmp_path / "tiny")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"no config.json with safetensors weights. .*must be converted"):
         TransformerEncoder(folder)
 
 
 def test_damaged_weights_are_reported(tmp_path):
-    folder = make_model(tmp_path / "tiny")
+    folder = bert(tmp_path / "tiny")
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match="tiny cannot be loaded"):
         TransformerEncoder(folder)
 
 
-def test_missing_weights_are_not_filled_with_random_numbers(tmp_path):
-    folder = make_model(tmp_path / "tiny", num_hidden_layers=1)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
-    with pytest.raises(InputError, match=r"lacks \d+ weights, the first of which is encoder.layer.1."):
-        TransformerEncoder(folder)
-
-
 def test_weights_of_nan_are_reported_with_the_row(tmp_path):
-    folder = make_model(tmp_path / "tiny")
+    folder = bert(tmp_path / "tiny")
     model = transformers.BertModel.from_pretrained(folder)
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[WORDS.index("d")] = float("nan")
