@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
+from typing import Any
 
 from securealign.errors import AssetError
 from securealign.models.optional import require
 from securealign.models.pretrained import first_line
 from securealign.models.quiet import quiet
+
+logger = logging.getLogger(__name__)
 
 _PURPOSE = "A model from the hub"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w.-]+)?", re.ASCII)
@@ -33,6 +37,8 @@ def hub_folder(spec: str, *, code: bool = False) -> Path:
     wanted = [*_WANTED, "*.py"] if code else _WANTED
     try:
         with quiet():
+            if not _is_cached(hub, identifier, revision):
+                logger.info("fetching %s from the hub, once", spec)
             folder = hub.snapshot_download(
                 identifier,
                 revision=revision or None,
@@ -46,3 +52,11 @@ def hub_folder(spec: str, *, code: bool = False) -> Path:
             hint="Check the id and the network, or give the folder of a downloaded model.",
         ) from error
     return Path(folder)
+
+
+def _is_cached(hub: Any, identifier: str, revision: str) -> bool:  # noqa: ANN401 - the hub's client is optional
+    try:
+        hub.snapshot_download(identifier, revision=revision or None, local_files_only=True)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _replace_pooling(model: Any, pooling: str | None, folder: Path) -> None:  # 
         setattr(model, name, _modules().Pooling(old.embedding_dimension, pooling, include_prompt=old.include_prompt))
 
 
-def _check_weights(folder: Path, model: Any, missing: Iterable[str]) -> None:  # noqa: ANN401
+def _check_weights(folder: Path, model: Any, missing: Collection[str]) -> None:  # noqa: ANN401
     # The pooler of BERT stands behind the token vectors, which are all that most models use.
     used = any(_POOLER in str(transformer.modality_config) for transformer in transformers_in(model))
     lost = [name for name in missing if used or not name.startswith(f"{_POOLER}.")]
@@ -135,6 +135,10 @@ def _check_weights(folder: Path, model: Any, missing: Iterable[str]) -> None:  #
             f"{folder} lacks {len(lost)} weights, the first of which is {lost[0]}",
             "Check that the weights belong to this config.json.",
         )
+    for transformer in transformers_in(model):
+        for name, weight in transformer.model.named_parameters():
+            if name in missing:
+                weight.data.zero_()  # so that the same folder has the same weights each time
 
 
 def _check_tokenizer(folder: Path, transformer: Any) -> None:  # noqa: ANN401

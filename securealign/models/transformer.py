@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +111,8 @@ class TransformerEncoder:
             settings["prompt"] = self.prompt
             if not all(pooling.include_prompt for pooling in poolings):
                 settings["include_prompt"] = False
+        if any(place.name == "adapter_config.json" for place in found):  # whose base lies elsewhere
+            settings["weights"] = _digest_of(self._model)
         if self._truncate_dim is not None:
             settings["truncate_dim"] = self._truncate_dim
         return fingerprint_of(files, settings)
@@ -159,3 +163,10 @@ class TransformerEncoder:
 def _is_apart(place: Path) -> bool:
     """Return whether a file says nothing of the embeddings that the settings do not say: a pooling, another format."""
     return place.parent.name.endswith("_Pooling") or place.parts[0] in {"onnx", "openvino"}
+
+
+def _digest_of(model: Any) -> str:  # noqa: ANN401 - sentence-transformers is optional
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.cpu().numpy().tobytes())
+    return digest.hexdigest()

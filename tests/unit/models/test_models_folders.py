@@ -199,6 +199,21 @@ def test_an_adapter_is_not_left_out(tmp_path, beside):
         opened(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft and transformers warn of each other
+def test_an_adapter_is_known_by_its_weights_and_those_of_its_base(tmp_path):
+    peft = pytest.importorskip("peft", reason="needs the package peft")
+    base, folder = make.roberta(tmp_path / "base"), tmp_path / "adapted"
+    plain = transformers.AutoModel.from_pretrained(base)
+    config = peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)
+    peft.get_peft_model(plain, config).save_pretrained(folder)
+    make.letters(folder)
+    encoder = opened(folder)
+    assert not np.allclose(encoder.encode(TEXTS), opened(base).encode(TEXTS), atol=1e-6)
+    before = encoder.fingerprint
+    make.roberta(base, positions=21)
+    assert opened(folder).fingerprint != before
+
+
 # Code of the model
 
 
