@@ -1,8 +1,8 @@
-"""Encoders that turn texts into embeddings, embeddings that were computed elsewhere, and a cache of both.
+"""Encoders of texts, a cache of their embeddings, and embeddings from files.
 
-`open_encoder` is the way in. torch and transformers are imported when a transformer is opened, not before, so that this
-package imports without them; another kind of encoder is a class with the shape of `Encoder`, which an entry point adds
-under a name (`encoders.py`).
+`open_encoder` opens an encoder. torch, transformers and sentence_transformers are imported when a model is opened, so
+this package can be imported without them. To add a kind of encoder, write a class with the methods of `Encoder` and an
+entry point that names it (`encoders.py`).
 """
 
 from securealign.models.cache import EmbeddingCache

@@ -1,4 +1,4 @@
-"""What every encoder offers, whatever computes it."""
+"""The interface of encoders, and what their implementations share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 
 
 class Encoder(Protocol):
-    """A function from texts to vectors that two runs with one `fingerprint` compute alike, up to rounding."""
+    """Maps texts to vectors; encoders of the same `fingerprint` give the same vectors, up to rounding."""
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over weights, configuration, pooling and token limit."""
+        """Hexadecimal SHA-256 over weights, configuration, tokenizer, and settings that change the vectors."""
         ...
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:

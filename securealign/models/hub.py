@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _PURPOSE = "A model from the hub"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w.-]+)?", re.ASCII)
 
-# No pickles and no code: what is not downloaded cannot be loaded by mistake.
+# Neither pickles nor code are downloaded, so neither can be loaded by mistake.
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "*/onnx/*"]
 
@@ -45,7 +45,7 @@ def hub_folder(spec: str, *, code: bool = False) -> Path:
                 allow_patterns=wanted,
                 ignore_patterns=_UNWANTED,
             )
-    # Every failure of the hub's client is one of these: connections and HTTP, missing entries, invalid ids.
+    # The hub's client raises these two for failed connections, HTTP errors, missing files and invalid ids.
     except (OSError, ValueError) as error:
         raise AssetError(
             f"The hub model {spec!r} could not be fetched: {first_line(error)}",

@@ -76,7 +76,7 @@ def _check_matrix(path: Path, matrix: NDArray[Any]) -> None:
 def _read_npy(path: Path, key: str | None) -> NDArray[Any]:
     if key is not None:
         raise _invalid(path, f"holds one array and so no key {key!r}", "Leave the key out.")
-    # numpy.load would go by the content and return another kind of object for a zip file; this one never unpickles.
+    # numpy.load would open a zip file by its content; open_memmap reads .npy only, and never unpickles.
     array: NDArray[Any] = open_memmap(path, mode="r")
     return array
 
@@ -105,7 +105,7 @@ def _read_safetensors(path: Path, key: str | None) -> NDArray[Any]:
 
 
 def _read_bfloat16(path: Path, name: str) -> NDArray[np.float32]:
-    """Return a tensor of a file that safetensors has found valid; numpy has no such type, so it cannot return this."""
+    """Return a bfloat16 tensor as float32; numpy has no such type. safetensors has checked the file before."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(size))[name]

@@ -59,7 +59,7 @@ def poolings_of(model: Any) -> list[Any]:  # noqa: ANN401
 
 def positions_of(transformer: Any) -> int | None:  # noqa: ANN401
     """Return how many tokens a transformer has positions for; None where their number is not bounded."""
-    count = getattr(transformer.config, "max_position_embeddings", None) or -1
+    count = getattr(transformer.config.get_text_config(), "max_position_embeddings", None) or -1
     for module in transformer.model.modules():
         # RoBERTa and its kin count positions from behind that of the padding.
         padding = getattr(module, "padding_idx", None)
@@ -142,7 +142,11 @@ def _check_weights(folder: Path, model: Any, missing: Collection[str]) -> None: 
 
 
 def _check_tokenizer(folder: Path, transformer: Any) -> None:  # noqa: ANN401
-    tokenizer, rows = transformer.tokenizer, transformer.model.get_input_embeddings().num_embeddings
+    tokenizer = transformer.tokenizer
+    try:
+        rows = transformer.model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        rows = len(tokenizer)
     words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     # Without its files transformers makes a tokenizer that knows no words, and all texts get the same embedding.
     if not any(character.isalnum() for word in words for character in word):

@@ -1,4 +1,4 @@
-"""Embeddings of texts from wherever a party has them: an encoder with its cache, or a file made elsewhere."""
+"""Embeddings of a party's texts: by an encoder, with its cache, or from a file that was made elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the name of a model to its folder: a pinned asset, converted where it must be, a local folder, or the hub."""
+"""Find the folder of a model by its name: a pinned asset, converted if needed, a local folder, or a hub model."""
 
 from __future__ import annotations
 
