@@ -26,7 +26,7 @@ from securealign.alignment.scaling import Vector, deviations
 from securealign.lab.experiments.corpora import Corpora, labels_of
 from securealign.lab.experiments.embeddings import Embeddings, Vectors
 from securealign.lab.experiments.markdown import table
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.threads import one_blas_thread
 
 #: Penalties of the baseline, as shares of the mean diagonal of the Gram matrix.
@@ -78,7 +78,7 @@ def fitted_maps(rows_b: Vectors, rows_a: Vectors) -> dict[str, AlignmentMap]:
     }
 
 
-def measure(setting: Setting, inverse_penalties: Sequence[str]) -> list[Row]:
+def measure(setting: PairsConfig, inverse_penalties: Sequence[str]) -> list[Row]:
     """Return a row for each head, pair and task, with the accuracy by map."""
     heads: dict[tuple[str, str, str], LinearHead] = {}
     for encoder in setting.encoders:
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("maps.json"))
     given = parser.parse_args()
     embeddings = Embeddings(max_tokens=given.max_tokens, add_bar=refuse)
-    setting = Setting(tuple(given.encoders.split(",")), tuple(given.data.split(",")), Corpora(), embeddings)
+    setting = PairsConfig(tuple(given.encoders.split(",")), tuple(given.data.split(",")), Corpora(), embeddings)
     rows = measure(setting, given.heads.split(","))
     given.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     sys.stdout.write(report(rows) + "\n")

@@ -10,7 +10,7 @@ import pytest
 
 from securealign.lab.experiments.membership.attack import logistic_scores, map_features
 from securealign.lab.experiments.membership.cell import attack_setting
-from securealign.lab.experiments.membership.setting import Plan, Setting
+from securealign.lab.experiments.membership.setting import AttackConfig, SweepPlan
 from securealign.lab.experiments.membership.shadow import (
     ClearShadows,
     Material,
@@ -20,7 +20,7 @@ from securealign.lab.experiments.membership.shadow import (
 )
 
 D_B, D_A, POOL = 24, 20, 32
-PLAN = Plan(maps=80, private_maps=60)
+PLAN = SweepPlan(maps=80, private_maps=60)
 
 
 def material(public: int, stretched: float = 1.0) -> Material:
@@ -36,7 +36,7 @@ def material(public: int, stretched: float = 1.0) -> Material:
 
 def attacked(rows: Material, **setting: object):
     """Return what each attack finds."""
-    chosen = Setting(**{"rows": len(rows.public_source), "shots": POOL // 2, "penalty": 0.01, **setting})
+    chosen = AttackConfig(**{"rows": len(rows.public_source), "shots": POOL // 2, "penalty": 0.01, **setting})
     found = attack_setting(rows, chosen, PLAN, lambda done, total: None)
     return {row["attack"]: row for row in found}
 

@@ -12,7 +12,7 @@ import pytest
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.lab.cli.experiment import options
+from securealign.lab.cli.experiment import command
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 
@@ -103,5 +103,5 @@ def let_commands_use_fakes(monkeypatch: pytest.MonkeyPatch, folder: Path, corpor
     """Let commands with tasks see two fake encoders, "a" and "b", and fake texts, and keep what they do in a folder."""
     monkeypatch.setenv("SECUREALIGN_CACHE", str(folder / "cache"))
     models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
-    monkeypatch.setattr(options, "Embeddings", lambda **_: Embeddings(folder=folder / "vectors", opener=models.open))
-    monkeypatch.setattr(options, "Corpora", lambda **_: corpora)
+    monkeypatch.setattr(command, "Embeddings", lambda **_: Embeddings(folder=folder / "vectors", opener=models.open))
+    monkeypatch.setattr(command, "Corpora", lambda **_: corpora)

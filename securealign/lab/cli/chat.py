@@ -95,7 +95,7 @@ def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: i
     from securealign.data import load_dataset
     from securealign.lab.assets.causal import causal_lm_folder
     from securealign.lab.assets.lookup import require_terms
-    from securealign.lab.cli.experiment.generation import penalty
+    from securealign.lab.cli.experiment.options import penalty
     from securealign.lab.generation.causal import CausalModel
     from securealign.lab.generation.fitting import Stitch
     from securealign.lab.generation.maps import FitSettings, fitted_maps

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from securealign.errors import InputError
 from securealign.lab.experiments.findings import findings
+from securealign.lab.experiments.markdown import render
 from securealign.lab.experiments.result import Result, read_result
 
-#: The experiments, in the order in which they are read.
+#: The experiments, in the order in which the page shows them.
 EXPERIMENTS = ("similarity", "classification", "ood", "tokenizers", "generation", "membership", "leakage")
 
-_INTRODUCTION = """# Results
 
-What linear maps between encoders are worth, measured with models and data that anybody can have: the experiments of
-Gorbett and Jana, "Secure Linear Alignment of Large Language Models" (later titled "Characterizing Linear Alignment
-Across Language Models", arXiv 2603.18908), with their numbers beside ours. Their encoders are embedding services and
-models of billions of parameters, ours have at most 270 million; their data sets are not in the package registries that
-ours come from. So the numbers are not meant to be equal: what is compared is what the method does.
+def part(experiment: str, name: str) -> Any:  # noqa: ANN401 - the parts differ
+    """Return the function that an experiment's module of the same name defines: measure, values, summary or figures."""
+    module = "values" if name == "summary" else name
+    return getattr(import_module(f"securealign.lab.experiments.{experiment}.{module}"), name)
 
-"Target <- source" is the provider's encoder <- the client's. Every number below, and every sentence that holds one, is
-made from the files in [results/](results) by `securealign experiment page`; those are made by
 
-    SECUREALIGN_ACCEPT_TERMS=gemma securealign experiment all --output docs/results
+def figures(result: Result) -> Mapping[str, Any]:
+    """Return the pictures of a result by name; none where all pairs of encoders are unrelated."""
+    drawn: Mapping[str, Any] = {} if result.unrelated_only else part(result.experiment, "figures")(result)
+    return drawn
 
-or by the command of each section. `gemma` is under the Gemma terms of use, which the variable accepts; without it all
-else runs. The models are re-uploads by single authors, some of them quantised, pinned by hash in `securealign/data`."""
+
+def summary(result: Result) -> tuple[str, pl.DataFrame]:
+    """Return a title and a short table for the terminal."""
+    if result.unrelated_only:
+        return "Pairs of encoders that are unrelated", result.frame("unrelated")
+    found: tuple[str, pl.DataFrame] = part(result.experiment, "summary")(result)
+    return found
+
+
+def section(result: Result) -> str:
+    """Return the section of one experiment: its template, filled with the values that its result gives."""
+    if result.unrelated_only:
+        return render("unrelated_only.md.j2", result=result)
+    values = part(result.experiment, "values")(result)
+    return render(f"{result.experiment}.md.j2", result=result, settings=result.settings, **values)
 
 
 def page(results: Mapping[str, Result]) -> str:
     """Return the page of some results, by experiment."""
-    sections = [_section_of(name)(results[name]) for name in EXPERIMENTS if name in results]
-    sections = [text for text in (findings(results), *sections) if text]
-    return "\n\n".join([_INTRODUCTION, _contents(sections), *sections]) + "\n"
+    sections = [findings(results), *(section(results[name]) for name in EXPERIMENTS if name in results)]
+    shown = [text for text in sections if text]
+    titles = [text.partition("\n")[0].removeprefix("## ") for text in shown]
+    return render("page.md.j2", contents={title: _anchor(title) for title in titles}, sections=shown) + "\n"
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -46,16 +63,6 @@ def read_results(folder: Path) -> dict[str, Result]:
             hint=f"Make them by 'securealign experiment all --output {folder}'.",
         )
     return found
-
-
-def _section_of(name: str) -> Callable[[Result], str]:
-    section: Callable[[Result], str] = import_module(f"securealign.lab.experiments.{name}.section").section
-    return section
-
-
-def _contents(sections: list[str]) -> str:
-    titles = [section.partition("\n")[0].removeprefix("## ") for section in sections]
-    return "\n".join(f"* [{title}](#{_anchor(title)})" for title in titles)
 
 
 def _anchor(title: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securealign.errors import ErrorCode, InputError
 from securealign.files import write_atomically
 from securealign.lab.experiments.store import Row
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: Draws a result: names of pictures, and matplotlib's figures.
 Draw = Callable[["Result"], Mapping[str, Any]]
@@ -31,6 +33,15 @@ class Result:
     def table(self, name: str) -> list[Row]:
         """Return a table, empty where the run had none of it."""
         return self.tables.get(name, [])
+
+    def frame(self, name: str) -> pl.DataFrame:
+        """Return a table as a frame; a row that lacks a column has a null there."""
+        return frame(self.table(name))
+
+    @property
+    def unrelated_only(self) -> bool:
+        """Whether a table is empty because all pairs of encoders are unrelated."""
+        return any(not self.table(row["table"]) for row in self.table("unrelated"))
 
     def as_json(self) -> str:
         """Return everything as JSON, one row on each line."""
@@ -51,7 +62,11 @@ def write_result(result: Result, folder: Path, draw: Draw) -> list[Path]:
     Raises `DependencyError` without matplotlib, before anything is written.
     """
     files = {f"{result.experiment}-{name}.svg": _picture(figure) for name, figure in draw(result).items()}
-    files |= {f"{result.experiment}-{name}.csv": as_csv(rows) for name, rows in result.tables.items() if rows}
+    files |= {
+        f"{result.experiment}-{name}.csv": frame(rows).write_csv().encode()
+        for name, rows in result.tables.items()
+        if rows
+    }
     files[f"{result.experiment}.json"] = result.as_json().encode()
     for name, data in files.items():
         write_atomically(folder / name, data)
@@ -74,14 +89,11 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def as_csv(rows: Sequence[Row]) -> bytes:
-    """Return a table as CSV, with a line of names; a row that lacks a column leaves it empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+def frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame; a row that lacks a column has a null there."""
+    import polars as pl
+
+    return pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame()
 
 
 def _picture(figure: Any) -> bytes:  # noqa: ANN401 - matplotlib has no types here

@@ -1,9 +1,10 @@
-"""What the experiments with classification tasks are about, and the embeddings and heads that its cells share."""
+"""What the experiments with classification tasks are run on, and the embeddings and heads that their cells share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ _FIT = "floored deviations, generalised cross-validation"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Encoders, tasks, numbers of shots and seeds, and where texts and embeddings come from."""
+class PairsConfig:
+    """Encoders, all pairs of which are measured, tasks, numbers of shots and seeds, and the source of embeddings."""
 
     encoders: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -39,6 +40,25 @@ class Setting:
     rivals: tuple[str, ...] = ()
     _tasks: dict[str, Task] = field(default_factory=dict, repr=False)
     _heads: dict[tuple[str, str], LinearHead] = field(default_factory=dict, repr=False)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """All ordered pairs (source, target): a client's and a provider's encoder."""
+        return list(permutations(self.encoders, 2))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what results say of their settings: dimensions of encoders, sizes of tasks and public texts."""
+        tasks = {name: self.task(name) for name in self.tasks}
+        return {
+            "encoders": {name: self.embeddings.dimension(name) for name in self.encoders},
+            "tasks": {
+                name: {"classes": len(task.train.class_names), "train": len(task.train), "test": len(task.test)}
+                for name, task in tasks.items()
+            },
+            "public": len(self.corpora.public_texts),
+            "public_sets": list(self.corpora.public_sets),
+            "map": self.map,
+        }
 
     def task(self, name: str) -> Task:
         """Return a task, read once."""

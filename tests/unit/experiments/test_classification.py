@@ -1,18 +1,16 @@
 import re
-from statistics import fmean
 
 import numpy as np
 import pytest
 from support.experiments import FakeEncoder, FakeModels, fake_corpora
 
 from securealign.alignment.clear import fit_map
-from securealign.lab.experiments.classification.few_shots import few_shots
 from securealign.lab.experiments.classification.figures import figures
 from securealign.lab.experiments.classification.measure import measure
-from securealign.lab.experiments.classification.section import reason, section, summary
-from securealign.lab.experiments.classification.tally import all_losses, mapped_accuracies, own_accuracy, rival_losses
+from securealign.lab.experiments.classification.values import losses, own_accuracies, reason, summary
 from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.setting import Setting, fit_with_shots
+from securealign.lab.experiments.page import section
+from securealign.lab.experiments.setting import PairsConfig, fit_with_shots
 from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
@@ -22,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not be
 
 def make(folder, *encoders, **options):
     models = FakeModels(*encoders)
-    setting = Setting(
+    setting = PairsConfig(
         encoders=tuple(models.encoders),
         tasks=(TASK,),
         corpora=fake_corpora(),
@@ -46,12 +44,16 @@ def result(tmp_path_factory):
 
 
 def mapped(result, source, target, fit="soft", fitted_on="task"):
-    return fmean(mapped_accuracies(result, fitted_on, [TASK], [(source, target)], fit))
+    return losses(result, fit=fit).filter(fitted_on=fitted_on, source=source, target=target)["mapped"].item()
+
+
+def own(result, encoder):
+    return own_accuracies(result).filter(encoder=encoder, data=TASK)["accuracy"].item()
 
 
 def test_heads_work_on_mapped_embeddings_of_an_encoder_that_sees_the_same(result):
-    assert own_accuracy(result)["b", TASK] > 0.9
-    assert mapped(result, "a", "b") > own_accuracy(result)["b", TASK] - 0.06
+    assert own(result, "b") > 0.9
+    assert mapped(result, "a", "b") > own(result, "b") - 0.06
     assert mapped(result, "a", "b", fitted_on="public") > 0.7
 
 
@@ -62,7 +64,10 @@ def test_nothing_is_gained_from_an_encoder_that_sees_nothing(result):
 
 def test_moving_the_mean_alone_aligns_nothing(result):
     assert mapped(result, "a", "b", fit="mean only") < mapped(result, "a", "b") - 0.2
-    assert fmean(rival_losses(result, "mean only", "task")) > fmean(rival_losses(result, "ridge", "task")) + 0.2
+    lost = {
+        fit: losses(result, fit=fit).filter(fitted_on="task", source="a")["lost"][0] for fit in ("mean only", "ridge")
+    }
+    assert lost["mean only"] > lost["ridge"] + 0.2
 
 
 def test_shared_texts_of_a_task_weigh_more_than_public_ones():
@@ -96,7 +101,7 @@ def test_pairs_that_lose_much_are_explained(result):
     assert ("a", "b") not in lost
     assert reason(lost["odd", "a"]) == "the client's encoder knows less of the task"
     assert all(row["provider_own"] - row["mapped"] > 0.06 for row in lost.values())
-    assert len(all_losses(result)) == 6
+    assert len(losses(result, fit="soft").filter(fitted_on="task")) == 6
 
 
 @pytest.mark.parametrize(
@@ -111,11 +116,11 @@ def test_reasons(client_own, refitted, mapped, words):
 def test_the_section_says_what_the_tables_say(result):
     text = section(result)
     assert "the command" in text
-    own, through = own_accuracy(result)["b", TASK], mapped(result, "a", "b")
+    alone, through = own(result, "b"), mapped(result, "a", "b")
     row = next(line for line in text.splitlines() if line.startswith("| b <- a |"))
-    assert re.search(rf"{own * 100:.1f} → {through * 100:.1f} ±", row)
+    assert re.search(rf"{alone * 100:.1f} → {through * 100:.1f} ±", row)
     assert "under encryption" in text
-    assert "alone 8" in few_shots(result)
+    assert "alone 8" in text
     assert set(figures(result)) == {"losses", "shots", "explained"}
     title, rows = summary(result)
     assert TASK in title

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from securealign.errors import ConfigurationError, ExitCode
-from securealign.lab.cli.experiment.generation import generation, penalty
-from securealign.lab.cli.experiment.tokenizers import tokenizers
+from securealign.lab.cli.experiment import app
+from securealign.lab.cli.experiment.options import penalty
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -18,10 +17,6 @@ pytest.importorskip("transformers", reason="needs the extra 'models'")
 pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
 
 from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer, save_llama  # noqa: E402
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command("generation")(generation)
-app.command("tokenizers")(tokenizers)
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ from support.causal_lms import (  # noqa: E402 - after the skip
 from securealign.lab.experiments.embeddings import Embeddings  # noqa: E402
 from securealign.lab.experiments.generation.figures import figures  # noqa: E402
 from securealign.lab.experiments.generation.measure import measure  # noqa: E402
-from securealign.lab.experiments.generation.section import section, summary  # noqa: E402
-from securealign.lab.experiments.generation.setting import Setting  # noqa: E402
+from securealign.lab.experiments.generation.setting import GenerationConfig  # noqa: E402
 from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
-from securealign.lab.experiments.generation.tally import named, pairs_of, shuffled, usual  # noqa: E402
+from securealign.lab.experiments.generation.values import summary, usual  # noqa: E402
+from securealign.lab.experiments.page import section  # noqa: E402
 from securealign.lab.generation.causal import CausalModel  # noqa: E402
 
 NAMES = ("act", "animal", "food", "plant")
@@ -63,7 +63,7 @@ def setting(tmp_path_factory):
         "llama": CausalModel(save_llama(root / "llama", byte_level_tokenizer(chat=True)), name="llama"),
         "gemma": CausalModel(save_gemma(root / "gemma", byte_fallback_tokenizer()), name="gemma"),
     }
-    return Setting(
+    return GenerationConfig(
         models=("llama", "gemma"), data="texts", pairs=300, test=60, sweep=30, depths=DEPTHS, samples=3,
         max_new_tokens=5, questions=3, question_data="glosses", encoder="fake", load=load,
         open_model=models.__getitem__,
@@ -84,12 +84,12 @@ def result(setting, folder):
 
 
 def test_every_ordered_pair_is_scored_and_controlled(result):
-    assert pairs_of(result) == [("llama", "gemma"), ("gemma", "llama"), ("llama", "llama"), ("gemma", "gemma")]
-    for pair in pairs_of(result):
-        assert usual(result, pair)["count"] == 60
-        assert usual(result, pair)["fitted_on"] == 300
-        assert shuffled(result, pair)["r2"] < usual(result, pair)["r2"]
-    same = usual(result, ("llama", "llama"))
+    found = usual(result)
+    assert found["name"].to_list() == ["llama → gemma", "gemma → llama", "llama → llama", "gemma → gemma"]
+    assert set(found["count"]) == {60}
+    assert set(found["fitted_on"]) == {300}
+    assert (usual(result, kind="shuffled")["r2"] < found["r2"]).all()
+    same = found.row(2, named=True)
     assert same["r2"] > 0.98
     assert same["agreement"] > 0.9
     assert abs(same["nll_mapped"] - same["nll_native"]) < 0.1
@@ -114,9 +114,10 @@ def test_two_models_of_one_name_are_refused(setting):
 
 
 def test_positions_with_the_same_end_are_a_part_of_all(result):
-    for pair in pairs_of(result):
-        exact = usual(result, pair, positions="exact")
-        assert 0 < exact["count"] <= usual(result, pair)["count"]
+    exact = usual(result, positions="exact")["count"]
+    assert len(exact) == 4
+    assert (exact > 0).all()
+    assert (exact <= usual(result)["count"]).all()
 
 
 def test_texts_answers_and_likeness_have_a_row_for_each(result):
@@ -144,8 +145,8 @@ def test_the_result_survives_its_file_and_gives_the_same_text(result, tmp_path):
 
 def test_the_section_says_what_the_tables_hold(result):
     text = section(result)
-    for pair in pairs_of(result):
-        assert f"- {named(pair)}: the map explains {usual(result, pair)['r2'] * 100:.1f}%" in text
+    for row in usual(result).to_dicts():
+        assert f"- {row['name']}: the map explains {row['r2'] * 100:.1f}%" in text
     assert "securealign experiment generation" in text
     assert "fake" in text
     title, rows = summary(result)

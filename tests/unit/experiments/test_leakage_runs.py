@@ -17,13 +17,13 @@ from securealign.errors import ConfigurationError, ExitCode, InputError
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.leakage.figures import figures
-from securealign.lab.experiments.leakage.inversion import Collection, Words, directions
+from securealign.lab.experiments.leakage.inversion import Collection, WordWeights, directions
 from securealign.lab.experiments.leakage.measure import measure
-from securealign.lab.experiments.leakage.section import section, summary
 from securealign.lab.experiments.leakage.spectrum import Spectrum
-from securealign.lab.experiments.leakage.tally import alignment_means, found_by_pair, penalty_means
+from securealign.lab.experiments.leakage.values import alignment_means, found_by_pair, penalty_means, summary
+from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 from securealign.lab.measures.fits import explained
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not be
 def make(folder, *encoders):
     models = FakeModels(*encoders)
     embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return Setting(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, seeds=4), models
+    return PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, seeds=4), models
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_with_more_rows_only_what_encoders_share_leaks(result):
 
 
 def test_the_shuffled_control_counts_dimensions(result):
-    for row in alignment_means(result):
+    for row in alignment_means(result).to_dicts():
         assert row["leaked_shuffled"] == pytest.approx(row["expected_shuffled"], abs=0.06)
 
 
@@ -113,21 +113,21 @@ def test_sizes_are_cut_to_the_rows_that_are_not_held_out(result):
 
 
 def test_a_penalty_changes_the_map_and_not_what_leaks(result):
-    means = penalty_means(result)
+    means = penalty_means(result).to_dicts()
     assert [row["used"] for row in means] == sorted((row["used"] for row in means), reverse=True)
     assert len({row["leaked"] for row in means}) == 1
     assert means[-1]["used"] < means[0]["used"] <= means[0]["leaked"]
 
 
 def test_mapped_texts_are_found_unless_the_encoders_share_nothing(result):
-    found = found_by_pair(result)
+    found = {(row["source"], row["target"]): row["top1"] for row in found_by_pair(result).to_dicts()}
     assert found["a", "b"] > 0.8
     assert found["odd", "b"] < 0.15
     assert {row["top1"] for row in result.table("native")} == {1.0}
     assert {row["candidates"] for row in result.table("native")} == {140}
 
 
-WORDS = Words.of(("the cat", "the dog", "the fish swims", "the bird"), 3)
+WORDS = WordWeights.of(("the cat", "the dog", "the fish swims", "the bird"), 3)
 
 
 def test_rare_words_weigh_more():
@@ -157,11 +157,11 @@ def test_directions_do_not_depend_on_length():
 
 
 def test_the_section_says_what_the_tables_say(result):
-    text, found = section(result), found_by_pair(result)
+    text, found = section(result), found_by_pair(result)["top1"]
     assert text.startswith("## ")
     assert "the command" in text
     assert "the client learns at least 100.0 %" in text
-    assert f"{100 * max(found.values()):.1f} % of the mapped" in text
+    assert f"{100 * found.max():.1f} % of the mapped" in text
     assert "leakage-alignment.svg" in text
     assert "leakage-inversion.svg" in text
     title, rows = summary(result)

@@ -8,18 +8,21 @@ from support.experiments import FakeEncoder, fake_corpora, fake_embeddings
 from typer.testing import CliRunner
 
 from securealign.errors import ConfigurationError, InputError
-from securealign.lab.cli.experiment import membership as command
+from securealign.lab.cli.experiment import command
+from securealign.lab.cli.experiment.experiments import EXPERIMENTS, membership
 from securealign.lab.experiments.membership import interval
 from securealign.lab.experiments.membership import measure as module
 from securealign.lab.experiments.membership.figures import figures
 from securealign.lab.experiments.membership.measure import measure
-from securealign.lab.experiments.membership.section import section, summary
-from securealign.lab.experiments.membership.setting import Plan
+from securealign.lab.experiments.membership.setting import SweepPlan
+from securealign.lab.experiments.membership.values import summary
+from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import read_result, write_result
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
-PLAN = Plan(
+PLAN = SweepPlan(
     rows=(90, 20),
     shots=(8, 4),
     penalties=(0.01, 1.0),
@@ -30,14 +33,10 @@ PLAN = Plan(
 )
 
 
-def run(folder, plan=PLAN, add_bar=module.no_bars, **others):
+def run(folder, plan=PLAN, add_bar=module.no_bars):
     embeddings = fake_embeddings(folder / "vectors", FakeEncoder("a", 30), FakeEncoder("b", 24))
-    return measure(
-        fake_corpora(),
-        embeddings,
-        Store(folder / "cells"),
-        **{"encoders": ("a", "b"), "data": (TASK,), "plan": plan, "add_bar": add_bar, "command": "a command", **others},
-    )
+    config = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings)
+    return measure(config, Store(folder / "cells"), plan, add_bar=add_bar, command="a command")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -179,7 +178,7 @@ def test_the_summary_has_a_line_for_each_setting_and_control(result):
     title, rows = summary(result)
     assert "0.530" in title
     assert len(rows) == 2 * (12 + 2)
-    assert {"features", "residual", "span", "R2"} <= set(rows[0])
+    assert {"features", "residual", "span", "R2"} <= set(rows.columns)
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def app(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "Store", lambda: Store(tmp_path / "cells"))
     monkeypatch.setattr(sys, "argv", ["securealign", "experiment", "membership"])
     app = typer.Typer()
-    app.command()(command.membership)
+    command.add_experiment(app, membership, EXPERIMENTS[membership])
     return app
 
 

@@ -14,10 +14,10 @@ from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.ood.figures import figures
 from securealign.lab.experiments.ood.measure import judge, measure
-from securealign.lab.experiments.ood.section import section, summary
-from securealign.lab.experiments.ood.tally import cases, changes, layout, length_alone
+from securealign.lab.experiments.ood.values import layout, summary
+from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
 TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))
@@ -47,7 +47,7 @@ def corpora():
 def make(folder, *encoders, tasks=(TASK,)):
     models = FakeModels(*encoders)
     embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return Setting(tuple(models.encoders), tasks, corpora(), embeddings), models
+    return PairsConfig(tuple(models.encoders), tasks, corpora(), embeddings), models
 
 
 @pytest.fixture(scope="module")
@@ -59,32 +59,33 @@ def result(tmp_path_factory):
 
 
 def line(result, source, target, ood=PLAIN, score="energy"):
-    return next(
-        found
-        for found in layout(result, score)
-        if (found.data, found.ood, found.source, found.target) == (TASK, ood, source, target)
-    )
+    found = layout(result, score).filter(data=TASK, ood=ood, source=source, target=target)
+    return found.row(0, named=True)
+
+
+def cases(result):
+    return layout(result).select("data", "ood").unique(maintain_order=True).rows()
 
 
 def test_mapped_embeddings_tell_what_native_ones_tell(result):
     found = line(result, "a", "b")
-    assert found.auroc["own"] > 0.8
-    assert found.auroc["task"] > found.auroc["own"] - 0.1
-    assert found.auroc["public"] > 0.6
-    assert found.fpr95["own"] < 0.8
-    assert found.accuracy["own"] > 0.9
+    assert found["auroc_own"] > 0.8
+    assert found["auroc_task"] > found["auroc_own"] - 0.1
+    assert found["auroc_public"] > 0.6
+    assert found["fpr95_own"] < 0.8
+    assert found["accuracy_own"] > 0.9
 
 
 def test_an_encoder_that_sees_nothing_tells_nothing(result):
     found = line(result, "odd", "b")
-    assert found.auroc["task"] < 0.7
-    assert found.auroc["public"] < 0.7
-    assert found.accuracy["public"] < 0.5
+    assert found["auroc_task"] < 0.7
+    assert found["auroc_public"] < 0.7
+    assert found["accuracy_public"] < 0.5
 
 
 def test_length_alone_is_the_control(result):
-    assert length_alone(result)[TASK, LONG] == 1.0
-    assert length_alone(result)[TASK, PLAIN] == 0.5
+    assert line(result, "a", "b", LONG)["length"] == 1.0
+    assert line(result, "a", "b")["length"] == 0.5
 
 
 def test_a_task_is_not_out_of_its_own_distribution(result):
@@ -116,13 +117,13 @@ def test_the_section_says_what_the_tables_say(result):
     text, lines = section(result), layout(result)
     assert text.startswith("## ")
     assert "the command" in text
-    assert f"changes by {np.mean(changes(lines, 'public')):+.3f} on average" in text
+    assert f"changes by {(lines['auroc_public'] - lines['auroc_own']).mean():+.3f} on average" in text
     assert f"With two classes ({TWO})" in text
     assert f"{TASK} / {LONG}" in text.split("Length alone does as well")[1].splitlines()[0]
     assert text.count("| b <- a |") == 1 + len(cases(result))
     title, rows = summary(result)
     assert "AUROC" in title
-    assert rows[0]["length alone"] == 0.5
+    assert rows["length alone"][0] == 0.5
 
 
 def test_no_case_of_length_and_no_task_of_two_classes_are_not_mentioned(tmp_path):

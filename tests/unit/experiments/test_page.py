@@ -12,7 +12,7 @@ from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.findings import findings, rank_correlation
 from securealign.lab.experiments.page import page, read_results
 from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
@@ -22,7 +22,7 @@ TASK = "colours/train:colours/test"
 def folder(tmp_path):
     models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
     embeddings = Embeddings(folder=tmp_path / "vectors", opener=models.open)
-    setting = Setting(("a", "b"), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
+    setting = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
     write_result(measure(setting, Store(tmp_path / "cells"), command="the command"), tmp_path / "results", figures)
     return tmp_path / "results"
 

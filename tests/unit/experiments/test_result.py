@@ -5,7 +5,7 @@ import pytest
 
 from securealign.errors import InputError
 from securealign.lab.experiments.figures import heat_map, lines, new_figure
-from securealign.lab.experiments.markdown import percent_spread, table
+from securealign.lab.experiments.markdown import each, fill, table, wide
 from securealign.lab.experiments.result import Result, read_result, write_result
 
 RESULT = Result(
@@ -64,8 +64,28 @@ def test_a_missing_table_is_empty():
 
 def test_a_cell_cannot_break_its_table():
     assert table(["a", "b"], [["x|y", "1\n2"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 2 |"
+    assert fill({"text": "x|y\nz"}, "| {text} |") == "| x\\|y z |"
 
 
-@pytest.mark.parametrize(("values", "text"), [([], ""), ([0.5], "50.0"), ([0.4, 0.6], "50.0 ± 14.1")])
-def test_spreads(values, text):
-    assert percent_spread(values) == text
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("{share:pct} %", "12.5 %"),
+        ("{several:mean pct}", "50.0"),
+        ("{several:spread pct}", "50.0 ± 14.1"),
+        ("{one:spread .2f}", "0.50"),
+        ("{several:ends .1f}", "0.4 to 0.6"),
+        ("{several:range .1f}", "0.5 (0.4 to 0.6)"),
+        ("{bounds:interval .1f}", "0.5 (0.4 to 0.7)"),
+        ("{none:spread pct}{missing:.3f}{unknown_bounds:interval .1f}", ""),
+    ],
+)
+def test_numbers_and_lists_are_formatted(pattern, text):
+    row = {"share": 0.125, "several": [0.4, 0.6], "one": [0.5], "none": [], "missing": None}
+    assert fill({**row, "bounds": [0.5, 0.4, 0.7], "unknown_bounds": [None, None, None]}, pattern) == text
+
+
+def test_rows_are_spread_over_columns_and_a_missing_cell_is_empty():
+    rows = [{"a": "x", "b": "p", "c": 1}, {"a": "x", "b": "q", "c": 2}, {"a": "y", "b": "q", "c": 3}]
+    assert wide(rows, {"name": "{a}"}, "{b}", "{c}").splitlines()[2:] == ["| x | 1 | 2 |", "| y |  | 3 |"]
+    assert each({"k": 1}, "{name} is {value}") == "k is 1"

@@ -10,12 +10,12 @@ from securealign.cli import app
 from securealign.data import TextDataset
 from securealign.errors import ExitCode, InputError
 from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.figures import figures
 from securealign.lab.experiments.similarity.measure import measure
-from securealign.lab.experiments.similarity.section import section, summary
-from securealign.lab.experiments.similarity.tally import means, pairs_of, values
+from securealign.lab.experiments.similarity.values import means, summary
 from securealign.lab.experiments.store import Store
 
 TASK = "colours/train:colours/test"
@@ -24,7 +24,11 @@ TASK = "colours/train:colours/test"
 def make(folder, *encoders):
     models = FakeModels(*encoders)
     embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return Setting(tuple(models.encoders), (TASK,), fake_corpora(), embeddings), models
+    return PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings), models
+
+
+def mean(result, measure, encoder="a", other="b"):
+    return means(result).filter(encoder=encoder, other=other)[measure].item()
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +40,21 @@ def result(tmp_path_factory):
 
 
 def test_encoders_that_see_the_same_are_alike(result):
-    assert means(result, "cka_debiased")["a", "b"] > 0.5
-    assert means(result, "svcca_8")["a", "b"] > 0.6
+    assert mean(result, "cka_debiased") > 0.5
+    assert mean(result, "svcca_8") > 0.6
 
 
 def test_an_encoder_that_sees_nothing_is_like_none(result):
     """The plain CKA does not show it with so few rows: it is as high as for shuffled ones."""
-    assert abs(means(result, "cka_debiased")["a", "odd"]) < 0.1
-    assert means(result, "cka")["a", "odd"] > 0.1
-    assert means(result, "cka")["a", "odd"] == pytest.approx(means(result, "cka_shuffled")["a", "odd"], abs=0.1)
-    assert abs(means(result, "svcca_8")["a", "odd"]) < 0.25
+    assert abs(mean(result, "cka_debiased", "a", "odd")) < 0.1
+    assert mean(result, "cka", "a", "odd") > 0.1
+    assert mean(result, "cka", "a", "odd") == pytest.approx(mean(result, "cka_shuffled", "a", "odd"), abs=0.1)
+    assert abs(mean(result, "svcca_8", "a", "odd")) < 0.25
 
 
 def test_the_control_takes_away_what_encoders_share(result):
-    shuffled = means(result, "svcca_8_shuffled")
-    assert all(abs(shuffled[pair]) < 0.3 for pair in pairs_of(result))
-    assert means(result, "svcca_8_trained_shuffled")["a", "b"] > shuffled["a", "b"]
+    assert means(result)["svcca_8_shuffled"].abs().max() < 0.3
+    assert mean(result, "svcca_8_trained_shuffled") > mean(result, "svcca_8_shuffled")
 
 
 def test_every_pair_has_every_corpus_and_subsample(result):
@@ -59,22 +62,23 @@ def test_every_pair_has_every_corpus_and_subsample(result):
     assert len(cells) == len(result.table("pairs")) == 2 * 3 * 3
     public = result.table("pairs")[0]
     assert (public["train"], public["test"]) == (72, 28)
-    assert values(result, "svcca_64_components", ("a", "b")) == [16, 16, 16]
-    assert values(result, "svcca_8_components", ("a", "b")) == [8, 8, 8]
+    rows = result.frame("pairs").filter(corpus="public", encoder="a", other="b")
+    assert rows["svcca_64_components"].to_list() == [16, 16, 16]
+    assert rows["svcca_8_components"].to_list() == [8, 8, 8]
 
 
 def test_the_section_says_what_the_table_says(result):
-    text, cka = section(result), means(result, "cka")
+    text, cka = section(result), means(result)["cka"]
     assert text.startswith("## ")
     assert "the command" in text
     assert "similarity-public.svg" in text
-    assert f"from {min(cka.values()):.3f} (" in text
+    assert f"from {cka.min():.3f} (" in text
     assert "0.595 to 0.881" in text
     assert "16 instead of 64 for a / b, a / odd, b / odd" in text
     assert "instead of 8" not in text
     title, rows = summary(result)
     assert "public" in title
-    assert [row["CKA"] for row in rows] == list(cka.values())
+    assert rows["CKA"].to_list() == cka.to_list()
 
 
 def test_one_subsample_has_no_spread(tmp_path):
@@ -118,7 +122,7 @@ def test_too_few_texts_are_refused(tmp_path):
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     corpora = type(setting.corpora)(public=9, public_sets=("few",), load=lambda _name: few)
     with pytest.raises(InputError, match="9 texts of 'public' are too few") as caught:
-        measure(Setting(("a", "b"), (), corpora, setting.embeddings), Store(tmp_path / "cells"))
+        measure(PairsConfig(("a", "b"), (), corpora, setting.embeddings), Store(tmp_path / "cells"))
     assert caught.value.hint
     assert models.encoded == 0
 

@@ -16,10 +16,11 @@ pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
 
 from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer  # noqa: E402 - after the skip
 
+from securealign.lab.experiments.page import section  # noqa: E402
 from securealign.lab.experiments.tokenizers.figures import figures  # noqa: E402
 from securealign.lab.experiments.tokenizers.loading import count_weights, open_tokenizer  # noqa: E402
 from securealign.lab.experiments.tokenizers.measure import measure  # noqa: E402
-from securealign.lab.experiments.tokenizers.section import section, summary  # noqa: E402
+from securealign.lab.experiments.tokenizers.values import summary  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from securealign.lab.cli.experiment import (
-    classification,
-    everything,
-    generation,
-    leakage,
-    membership,
-    ood,
-    similarity,
-    tokenizers,
-)
+from securealign.lab.cli.experiment import everything, experiments
+from securealign.lab.cli.experiment.command import add_experiment
 
 app = typer.Typer(no_args_is_help=True, help="Reproduce the paper's experiments, on its kind of data or on your own.")
-app.command("similarity")(similarity.similarity)
-app.command("classification")(classification.classification)
-app.command("ood")(ood.ood)
-app.command("tokenizers")(tokenizers.tokenizers)
-app.command("generation")(generation.generation)
-app.command("membership")(membership.membership)
-app.command("leakage")(leakage.leakage)
+for experiment, defaults in experiments.EXPERIMENTS.items():
+    add_experiment(app, experiment, defaults)
 app.command("all")(everything.run_all)
 app.command("page")(everything.write_page)

@@ -13,8 +13,8 @@ import typer
 from securealign.cli.options import AsJson
 from securealign.commands import failures
 from securealign.files import write_atomically
-from securealign.lab.cli.experiment.options import ALL, ALL_TASKS, Encoders, Tasks, check_output
-from securealign.lab.experiments.page import EXPERIMENTS, page, read_results
+from securealign.harness.bench.drawing import load_figures
+from securealign.lab.cli.experiment.options import ALL, ALL_TASKS, Encoders, Tasks
 
 #: Experiments that take the choice of encoders and tasks; the others have some of their own.
 _OF_ENCODERS = frozenset({"similarity", "classification", "leakage"})
@@ -28,8 +28,11 @@ def run_all(
     data: Tasks = ALL_TASKS,
 ) -> None:
     """Run every experiment, one after the other; what is finished already costs next to nothing."""
+    from securealign.lab.experiments.page import EXPERIMENTS
+
     with failures(as_json=False):
-        check_output(output)
+        load_figures()
+        output.mkdir(parents=True, exist_ok=True)
         for name in EXPERIMENTS:
             chosen = ["--encoders", encoders, "--data", data] if name in _OF_ENCODERS else []
             given = chosen if (encoders, data) != (ALL, ALL_TASKS) else []
@@ -47,6 +50,8 @@ def write_page(
     as_json: AsJson = False,
 ) -> None:
     """Write the page of the results in a folder, as Markdown."""
+    from securealign.lab.experiments.page import page, read_results
+
     with failures(as_json=as_json):
         target = output or folder.resolve().parent / "results.md"
         results = read_results(folder)

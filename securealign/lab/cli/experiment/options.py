@@ -1,29 +1,22 @@
-"""Options that experiments share, and how all of them end."""
+"""Options that experiments share, and the texts of options as what they mean."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from securealign.alignment.regression import MapKind
-from securealign.commands import table_console
+from securealign.alignment.ridge import Penalty
 from securealign.errors import ConfigurationError
-from securealign.harness.bench.drawing import load_figures
 from securealign.lab.assets.causal import usable_causal_lms
 from securealign.lab.assets.encoders import usable_encoders
 from securealign.lab.assets.lookup import require_terms
-from securealign.lab.experiments.corpora import PUBLIC, TASKS, Corpora
-from securealign.lab.experiments.embeddings import AddBar, Embeddings
-from securealign.lab.experiments.result import Draw, Result, write_result
-from securealign.lab.experiments.setting import Setting
-from securealign.lab.experiments.store import Row
+from securealign.lab.experiments.corpora import PUBLIC, TASKS
 
 Encoders = Annotated[
     str,
@@ -50,6 +43,17 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
 ]
+
+#: Options of several experiments, by the name of their parameter.
+SHARED: Mapping[str, Any] = {
+    "encoders": Encoders,
+    "data": Tasks,
+    "public": PublicSets,
+    "train": TrainTexts,
+    "test": TestTexts,
+    "public_texts": PublicTexts,
+    "max_tokens": MaxTokens,
+}
 
 ALL = "all"
 _EVERY = {"--encoders": usable_encoders, "--models": usable_causal_lms}
@@ -81,28 +85,25 @@ def at_least_two(found: Sequence[str], what: str) -> None:
         raise ConfigurationError(f"One of {what} is no pair.", hint="Name at least two, separated by a comma.")
 
 
-def task_setting(
-    encoders: str,
-    data: str,
-    public: str,
-    max_tokens: int,
-    output: Path | None,
-    add_bar: AddBar,
-    *,
-    texts: Mapping[str, Any],
-    **numbers: Any,  # noqa: ANN401 - fields of `Setting`
-) -> Setting:
-    """Return the setting that options describe, `texts` with the sizes of `Corpora`; raises for mistakes in them."""
-    chosen = names(encoders, "--encoders")
-    at_least_two(chosen, "encoders")
-    check_output(output)
-    return Setting(
-        encoders=chosen,
-        tasks=names(data, "--data"),
-        corpora=Corpora(**texts, public_sets=names(public, "--public")),
-        embeddings=Embeddings(max_tokens=max_tokens, add_bar=add_bar),
-        **numbers,
-    )
+def floats(text: str, option: str) -> tuple[float, ...]:
+    """Return the numbers of a list separated by commas; raises `typer.BadParameter` for what is none."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of numbers.", param_hint=option) from error
+
+
+def penalty(text: str) -> Penalty:
+    """Return a penalty; raises `ConfigurationError` for what is neither "auto" nor a number above 0."""
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(f"{text!r} is no ridge penalty.", hint="Use 'auto' or a number above zero.")
+    return value
 
 
 def command_line() -> str:
@@ -115,43 +116,3 @@ def command_line() -> str:
         elif part != "--json" and not part.startswith("--output="):
             kept.append(part)
     return shlex.join(["securealign", *kept])
-
-
-def check_output(output: Path | None) -> None:
-    """Raise now what would lose the result later: no matplotlib, or a folder that cannot be made."""
-    if output is not None:
-        load_figures()
-        output.mkdir(parents=True, exist_ok=True)
-
-
-def finish(
-    result: Result,
-    draw: Draw,
-    summary: Callable[[Result], tuple[str, list[Row]]],
-    output: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Write the files of a result and print it: as JSON, or a summary as a table."""
-    files = write_result(result, output, draw) if output is not None else []
-    if as_json:
-        typer.echo(json.dumps(json.loads(result.as_json())))
-        return
-    title, rows = summary(result)
-    console = table_console()
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    for column in columns:
-        numeric = any(isinstance(row.get(column), float | int) for row in rows)
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(_shown(row.get(column)) for column in columns))
-    console.print(shown)
-    for file in files:
-        typer.echo(str(file), err=True)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return "" if value is None else str(value)

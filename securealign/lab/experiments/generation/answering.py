@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from securealign.lab.experiments.generation.questions import LETTERS, Question
-from securealign.lab.experiments.store import Row, Store
+from securealign.lab.experiments.generation.setting import Pair
+from securealign.lab.experiments.run import Cell
+from securealign.lab.experiments.store import Row
 from securealign.lab.generation.causal import CausalModel
 from securealign.lab.generation.chat import Prompt
 from securealign.lab.generation.stitched import StitchedModel
@@ -17,10 +19,16 @@ from securealign.lab.generation.stopping import StopRules, first_letter
 _MOST_TOKENS = 6
 
 
-def answered(store: Store, stitched: StitchedModel, questions: Sequence[Question], key: dict[str, Any]) -> Row:
+def answered(pair: Pair, stitched: StitchedModel, key: dict[str, Any], questions: Sequence[Question]) -> list[Cell]:
     """Return how many questions are answered, and rightly, by the first letter written and by the likeliest letter."""
-    whole = {"what": "answers", **key, "questions": [asdict(question) for question in questions]}
-    return store.rows("generation", {**whole, "tokens": _MOST_TOKENS}, lambda: [_ask(stitched, questions)])[0]
+    whole = {
+        "what": "answers",
+        **key,
+        "questions": [asdict(question) for question in questions],
+        "tokens": _MOST_TOKENS,
+    }
+    names = {"source": pair[0], "target": pair[1]}
+    return [Cell(table="questions", names=names, key=whole, compute=lambda: [_ask(stitched, questions)], kept="")]
 
 
 def _ask(stitched: StitchedModel, questions: Sequence[Question]) -> Row:

@@ -7,7 +7,7 @@ from typing import Any
 
 from securealign.harness.bench.drawing import COLOURS
 from securealign.lab.experiments.figures import lines, new_figure
-from securealign.lab.experiments.generation.tally import named, pairs_of, sweep, usual
+from securealign.lab.experiments.generation.values import sweep, usual
 from securealign.lab.experiments.result import Result
 
 
@@ -24,14 +24,12 @@ def _depths(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types he
         (axes[1], True, "Onto the target's state of the same depth"),
     ):
         series = {}
-        for pair in pairs_of(result):
-            points = [
-                (float(depths.index(row["depth"])), row["agreement"])
-                for row in sweep(result, pair, like=like)
-                if row["depth"] in depths
+        for (name,), rows in sweep(result, like=like).group_by("name", maintain_order=True):
+            known = [
+                (depths.index(row["depth"]), row["agreement"]) for row in rows.to_dicts() if row["depth"] in depths
             ]
-            if len(points) > 1:
-                series[named(pair)] = sorted(points)
+            if len(known) > 1:
+                series[str(name)] = sorted(known)
         lines(
             axis,
             series,
@@ -46,14 +44,13 @@ def _depths(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types he
 
 
 def _loss(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types here
-    pairs = [pair for pair in pairs_of(result) if usual(result, pair)]
-    figure, (axis,) = new_figure(1, 1, width=7.0, height=0.9 + 0.55 * len(pairs))
-    for place, pair in enumerate(pairs):
-        row = usual(result, pair) or {}
+    rows = usual(result).to_dicts()
+    figure, (axis,) = new_figure(1, 1, width=7.0, height=0.9 + 0.55 * len(rows))
+    for place, row in enumerate(rows):
         for shift, column, colour in ((-0.18, "nll_native", COLOURS[0]), (0.18, "nll_mapped", COLOURS[1])):
             axis.barh(place + shift, row[column], height=0.34, color=colour)
             axis.text(row[column], place + shift, f" {row[column]:.2f}", va="center", fontsize=8)
-    axis.set_yticks(range(len(pairs)), [named(pair) for pair in pairs])
+    axis.set_yticks(range(len(rows)), [row["name"] for row in rows])
     axis.invert_yaxis()
     axis.set_xlabel("loss of the next token in nats: the target's own state above, mapped below", fontsize=9)
     return figure

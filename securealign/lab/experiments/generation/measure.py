@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securealign.commands import counted
+from securealign.alignment.maps import AlignmentMap
 from securealign.lab.experiments.embeddings import AddBar, Embeddings, no_bars
 from securealign.lab.experiments.generation.answering import answered
-from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_row
+from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_cell
 from securealign.lab.experiments.generation.questions import Question, category_questions, read_questions
-from securealign.lab.experiments.generation.setting import Pair, Setting
+from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.generation.streaming import measure_stream
 from securealign.lab.experiments.generation.writing import likeness, written
 from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.store import Row, Store
+from securealign.lab.experiments.run import Run
+from securealign.lab.experiments.store import Store
 from securealign.lab.generation.maps import map_key
 from securealign.lab.generation.stitched import StitchedModel
 
@@ -24,7 +27,7 @@ _STREAM_DIMENSION = 960
 
 
 def measure(
-    setting: Setting,
+    config: GenerationConfig,
     store: Store,
     embeddings: Embeddings,
     *,
@@ -33,80 +36,57 @@ def measure(
     command: str = "",
 ) -> Result:
     """Return the tables of the experiment; `stream_pairs` above 0 also measures the memory of so large a fit."""
-    maps = all_maps(setting, add_bar("pairs of tokens"))
-    models = [native_row(setting, store, name) for name in setting.opened]
-    scores: list[Row] = []
-    for pair in setting.ordered_pairs:
-        scores += PairScorer(setting, store, pair, maps).rows(add_bar(f"{pair[0]} to {pair[1]}"))
-    speakers = _speakers(setting, maps)
+    maps = all_maps(config, add_bar("pairs of tokens"))
+    run = Run(NAME, store, add_bar, ("models", "scores", "texts", "likeness", "questions", "streaming"))
+    for name in config.opened:
+        run.add(native_cell(config, name))
+    run.measure("pairs of models", [PairScorer(config, pair, maps).cells for pair in config.ordered_pairs])
+    speakers = _speakers(config, maps)
+    run.measure("texts", [partial(written, config, *speaker) for speaker in speakers])
+    questions = _load_questions(config) if config.questions else []
+    run.measure("questions", [partial(answered, *speaker, questions) for speaker in speakers if questions])
     texts = {
-        name: written(setting, store, stitched, key)
-        for name, (stitched, key) in counted(speakers.items(), add_bar("texts"))
+        pair: [row for row in run.tables["texts"] if (row["source"], row["target"]) == pair] for pair, *_ in speakers
     }
-    tables = {
-        "models": models,
-        "scores": scores,
-        "texts": [{"source": name[0], "target": name[1], **row} for name, rows in texts.items() for row in rows],
-        "likeness": [
-            likeness(pair, texts[pair], {name: texts[name, ""] for name in setting.opened}, setting.encoder, embeddings)
-            for pair in setting.ordered_pairs
-            if setting.samples
-        ],
-        "questions": _questions(setting, store, speakers, add_bar),
-        "streaming": [
-            measure_stream(pairs, _STREAM_DIMENSION) for pairs in (stream_pairs // 10, stream_pairs) if pairs
-        ],
-    }
-    return Result(experiment=NAME, settings=_described(setting), tables=tables, command=command)
+    natives = {name: texts[name, ""] for name in config.opened}
+    run.tables["likeness"] = [
+        likeness(pair, texts[pair], natives, config.encoder, embeddings)
+        for pair in config.ordered_pairs
+        if config.samples
+    ]
+    run.tables["streaming"] = [
+        measure_stream(pairs, _STREAM_DIMENSION) for pairs in (stream_pairs // 10, stream_pairs) if pairs
+    ]
+    return Result(experiment=NAME, settings=_described(config), tables=run.tables, command=command)
 
 
-#: Who writes, by source and target, the latter empty for a model by itself; with the key of what it depends on.
-Speakers = dict[Pair, tuple[StitchedModel, dict[str, Any]]]
-
-
-def _speakers(setting: Setting, maps: dict[Any, Any]) -> Speakers:
-    found: Speakers = {
-        (name, ""): (StitchedModel.native(model), {"model": model.fingerprint})
-        for name, model in setting.opened.items()
-    }
-    for pair in setting.ordered_pairs:
-        stitch, fit = setting.stitches(pair)[0], setting.fits[0]
-        stitched = StitchedModel(setting.opened[pair[0]], setting.opened[pair[1]], maps[stitch, fit])
-        found[pair] = (stitched, {"map": map_key(setting.opened, stitch, setting.train_digest, fit)})
+def _speakers(
+    config: GenerationConfig, maps: Mapping[Any, AlignmentMap]
+) -> list[tuple[Pair, StitchedModel, dict[str, Any]]]:
+    """Return who writes: source and target, the latter empty for a model by itself; with the key of its texts."""
+    found = [
+        ((name, ""), StitchedModel.native(model), {"model": model.fingerprint}) for name, model in config.opened.items()
+    ]
+    for pair in config.ordered_pairs:
+        stitch, fit = config.stitches(pair)[0], config.fits[0]
+        stitched = StitchedModel(config.opened[pair[0]], config.opened[pair[1]], maps[stitch, fit])
+        found.append((pair, stitched, {"map": map_key(config.opened, stitch, config.train_digest, fit)}))
     return found
 
 
-def _questions(setting: Setting, store: Store, speakers: Speakers, add_bar: AddBar) -> list[Row]:
-    if not setting.questions:
-        return []
-    questions = _load_questions(setting)
-    return [
-        {"source": source, "target": target, **answered(store, stitched, questions, key)}
-        for (source, target), (stitched, key) in counted(speakers.items(), add_bar("questions"))
-    ]
-
-
-def _load_questions(setting: Setting) -> list[Question]:
-    path = Path(setting.question_data)
+def _load_questions(config: GenerationConfig) -> list[Question]:
+    path = Path(config.question_data)
     if path.is_file():
-        return read_questions(path, setting.questions)
-    return category_questions(setting.load(setting.question_data), setting.questions, seed=setting.seed)
+        return read_questions(path, config.questions)
+    return category_questions(config.load(config.question_data), config.questions, seed=config.seed)
 
 
-def _described(setting: Setting) -> dict[str, Any]:
+def _described(config: GenerationConfig) -> dict[str, Any]:
+    names = ("data", "pairs", "test", "sweep", "ridge", "exact", "max_tokens", "max_new_tokens", "seed")
+    path = Path(config.question_data)
     return {
-        "models": list(setting.opened),
-        "data": setting.data,
-        "pairs": setting.pairs,
-        "test": setting.test,
-        "sweep": setting.sweep,
-        "ridge": setting.ridge,
-        "exact": setting.exact,
-        "max_tokens": setting.max_tokens,
-        "depths": list(setting.depths),
-        "max_new_tokens": setting.max_new_tokens,
-        "question_data": Path(setting.question_data).name
-        if Path(setting.question_data).is_file()
-        else setting.question_data,
-        "seed": setting.seed,
+        "models": list(config.opened),
+        **{name: getattr(config, name) for name in names},
+        "depths": list(config.depths),
+        "question_data": path.name if path.is_file() else config.question_data,
     }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.commands import Report, counted
-from securealign.lab.experiments.generation.setting import Pair, Setting
-from securealign.lab.experiments.store import Row, Store
+from securealign.commands import Report
+from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
+from securealign.lab.experiments.run import Cell
+from securealign.lab.experiments.store import Row
 from securealign.lab.generation.depths import POST_NORM
 from securealign.lab.generation.fitting import PairedStates, Stitch, paired_states
 from securealign.lab.generation.maps import FitSettings, fitted_maps, map_key
@@ -29,26 +31,18 @@ PAIRED, EXACT = "paired", "exact"
 FITTED, SHUFFLED = "fitted", "shuffled"
 
 
-def native_row(setting: Setting, store: Store, name: str) -> Row:
+def native_cell(config: GenerationConfig, name: str) -> Cell:
     """Return how a model predicts the test passages by itself, token by token."""
-    model = setting.opened[name]
+    model = config.opened[name]
 
     def compute() -> list[Row]:
-        scores = score_native(model, setting.passages.test, count=setting.test, max_tokens=setting.max_tokens)
-        return [
-            {
-                "model": name,
-                "parameters": model.parameters,
-                "layers": model.layers,
-                "dimension": model.dimension,
-                "vocabulary": model.vocabulary,
-                **asdict(scores),
-                "bits_per_character": scores.bits_per_character,
-            }
-        ]
+        scores = score_native(model, config.passages.test, count=config.test, max_tokens=config.max_tokens)
+        facts = {fact: getattr(model, fact) for fact in ("parameters", "layers", "dimension", "vocabulary")}
+        return [{"model": name, **facts, **asdict(scores), "bits_per_character": scores.bits_per_character}]
 
-    key = {"what": "native", "model": model.fingerprint, "texts": setting.test_digest, "count": setting.test}
-    return store.rows("generation", {**key, "name": name, "max_tokens": setting.max_tokens}, compute)[0]
+    key = {"what": "native", "model": model.fingerprint, "texts": config.test_digest, "count": config.test}
+    whole = {**key, "name": name, "max_tokens": config.max_tokens}
+    return Cell(table="models", names={}, key=whole, compute=compute, kept="")
 
 
 class PairScorer:
@@ -56,44 +50,41 @@ class PairScorer:
 
     def __init__(
         self,
-        setting: Setting,
-        store: Store,
+        config: GenerationConfig,
         pair: Pair,
         maps: dict[tuple[Stitch, FitSettings], AlignmentMap],
     ) -> None:
-        self._setting, self._store, self._maps = setting, store, maps
-        self._source, self._target = (setting.opened[name] for name in pair)
-        self._stitches = setting.stitches(pair)
+        self._config, self._maps = config, maps
+        self._source, self._target = (config.opened[name] for name in pair)
+        self._stitches = config.stitches(pair)
 
-    def rows(self, report: Report) -> list[Row]:
-        """Return the scores of every map of the pair, and of the usual one with its rows shuffled."""
-        usual, other = self._setting.fits
+    def cells(self) -> Iterator[Cell]:
+        """Yield the scores of every map of the pair, and of the usual one with its rows shuffled."""
+        usual, other = self._config.fits
         jobs = [(stitch, usual, FITTED) for stitch in self._stitches]
         jobs += [(self._stitches[0], other, FITTED), (self._stitches[0], usual, SHUFFLED)]
-        rows: list[Row] = []
-        for job in counted(jobs, report):
-            rows += self._cell(*job)
-        return rows
+        return (self._cell(*job) for job in jobs)
 
-    def _cell(self, stitch: Stitch, fit: FitSettings, kind: str) -> list[Row]:
+    def _cell(self, stitch: Stitch, fit: FitSettings, kind: str) -> Cell:
         # Depths and the control differ by so much that fewer positions show it.
         many = stitch == self._stitches[0] and kind == FITTED
-        count = self._setting.test if many else self._setting.sweep
+        count = self._config.test if many else self._config.sweep
         key: dict[str, Any] = {
             "what": "scores",
-            "map": map_key(self._setting.opened, stitch, self._setting.train_digest, fit),
+            "map": map_key(self._config.opened, stitch, self._config.train_digest, fit),
             "names": [stitch.source, stitch.target],
             "kind": kind,
-            "texts": self._setting.test_digest,
+            "texts": self._config.test_digest,
             "count": count,
-            "sizes": [self._setting.test, self._setting.max_tokens],
+            "sizes": [self._config.test, self._config.max_tokens],
         }
-        return self._store.rows("generation", key, lambda: self._compute(stitch, fit, kind, count))
+        compute = partial(self._compute, stitch, fit, kind, count)
+        return Cell(table="scores", names={}, key=key, compute=compute, kept="")
 
     def _compute(self, stitch: Stitch, fit: FitSettings, kind: str, count: int) -> list[Row]:
         alignment = self._maps[stitch, fit]
         if kind == SHUFFLED:
-            order = np.random.default_rng(self._setting.seed).permutation(len(alignment.weight))
+            order = np.random.default_rng(self._config.seed).permutation(len(alignment.weight))
             alignment = AlignmentMap(alignment.weight[order], alignment.bias)
         pairs = _first(self._states, count)
         mapped, r2 = predict_mapped(self._target, alignment, pairs, depth=stitch.depth, landing=stitch.landing)
@@ -129,9 +120,9 @@ class PairScorer:
             self._source,
             self._target,
             (depths, landings),
-            self._setting.passages.test,
-            count=self._setting.test,
-            max_tokens=self._setting.max_tokens,
+            self._config.passages.test,
+            count=self._config.test,
+            max_tokens=self._config.max_tokens,
         )
 
     @cached_property
@@ -160,7 +151,7 @@ def _first(pairs: PairedStates, count: int) -> PairedStates:
     )
 
 
-def all_maps(setting: Setting, report: Report) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
+def all_maps(config: GenerationConfig, report: Report) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
     """Return the maps of all pairs at all depths, fitted together in one pass over the texts if they are not kept."""
-    stitches = [stitch for pair in setting.ordered_pairs for stitch in setting.stitches(pair)]
-    return fitted_maps(setting.opened, stitches, setting.passages.train, setting.fits, report=report)
+    stitches = [stitch for pair in config.ordered_pairs for stitch in config.stitches(pair)]
+    return fitted_maps(config.opened, stitches, config.passages.train, config.fits, report=report)

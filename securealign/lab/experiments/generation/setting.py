@@ -29,7 +29,7 @@ def open_causal(spec: str) -> CausalModel:
 
 
 @dataclass(frozen=True)
-class Setting:
+class GenerationConfig:
     """Models, all ordered pairs of which are measured, and sizes.
 
     `pairs` of tokens fit a map; `test` positions score it, `sweep` of them at the depths other than the last. `samples`

@@ -10,6 +10,7 @@ from math import log
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.preprocessing import normalize
 
 from securealign.lab.experiments.store import Row
 
@@ -21,16 +22,16 @@ _TIE = 1e-6
 
 
 @dataclass(frozen=True)
-class Words:
-    """Weights of words: the rarer in public texts, the more a word tells. Words that they lack weigh the most."""
+class WordWeights:
+    """Weights of words: the rarer in public texts, the more a word tells. WordWeights that they lack weigh the most."""
 
     weights: dict[str, float]
     rarest: float
-    #: Words of a text that count: encoders do not read further either.
+    #: WordWeights of a text that count: encoders do not read further either.
     length: int
 
     @classmethod
-    def of(cls, texts: Sequence[str], length: int) -> Words:
+    def of(cls, texts: Sequence[str], length: int) -> WordWeights:
         """Weigh words by the logarithm of how many times fewer texts than all hold them."""
         held = Counter(word for text in texts for word in set(_WORD.findall(text.lower())[:length]))
         return cls({word: log(len(texts) / count) for word, count in held.items()}, log(len(texts) + 1), length)
@@ -51,14 +52,14 @@ class Collection:
 
     public_texts: Sequence[str]
     private_texts: Sequence[str]
-    words: Words
+    words: WordWeights
     mean: npt.NDArray[np.float64]
     public: Directions
     private: Directions
 
     @classmethod
     def of(
-        cls, words: Words, texts: tuple[Sequence[str], Sequence[str]], rows: tuple[npt.ArrayLike, npt.ArrayLike]
+        cls, words: WordWeights, texts: tuple[Sequence[str], Sequence[str]], rows: tuple[npt.ArrayLike, npt.ArrayLike]
     ) -> Collection:
         """Collect public and private texts with the target encoder's embeddings of both, (P, d) and (n, d)."""
         mean = np.asarray(rows[0], dtype=np.float64).mean(axis=0)
@@ -100,7 +101,4 @@ class Collection:
 
 def directions(rows: npt.ArrayLike, mean: npt.NDArray[np.float64]) -> Directions:
     """Return embeddings (n, d) about a mean, each of length 1, or 0 where it is the mean itself."""
-    centred = np.asarray(rows, dtype=np.float64) - mean
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    scaled = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
-    return np.asarray(scaled, dtype=np.float32)
+    return np.asarray(normalize(np.asarray(rows, dtype=np.float64) - mean), dtype=np.float32)

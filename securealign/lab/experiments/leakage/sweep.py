@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -11,8 +12,9 @@ from securealign.alignment import AlignmentMap
 from securealign.alignment.clear import ClearFit
 from securealign.alignment.scaling import deviations
 from securealign.lab.experiments.leakage.spectrum import Fitted, Spectrum
-from securealign.lab.experiments.setting import Setting
-from securealign.lab.experiments.store import Row, Store
+from securealign.lab.experiments.run import Cell
+from securealign.lab.experiments.setting import PairsConfig
+from securealign.lab.experiments.store import Row
 from securealign.lab.measures.fits import explained
 from securealign.matrices import FloatMatrix
 
@@ -28,8 +30,8 @@ Drawn = npt.NDArray[np.int64]
 class Sweep:
     """One client's public rows, in draws of every size; their decompositions serve all providers."""
 
-    def __init__(self, setting: Setting, source: str, sizes: tuple[int, ...]) -> None:
-        self._setting = setting
+    def __init__(self, config: PairsConfig, source: str, sizes: tuple[int, ...]) -> None:
+        self._config = config
         self.source = source
         self.sizes = sizes
         self._spectra: dict[tuple[int, int], Spectrum] = {}
@@ -38,7 +40,7 @@ class Sweep:
     @cached_property
     def rows(self) -> FloatMatrix:
         """All of the client's public embeddings."""
-        return self._setting.public(self.source).astype(np.float64)
+        return self._config.public(self.source).astype(np.float64)
 
     def spectrum(self, size: int, seed: int) -> Spectrum:
         """Return the decomposition of one draw."""
@@ -62,20 +64,21 @@ class Sweep:
         return order[len(order) - int(HELD_OUT * len(order)) :]
 
     def _order(self, seed: int) -> Drawn:
-        return np.random.default_rng([2, seed]).permutation(len(self._setting.corpora.public_texts))
+        return np.random.default_rng([2, seed]).permutation(len(self._config.corpora.public_texts))
 
 
 class PairSweep:
     """The cells of one client and one provider."""
 
-    def __init__(self, setting: Setting, store: Store, sweep: Sweep, target: str) -> None:
-        self._setting, self._store, self._sweep = setting, store, sweep
+    def __init__(self, config: PairsConfig, sweep: Sweep, target: str) -> None:
+        self._config, self._sweep = config, sweep
         self.source, self.target = sweep.source, target
+        self.names = {"source": sweep.source, "target": target}
         self._fits: dict[tuple[int, int], Fitted] = {}
 
     @cached_property
     def _public_fit(self) -> ClearFit:
-        return self._setting.public_fit(self.source, self.target)
+        return self._config.public_fit(self.source, self.target)
 
     @property
     def _share(self) -> float:
@@ -84,14 +87,26 @@ class PairSweep:
 
     @cached_property
     def _targets(self) -> FloatMatrix:
-        return self._setting.public(self.target).astype(np.float64)
+        return self._config.public(self.target).astype(np.float64)
 
-    def alignment(self) -> list[Row]:
-        """Return what is leaked, used and predicted for every size and seed."""
-        sizes, seeds = self._sweep.sizes, self._setting.seeds
-        key = {**self._setting.public_key(self.source, self.target), "sizes": list(sizes), "seeds": seeds}
-        return self._store.rows(
-            "leakage-alignment", key, lambda: [self._leak(size, seed) for size in sizes for seed in range(seeds)]
+    def cells(self) -> Iterator[Cell]:
+        """Yield what is leaked, used and predicted: for every size and seed, and by penalty for one draw."""
+        sizes, seeds, pair = (
+            self._sweep.sizes,
+            range(self._config.seeds),
+            self._config.public_key(self.source, self.target),
+        )
+        yield Cell(
+            table="alignment",
+            names=self.names,
+            key={**pair, "sizes": list(sizes), "seeds": len(seeds)},
+            compute=lambda: [self._leak(size, seed) for size in sizes for seed in seeds],
+        )
+        yield Cell(
+            table="penalty",
+            names=self.names,
+            key={**pair, "size": sizes[-1], "penalties": list(PENALTIES)},
+            compute=lambda: [self._penalised(sizes[-1], share) for share in PENALTIES],
         )
 
     def _leak(self, size: int, seed: int) -> Row:
@@ -109,22 +124,10 @@ class PairSweep:
             "held_out_least_squares": self._unseen(fitted, size, seed, 0.0),
         }  # fmt: skip
 
-    def penalty(self) -> list[Row]:
-        """Return what maps of the largest size use and predict under every penalty, for one draw."""
-        size = self._sweep.sizes[-1]
-
-        def compute() -> list[Row]:
-            fitted = self._fit(size, 0)
-            return [
-                {
-                    "rows": size, "share": share, "leaked": fitted.leaked,
-                    "used": fitted.used(share), "held_out": self._unseen(fitted, size, 0, share),
-                }
-                for share in PENALTIES
-            ]  # fmt: skip
-
-        key = {**self._setting.public_key(self.source, self.target), "size": size, "penalties": list(PENALTIES)}
-        return self._store.rows("leakage-penalty", key, compute)
+    def _penalised(self, size: int, share: float) -> Row:
+        fitted = self._fit(size, 0)
+        used, held_out = fitted.used(share), self._unseen(fitted, size, 0, share)
+        return {"rows": size, "share": share, "leaked": fitted.leaked, "used": used, "held_out": held_out}
 
     def _fit(self, size: int, seed: int) -> Fitted:
         if (size, seed) not in self._fits:
@@ -139,4 +142,4 @@ class PairSweep:
     @cached_property
     def public_map(self) -> AlignmentMap:
         """The map fitted on all public texts, of the kind that a client uses."""
-        return self._public_fit.map(self._setting.map)
+        return self._public_fit.map(self._config.map)

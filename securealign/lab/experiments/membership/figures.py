@@ -8,8 +8,7 @@ from typing import Any
 from securealign.harness.bench.drawing import MUTED
 from securealign.lab.experiments.figures import lines, new_figure
 from securealign.lab.experiments.membership.interval import CHANCE, FALSE_ALARMS
-from securealign.lab.experiments.membership.observe import ATTACKS
-from securealign.lab.experiments.membership.tally import LABELS, cases, points, shown
+from securealign.lab.experiments.membership.values import CASE, LABELS, points
 from securealign.lab.experiments.result import Result
 
 _WIDTH, _HEIGHT = 3.3, 2.9
@@ -24,27 +23,27 @@ def figures(result: Result) -> Mapping[str, Any]:
 
 
 def _grid(result: Result, column: str, label: str, chance: float) -> Any:  # noqa: ANN401 - matplotlib has no types here
-    found = cases(result)
+    found = points(result).partition_by(CASE, maintain_order=True)
     figure, axes = new_figure(len(found), len(LABELS), width=_WIDTH * len(LABELS), height=_HEIGHT * len(found))
     panels = iter(axes)
     for case in found:
-        for sweep, (quantity, text) in LABELS.items():
-            axis = next(panels)
-            series = {attack: points(result, case, sweep, attack) for attack in ATTACKS}
+        for sweep, (_, text) in LABELS.items():
+            axis, rows = next(panels), case.filter(sweep=sweep)
+            series = {
+                str(attack): part[f"{column}_interval"]
+                for (attack,), part in rows.group_by("attack", maintain_order=True)
+            }
             lines(
                 axis,
-                {name: [(place, row[column]) for place, row in enumerate(rows)] for name, rows in series.items()},
-                title=f"{case.target} <- {case.source}",
+                {name: [(place, value) for place, (value, _, _) in enumerate(part)] for name, part in series.items()},
+                title=f"{case['target'][0]} <- {case['source'][0]}",
                 x_label=text,
                 y_label=label,
-                spread={
-                    name: [(row[f"{column} low"], row[f"{column} high"]) for row in rows]
-                    for name, rows in series.items()
-                },
+                spread={name: [(low, high) for _, low, high in part] for name, part in series.items()},
                 legend="center right",
             )
             axis.axhline(chance, color=MUTED, linewidth=0.9, linestyle=":")
-            ticks = [shown(row[quantity]) for row in next(iter(series.values()))]
+            ticks = rows["value"].unique(maintain_order=True)
             axis.set_xticks(range(len(ticks)), ticks)
             axis.set_ylim(-0.03 if chance < CHANCE else 0.4, 1.03)
     return figure

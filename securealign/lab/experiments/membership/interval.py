@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
+from sklearn.metrics import auc, roc_curve
 
-from securealign.lab.experiments.membership.attack import Numbers, Truths
+from securealign.lab.experiments.membership.attack import BoolArray, IntArray
 from securealign.lab.experiments.store import Row
 from securealign.matrices import FloatMatrix
 
@@ -31,7 +32,7 @@ class Estimate:
         return {name: self.value, f"{name} low": self.low, f"{name} high": self.high}
 
 
-def evaluate(scores: FloatMatrix, members: Truths, folds: Numbers, seed: int) -> Row:
+def evaluate(scores: FloatMatrix, members: BoolArray, folds: IntArray, seed: int) -> Row:
     """Return accuracy, AUROC and the rate of right alarms at 1 % of false ones, each with its interval, of scores.
 
     `fold spread` is the standard deviation of one target's accuracy over folds, on average over targets.
@@ -54,24 +55,18 @@ def mean_interval(values: npt.NDArray[np.float64]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def ranking(scores: FloatMatrix, members: Truths, seed: int) -> tuple[Estimate, Estimate]:
+def ranking(scores: FloatMatrix, members: BoolArray, seed: int) -> tuple[Estimate, Estimate]:
     """Return AUROC and the rate of right alarms at 1 % of false ones, pooled over targets.
 
     Intervals are percentiles of a bootstrap that draws targets, with all their maps.
     """
     maps, targets = scores.shape
-    _, place = np.unique(-scores.ravel(), return_inverse=True)
-    place, positive = place.ravel(), members.ravel().astype(np.float64)
 
     def measured(weights: npt.NDArray[np.float64]) -> tuple[float, float]:
-        weight = np.tile(weights, maps)
-        hits = np.bincount(place, weight * positive)
-        misses = np.bincount(place, weight * (1 - positive))
-        true_rate, false_rate = np.cumsum(hits) / hits.sum(), np.cumsum(misses) / misses.sum()
-        # Pairs of equal scores count half.
-        area = float(np.sum(misses * (true_rate - hits / hits.sum() / 2)) / misses.sum())
-        allowed = true_rate[false_rate <= FALSE_ALARMS * (1 + 1e-9)]
-        return area, float(allowed[-1]) if len(allowed) else 0.0
+        false_rate, true_rate, _ = roc_curve(
+            members.ravel(), scores.ravel(), sample_weight=np.tile(weights, maps), drop_intermediate=False
+        )
+        return float(auc(false_rate, true_rate)), float(true_rate[false_rate <= FALSE_ALARMS * (1 + 1e-9)][-1])
 
     random = np.random.default_rng(seed)
     drawn = random.multinomial(targets, np.full(targets, 1 / targets), size=RESAMPLES).astype(np.float64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import permutations
+from functools import partial
 
 import numpy as np
 
@@ -14,104 +14,86 @@ from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import AddBar, Embeddings, no_bars
 from securealign.lab.experiments.membership.cell import attack_setting
 from securealign.lab.experiments.membership.private import DELTA
-from securealign.lab.experiments.membership.setting import Plan, Setting
+from securealign.lab.experiments.membership.setting import AttackConfig, SweepPlan
 from securealign.lab.experiments.membership.shadow import Material
 from securealign.lab.experiments.result import Result
+from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.experiments.threads import one_blas_thread
 
-EXPERIMENT = "membership"
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A client's encoder, a provider's, and the texts that both embed."""
-
-    source: str
-    target: str
-    data: str
-    public: tuple[str, ...]
-    pool: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What all settings share."""
-
-    embeddings: Embeddings
-    store: Store
-    plan: Plan
-    add_bar: AddBar
-
-    def rows(self, case: _Case, setting: Setting) -> list[Row]:
-        """Return the rows of a setting, computed unless they are kept."""
-
-        def compute() -> list[Row]:
-            noise = f", epsilon {', '.join(f'{value:g}' for value in setting.epsilons)}" if setting.epsilons else ""
-            title = f"{case.target} <- {case.source}: {setting.rows} rows, {setting.shots} shots{noise}"
-            return attack_setting(self._material(case, setting), setting, self.plan, self.add_bar(title))
-
-        return self.store.rows(EXPERIMENT, self._key(case, setting), compute)
-
-    def _material(self, case: _Case, setting: Setting) -> Material:
-        parts = [
-            self.embeddings.of(encoder, texts, what).astype(np.float64)
-            for texts, what in (
-                (case.public[: setting.rows], "public texts"),
-                (case.pool[: 2 * setting.shots], case.data),
-            )
-            for encoder in (case.source, case.target)
-        ]
-        return Material(*parts).standardised()
-
-    def _key(self, case: _Case, setting: Setting) -> Row:
-        return {
-            "source": self.embeddings.fingerprint(case.source),
-            "target": self.embeddings.fingerprint(case.target),
-            "public": dataset_digest(case.public[: setting.rows]).hex(),
-            "pool": dataset_digest(case.pool[: 2 * setting.shots]).hex(),
-            "setting": asdict(setting) | {"epsilons": list(setting.epsilons)},
-            "plan": self.plan.key(setting),
-        }
+NAME = "membership"
 
 
 @one_blas_thread()
 def measure(
-    corpora: Corpora,
-    embeddings: Embeddings,
-    store: Store,
-    *,
-    encoders: Sequence[str],
-    data: Sequence[str],
-    plan: Plan,
-    add_bar: AddBar = no_bars,
-    command: str = "",
+    config: PairsConfig, store: Store, plan: SweepPlan, *, add_bar: AddBar = no_bars, command: str = ""
 ) -> Result:
     """Run all sweeps for all ordered pairs of encoders, and both controls.
 
     Raises `InputError` for too few texts, and `SuiteError` for an epsilon under which the protocol would not run.
     """
-    bench = _Bench(embeddings, store, plan, add_bar)
-    tables: dict[str, list[Row]] = {"sweeps": [], "controls": []}
-    for name in data:
-        public, pool = _texts(corpora, name, plan)
+    run = Run(NAME, store, add_bar, ("sweeps", "controls"))
+    for task in config.tasks:
+        public, pool = _texts(config.corpora, task, plan)
         # Each encoder embeds all texts before the next one is opened.
-        for encoder in encoders:
-            embeddings.of(encoder, [*public, *pool])
-        for source, target in permutations(encoders, 2):
-            case = _Case(source, target, name, public, pool)
-            head = {"data": name, "source": source, "target": target}
-            for sweep, setting in plan.sweeps():
-                tables["sweeps"] += [{**head, "sweep": sweep, **row} for row in bench.rows(case, setting)]
-            for control, setting in plan.controls():
-                tables["controls"] += [{**head, "control": control, **row} for row in bench.rows(case, setting)]
-    texts = {"encoders": encoders, "data": data, "public": corpora.public_sets}
+        for encoder in config.encoders:
+            config.embeddings.of(encoder, [*public, *pool])
+        cases = [_Case(config.embeddings, *pair, task, public, pool, plan, add_bar) for pair in config.pairs]
+        run.measure(f"pairs of encoders on {task}", [case.cells for case in cases])
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(plan).items()}
+    texts = {"encoders": config.encoders, "data": config.tasks, "public": config.corpora.public_sets}
     settings |= {**{name: list(value) for name, value in texts.items()}, "delta": DELTA}
-    return Result(experiment=EXPERIMENT, settings=settings, tables=tables, command=command)
+    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
 
 
-def _texts(corpora: Corpora, name: str, plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class _Case:
+    """A client's encoder, a provider's, the texts of a task and the public ones that both embed."""
+
+    embeddings: Embeddings
+    source: str
+    target: str
+    data: str
+    public: tuple[str, ...]
+    pool: tuple[str, ...]
+    plan: SweepPlan
+    add_bar: AddBar
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells of all sweeps and controls."""
+        for sweep, config in self.plan.sweeps():
+            yield self._cell("sweeps", {"sweep": sweep}, config)
+        for control, config in self.plan.controls():
+            yield self._cell("controls", {"control": control}, config)
+
+    def _cell(self, table: str, names: Row, config: AttackConfig) -> Cell:
+        key = {
+            "source": self.embeddings.fingerprint(self.source),
+            "target": self.embeddings.fingerprint(self.target),
+            "public": dataset_digest(self.public[: config.rows]).hex(),
+            "pool": dataset_digest(self.pool[: 2 * config.shots]).hex(),
+            "setting": asdict(config) | {"epsilons": list(config.epsilons)},
+            "plan": self.plan.key(config),
+        }
+        pair = {"data": self.data, "source": self.source, "target": self.target}
+        return Cell(table=table, names={**pair, **names}, key=key, compute=partial(self._attack, config), kept="")
+
+    def _attack(self, config: AttackConfig) -> list[Row]:
+        noise = f", epsilon {', '.join(f'{value:g}' for value in config.epsilons)}" if config.epsilons else ""
+        title = f"{self.target} <- {self.source}: {config.rows} rows, {config.shots} shots{noise}"
+        parts = [
+            self.embeddings.of(encoder, texts, what).astype(np.float64)
+            for texts, what in (
+                (self.public[: config.rows], "public texts"),
+                (self.pool[: 2 * config.shots], self.data),
+            )
+            for encoder in (self.source, self.target)
+        ]
+        return attack_setting(Material(*parts).standardised(), config, self.plan, self.add_bar(title))
+
+
+def _texts(corpora: Corpora, name: str, plan: SweepPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the public texts, and the candidates among the task's training texts that are not among them."""
     public = corpora.public_texts
     known = set(public)

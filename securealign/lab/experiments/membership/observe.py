@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from securealign.lab.experiments.membership.attack import (
-    Truths,
+    BoolArray,
     likelihood_scores,
     log_distances,
     log_residuals,
@@ -48,7 +48,7 @@ class Observer:
         product = shadows.projection, affine - shadows.reference
         self._distances.append(log_distances(product, shadows.directions, self._rank, self._random, exact=self._exact))
 
-    def rows(self, members: Truths, folds: int, seed: int) -> list[Row]:
+    def rows(self, members: BoolArray, folds: int, seed: int) -> list[Row]:
         """Return how often each attack is right about members (maps, pool).
 
         `plain AUROC` is that of a statistic by itself, the same threshold for all targets, without shadow maps.
@@ -65,7 +65,7 @@ class Observer:
             found.append({"attack": attack, **evaluate(scores, members, numbers, seed), **plain.row("plain AUROC")})
         return found
 
-    def fit(self, members: Truths) -> Row:
+    def fit(self, members: BoolArray) -> Row:
         """Return how well the maps fit texts: R^2 for the candidates left out, and what a member's residual shrinks to.
 
         The latter is the squared residual of a candidate when it is a member over that when it is not, on average.

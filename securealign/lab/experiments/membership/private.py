@@ -14,7 +14,7 @@ import numpy as np
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.secure import ClientProblem
-from securealign.lab.experiments.membership.attack import Truths
+from securealign.lab.experiments.membership.attack import BoolArray
 from securealign.lab.experiments.membership.shadow import Material
 from securealign.matrices import FloatMatrix, Rows
 from securealign.protocol.policy.privacy import Privacy
@@ -68,7 +68,7 @@ class PrivateRows:
         self._pool = target[public:]
         self._plan, self._seed = plan, seed
 
-    def maps(self, members: Truths) -> Iterator[tuple[FloatMatrix, ...]]:
+    def maps(self, members: BoolArray) -> Iterator[tuple[FloatMatrix, ...]]:
         """Yield the map of each line of members, every one with noise of its own."""
         for index, line in enumerate(members):
             product = self.directions[line].T @ self._pool[line]
@@ -90,7 +90,7 @@ class PrivateTexts:
         self.directions: FloatMatrix = client.affine(public**-0.5).apply(material.pool_source)
         self._material, self._penalty, self._plans, self._seed = material, penalty, plans, seed
 
-    def maps(self, members: Truths) -> Iterator[tuple[FloatMatrix, ...]]:
+    def maps(self, members: BoolArray) -> Iterator[tuple[FloatMatrix, ...]]:
         """Yield the maps of each line of members, one for each plan of noise, every one with noise of its own."""
         material = self._material
         for index, line in enumerate(members):

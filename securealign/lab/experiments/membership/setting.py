@@ -15,7 +15,7 @@ Control = Literal["interpolating", "shuffled"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class AttackConfig:
     """One choice of all quantities: `rows` public rows, `shots` members, `penalty` as a share, noise for each epsilon.
 
     Several values of `epsilons` share their shadow maps but for the noise; none of them is no noise.
@@ -31,7 +31,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SweepPlan:
     """Values of the sweeps; the first of each is that of the other sweeps. Raises `ConfigurationError` for no plan.
 
     `maps` shadow maps of a setting without noise, `private_maps` of one with the protocol's differential privacy.
@@ -60,11 +60,11 @@ class Plan:
             )
 
     @property
-    def base(self) -> Setting:
+    def base(self) -> AttackConfig:
         """The setting that sweeps share."""
-        return Setting(rows=self.rows[0], shots=self.shots[0], penalty=self.penalties[0])
+        return AttackConfig(rows=self.rows[0], shots=self.shots[0], penalty=self.penalties[0])
 
-    def sweeps(self) -> Iterator[tuple[Sweep, Setting]]:
+    def sweeps(self) -> Iterator[tuple[Sweep, AttackConfig]]:
         """Yield the settings of every sweep with its name, in the order of the quantity; sweeps share their middle."""
         base = self.base
         yield from (("rows", replace(base, rows=rows)) for rows in sorted(self.rows))
@@ -77,18 +77,18 @@ class Plan:
         yield "epsilon by row", replace(base, unit="row")
         yield from (("epsilon by row", replace(base, unit="row", epsilons=(epsilon,))) for epsilon in falling)
 
-    def controls(self) -> Iterator[tuple[Control, Setting]]:
+    def controls(self) -> Iterator[tuple[Control, AttackConfig]]:
         """Yield a setting in which attacks on residuals cannot fail, and one in which no attack can succeed.
 
         The first has fewer rows than dimensions and next to no penalty, which leaves members no residual.
         """
-        yield "interpolating", Setting(rows=min(64, *self.rows), shots=min(32, *self.shots), penalty=1e-6)
+        yield "interpolating", AttackConfig(rows=min(64, *self.rows), shots=min(32, *self.shots), penalty=1e-6)
         yield "shuffled", replace(self.base, shuffled=True)
 
-    def maps_of(self, setting: Setting) -> int:
+    def maps_of(self, setting: AttackConfig) -> int:
         """Return the number of shadow maps of a setting."""
         return self.private_maps if setting.epsilons or setting.unit == "row" else self.maps
 
-    def key(self, setting: Setting) -> dict[str, int]:
+    def key(self, setting: AttackConfig) -> dict[str, int]:
         """Return what the cell of a setting depends on besides."""
         return {"maps": self.maps_of(setting), "folds": self.folds, "seed": self.seed}

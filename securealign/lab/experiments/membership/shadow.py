@@ -16,7 +16,7 @@ import numpy as np
 
 from securealign.alignment.ridge import Moments
 from securealign.alignment.scaling import deviations
-from securealign.lab.experiments.membership.attack import Numbers, Truths
+from securealign.lab.experiments.membership.attack import BoolArray, IntArray
 from securealign.matrices import FloatMatrix, Rows
 
 
@@ -53,12 +53,12 @@ class Shadows(Protocol):
     projection: FloatMatrix
     directions: FloatMatrix
 
-    def maps(self, members: Truths) -> Iterator[tuple[FloatMatrix, ...]]:
+    def maps(self, members: BoolArray) -> Iterator[tuple[FloatMatrix, ...]]:
         """Yield, for each line of members (maps, pool), the maps (d_B + 1, d_A) at each level of noise."""
         ...
 
 
-def draw_members(maps: int, pool: int, random: np.random.Generator, *, exact: bool) -> Truths:
+def draw_members(maps: int, pool: int, random: np.random.Generator, *, exact: bool) -> BoolArray:
     """Return members (maps, pool): maps 2 k and 2 k + 1 split the candidates, in halves if `exact`, or by coins."""
     keys = random.random((maps // 2, pool))
     half = np.argsort(np.argsort(keys, axis=1), axis=1) < pool // 2 if exact else keys < 0.5
@@ -67,13 +67,13 @@ def draw_members(maps: int, pool: int, random: np.random.Generator, *, exact: bo
     return members
 
 
-def shuffle_members(members: Truths, random: np.random.Generator) -> Truths:
+def shuffle_members(members: BoolArray, random: np.random.Generator) -> BoolArray:
     """Return members that no longer have to do with the maps: each target's are exchanged in pairs, by coins."""
     swapped = np.repeat(random.random((len(members) // 2, members.shape[1])) < 0.5, 2, axis=0)
     return members ^ swapped
 
 
-def fold_numbers(maps: int, folds: int) -> Numbers:
+def fold_numbers(maps: int, folds: int) -> IntArray:
     """Return a fold for each map: the two maps that split the candidates share one, or they would betray each other."""
     return (np.arange(maps) // 2) % folds
 
@@ -98,7 +98,7 @@ class ClearShadows:
         self._spread = inverse.T @ self.directions.T
         self._residual = material.pool_target - candidates @ self.reference
 
-    def maps(self, members: Truths) -> Iterator[tuple[FloatMatrix, ...]]:
+    def maps(self, members: BoolArray) -> Iterator[tuple[FloatMatrix, ...]]:
         """Yield the map of each line of members."""
         for line in members:
             inside = np.flatnonzero(line)

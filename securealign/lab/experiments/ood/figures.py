@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
-from securealign.lab.experiments.figures import heat_map, new_figure
-from securealign.lab.experiments.ood.tally import MAPS, cases, layout, length_alone, mean_auroc
-from securealign.lab.experiments.result import Result
+import polars as pl
 
-_LENGTH = "length alone"
+from securealign.lab.experiments.figures import heat_map, new_figure
+from securealign.lab.experiments.ood.values import CASE, MAPS, PAIR, layout
+from securealign.lab.experiments.result import Result
 
 
 def figures(result: Result) -> Mapping[str, Any]:
     """Return the picture by name: AUROC by task and data set, and by pair of encoders under the public map."""
-    lines, length, encoders = layout(result), length_alone(result), list(result.settings["encoders"])
-    labels = {case: f"{case[0]} / {case[1]}" for case in cases(result)}
-    cells: dict[tuple[str, str], float] = {}
-    for case, label in labels.items():
-        cells[label, _LENGTH] = length[case]
-        for name, title in MAPS.items():
-            cells[label, title] = mean_auroc([line for line in lines if (line.data, line.ood) == case], name)
-    height = 2.2 + 0.32 * max(len(labels), len(encoders))
+    lines, encoders = layout(result), list(result.settings["encoders"])
+    columns = {"length": "length alone", **{f"auroc_{name}": title for name, title in MAPS.items()}}
+    means = lines.group_by(pl.format("{} / {}", *CASE).alias("case"), maintain_order=True).agg(pl.col(*columns).mean())
+    height = 2.2 + 0.32 * max(len(means), len(encoders))
     figure, axes = new_figure(1, 2, width=12.0, height=height)
     heat_map(
-        axes[0], cells, list(labels.values()), [_LENGTH, *MAPS.values()], title="AUROC of the energy, mean over pairs",
-        row_label="task / out of distribution", column_label="", limits=(0.5, 1.0),
-    )  # fmt: skip
-    pairs = {(line.source, line.target) for line in lines}
-    mapped = {
-        pair: fmean(line.auroc["public"] - line.auroc["own"] for line in lines if (line.source, line.target) == pair)
-        for pair in pairs
-    }
+        axes[0],
+        {(row["case"], title): row[name] for row in means.to_dicts() for name, title in columns.items()},
+        means["case"].to_list(),
+        list(columns.values()),
+        title="AUROC of the energy, mean over pairs",
+        row_label="task / out of distribution",
+        column_label="",
+        limits=(0.5, 1.0),
+    )
+    changed = lines.group_by(PAIR).agg((pl.col("auroc_public") - pl.col("auroc_own")).mean())
     heat_map(
-        axes[1], mapped, encoders, encoders, title="What the public map changes, mean over tasks",
-        row_label="client's encoder", column_label="provider's encoder", limits=(-0.3, 0.0),
-    )  # fmt: skip
+        axes[1],
+        {(source, target): change for source, target, change in changed.rows()},
+        encoders,
+        encoders,
+        title="What the public map changes, mean over tasks",
+        row_label="client's encoder",
+        column_label="provider's encoder",
+        limits=(-0.3, 0.0),
+    )
     return {"auroc": figure}

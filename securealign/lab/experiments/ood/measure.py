@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import permutations
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from securealign.alignment import AlignmentMap
 from securealign.alignment.clear import fit_map
 from securealign.data import dataset_digest
 from securealign.errors import ConfigurationError
 from securealign.lab.experiments.corpora import labels_of
 from securealign.lab.experiments.embeddings import AddBar, no_bars
 from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.experiments.threads import one_blas_thread
 from securealign.lab.measures.ood import auroc, energy_score, fpr_at, msp_score
@@ -34,48 +33,28 @@ Outside = Mapping[str, tuple[str, ...]]
 
 @one_blas_thread()
 def measure(
-    setting: Setting, store: Store, outside: Sequence[str], *, add_bar: AddBar = no_bars, command: str = ""
+    config: PairsConfig, store: Store, outside: Sequence[str], *, add_bar: AddBar = no_bars, command: str = ""
 ) -> Result:
-    """Return scores of all pairs on the setting's tasks, each against the test texts of the tasks in `outside`.
+    """Return scores of all pairs on the config's tasks, each against the test texts of the tasks in `outside`.
 
     Raises `ConfigurationError` when a task has nothing out of distribution.
     """
-    chosen = {task: _outside(setting, task, outside) for task in setting.tasks}
-    setting.prepare(others=outside)
-    tables: dict[str, list[Row]] = {"own": [], "mapped": [], "length": []}
-    pairs = list(permutations(setting.encoders, 2))
-    report, total = add_bar("pairs of encoders"), len(setting.encoders) + len(pairs)
+    chosen = {task: _outside(config, task, outside) for task in config.tasks}
+    config.prepare(others=outside)
+    run = Run(NAME, store, add_bar, ("own", "mapped", "length"))
     for task, others in chosen.items():
-        tables["length"] += _lengths(setting, task, others)
-    for done, encoder in enumerate(setting.encoders):
-        report(done, total)
-        for task, others in chosen.items():
-            tables["own"] += _own(setting, store, encoder, task, others)
-    for done, (source, target) in enumerate(pairs, start=len(setting.encoders)):
-        report(done, total)
-        work = _PairWork(setting, store, source, target)
-        for task, others in chosen.items():
-            tables["mapped"] += work.mapped(task, others)
-    report(total, total)
-    settings = {
-        "encoders": {name: setting.embeddings.dimension(name) for name in setting.encoders},
-        "tasks": {
-            name: {"classes": len(setting.task(name).train.class_names), "train": len(setting.task(name).train),
-                   "test": len(setting.task(name).test)}
-            for name in setting.tasks
-        },
-        "public": len(setting.corpora.public_texts), "public_sets": list(setting.corpora.public_sets),
-        "map": setting.map,
-    }  # fmt: skip
-    return Result(experiment=NAME, settings=settings, tables=tables, command=command)
+        run.tables["length"] += _lengths(config, task, others)
+    own = [partial(_own, config, encoder, chosen) for encoder in config.encoders]
+    run.measure("pairs of encoders", [*own, *(partial(_mapped, config, *pair, chosen) for pair in config.pairs)])
+    return Result(experiment=NAME, settings=config.facts(), tables=run.tables, command=command)
 
 
-def _outside(setting: Setting, task: str, names: Sequence[str]) -> Outside:
+def _outside(config: PairsConfig, task: str, names: Sequence[str]) -> Outside:
     """Return the texts of other data sets that are not texts of the task, without those that are much the same."""
-    own = {*setting.task(task).train.texts, *setting.task(task).test.texts}
+    own = {*config.task(task).train.texts, *config.task(task).test.texts}
     found = {}
     for name in names:
-        texts = setting.task(name).test.texts
+        texts = config.task(name).test.texts
         kept = tuple(text for text in texts if text not in own)
         if name != task and len(kept) > _MOST_SHARED * len(texts):
             found[name] = kept
@@ -86,9 +65,9 @@ def _outside(setting: Setting, task: str, names: Sequence[str]) -> Outside:
     return found
 
 
-def _lengths(setting: Setting, task: str, outside: Outside) -> list[Row]:
+def _lengths(config: PairsConfig, task: str, outside: Outside) -> list[Row]:
     """Return how well the number of words alone tells data sets apart, whichever has the longer texts."""
-    inside = _words(setting.task(task).test.texts)
+    inside = _words(config.task(task).test.texts)
     rows: list[Row] = []
     for name, texts in outside.items():
         area = auroc(inside, _words(texts))
@@ -102,57 +81,45 @@ def _words(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([len(text.split()) for text in texts], dtype=np.float64)
 
 
-def _key(setting: Setting, task: str, outside: Outside, *encoders: str) -> dict[str, Any]:
+def _key(config: PairsConfig, task: str, outside: Outside, *encoders: str) -> dict[str, Any]:
     digests = {name: dataset_digest(texts).hex() for name, texts in outside.items()}
-    return {**setting.public_key(*encoders), "task": setting.task(task).digest, "outside": digests}
+    return {**config.public_key(*encoders), "task": config.task(task).digest, "outside": digests}
 
 
-def _own(setting: Setting, store: Store, encoder: str, task: str, outside: Outside) -> list[Row]:
-    def compute() -> list[Row]:
-        others = {name: setting.embeddings.of(encoder, texts) for name, texts in outside.items()}
-        head, inside = setting.head(encoder, task), setting.test(encoder, task)
-        return judge(
-            head.logits(inside), {name: head.logits(rows) for name, rows in others.items()}, _truth(setting, task)
-        )
+def _own(config: PairsConfig, encoder: str, chosen: Mapping[str, Outside]) -> Iterator[Cell]:
+    """Yield how heads judge their own encoder's embeddings."""
 
-    key = _key(setting, task, outside, encoder)
-    return [{"target": encoder, "data": task, **row} for row in store.rows(f"{NAME}-own", key, compute)]
+    def compute(task: str) -> list[Row]:
+        head = config.head(encoder, task)
+        outside = {name: head.logits(config.embeddings.of(encoder, texts)) for name, texts in chosen[task].items()}
+        return judge(head.logits(config.test(encoder, task)), outside, _truth(config, task))
 
-
-class _PairWork:
-    """The cells of one pair, with the public map that its tasks share."""
-
-    def __init__(self, setting: Setting, store: Store, source: str, target: str) -> None:
-        self._setting, self._store = setting, store
-        self._source, self._target = source, target
-
-    @cached_property
-    def _public_map(self) -> AlignmentMap:
-        return self._setting.public_fit(self._source, self._target).map(self._setting.map)
-
-    def mapped(self, task: str, outside: Outside) -> list[Row]:
-        """Return how the provider's head judges the client's mapped texts, for both maps."""
-        setting = self._setting
-
-        def compute() -> list[Row]:
-            head, inside = setting.head(self._target, task), setting.test(self._source, task)
-            others = {name: setting.embeddings.of(self._source, texts) for name, texts in outside.items()}
-            rows: list[Row] = []
-            rows_b, rows_a = setting.train(self._source, task), setting.train(self._target, task)
-            own = fit_map(rows_b, rows_a, "auto", kind=setting.map)
-            for fitted_on, fitted in {"task": own, "public": self._public_map}.items():
-                logits = {name: head.logits(fitted.apply(found)) for name, found in others.items()}
-                judged = judge(head.logits(fitted.apply(inside)), logits, _truth(setting, task))
-                rows += [{"fitted_on": fitted_on, **row} for row in judged]
-            return rows
-
-        key = {**_key(setting, task, outside, self._source, self._target), "map": setting.map}
-        found = self._store.rows(f"{NAME}-mapped", key, compute)
-        return [{"source": self._source, "target": self._target, "data": task, **row} for row in found]
+    for task, outside in chosen.items():
+        names, key = {"target": encoder, "data": task}, _key(config, task, outside, encoder)
+        yield Cell(table="own", names=names, key=key, compute=partial(compute, task))
 
 
-def _truth(setting: Setting, task: str) -> npt.NDArray[np.int64]:
-    return np.asarray(labels_of(setting.task(task).test))
+def _mapped(config: PairsConfig, source: str, target: str, chosen: Mapping[str, Outside]) -> Iterator[Cell]:
+    """Yield how the provider's heads judge mapped texts, for maps fitted on the task's texts and on public ones."""
+    public = cache(lambda: config.public_fit(source, target).map(config.map))
+
+    def compute(task: str) -> Iterator[Row]:
+        head, inside = config.head(target, task), config.test(source, task)
+        others = {name: config.embeddings.of(source, texts) for name, texts in chosen[task].items()}
+        own = fit_map(config.train(source, task), config.train(target, task), "auto", kind=config.map)
+        for fitted_on, fitted in {"task": own, "public": public()}.items():
+            logits = {name: head.logits(fitted.apply(found)) for name, found in others.items()}
+            for row in judge(head.logits(fitted.apply(inside)), logits, _truth(config, task)):
+                yield {"fitted_on": fitted_on, **row}
+
+    for task, outside in chosen.items():
+        key = {**_key(config, task, outside, source, target), "map": config.map}
+        names = {"source": source, "target": target, "data": task}
+        yield Cell(table="mapped", names=names, key=key, compute=partial(compute, task))
+
+
+def _truth(config: PairsConfig, task: str) -> npt.NDArray[np.int64]:
+    return np.asarray(labels_of(config.task(task).test))
 
 
 def judge(inside: FloatMatrix, outside: Mapping[str, FloatMatrix], truth: npt.NDArray[np.int64]) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from securealign.lab.experiments.figures import heat_map, new_figure
 from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.similarity.tally import means
+from securealign.lab.experiments.similarity.values import PAIR, means
 
 
 def figures(result: Result) -> Mapping[str, Any]:
@@ -21,7 +21,9 @@ def figures(result: Result) -> Mapping[str, Any]:
         (f"SVCCA, {few} (upper right) and {many} components (lower left)", f"svcca_{few}", f"svcca_{many}"),
     )
     for axis, (title, above, below) in zip(axes, panels, strict=True):
-        cells = means(result, above)
-        cells |= {(other, encoder): value for (encoder, other), value in means(result, below).items()}
+        cells: dict[tuple[str, str], float] = {}
+        for row in means(result).to_dicts():
+            one, other = (row[name] for name in PAIR)
+            cells |= {(one, other): row[above], (other, one): row[below]}
         heat_map(axis, cells, encoders, encoders, title=title, row_label="", column_label="")
     return {"public": figure}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,14 @@ from securealign.data import dataset_digest
 from securealign.errors import InputError
 from securealign.lab.experiments.embeddings import AddBar, Vectors, no_bars
 from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.setting import Setting
+from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.setting import PairsConfig
+from securealign.lab.experiments.similarity.values import PUBLIC
 from securealign.lab.experiments.store import Row, Store
 from securealign.lab.experiments.threads import one_blas_thread
 from securealign.lab.measures.similarity import CentredRows, KeptComponents, Order
 
 NAME = "similarity"
-PUBLIC = "public"
 #: The paper's 5,000 training and 2,000 test texts, as a share.
 _HELD_OUT = 2 / 7
 _FEWEST_TEXTS = 16
@@ -28,7 +29,7 @@ _FEWEST_TEXTS = 16
 
 @one_blas_thread()
 def measure(
-    setting: Setting,
+    config: PairsConfig,
     store: Store,
     *,
     components: Sequence[int] = (64, 128),
@@ -40,39 +41,30 @@ def measure(
 
     Raises `InputError` for a corpus of fewer than 16 texts.
     """
-    corpora = _corpora(setting)
-    for encoder in setting.encoders:  # one after the other, so that one model is in memory at a time
+    corpora = _corpora(config)
+    for encoder in config.encoders:  # one after the other, so that one model is in memory at a time
         for name, texts in corpora.items():
-            setting.embeddings.of(encoder, texts, name)
-    pairs = list(combinations(setting.encoders, 2))
-    report, total = add_bar("pairs of encoders"), len(corpora) * len(pairs)
-    rows: list[Row] = []
-    for number, (name, texts) in enumerate(corpora.items()):
-        corpus = _Corpus(setting, texts, tuple(components), subsamples)
-        for done, (encoder, other) in enumerate(pairs, start=number * len(pairs)):
-            report(done, total)
-
-            def compute(corpus: _Corpus = corpus, pair: tuple[str, str] = (encoder, other)) -> list[Row]:
-                return [corpus.compare(*pair, subsample) for subsample in range(subsamples)]
-
-            found = store.rows(NAME, corpus.key(encoder, other), compute)
-            rows += [{"corpus": name, "encoder": encoder, "other": other, **row} for row in found]
-    report(total, total)
+            config.embeddings.of(encoder, texts, name)
+    run = Run(NAME, store, add_bar, ("pairs",))
+    for name, texts in corpora.items():
+        corpus = _Corpus(config, name, texts, tuple(components), subsamples)
+        pairs = combinations(config.encoders, 2)
+        run.measure(f"pairs of encoders on {name}", [partial(corpus.cells, *pair) for pair in pairs])
     settings = {
-        "encoders": {name: setting.embeddings.dimension(name) for name in setting.encoders},
+        "encoders": config.facts()["encoders"],
         "corpora": {name: len(texts) for name, texts in corpora.items()},
-        "public_sets": list(setting.corpora.public_sets),
+        "public_sets": list(config.corpora.public_sets),
         "components": list(components),
         "subsamples": subsamples,
     }
-    return Result(experiment=NAME, settings=settings, tables={"pairs": rows}, command=command)
+    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
 
 
-def _corpora(setting: Setting) -> Mapping[str, tuple[str, ...]]:
+def _corpora(config: PairsConfig) -> Mapping[str, tuple[str, ...]]:
     """Return the texts of every corpus, each once: a text on both sides of a split would not be held out."""
-    found = {PUBLIC: setting.corpora.public_texts}
-    for name in setting.tasks:
-        task = setting.task(name)
+    found = {PUBLIC: config.corpora.public_texts}
+    for name in config.tasks:
+        task = config.task(name)
         found[name] = tuple(dict.fromkeys((*task.train.texts, *task.test.texts)))
     for name, texts in found.items():
         if len(texts) < _FEWEST_TEXTS:
@@ -95,22 +87,26 @@ class _Side:
 class _Corpus:
     """The cells of one corpus; what an encoder makes of a subsample is worked out once for all pairs."""
 
-    def __init__(self, setting: Setting, texts: tuple[str, ...], components: tuple[int, ...], subsamples: int) -> None:
-        self._embeddings = setting.embeddings
-        self._texts = texts
-        self._digest = dataset_digest(texts).hex()
+    def __init__(
+        self, config: PairsConfig, name: str, texts: tuple[str, ...], components: tuple[int, ...], subsamples: int
+    ) -> None:
+        self._embeddings = config.embeddings
+        self._name, self._texts = name, texts
         self._components = components
         self._subsamples = subsamples
         self._sides: dict[tuple[str, int], _Side] = {}
 
-    def key(self, *encoders: str) -> dict[str, Any]:
-        """Return what the similarity of a pair depends on."""
-        return {
-            "encoders": [self._embeddings.fingerprint(encoder) for encoder in encoders],
-            "texts": self._digest,
+    def cells(self, encoder: str, other: str) -> Iterator[Cell]:
+        """Yield the similarity of a pair on all subsamples."""
+        key = {
+            "encoders": [self._embeddings.fingerprint(name) for name in (encoder, other)],
+            "texts": dataset_digest(self._texts).hex(),
             "components": list(self._components),
             "subsamples": self._subsamples,
         }
+        names = {"corpus": self._name, "encoder": encoder, "other": other}
+        compute = lambda: [self.compare(encoder, other, subsample) for subsample in range(self._subsamples)]  # noqa: E731
+        yield Cell(table="pairs", names=names, key=key, compute=compute, kept="")
 
     def compare(self, encoder: str, other: str, subsample: int) -> Row:
         """Return all measures of a pair on one subsample."""
