@@ -26,8 +26,8 @@ from securealign.alignment.scaling import Vector, deviations
 from securealign.lab.experiments.corpora import Corpora, labels_of
 from securealign.lab.experiments.embeddings import Embeddings, Vectors
 from securealign.lab.experiments.markdown import table
+from securealign.lab.experiments.run import one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.threads import one_blas_thread
 
 #: Penalties of the baseline, as shares of the mean diagonal of the Gram matrix.
 SHARES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,7 @@ from securealign.errors import InputError
 from securealign.lab.experiments.findings import findings
 from securealign.lab.experiments.markdown import render
 from securealign.lab.experiments.result import Result, read_result
-
-#: The experiments, in the order in which the page shows them.
-EXPERIMENTS = ("similarity", "classification", "ood", "tokenizers", "generation", "membership", "leakage")
-
-
-def part(experiment: str, name: str) -> Any:  # noqa: ANN401 - the parts differ
-    """Return the function that an experiment's module of the same name defines: measure, values, summary or figures."""
-    module = "values" if name == "summary" else name
-    return getattr(import_module(f"securealign.lab.experiments.{experiment}.{module}"), name)
+from securealign.lab.experiments.run import EXPERIMENTS, part
 
 
 def figures(result: Result) -> Mapping[str, Any]:

@@ -6,10 +6,10 @@ from support.experiments import FakeEncoder, FakeModels, fake_corpora
 
 from securealign.alignment.clear import fit_map
 from securealign.lab.experiments.classification.figures import figures
-from securealign.lab.experiments.classification.measure import measure
 from securealign.lab.experiments.classification.values import losses, own_accuracies, reason, summary
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.page import section
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig, fit_with_shots
 from securealign.lab.experiments.store import Store
 
@@ -38,8 +38,13 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classification")
     encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
     setting, _ = make(folder, *encoders, rivals=("a", "b"))
-    return measure(
-        setting, Store(folder / "cells"), encrypted_pair=("a", "b"), suite="plaintext", command="the command"
+    return run_experiment(
+        "classification",
+        setting,
+        Store(folder / "cells"),
+        encrypted_pair=("a", "b"),
+        suite="plaintext",
+        command="the command",
     )
 
 
@@ -129,7 +134,7 @@ def test_the_section_says_what_the_tables_say(result):
 
 def test_without_rivals_and_encryption_the_section_leaves_them_out(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("glove", dimension=20))
-    text = section(measure(setting, Store(tmp_path / "cells")))
+    text = section(run_experiment("classification", setting, Store(tmp_path / "cells")))
     assert "encryption" not in text
     assert "Other kinds" not in text
     assert "two encoders" in text
@@ -137,7 +142,7 @@ def test_without_rivals_and_encryption_the_section_leaves_them_out(tmp_path):
 
 def test_one_rival_among_the_encoders_is_no_pair_to_compare_maps_by(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), rivals=("a", "elsewhere"))
-    found = measure(setting, Store(tmp_path / "cells"))
+    found = run_experiment("classification", setting, Store(tmp_path / "cells"))
     assert found.settings["rivals"] == []
     assert "Other kinds" not in section(found)
 
@@ -145,7 +150,7 @@ def test_one_rival_among_the_encoders_is_no_pair_to_compare_maps_by(tmp_path):
 def test_static_encoders_are_told_apart(tmp_path):
     encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True)
     setting, _ = make(tmp_path, *encoders)
-    found = measure(setting, Store(tmp_path / "cells"))
+    found = run_experiment("classification", setting, Store(tmp_path / "cells"))
     assert any(row["refitted"] is None for row in found.table("exceptions"))
     assert "two transformers" in section(found)
 
@@ -163,17 +168,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "rows", killed_after_three)
     with pytest.raises(KeyboardInterrupt):
-        measure(setting, store)
+        run_experiment("classification", setting, store)
     again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
-    result = measure(again, Store(tmp_path / "cells"))
+    result = run_experiment("classification", again, Store(tmp_path / "cells"))
     assert len(before) == 3
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert models.encoded == 0
-    assert measure(again, Store(tmp_path / "cells")) == result
+    assert run_experiment("classification", again, Store(tmp_path / "cells")) == result
 
 
 def test_too_few_rows_for_a_training_under_encryption_leave_it_out(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a", dimension=90), FakeEncoder("b"))
-    found = measure(setting, Store(tmp_path / "cells"), encrypted_pair=("a", "b"), suite="plaintext")
+    found = run_experiment(
+        "classification", setting, Store(tmp_path / "cells"), encrypted_pair=("a", "b"), suite="plaintext"
+    )
     assert {row["fitted_on"] for row in found.table("encrypted")} == {"public"}

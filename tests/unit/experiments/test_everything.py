@@ -9,7 +9,7 @@ from securealign.cli import app
 from securealign.errors import AssetError
 from securealign.lab.cli.experiment import everything
 from securealign.lab.cli.experiment.options import names
-from securealign.lab.experiments.page import EXPERIMENTS
+from securealign.lab.experiments.run import EXPERIMENTS
 
 
 @pytest.fixture

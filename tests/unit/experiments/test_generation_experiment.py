@@ -28,11 +28,11 @@ from support.causal_lms import (  # noqa: E402 - after the skip
 
 from securealign.lab.experiments.embeddings import Embeddings  # noqa: E402
 from securealign.lab.experiments.generation.figures import figures  # noqa: E402
-from securealign.lab.experiments.generation.measure import measure  # noqa: E402
 from securealign.lab.experiments.generation.setting import GenerationConfig  # noqa: E402
 from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
 from securealign.lab.experiments.generation.values import summary, usual  # noqa: E402
 from securealign.lab.experiments.page import section  # noqa: E402
+from securealign.lab.experiments.run import run_experiment  # noqa: E402
 from securealign.lab.generation.causal import CausalModel  # noqa: E402
 
 NAMES = ("act", "animal", "food", "plant")
@@ -80,7 +80,9 @@ def result(setting, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECUREALIGN_CACHE", str(folder))
         embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
-        return measure(setting, Store(folder / "cells"), embeddings, command="securealign experiment generation")
+        return run_experiment(
+            "generation", setting, Store(folder / "cells"), embeddings, command="securealign experiment generation"
+        )
 
 
 def test_every_ordered_pair_is_scored_and_controlled(result):
@@ -133,7 +135,7 @@ def test_a_second_run_reads_its_cells(setting, folder, result, monkeypatch):
     monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
     monkeypatch.setattr("securealign.lab.generation.causal.CausalModel.run", None)
     embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
-    again = measure(setting, Store(folder / "cells"), embeddings, command=result.command)
+    again = run_experiment("generation", setting, Store(folder / "cells"), embeddings, command=result.command)
     assert again == result
 
 

@@ -18,11 +18,11 @@ from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.leakage.figures import figures
 from securealign.lab.experiments.leakage.inversion import Collection, WordWeights, directions
-from securealign.lab.experiments.leakage.measure import measure
 from securealign.lab.experiments.leakage.spectrum import Spectrum
 from securealign.lab.experiments.leakage.values import alignment_means, found_by_pair, penalty_means, summary
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 from securealign.lab.measures.fits import explained
@@ -44,7 +44,7 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leakage")
     encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
     setting, _ = make(folder, *encoders)
-    return measure(setting, Store(folder / "cells"), sizes=SIZES, command="the command")
+    return run_experiment("leakage", setting, Store(folder / "cells"), sizes=SIZES, command="the command")
 
 
 def rows_of(result, source, target, size):
@@ -200,20 +200,20 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "rows", killed_after_three)
     with pytest.raises(KeyboardInterrupt):
-        measure(setting, store, sizes=SIZES)
+        run_experiment("leakage", setting, store, sizes=SIZES)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
     again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    result = measure(again, Store(tmp_path / "cells"), sizes=SIZES)
+    result = run_experiment("leakage", again, Store(tmp_path / "cells"), sizes=SIZES)
     assert len(before) == 3
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert models.encoded == 0
-    assert measure(again, Store(tmp_path / "cells"), sizes=SIZES) == result
+    assert run_experiment("leakage", again, Store(tmp_path / "cells"), sizes=SIZES) == result
 
 
 def test_sizes_too_small_are_refused(tmp_path):
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     with pytest.raises(ConfigurationError, match="on 3 rows"):
-        measure(setting, Store(tmp_path / "cells"), sizes=(3, 30))
+        run_experiment("leakage", setting, Store(tmp_path / "cells"), sizes=(3, 30))
     assert models.encoded == 0
 
 
@@ -221,7 +221,7 @@ def test_private_texts_must_not_all_be_public(tmp_path):
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     corpora = Corpora(train=80, test=40, public=96, public_sets=("colours/test",), load=setting.corpora.load)
     with pytest.raises(InputError, match="are public") as caught:
-        measure(replace(setting, corpora=corpora), Store(tmp_path / "cells"), sizes=SIZES)
+        run_experiment("leakage", replace(setting, corpora=corpora), Store(tmp_path / "cells"), sizes=SIZES)
     assert caught.value.hint
     assert models.encoded == 0
 

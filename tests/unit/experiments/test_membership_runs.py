@@ -10,14 +10,15 @@ from typer.testing import CliRunner
 from securealign.errors import ConfigurationError, InputError
 from securealign.lab.cli.experiment import command
 from securealign.lab.cli.experiment.experiments import EXPERIMENTS, membership
+from securealign.lab.experiments.embeddings import no_bars
 from securealign.lab.experiments.membership import interval
 from securealign.lab.experiments.membership import measure as module
 from securealign.lab.experiments.membership.figures import figures
-from securealign.lab.experiments.membership.measure import measure
 from securealign.lab.experiments.membership.setting import SweepPlan
 from securealign.lab.experiments.membership.values import summary
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import read_result, write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
@@ -33,10 +34,10 @@ PLAN = SweepPlan(
 )
 
 
-def run(folder, plan=PLAN, add_bar=module.no_bars):
+def run(folder, plan=PLAN, add_bar=no_bars):
     embeddings = fake_embeddings(folder / "vectors", FakeEncoder("a", 30), FakeEncoder("b", 24))
     config = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings)
-    return measure(config, Store(folder / "cells"), plan, add_bar=add_bar, command="a command")
+    return run_experiment("membership", config, Store(folder / "cells"), plan, add_bar=add_bar, command="a command")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,10 +13,11 @@ from securealign.errors import ConfigurationError, ExitCode
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.ood.figures import figures
-from securealign.lab.experiments.ood.measure import judge, measure
+from securealign.lab.experiments.ood.measure import judge
 from securealign.lab.experiments.ood.values import layout, summary
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
@@ -55,7 +56,7 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ood")
     encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
     setting, _ = make(folder, *encoders, tasks=(TASK, TWO))
-    return measure(setting, Store(folder / "cells"), [TASK, PLAIN, LONG], command="the command")
+    return run_experiment("ood", setting, Store(folder / "cells"), [TASK, PLAIN, LONG], command="the command")
 
 
 def line(result, source, target, ood=PLAIN, score="energy"):
@@ -96,7 +97,7 @@ def test_texts_that_a_task_shares_are_left_out(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     again = "colours/test:colours/test"
     with pytest.raises(ConfigurationError, match="Nothing is out of the distribution") as caught:
-        measure(setting, Store(tmp_path / "cells"), [TASK, again])
+        run_experiment("ood", setting, Store(tmp_path / "cells"), [TASK, again])
     assert "--ood" in caught.value.hint
 
 
@@ -128,7 +129,7 @@ def test_the_section_says_what_the_tables_say(result):
 
 def test_no_case_of_length_and_no_task_of_two_classes_are_not_mentioned(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    text = section(measure(setting, Store(tmp_path / "cells"), [PLAIN]))
+    text = section(run_experiment("ood", setting, Store(tmp_path / "cells"), [PLAIN]))
     assert "in 0 of 1 cases." in text
     assert "two classes" not in text
 
@@ -151,14 +152,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "rows", killed_after_three)
     with pytest.raises(KeyboardInterrupt):
-        measure(setting, store, [PLAIN, LONG])
+        run_experiment("ood", setting, store, [PLAIN, LONG])
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
     again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    result = measure(again, Store(tmp_path / "cells"), [PLAIN, LONG])
+    result = run_experiment("ood", again, Store(tmp_path / "cells"), [PLAIN, LONG])
     assert len(before) == 3
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert models.encoded == 0
-    assert measure(again, Store(tmp_path / "cells"), [PLAIN, LONG]) == result
+    assert run_experiment("ood", again, Store(tmp_path / "cells"), [PLAIN, LONG]) == result
 
 
 @pytest.fixture

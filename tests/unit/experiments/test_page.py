@@ -7,11 +7,11 @@ from typer.testing import CliRunner
 from securealign.cli import app
 from securealign.errors import InputError
 from securealign.lab.experiments.classification.figures import figures
-from securealign.lab.experiments.classification.measure import measure
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.findings import findings, rank_correlation
 from securealign.lab.experiments.page import page, read_results
 from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
@@ -23,7 +23,11 @@ def folder(tmp_path):
     models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
     embeddings = Embeddings(folder=tmp_path / "vectors", opener=models.open)
     setting = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
-    write_result(measure(setting, Store(tmp_path / "cells"), command="the command"), tmp_path / "results", figures)
+    write_result(
+        run_experiment("classification", setting, Store(tmp_path / "cells"), command="the command"),
+        tmp_path / "results",
+        figures,
+    )
     return tmp_path / "results"
 
 

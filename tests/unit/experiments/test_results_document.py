@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from securealign.lab.experiments.page import EXPERIMENTS, page, read_results
+from securealign.lab.experiments.page import page, read_results
+from securealign.lab.experiments.run import EXPERIMENTS
 
 DOCS = Path(__file__).parents[3] / "docs"
 RESULTS = read_results(DOCS / "results")

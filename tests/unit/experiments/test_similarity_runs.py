@@ -12,9 +12,9 @@ from securealign.errors import ExitCode, InputError
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.figures import figures
-from securealign.lab.experiments.similarity.measure import measure
 from securealign.lab.experiments.similarity.values import means, summary
 from securealign.lab.experiments.store import Store
 
@@ -36,7 +36,7 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("similarity")
     encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
     setting, _ = make(folder, *encoders)
-    return measure(setting, Store(folder / "cells"), components=(8, 64), command="the command")
+    return run_experiment("similarity", setting, Store(folder / "cells"), components=(8, 64), command="the command")
 
 
 def test_encoders_that_see_the_same_are_alike(result):
@@ -83,7 +83,7 @@ def test_the_section_says_what_the_table_says(result):
 
 def test_one_subsample_has_no_spread(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    text = section(measure(setting, Store(tmp_path / "cells"), components=(4,), subsamples=1))
+    text = section(run_experiment("similarity", setting, Store(tmp_path / "cells"), components=(4,), subsamples=1))
     row = next(line for line in text.splitlines() if line.startswith("| a / b |"))
     assert "±" not in row
     assert "instead of" not in text
@@ -107,14 +107,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "rows", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
-        measure(setting, store, components=(4,))
+        run_experiment("similarity", setting, store, components=(4,))
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
     again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c"))
-    result = measure(again, Store(tmp_path / "cells"), components=(4,))
+    result = run_experiment("similarity", again, Store(tmp_path / "cells"), components=(4,))
     assert len(before) == 2
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert models.encoded == 0
-    assert measure(again, Store(tmp_path / "cells"), components=(4,)) == result
+    assert run_experiment("similarity", again, Store(tmp_path / "cells"), components=(4,)) == result
 
 
 def test_too_few_texts_are_refused(tmp_path):
@@ -122,7 +122,9 @@ def test_too_few_texts_are_refused(tmp_path):
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     corpora = type(setting.corpora)(public=9, public_sets=("few",), load=lambda _name: few)
     with pytest.raises(InputError, match="9 texts of 'public' are too few") as caught:
-        measure(PairsConfig(("a", "b"), (), corpora, setting.embeddings), Store(tmp_path / "cells"))
+        run_experiment(
+            "similarity", PairsConfig(("a", "b"), (), corpora, setting.embeddings), Store(tmp_path / "cells")
+        )
     assert caught.value.hint
     assert models.encoded == 0
 

@@ -17,9 +17,9 @@ pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
 from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer  # noqa: E402 - after the skip
 
 from securealign.lab.experiments.page import section  # noqa: E402
+from securealign.lab.experiments.run import run_experiment  # noqa: E402
 from securealign.lab.experiments.tokenizers.figures import figures  # noqa: E402
 from securealign.lab.experiments.tokenizers.loading import count_weights, open_tokenizer  # noqa: E402
-from securealign.lab.experiments.tokenizers.measure import measure  # noqa: E402
 from securealign.lab.experiments.tokenizers.values import summary  # noqa: E402
 
 
@@ -35,7 +35,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(folders, tmp_path_factory):
     names = [str(folders / "bytes"), str(folders / "marked")]
-    return measure(names, SENTENCES, Store(tmp_path_factory.mktemp("cells")), data="sentences", command="the command")
+    return run_experiment(
+        "tokenizers", names, Store(tmp_path_factory.mktemp("cells")), SENTENCES, data="sentences", command="the command"
+    )
 
 
 def test_tokenizers_come_from_folders_and_files(folders):
@@ -73,14 +75,16 @@ def test_a_tokenizer_is_its_own_twin(folders, tmp_path):
     names = [str(folders / "bytes" / "tokenizer.json"), str(tmp_path / "twin" / "tokenizer.json")]
     # The pieces of a character that is none of the tokens all end where it ends, and cannot be told apart by that.
     ascii_texts = [sentence for sentence in SENTENCES if sentence.isascii()]
-    found = measure(names, ascii_texts, Store(tmp_path / "cells"), data="sentences").table("pairs")[0]
+    found = run_experiment("tokenizers", names, Store(tmp_path / "cells"), ascii_texts, data="sentences").table(
+        "pairs"
+    )[0]
     assert (found["jaccard"], found["exact"], found["aligned"], found["boundaries"]) == (1, 1, 1, 1)
 
 
 def test_two_of_one_name_are_refused(folders, tmp_path):
     name = str(folders / "bytes" / "tokenizer.json")
     with pytest.raises(InputError, match="have the same name"):
-        measure([name, name], SENTENCES, Store(tmp_path), data="sentences")
+        run_experiment("tokenizers", [name, name], Store(tmp_path), SENTENCES, data="sentences")
 
 
 def test_text_and_picture_are_made_from_the_result_alone(result, tmp_path):

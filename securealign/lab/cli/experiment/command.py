@@ -19,6 +19,7 @@ from securealign.lab.cli.experiment.options import SHARED, Output, at_least_two,
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import AddBar, Embeddings
 from securealign.lab.experiments.result import Result, write_result
+from securealign.lab.experiments.run import run_experiment
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
@@ -51,13 +52,9 @@ class Job:
         """Return the embeddings of texts."""
         return Embeddings(add_bar=self.add_bar, **options)
 
-    def measure(self, *what: Any, **options: Any) -> Result:  # noqa: ANN401
+    def measure(self, what: Any, *more: Any, **options: Any) -> Result:  # noqa: ANN401
         """Run the experiment; what is done already is read from the store."""
-        from securealign.lab.experiments.page import part
-
-        measure = part(self.name, "measure")
-        found: Result = measure(*what, store=Store(), add_bar=self.add_bar, command=command_line(), **options)
-        return found
+        return run_experiment(self.name, what, Store(), *more, add_bar=self.add_bar, command=command_line(), **options)
 
 
 def add_experiment(app: typer.Typer, experiment: Callable[..., Result], defaults: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from securealign.commands import failures
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import load_figures
 from securealign.lab.cli.experiment.options import ALL, ALL_TASKS, Encoders, Tasks
+from securealign.lab.experiments.run import EXPERIMENTS
 
 #: Experiments that take the choice of encoders and tasks; the others have some of their own.
 _OF_ENCODERS = frozenset({"similarity", "classification", "leakage"})
@@ -28,8 +29,6 @@ def run_all(
     data: Tasks = ALL_TASKS,
 ) -> None:
     """Run every experiment, one after the other; what is finished already costs next to nothing."""
-    from securealign.lab.experiments.page import EXPERIMENTS
-
     with failures(as_json=False):
         load_figures()
         output.mkdir(parents=True, exist_ok=True)

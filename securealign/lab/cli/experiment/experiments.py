@@ -71,7 +71,7 @@ def ood(
     map: Map = "soft",  # noqa: A002
 ) -> Result:
     """Measure how well a head tells texts that are unlike its task, on its own and on mapped embeddings."""
-    return job.measure(job.config(map=map), outside=names(outside, "--ood"))
+    return job.measure(job.config(map=map), names(outside, "--ood"))
 
 
 def tokenizers(
@@ -149,7 +149,7 @@ def generation(
         encoder=encoder,
         seed=seed,
     )
-    return job.measure(config, embeddings=job.embeddings(), stream_pairs=stream_check)
+    return job.measure(config, job.embeddings(), stream_pairs=stream_check)
 
 
 def membership(
@@ -184,7 +184,7 @@ def membership(
         seed=seed,
     )
     texts = {"train": 2 * max(plan.shots) + _SPARE, "public": max(plan.rows), "seed": seed}
-    return job.measure(job.config(texts=texts), plan=plan)
+    return job.measure(job.config(texts=texts), plan)
 
 
 def leakage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property, partial
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,15 +15,13 @@ from securealign.alignment.ridge import AUTO_SHARE
 from securealign.lab.experiments.classification.encrypted import encrypted_cells
 from securealign.lab.experiments.classification.exceptions import exception_cells, exceptions
 from securealign.lab.experiments.corpora import labels_of
-from securealign.lab.experiments.embeddings import AddBar, Vectors, no_bars
+from securealign.lab.experiments.embeddings import Vectors
 from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import SHOT_WEIGHT, PairsConfig, fit_head, fit_with_shots
-from securealign.lab.experiments.store import Row, Store
-from securealign.lab.experiments.threads import one_blas_thread
+from securealign.lab.experiments.store import Row
 from securealign.lab.measures.fits import explained, fit_mean_only, fit_procrustes, fit_reduced_rank, fit_whitening
 
-NAME = "classification"
 #: Part of a task's training texts that fits a map in one repetition.
 _PART = 0.9
 _KINDS: tuple[MapKind, ...] = get_args(MapKind)
@@ -31,17 +29,10 @@ _KINDS: tuple[MapKind, ...] = get_args(MapKind)
 
 @one_blas_thread()
 def measure(
-    config: PairsConfig,
-    store: Store,
-    *,
-    encrypted_pair: tuple[str, str] | None = None,
-    suite: str = "lwe",
-    add_bar: AddBar = no_bars,
-    command: str = "",
-) -> Result:
+    run: Run, config: PairsConfig, *, encrypted_pair: tuple[str, str] | None = None, suite: str = "lwe"
+) -> dict[str, Any]:
     """Return accuracies of all pairs on all tasks; `encrypted_pair` (source, target) also runs under encryption."""
     config.prepare()
-    run = Run(NAME, store, add_bar, ("own", "pairs", "mapped", "exceptions", "encrypted"))
     groups = [partial(_own, config, encoder) for encoder in config.encoders]
     run.measure("own heads and pairs", [*groups, *(_PairWork(config, *pair).cells for pair in config.pairs)])
     rivals = [name for name in config.rivals if name in config.encoders]
@@ -54,13 +45,13 @@ def measure(
         "shot_weight": SHOT_WEIGHT,
         "rivals": rivals if len(rivals) > 1 else [],
     }
-    result = Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
-    main, others = exceptions(result) if run.tables["mapped"] else ([], [])
+    so_far = Result(experiment="classification", settings=settings, tables=run.tables)
+    main, others = exceptions(so_far) if run.tables["mapped"] else ([], [])
     run.measure("pairs that lose much", [partial(exception_cells, config, row) for row in main])
     run.tables["exceptions"] += [{**row, "refitted": None} for row in others]
     if encrypted_pair is not None:
         run.measure("under encryption", [partial(encrypted_cells, config, *encrypted_pair, suite)])
-    return result
+    return settings
 
 
 def _own(config: PairsConfig, encoder: str) -> Iterator[Cell]:

@@ -8,36 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.lab.experiments.embeddings import AddBar, Embeddings, no_bars
+from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.generation.answering import answered
 from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_cell
 from securealign.lab.experiments.generation.questions import Question, category_questions, read_questions
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.generation.streaming import measure_stream
 from securealign.lab.experiments.generation.writing import likeness, written
-from securealign.lab.experiments.result import Result
 from securealign.lab.experiments.run import Run
-from securealign.lab.experiments.store import Store
 from securealign.lab.generation.maps import map_key
 from securealign.lab.generation.stitched import StitchedModel
 
-NAME = "generation"
 #: A first run of a tenth shows whether memory grows with the number of pairs.
 _STREAM_DIMENSION = 960
 
 
-def measure(
-    config: GenerationConfig,
-    store: Store,
-    embeddings: Embeddings,
-    *,
-    stream_pairs: int = 0,
-    add_bar: AddBar = no_bars,
-    command: str = "",
-) -> Result:
+def measure(run: Run, config: GenerationConfig, embeddings: Embeddings, *, stream_pairs: int = 0) -> dict[str, Any]:
     """Return the tables of the experiment; `stream_pairs` above 0 also measures the memory of so large a fit."""
-    maps = all_maps(config, add_bar("pairs of tokens"))
-    run = Run(NAME, store, add_bar, ("models", "scores", "texts", "likeness", "questions", "streaming"))
+    maps = all_maps(config, run.add_bar("pairs of tokens"))
     for name in config.opened:
         run.add(native_cell(config, name))
     run.measure("pairs of models", [PairScorer(config, pair, maps).cells for pair in config.ordered_pairs])
@@ -57,7 +45,7 @@ def measure(
     run.tables["streaming"] = [
         measure_stream(pairs, _STREAM_DIMENSION) for pairs in (stream_pairs // 10, stream_pairs) if pairs
     ]
-    return Result(experiment=NAME, settings=_described(config), tables=run.tables, command=command)
+    return _described(config)
 
 
 def _speakers(

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from securealign.errors import ConfigurationError
-from securealign.lab.experiments.embeddings import AddBar, no_bars
 from securealign.lab.experiments.leakage.attacks import WORDS, Attacks
 from securealign.lab.experiments.leakage.sweep import HELD_OUT, PENALTIES, PairSweep, Sweep
-from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
-from securealign.lab.experiments.threads import one_blas_thread
 
-NAME = "leakage"
 _FEWEST_ROWS = 8
 
 
 @one_blas_thread()
-def measure(
-    config: PairsConfig,
-    store: Store,
-    *,
-    sizes: Sequence[int] = (250, 500, 1000, 2000),
-    add_bar: AddBar = no_bars,
-    command: str = "",
-) -> Result:
+def measure(run: Run, config: PairsConfig, *, sizes: Sequence[int] = (250, 500, 1000, 2000)) -> dict[str, Any]:
     """Return what maps fitted on `sizes` public rows leak, and what mapped test texts of the config's tasks do.
 
     Sizes beyond four fifths of the public texts are cut to that. Raises `ConfigurationError` for sizes below 8.
@@ -35,18 +24,16 @@ def measure(
     sizes = _possible(sizes, len(config.corpora.public_texts))
     attacks = Attacks(config)
     config.prepare(train=False)
-    run = Run(NAME, store, add_bar, ("alignment", "penalty", "native", "mapped"))
     run.measure(
         "pairs of encoders", [partial(_of_client, config, attacks, source, sizes) for source in config.encoders]
     )
-    settings = {
+    return {
         **config.facts(),
         "sizes": list(sizes),
         "seeds": config.seeds,
         "penalties": list(PENALTIES),
         "words": WORDS,
     }
-    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
 
 
 def _of_client(config: PairsConfig, attacks: Attacks, source: str, sizes: tuple[int, ...]) -> Iterator[Cell]:

@@ -5,46 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from securealign.data import dataset_digest
 from securealign.errors import InputError
 from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import AddBar, Embeddings, no_bars
+from securealign.lab.experiments.embeddings import AddBar, Embeddings
 from securealign.lab.experiments.membership.cell import attack_setting
 from securealign.lab.experiments.membership.private import DELTA
 from securealign.lab.experiments.membership.setting import AttackConfig, SweepPlan
 from securealign.lab.experiments.membership.shadow import Material
-from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Row, Store
-from securealign.lab.experiments.threads import one_blas_thread
-
-NAME = "membership"
+from securealign.lab.experiments.store import Row
 
 
 @one_blas_thread()
-def measure(
-    config: PairsConfig, store: Store, plan: SweepPlan, *, add_bar: AddBar = no_bars, command: str = ""
-) -> Result:
+def measure(run: Run, config: PairsConfig, plan: SweepPlan) -> dict[str, Any]:
     """Run all sweeps for all ordered pairs of encoders, and both controls.
 
     Raises `InputError` for too few texts, and `SuiteError` for an epsilon under which the protocol would not run.
     """
-    run = Run(NAME, store, add_bar, ("sweeps", "controls"))
     for task in config.tasks:
         public, pool = _texts(config.corpora, task, plan)
         # Each encoder embeds all texts before the next one is opened.
         for encoder in config.encoders:
             config.embeddings.of(encoder, [*public, *pool])
-        cases = [_Case(config.embeddings, *pair, task, public, pool, plan, add_bar) for pair in config.pairs]
+        cases = [_Case(config.embeddings, *pair, task, public, pool, plan, run.add_bar) for pair in config.pairs]
         run.measure(f"pairs of encoders on {task}", [case.cells for case in cases])
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(plan).items()}
     texts = {"encoders": config.encoders, "data": config.tasks, "public": config.corpora.public_sets}
     settings |= {**{name: list(value) for name, value in texts.items()}, "delta": DELTA}
-    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
+    return settings
 
 
 @dataclass(frozen=True)

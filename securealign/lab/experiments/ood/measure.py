@@ -13,16 +13,12 @@ from securealign.alignment.clear import fit_map
 from securealign.data import dataset_digest
 from securealign.errors import ConfigurationError
 from securealign.lab.experiments.corpora import labels_of
-from securealign.lab.experiments.embeddings import AddBar, no_bars
-from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Row, Store
-from securealign.lab.experiments.threads import one_blas_thread
+from securealign.lab.experiments.store import Row
 from securealign.lab.measures.ood import auroc, energy_score, fpr_at, msp_score
 from securealign.matrices import FloatMatrix
 
-NAME = "ood"
 SCORES = {"energy": energy_score, "softmax": msp_score}
 #: A data set that shares more of its texts with a task is not out of its distribution.
 _MOST_SHARED = 0.5
@@ -32,21 +28,18 @@ Outside = Mapping[str, tuple[str, ...]]
 
 
 @one_blas_thread()
-def measure(
-    config: PairsConfig, store: Store, outside: Sequence[str], *, add_bar: AddBar = no_bars, command: str = ""
-) -> Result:
+def measure(run: Run, config: PairsConfig, outside: Sequence[str]) -> dict[str, Any]:
     """Return scores of all pairs on the config's tasks, each against the test texts of the tasks in `outside`.
 
     Raises `ConfigurationError` when a task has nothing out of distribution.
     """
     chosen = {task: _outside(config, task, outside) for task in config.tasks}
     config.prepare(others=outside)
-    run = Run(NAME, store, add_bar, ("own", "mapped", "length"))
     for task, others in chosen.items():
         run.tables["length"] += _lengths(config, task, others)
     own = [partial(_own, config, encoder, chosen) for encoder in config.encoders]
     run.measure("pairs of encoders", [*own, *(partial(_mapped, config, *pair, chosen) for pair in config.pairs)])
-    return Result(experiment=NAME, settings=config.facts(), tables=run.tables, command=command)
+    return config.facts()
 
 
 def _outside(config: PairsConfig, task: str, names: Sequence[str]) -> Outside:

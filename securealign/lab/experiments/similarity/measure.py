@@ -6,22 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from securealign.alignment.scaling import deviations
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.lab.experiments.embeddings import AddBar, Vectors, no_bars
-from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import Cell, Run
+from securealign.lab.experiments.embeddings import Vectors
+from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.values import PUBLIC
-from securealign.lab.experiments.store import Row, Store
-from securealign.lab.experiments.threads import one_blas_thread
+from securealign.lab.experiments.store import Row
 from securealign.lab.measures.similarity import CentredRows, KeptComponents, Order
 
-NAME = "similarity"
 #: The paper's 5,000 training and 2,000 test texts, as a share.
 _HELD_OUT = 2 / 7
 _FEWEST_TEXTS = 16
@@ -29,14 +27,8 @@ _FEWEST_TEXTS = 16
 
 @one_blas_thread()
 def measure(
-    config: PairsConfig,
-    store: Store,
-    *,
-    components: Sequence[int] = (64, 128),
-    subsamples: int = 3,
-    add_bar: AddBar = no_bars,
-    command: str = "",
-) -> Result:
+    run: Run, config: PairsConfig, *, components: Sequence[int] = (64, 128), subsamples: int = 3
+) -> dict[str, Any]:
     """Return the similarities of all pairs on the public texts and on each task's texts, `subsamples` times.
 
     Raises `InputError` for a corpus of fewer than 16 texts.
@@ -45,19 +37,17 @@ def measure(
     for encoder in config.encoders:  # one after the other, so that one model is in memory at a time
         for name, texts in corpora.items():
             config.embeddings.of(encoder, texts, name)
-    run = Run(NAME, store, add_bar, ("pairs",))
     for name, texts in corpora.items():
         corpus = _Corpus(config, name, texts, tuple(components), subsamples)
         pairs = combinations(config.encoders, 2)
         run.measure(f"pairs of encoders on {name}", [partial(corpus.cells, *pair) for pair in pairs])
-    settings = {
+    return {
         "encoders": config.facts()["encoders"],
         "corpora": {name: len(texts) for name, texts in corpora.items()},
         "public_sets": list(config.corpora.public_sets),
         "components": list(components),
         "subsamples": subsamples,
     }
-    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
 
 
 def _corpora(config: PairsConfig) -> Mapping[str, tuple[str, ...]]:

@@ -5,36 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.lab.experiments.embeddings import AddBar, no_bars
-from securealign.lab.experiments.result import Result
 from securealign.lab.experiments.run import Cell, Run
-from securealign.lab.experiments.store import Row, Store
+from securealign.lab.experiments.store import Row
 from securealign.lab.experiments.tokenizers.loading import NamedTokenizer, open_tokenizer
 from securealign.lab.measures.tokenizers import fertility, jaccard, match_tokens, verdict
 
-NAME = "tokenizers"
-
 
 def measure(
+    run: Run,
     names: Sequence[str],
     texts: Sequence[str],
-    store: Store,
     *,
     data: str,
     opener: Callable[[str], NamedTokenizer] = open_tokenizer,
-    add_bar: AddBar = no_bars,
-    command: str = "",
-) -> Result:
+) -> dict[str, Any]:
     """Return the likeness of all ordered pairs of tokenizers on texts; raises `InputError` when two share a name."""
     opened = [opener(name) for name in names]
     if len({one.name for one in opened}) < len(opened):
         raise InputError(
             "Two tokenizers have the same name.", hint="Name each once; put files into folders of their own."
         )
-    run = Run(NAME, store, add_bar, ("tokenizers", "pairs"))
     digest = dataset_digest(texts).hex()
     run.measure("tokenizers", [partial(_own, one, texts, digest) for one in opened])
     run.measure("pairs of tokenizers", [partial(_pair, *pair, texts, digest) for pair in permutations(opened, 2)])
@@ -44,8 +38,7 @@ def measure(
         row |= {"outlook": judged.outlook.value, "reason": judged.reason}
     for row in run.tables["tokenizers"]:
         row["weights"] = by_name[row["tokenizer"]].parameters
-    settings = {"tokenizers": list(by_name), "data": data, "texts": len(texts)}
-    return Result(experiment=NAME, settings=settings, tables=run.tables, command=command)
+    return {"tokenizers": list(by_name), "data": data, "texts": len(texts)}
 
 
 def _own(one: NamedTokenizer, texts: Sequence[str], digest: str) -> Iterator[Cell]:
