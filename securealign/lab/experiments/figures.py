@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +30,23 @@ def new_figure(rows: int, columns: int, *, width: float, height: float) -> tuple
 
 def heat_map(
     axis: Any,  # noqa: ANN401 - matplotlib has no types here
-    values: Mapping[tuple[str, str], float],
+    values: Iterable[tuple[str, str, float]],
     rows: Sequence[str],
     columns: Sequence[str],
     *,
     title: str,
     row_label: str,
     column_label: str,
-    limits: tuple[float, float] = (0.0, 1.0),
+    limits: tuple[float, float] | None = (0.0, 1.0),
     digits: int = 2,
 ) -> None:
-    """Draw values by (row, column) as colours with their numbers; a pair without a value stays empty."""
-    grid = np.array([[values.get((row, column), np.nan) for column in columns] for row in rows])
+    """Draw (row, column, value) as colours with their numbers; a pair without a value stays empty.
+
+    Colours go from the least to the largest of `limits`, or from 0 to the largest value.
+    """
+    cells = {(row, column): value for row, column, value in values}
+    limits = limits or (0.0, max(*cells.values(), 0.01))
+    grid = np.array([[cells.get((row, column), np.nan) for column in columns] for row in rows])
     axis.imshow(grid, cmap=HEAT, vmin=limits[0], vmax=limits[1], aspect="auto")
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
@@ -53,6 +58,23 @@ def heat_map(
     axis.set_xlabel(column_label, fontsize=9, color=MUTED)
     axis.set_ylabel(row_label, fontsize=9, color=MUTED)
     axis.set_title(title, fontsize=10.5, color=INK, loc="left")
+
+
+def pair_heat_maps(
+    names: Sequence[str],
+    panels: Mapping[str, Iterable[tuple[str, str, float]]],
+    *,
+    margin: float = 2.0,
+    row_label: str = "client's encoder",
+    column_label: str = "provider's encoder",
+    **options: Any,  # noqa: ANN401 - those of `heat_map`
+) -> Any:  # noqa: ANN401
+    """Return a figure with a heat map by title, all of pairs of the same names; `margin`, in inches, is for texts."""
+    size = margin + 0.62 * len(names)
+    figure, axes = new_figure(1, len(panels), width=len(panels) * size, height=size)
+    for axis, (title, cells) in zip(axes, panels.items(), strict=True):
+        heat_map(axis, cells, names, names, title=title, row_label=row_label, column_label=column_label, **options)
+    return figure
 
 
 def lines(

@@ -155,29 +155,6 @@ def test_static_encoders_are_told_apart(tmp_path):
     assert "two transformers" in section(found)
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    store, kept = Store(tmp_path / "cells"), []
-    rows = store.rows
-
-    def killed_after_three(*cell):
-        if len(kept) == 3:
-            raise KeyboardInterrupt
-        kept.append(cell[0])
-        return rows(*cell)
-
-    monkeypatch.setattr(store, "rows", killed_after_three)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment("classification", setting, store)
-    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
-    result = run_experiment("classification", again, Store(tmp_path / "cells"))
-    assert len(before) == 3
-    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert models.encoded == 0
-    assert run_experiment("classification", again, Store(tmp_path / "cells")) == result
-
-
 def test_too_few_rows_for_a_training_under_encryption_leave_it_out(tmp_path):
     setting, _ = make(tmp_path, FakeEncoder("a", dimension=90), FakeEncoder("b"))
     found = run_experiment(

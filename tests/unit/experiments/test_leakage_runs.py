@@ -187,29 +187,6 @@ def test_files_are_written(result, tmp_path):
     assert files == {"leakage.json", "leakage-alignment.svg", "leakage-inversion.svg", *tables}
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    store, kept = Store(tmp_path / "cells"), []
-    rows = store.rows
-
-    def killed_after_three(*cell):
-        if len(kept) == 3:
-            raise KeyboardInterrupt
-        kept.append(cell[0])
-        return rows(*cell)
-
-    monkeypatch.setattr(store, "rows", killed_after_three)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment("leakage", setting, store, sizes=SIZES)
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
-    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    result = run_experiment("leakage", again, Store(tmp_path / "cells"), sizes=SIZES)
-    assert len(before) == 3
-    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert models.encoded == 0
-    assert run_experiment("leakage", again, Store(tmp_path / "cells"), sizes=SIZES) == result
-
-
 def test_sizes_too_small_are_refused(tmp_path):
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     with pytest.raises(ConfigurationError, match="on 3 rows"):
@@ -235,20 +212,6 @@ def offline(tmp_path, monkeypatch):
 def run(*options):
     given = ["experiment", "leakage", "--encoders", "a,b", "--data", TASK, "--seeds", "1", *map(str, options)]
     return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
-
-
-def test_the_command_prints_json_and_nothing_else(offline):
-    done = run("--rows", "12,30", "--json")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert done.stdout.count("\n") == 1
-    assert json.loads(done.stdout)["settings"]["sizes"] == [12, 30]
-
-
-def test_the_command_prints_a_table_and_writes_files(offline, tmp_path):
-    done = run("--rows", "12,30", "--output", tmp_path / "out")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert "found first" in done.stdout
-    assert (tmp_path / "out" / "leakage-inversion.svg").exists()
 
 
 def test_too_few_rows_are_an_error(offline):

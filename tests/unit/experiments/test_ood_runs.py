@@ -139,29 +139,6 @@ def test_files_are_written(result, tmp_path):
     assert files == {"ood.json", "ood-own.csv", "ood-mapped.csv", "ood-length.csv", "ood-auroc.svg"}
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    store, kept = Store(tmp_path / "cells"), []
-    rows = store.rows
-
-    def killed_after_three(*cell):
-        if len(kept) == 3:
-            raise KeyboardInterrupt
-        kept.append(cell[0])
-        return rows(*cell)
-
-    monkeypatch.setattr(store, "rows", killed_after_three)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment("ood", setting, store, [PLAIN, LONG])
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
-    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    result = run_experiment("ood", again, Store(tmp_path / "cells"), [PLAIN, LONG])
-    assert len(before) == 3
-    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert models.encoded == 0
-    assert run_experiment("ood", again, Store(tmp_path / "cells"), [PLAIN, LONG]) == result
-
-
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """Let the command use fake encoders and texts."""
@@ -171,20 +148,6 @@ def offline(tmp_path, monkeypatch):
 def run(*options):
     given = ["experiment", "ood", "--encoders", "a,b", "--data", TASK, *map(str, options)]
     return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
-
-
-def test_the_command_prints_json_and_nothing_else(offline):
-    done = run("--ood", PLAIN, "--json")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert done.stdout.count("\n") == 1
-    assert json.loads(done.stdout)["experiment"] == "ood"
-
-
-def test_the_command_prints_a_table_and_writes_files(offline, tmp_path):
-    done = run("--ood", PLAIN, "--output", tmp_path / "out")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert "length alone" in done.stdout
-    assert (tmp_path / "out" / "ood-auroc.svg").exists()
 
 
 def test_nothing_out_of_distribution_is_an_error(offline):

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
+from support.experiments import FakeEncoder, FakeModels, fake_corpora
 from typer.testing import CliRunner
 
 from securealign.cli import app
@@ -50,39 +50,7 @@ def test_the_page_is_written_beside_the_folder(folder):
     assert (folder.parent / "results.md").read_text() == page(read_results(folder))
 
 
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Let the command use fake encoders and texts."""
-    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
-
-
-def run(*options):
-    return CliRunner().invoke(
-        app,
-        ["experiment", "classification", "--encoders", "a,b", "--data", TASK, "--shots", "8", "--seeds", "2", *options],
-    )
-
-
-def test_json_is_all_that_is_printed(offline, tmp_path):
-    done = run("--json", "--output", str(tmp_path / "out"), "--encrypted", "")
-    content = json.loads(done.stdout)
-    assert content["experiment"] == "classification"
-    assert content == json.loads((tmp_path / "out" / "classification.json").read_text())
-
-
-def test_a_table_is_printed_for_people(offline):
-    done = run("--suite", "plaintext", "--encrypted", "a:b")
-    assert done.exit_code == 0
-    assert "Accuracy, mean over" in done.stdout
-
-
-def test_one_encoder_is_no_pair(offline):
-    done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", "a", "--json"])
-    assert done.exit_code == 2
-    assert "two" in json.loads(done.stdout)["hint"]
-
-
-def test_an_empty_list_is_refused(offline):
+def test_an_empty_list_is_refused():
     done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", ","])
     assert done.exit_code == 2
     assert "Name at least one" in done.output

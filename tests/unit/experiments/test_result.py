@@ -18,7 +18,7 @@ RESULT = Result(
 
 def draw(result):
     figure, (left, right) = new_figure(1, 2, width=6, height=3)
-    heat_map(left, {("p", "q"): 0.25}, ["p"], ["q", "r"], title="t", row_label="rows", column_label="columns")
+    heat_map(left, [("p", "q", 0.25)], ["p"], ["q", "r"], title="t", row_label="rows", column_label="columns")
     lines(right, {"a": [(1, 2), (3, 4)], "b": [(1, 1), (3, 2)]}, title="t", x_label="x", y_label="y", logarithmic=True,
           spread={"a": [(1, 3), (3, 5)]})  # fmt: skip
     return {"picture": figure}

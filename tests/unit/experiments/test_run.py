@@ -1,10 +1,14 @@
-"""What all experiments share when they are run: pairs of encoders that are unrelated are recorded and left out."""
+"""What all experiments share: killed runs go on, unrelated pairs are recorded, commands print and write alike."""
+
+import json
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
+from typer.testing import CliRunner
 
 from securealign.alignment import clear
-from securealign.errors import ErrorCode, InputError
+from securealign.cli import app
+from securealign.errors import ErrorCode, ExitCode, InputError
 from securealign.lab.experiments.embeddings import Embeddings, no_bars
 from securealign.lab.experiments.page import figures, section, summary
 from securealign.lab.experiments.run import Cell, Run, run_experiment
@@ -12,16 +16,23 @@ from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
 TASK, OTHER = "colours/train:colours/test", "shades/train:shades/test"
-OPTIONS = {"classification": (), "ood": ([OTHER],), "leakage": ()}
+#: What each experiment takes beside its config and store.
+OPTIONS = {
+    "similarity": ((), {"components": (4,)}),
+    "classification": ((), {}),
+    "ood": (([OTHER],), {}),
+    "leakage": ((), {"sizes": (12, 80)}),
+}
+OF_MAPS = tuple(OPTIONS)[1:]
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
-def measured(folder, experiment, *encoders):
+def measured(folder, experiment, *encoders, store=None):
     models = FakeModels(*encoders)
     embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
     config = PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
-    options = {"sizes": (12, 80)} if experiment == "leakage" else {}
-    return run_experiment(experiment, config, Store(folder / "cells"), *OPTIONS[experiment], **options)
+    more, options = OPTIONS[experiment]
+    return run_experiment(experiment, config, store or Store(folder / "cells"), *more, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +48,7 @@ def _refuse_a_dimension_of_20(monkeypatch):
     monkeypatch.setattr(clear, "require_related", require_related)
 
 
-@pytest.mark.parametrize("experiment", OPTIONS)
+@pytest.mark.parametrize("experiment", OF_MAPS)
 def test_an_unrelated_pair_is_recorded_and_the_others_are_measured(tmp_path, experiment):
     result = measured(tmp_path, experiment, FakeEncoder("a"), FakeEncoder("b", dimension=20))
     assert {(row["source"], row["target"]) for row in result.table("unrelated")} == {("b", "a")}
@@ -48,7 +59,7 @@ def test_an_unrelated_pair_is_recorded_and_the_others_are_measured(tmp_path, exp
     assert "They do not belong together." not in summary(result)[1].columns
 
 
-@pytest.mark.parametrize("experiment", OPTIONS)
+@pytest.mark.parametrize("experiment", OF_MAPS)
 def test_with_unrelated_pairs_alone_the_section_says_so_and_nothing_else(tmp_path, experiment):
     encoders = FakeEncoder("a", dimension=20), FakeEncoder("b", dimension=20)
     result = measured(tmp_path, experiment, *encoders)
@@ -71,3 +82,72 @@ def test_what_is_unrelated_is_kept_and_other_errors_are_raised(tmp_path):
     assert len(calls) == 1
     with pytest.raises(InputError):
         run.add(Cell(table="t", names={}, key={"b": 1}, compute=lambda: refused(ErrorCode.FILE_INVALID)))
+
+
+@pytest.mark.parametrize("experiment", OPTIONS)
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, experiment):
+    encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c")
+    store, kept = Store(tmp_path / "cells"), []
+    rows = store.rows
+
+    def killed_after_two(*cell):
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+        kept.append(cell[0])
+        return rows(*cell)
+
+    monkeypatch.setattr(store, "rows", killed_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path, experiment, *encoders, store=store)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
+    again = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c")
+    result = measured(tmp_path, experiment, *again)
+    assert len(before) == 2
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert sum(encoder.encoded for encoder in again) == 0
+    assert measured(tmp_path, experiment, *again) == result
+
+
+#: Options of each command that make it small, what its settings become, and words of its table.
+COMMANDS = {
+    "similarity": ("--components 8,4,8", {"components": [4, 8]}, "without bias"),
+    "classification": ("--shots 8 --seeds 2 --suite plaintext --encrypted a:b", {"shots": [8]}, "Accuracy, mean over"),
+    "ood": (f"--ood {OTHER}", {"map": "soft"}, "length alone"),
+    "leakage": ("--rows 12,30 --seeds 1", {"sizes": [12, 30]}, "found first"),
+}
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request, tmp_path, monkeypatch):
+    """Return the name of an experiment, its command with fake encoders and texts, and what it should show."""
+    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
+    options, settings, words = COMMANDS[request.param]
+
+    def run(*others):
+        given = ["experiment", request.param, "--data", TASK, *options.split(), *map(str, others)]
+        return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
+
+    return request.param, run, settings, words
+
+
+def test_the_command_writes_files_and_prints_a_table_or_json_and_nothing_else(command, tmp_path):
+    name, run, settings, words = command
+    done = run("--encoders", "a,b", "--output", tmp_path / "out")
+    assert done.exit_code == ExitCode.OK, done.output
+    assert words in done.stdout
+    files = sorted((tmp_path / "out").iterdir())
+    assert {file.suffix for file in files} == {".csv", ".json", ".svg"}
+    assert all(file.name.startswith(name) for file in files)
+    done = run("--encoders", "a,b", "--json")
+    assert done.stdout.count("\n") == 1
+    found = json.loads(done.stdout)
+    assert found["settings"].items() >= settings.items()
+    assert found["tables"] == json.loads((tmp_path / "out" / f"{name}.json").read_text())["tables"]
+
+
+def test_one_encoder_is_no_pair(command):
+    _, run, *_ = command
+    done = run("--encoders", "a", "--json")
+    assert done.exit_code == ExitCode.USAGE
+    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"
+    assert "two" in json.loads(done.stdout)["hint"]

@@ -1,14 +1,10 @@
 """The experiment on how alike encoders see texts: what it finds, says, draws and keeps."""
 
-import json
-
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
-from typer.testing import CliRunner
+from support.experiments import FakeEncoder, FakeModels, fake_corpora
 
-from securealign.cli import app
 from securealign.data import TextDataset
-from securealign.errors import ExitCode, InputError
+from securealign.errors import InputError
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import write_result
@@ -94,29 +90,6 @@ def test_files_are_written(result, tmp_path):
     assert files == {"similarity.json", "similarity-pairs.csv", "similarity-public.svg"}
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c"))
-    store, kept = Store(tmp_path / "cells"), []
-    rows = store.rows
-
-    def killed_after_two(*cell):
-        if len(kept) == 2:
-            raise KeyboardInterrupt
-        kept.append(cell[0])
-        return rows(*cell)
-
-    monkeypatch.setattr(store, "rows", killed_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        run_experiment("similarity", setting, store, components=(4,))
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cells").rglob("*.json")}
-    again, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c"))
-    result = run_experiment("similarity", again, Store(tmp_path / "cells"), components=(4,))
-    assert len(before) == 2
-    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert models.encoded == 0
-    assert run_experiment("similarity", again, Store(tmp_path / "cells"), components=(4,)) == result
-
-
 def test_too_few_texts_are_refused(tmp_path):
     few = TextDataset(name="few", texts=tuple(f"text {row}" for row in range(9)))
     setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
@@ -127,36 +100,3 @@ def test_too_few_texts_are_refused(tmp_path):
         )
     assert caught.value.hint
     assert models.encoded == 0
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Let the command use fake encoders and texts."""
-    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
-
-
-def run(*options):
-    given = ["experiment", "similarity", "--data", TASK, "--components", "8,4,8", *map(str, options)]
-    return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
-
-
-def test_the_command_prints_json_and_nothing_else(offline):
-    done = run("--encoders", "a,b", "--json")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert done.stdout.count("\n") == 1
-    found = json.loads(done.stdout)
-    assert found["experiment"] == "similarity"
-    assert found["settings"]["components"] == [4, 8]
-
-
-def test_the_command_prints_a_table_and_writes_files(offline, tmp_path):
-    done = run("--encoders", "a,b", "--output", tmp_path / "out")
-    assert done.exit_code == ExitCode.OK, done.output
-    assert "without bias" in done.stdout
-    assert (tmp_path / "out" / "similarity-public.svg").read_bytes().startswith(b"<?xml")
-
-
-def test_one_encoder_is_no_pair(offline):
-    done = run("--encoders", "a", "--json")
-    assert done.exit_code == ExitCode.USAGE
-    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"

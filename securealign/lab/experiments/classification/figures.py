@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from securealign.harness.bench.drawing import GRID, INK, MUTED
-from securealign.lab.experiments.classification.values import PAIR, losses, shot_accuracies
-from securealign.lab.experiments.figures import MARKS, PALETTE, heat_map, lines, new_figure
+from securealign.lab.experiments.classification.values import FITTED_ON, PAIR, losses, shot_accuracies
+from securealign.lab.experiments.figures import MARKS, PALETTE, lines, new_figure, pair_heat_maps
 from securealign.lab.experiments.result import Result
 
 #: Points; the end of the colours.
@@ -23,24 +23,13 @@ def figures(result: Result) -> Mapping[str, Any]:
 
 
 def _losses(result: Result, usual: pl.DataFrame) -> Any:  # noqa: ANN401 - matplotlib has no types here
+    means = usual.group_by("fitted_on", *PAIR).agg(pl.col("lost").mean() * 100)
+    cells = {
+        f"Points lost, map fitted on {words}": means.filter(fitted_on=fitted_on).select(*PAIR, "lost").rows()
+        for fitted_on, words in FITTED_ON.items()
+    }
     encoders = list(result.settings["encoders"])
-    size = 1.5 + 0.62 * len(encoders)
-    figure, axes = new_figure(1, 2, width=2 * size, height=size)
-    titles = {"task": "map fitted on the task's texts", "public": "map fitted on public texts"}
-    for axis, (fitted_on, title) in zip(axes, titles.items(), strict=True):
-        lost = usual.filter(fitted_on=fitted_on).group_by(PAIR).agg(pl.col("lost").mean() * 100)
-        heat_map(
-            axis,
-            {(source, target): value for source, target, value in lost.rows()},
-            encoders,
-            encoders,
-            title=f"Points lost, {title}",
-            row_label="client's encoder",
-            column_label="provider's encoder",
-            limits=(0.0, _MOST_LOST),
-            digits=1,
-        )
-    return figure
+    return pair_heat_maps(encoders, cells, margin=1.5, limits=(0.0, _MOST_LOST), digits=1)
 
 
 def _shots(result: Result) -> Any:  # noqa: ANN401

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from securealign.harness.bench.drawing import MUTED
-from securealign.lab.experiments.figures import heat_map, lines, new_figure
-from securealign.lab.experiments.leakage.values import alignment_means, found_by_pair
+from securealign.lab.experiments.figures import lines, new_figure, pair_heat_maps
+from securealign.lab.experiments.leakage.values import PAIR, alignment_means, found_by_pair
 from securealign.lab.experiments.result import Result
 
 
@@ -38,24 +38,8 @@ def _alignment(result: Result) -> Any:  # noqa: ANN401 - matplotlib has no types
 
 
 def _inversion(result: Result) -> Any:  # noqa: ANN401
-    encoders = list(result.settings["encoders"])
-    size = 2.0 + 0.62 * len(encoders)
-    figure, axes = new_figure(1, 2, width=2 * size, height=size)
     native = result.frame("native").group_by("target").agg(pl.col("top1", "overlap").mean())
     found = pl.concat([found_by_pair(result), native.with_columns(source="target")], how="diagonal")
-    for axis, column, title in (
-        (axes[0], "top1", "True text is the nearest candidate"),
-        (axes[1], "overlap", "Words of the nearest public text, F1"),
-    ):
-        cells = {(row["source"], row["target"]): row[column] for row in found.to_dicts()}
-        heat_map(
-            axis,
-            cells,
-            encoders,
-            encoders,
-            title=title,
-            row_label="client's encoder",
-            column_label="provider's encoder",
-            limits=(0.0, max(*cells.values(), 0.01)),
-        )
-    return figure
+    panels = {"True text is the nearest candidate": "top1", "Words of the nearest public text, F1": "overlap"}
+    cells = {title: found.select(*PAIR, column).rows() for title, column in panels.items()}
+    return pair_heat_maps(list(result.settings["encoders"]), cells, limits=None)

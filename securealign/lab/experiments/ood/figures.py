@@ -21,7 +21,7 @@ def figures(result: Result) -> Mapping[str, Any]:
     figure, axes = new_figure(1, 2, width=12.0, height=height)
     heat_map(
         axes[0],
-        {(row["case"], title): row[name] for row in means.to_dicts() for name, title in columns.items()},
+        [(row["case"], title, row[name]) for row in means.to_dicts() for name, title in columns.items()],
         means["case"].to_list(),
         list(columns.values()),
         title="AUROC of the energy, mean over pairs",
@@ -32,7 +32,7 @@ def figures(result: Result) -> Mapping[str, Any]:
     changed = lines.group_by(PAIR).agg((pl.col("auroc_public") - pl.col("auroc_own")).mean())
     heat_map(
         axes[1],
-        {(source, target): change for source, target, change in changed.rows()},
+        changed.rows(),
         encoders,
         encoders,
         title="What the public map changes, mean over tasks",

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from securealign.lab.experiments.figures import heat_map, new_figure
+from securealign.lab.experiments.figures import pair_heat_maps
 from securealign.lab.experiments.result import Result
 
 
 def figures(result: Result) -> Mapping[str, Any]:
     """Return the picture by name: heat maps of exact matches and Jaccard index, sources by targets."""
-    names = list(result.settings["tokenizers"])
-    size = 2.2 + 0.62 * len(names)
-    figure, axes = new_figure(1, 2, width=2 * size, height=size)
-    for axis, (title, column) in zip(
-        axes, (("Exact token matches", "exact"), ("Jaccard index of vocabularies", "jaccard")), strict=True
-    ):
-        cells = {(row["source"], row["target"]): row[column] for row in result.table("pairs")}
-        heat_map(axis, cells, names, names, title=title, row_label="source", column_label="target")
-    return {"pairs": figure}
+    pairs = result.frame("pairs")
+    panels = {"Exact token matches": "exact", "Jaccard index of vocabularies": "jaccard"}
+    cells = {title: pairs.select("source", "target", column).rows() for title, column in panels.items()}
+    names = result.settings["tokenizers"]
+    return {"pairs": pair_heat_maps(names, cells, margin=2.2, row_label="source", column_label="target")}
