@@ -17,8 +17,8 @@ from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Called with (done, total).
-Report = Callable[[int, int], None]
+#: A callback that is told (done, total).
+Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 
 _INTERRUPTED = 130
@@ -96,28 +96,29 @@ class _StepHandler(logging.Handler):
 
 
 @contextmanager
-def progress(*, enabled: bool) -> Iterator[Callable[[str], Report]]:
+def progress(*, enabled: bool) -> Iterator[Callable[[str], Progress]]:
     """Yield a function that adds a progress bar for a task.
 
     Bars show on a terminal only, and each from its first report on: none for embeddings that come from the cache.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (enabled and console.is_terminal)) as bars:
+    with Bars(*columns, console=console, disable=not (enabled and console.is_terminal)) as bars:
 
-        def add(description: str) -> Report:
+        def add(description: str) -> Progress:
             task = bars.add_task(description, total=None, visible=False)
             return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
         yield add
 
 
-def counted(items: Collection[Item], report: Report) -> Iterator[Item]:
-    """Yield the items, and report how many of them are done before each and at the end."""
+def counted(items: Collection[Item], show: Progress) -> Iterator[Item]:
+    """Yield the items, and tell how many of them are done before each and at the end."""
     for done, item in enumerate(items):
-        report(done, len(items))
+        show(done, len(items))
         yield item
-    report(len(items), len(items))
+    show(len(items), len(items))

@@ -17,7 +17,7 @@ from securealign.alignment.margins import precision_warning
 from securealign.alignment.regression import unrelated_warning
 from securealign.client.config import ClientSettings
 from securealign.client.work import Answers, Classification, Training
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
@@ -57,7 +57,7 @@ class Client:
         self._allow_unencrypted = is_loopback(provider.address)
         self._folder = settings.path(settings.alignment.folder)
 
-    def align(self, embedding: Report, uploading: Report, record: Path | None = None) -> dict[str, Any]:
+    def align(self, embedding: Progress, uploading: Progress, record: Path | None = None) -> dict[str, Any]:
         """Fit the map with the provider, save it, and return the figures of the session.
 
         With `record` the session is written to a run file, also when it fails.
@@ -101,7 +101,7 @@ class Client:
         AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
         return training.figures(client, solved, self._folder)
 
-    def encode(self, texts: Sequence[str], embedding: Report, *, cache: bool) -> npt.NDArray[np.floating]:
+    def encode(self, texts: Sequence[str], embedding: Progress, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
         encoder = self._encoder
         return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
@@ -110,7 +110,7 @@ class Client:
         self,
         embeddings: npt.NDArray[np.floating],
         batch: int,
-        classifying: Report,
+        classifying: Progress,
         record: Path | None = None,
     ) -> Classification:
         """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time.

@@ -17,7 +17,7 @@ from securealign.alignment.margins import query_norms, uncertain_share
 from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.secure import ClientProblem
 from securealign.client.config import AlignmentSection
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.matrices import FloatMatrix
@@ -51,7 +51,7 @@ class Training:
         embeddings: npt.NDArray[np.floating],
         digest: bytes,
         section: AlignmentSection,
-        uploading: Report,
+        uploading: Progress,
         listener: Listener,
     ) -> None:
         self.meter = Meter(counted="client", listener=listener)
@@ -114,7 +114,7 @@ class Training:
 class Answers:
     """The logits of queries (m, d_A), asked for `batch` at a time from where an interrupted session ended."""
 
-    def __init__(self, queries: FloatMatrix, batch: int, classifying: Report) -> None:
+    def __init__(self, queries: FloatMatrix, batch: int, classifying: Progress) -> None:
         self._queries = queries
         self._batch = batch
         self._classifying = classifying

@@ -14,7 +14,7 @@ import structlog
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.margins import expected_uncertain_share, precision_warning
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
@@ -75,7 +75,7 @@ Hosts = dict[str, DurableSessionManager]
 class Provider:
     """What the provider owns, and the server that offers it."""
 
-    def __init__(self, settings: ProviderSettings, report: Report | None = None) -> None:
+    def __init__(self, settings: ProviderSettings, report: Progress | None = None) -> None:
         self._settings = settings
         self._suites: list[Suite] = [get_suite(name) for name in settings.policy.suites]
         self._source = BundleSource(settings.path(settings.server.certificates), Role.PROVIDER)
@@ -201,7 +201,7 @@ class Provider:
         section, state = self._settings.audit, self._settings.state
         return AuditLog(self._settings.path(section.file or state.folder / "audit.log"))
 
-    def _load_public(self, section: PublicSection, report: Report | None) -> PublicData:
+    def _load_public(self, section: PublicSection, report: Progress | None) -> PublicData:
         public = load_public(self._settings.path_or_name(section.texts))
         if section.embeddings is not None:
             embeddings = load_public_embeddings(self._settings.path(section.embeddings), public)

@@ -1,6 +1,6 @@
 """The paper's experiments with models and data that can be had: one package each, and what they share.
 
-A package holds `measure.py`, which computes a `Result`; `figures.py`, which draws it; and `section.py`, which writes it
-down for docs/results.md. The last two read nothing but the result. Finished pieces of work are kept in a `Store`, so a
-run that is killed goes on where it was, and a second run costs next to nothing.
+A package has `measure.py`, which measures the tables of a `Result`; `figures.py`, which draws it; and `values.py` with
+the values of its template in `templates/`, a section of docs/results.md. The last two read the result alone. `run.py`
+runs an experiment; a `Store` keeps finished work, so that a killed run goes on where it was.
 """

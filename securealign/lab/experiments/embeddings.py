@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.cache import cache_root
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.data.digest import dataset_digest
 from securealign.models import EmbeddingCache, Encoder, open_encoder
 
 Vectors = npt.NDArray[np.float32]
 #: Adds a bar to the display of progress.
-AddBar = Callable[[str], Report]
+AddBar = Callable[[str], Progress]
 
 
-def no_bars(_description: str) -> Report:
+def no_bars(_description: str) -> Progress:
     """Show no progress."""
     return lambda done, total: None
 
@@ -34,7 +34,7 @@ class _Closed:
     dimension: int
     open: Callable[[], Encoder]
 
-    def encode(self, texts: Sequence[str], *, progress: Report | None = None) -> Vectors:
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
         return self.open().encode(texts, progress=progress)
 
 
@@ -65,7 +65,7 @@ class Embeddings:
             self._known[key] = np.asarray(found)
         return self._known[key]
 
-    def _late_bar(self, description: str) -> Report:
+    def _late_bar(self, description: str) -> Progress:
         """Return a report that adds its bar when it is first called, which it is only for texts that are missing."""
         bar = cache(self._add_bar)
 

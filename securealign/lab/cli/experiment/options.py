@@ -59,7 +59,7 @@ ALL = "all"
 _EVERY = {"--encoders": usable_encoders, "--models": usable_causal_lms}
 ALL_TASKS = ",".join(TASKS)
 ALL_PUBLIC = ",".join(PUBLIC)
-#: Enough to tell topics, at three quarters of what 64 cost.
+#: 48 tokens are enough to tell topics apart, in three quarters of the time of 64.
 TOKENS = 48
 
 

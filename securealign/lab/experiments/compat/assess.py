@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.lab.experiments.compat.clusters import cluster_probes
 from securealign.lab.experiments.compat.cost import Cost, Usage, cost
 from securealign.lab.experiments.compat.evidence import Evidence, evidence
@@ -80,7 +80,7 @@ def assess(
     max_tokens: int,
     add_bar: AddBar = no_bars,
     command: str = "",
-    price: Callable[[CompatConfig, Usage, float, Report], Cost] = cost,
+    price: Callable[[CompatConfig, Usage, float, Progress], Cost] = cost,
 ) -> Assessment:
     """Measure everything; raises `InputError` for too few public texts, and what models and the planner raise."""
     usage.check()

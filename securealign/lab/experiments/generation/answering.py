@@ -15,7 +15,7 @@ from securealign.lab.generation.chat import Prompt
 from securealign.lab.generation.stitched import StitchedModel
 from securealign.lab.generation.stopping import StopRules, first_letter
 
-#: An answer that names no letter within so many tokens is none.
+#: A model that writes no letter within so many tokens gives no answer.
 _MOST_TOKENS = 6
 
 

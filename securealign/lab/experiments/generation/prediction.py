@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.run import Cell
 from securealign.lab.experiments.store import Row
@@ -151,7 +151,7 @@ def _first(pairs: PairedStates, count: int) -> PairedStates:
     )
 
 
-def all_maps(config: GenerationConfig, report: Report) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
+def all_maps(config: GenerationConfig, report: Progress) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
     """Return the maps of all pairs at all depths, fitted together in one pass over the texts if they are not kept."""
     stitches = [stitch for pair in config.ordered_pairs for stitch in config.stitches(pair)]
     return fitted_maps(config.opened, stitches, config.passages.train, config.fits, report=report)

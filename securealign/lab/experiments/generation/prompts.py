@@ -1,4 +1,4 @@
-"""Beginnings and requests that pairs are shown to write from."""
+"""Prompts of generated texts: beginnings of sentences, and requests."""
 
 from __future__ import annotations
 

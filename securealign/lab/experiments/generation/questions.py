@@ -1,4 +1,4 @@
-"""Multiple-choice questions: made of WordNet's glosses, or read from a file of MMLU's form."""
+"""Multiple-choice questions: made from WordNet's glosses, or read from a file in the format of MMLU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Question:
     answer: int
 
     def prompt(self) -> str:
-        """Return the question as a text that a letter goes on with."""
+        """Return the question as a prompt, which the letter of an answer follows."""
         lines = [f"{letter}) {choice}" for letter, choice in zip(LETTERS, self.choices, strict=False)]
         return "\n".join([f"Question: {self.question}", *lines, "Answer:"])
 

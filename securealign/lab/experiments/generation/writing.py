@@ -17,7 +17,7 @@ from securealign.lab.experiments.store import Row
 from securealign.lab.generation.stitched import StitchedModel
 from securealign.lab.generation.stopping import StopRules
 
-#: A run of tokens that comes so many times in a row is a loop, from which greedy decoding never returns.
+#: A sequence of tokens that is repeated so many times is a loop; greedy decoding never leaves it.
 LOOPS = 4
 
 

@@ -1,4 +1,4 @@
-"""What is found from mapped and from native embeddings of all tasks' test texts."""
+"""What an attacker finds from mapped and from native embeddings of all tasks' test texts."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from securealign.matrices import FloatMatrix
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer]
-#: Two matrices that are too large to multiply out.
+#: Two matrices whose product is too large to be computed.
 Product = tuple[FloatMatrix, FloatMatrix]
 
 #: Leading singular values among the features.
@@ -92,7 +92,7 @@ def likelihood_scores(statistics: FloatMatrix, members: BoolArray, folds: IntArr
             count = np.maximum(inside.sum(axis=0), 1)
             mean = np.sum(statistics[fitted] * inside, axis=0) / count
             variance = np.sum((statistics[fitted] - mean) ** 2 * inside, axis=0) / count
-            # A statistic that never varies must not divide by zero.
+            # The variance of a statistic that never varies is zero, and must not be divided by.
             variance += (1e-6 * (1 + np.abs(mean))) ** 2
             densities.append(-((statistics[held] - mean) ** 2) / (2 * variance) - np.log(variance) / 2)
         scores[held] = densities[0] - densities[1]
@@ -105,7 +105,7 @@ def logistic_scores(features: FloatMatrix, members: BoolArray, folds: IntArray) 
     for fold in np.unique(folds):
         held, fitted = folds == fold, folds != fold
         centre, scale = features[fitted].mean(axis=0), features[fitted].std(axis=0)
-        # A feature that does not vary, but for rounding, says nothing.
+        # A feature that varies by rounding alone says nothing.
         scale = np.where(scale > 1e-12 * (1 + np.abs(centre)), scale, np.inf)
         standard = (features - centre) / scale
         coefficients = fit_logistic(standard[fitted], members[fitted])

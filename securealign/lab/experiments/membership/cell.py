@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from securealign.commands import Report
+from securealign.commands import Progress
 from securealign.lab.experiments.membership.observe import Observer
 from securealign.lab.experiments.membership.private import DELTA, PrivateRows, PrivateTexts, noise_plan
 from securealign.lab.experiments.membership.setting import AttackConfig, SweepPlan
@@ -21,10 +21,10 @@ from securealign.lab.experiments.store import Row
 from securealign.protocol.policy.privacy import Privacy
 
 
-def attack_setting(material: Material, config: AttackConfig, plan: SweepPlan, report: Report) -> list[Row]:
+def attack_setting(material: Material, config: AttackConfig, plan: SweepPlan, report: Progress) -> list[Row]:
     """Return a row for each epsilon and attack; `report` receives how many of the shadow maps are done."""
     random = np.random.default_rng([plan.seed, config.rows, config.shots])
-    # The bound of differential privacy is one for members that say nothing about each other.
+    # The bound of differential privacy holds for members that are drawn independently of each other.
     members = draw_members(plan.maps_of(config), 2 * config.shots, random, exact=config.unit == "text")
     shadows = _shadows(material, config, plan)
     exact = not config.epsilons

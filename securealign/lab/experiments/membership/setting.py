@@ -32,7 +32,7 @@ class AttackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """Values of the sweeps; the first of each is that of the other sweeps. Raises `ConfigurationError` for no plan.
+    """Values of the sweeps; the other sweeps use the first of each. Raises `ConfigurationError` for impossible ones.
 
     `maps` shadow maps of a setting without noise, `private_maps` of one with the protocol's differential privacy.
     """

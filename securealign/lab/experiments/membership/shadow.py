@@ -74,7 +74,7 @@ def shuffle_members(members: BoolArray, random: np.random.Generator) -> BoolArra
 
 
 def fold_numbers(maps: int, folds: int) -> IntArray:
-    """Return a fold for each map: the two maps that split the candidates share one, or they would betray each other."""
+    """Return a fold for each map; two maps that split the candidates share one, as each tells the other's members."""
     return (np.arange(maps) // 2) % folds
 
 
