@@ -53,19 +53,24 @@ def inference(accidents, tampering=0, slots=2):
 
 
 WORLDS = {"training": training, "inference": inference}
-#: By world: accidents on one path, and a number of states that the search must not fall below.
-ACCIDENTS = {"training": (2, 10_000), "inference": (2, 5_000)}
 
 
-@pytest.mark.parametrize("name", WORLDS)
-def test_no_accident_makes_a_party_say_two_things_or_get_stuck(name):
-    accidents, least = ACCIDENTS[name]
+# `accidents` happen on one path, and the search must not visit fewer than `least` states.
+@pytest.mark.parametrize(
+    ("name", "accidents", "least"),
+    [
+        ("inference", 1, 1_000),
+        pytest.param("training", 2, 10_000, marks=pytest.mark.thorough),
+        pytest.param("inference", 2, 5_000, marks=pytest.mark.thorough),
+    ],
+)
+def test_no_accident_makes_a_party_say_two_things_or_get_stuck(name, accidents, least):
     explored = explore(lambda: WORLDS[name](accidents))
     assert explored.states >= least
     assert not explored.reasons
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", ["training", pytest.param("inference", marks=pytest.mark.thorough)])
 def test_frames_lost_repeated_or_swapped_never_lead_to_a_wrong_end(name):
     explored = explore(lambda: WORLDS[name](0, tampering=1), may_abort=True)
     assert explored.states >= 100
