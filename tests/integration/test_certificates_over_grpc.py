@@ -78,19 +78,19 @@ def client(folder, name="acme"):
 
 
 def ask(channel):
-    return channel.unary_unary(METHOD)(b"", timeout=10).decode()
+    return channel.unary_unary(METHOD)(b"", timeout=600).decode()
 
 
 def who(port, source):
     """Ask over a channel of its own."""
-    channel, provider = open_channel(f"127.0.0.1:{port}", source, timeout=10)
+    channel, provider = open_channel(f"127.0.0.1:{port}", source, timeout=600)
     with channel:
         return ask(channel), provider.name
 
 
 def refusal(port, source, **options):
     with pytest.raises(TransportError) as caught:
-        open_channel(f"127.0.0.1:{port}", source, timeout=10, **options)
+        open_channel(f"127.0.0.1:{port}", source, timeout=600, **options)
     return caught.value
 
 
@@ -110,12 +110,12 @@ def test_both_parties_learn_each_others_names(folder):
 def test_a_provider_that_was_renewed_serves_its_new_certificate_without_a_restart(folder):
     with serving(folder / "provider") as port:
         bundle = client(folder).current()
-        before = meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=10)
+        before = meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=600)
         channel, _ = open_channel(f"127.0.0.1:{port}", client(folder))
         with channel:
             assert ask(channel) == "acme"
             Authority(folder).renew(["provider"], days=60)
-            after = meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=10)
+            after = meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=600)
             # A connection that is open stays open.
             assert ask(channel) == "acme"
         assert who(port, client(folder)) == ("acme", "provider")
@@ -250,8 +250,8 @@ def interceptor(first, then):
                 near, _ = listener.accept()
             except TimeoutError:
                 continue
-            near.settimeout(5)
-            far = socket.create_connection(("127.0.0.1", port), timeout=5)
+            near.settimeout(600)
+            far = socket.create_connection(("127.0.0.1", port), timeout=600)
             port = then
             ends.extend((near, far))
             threads.extend(threading.Thread(target=pump, args=pair) for pair in ((near, far), (far, near)))
@@ -290,7 +290,7 @@ def test_nobody_with_a_revoked_certificate_can_stand_in_between(folder):
         # The control: a channel that trusts the authority, as gRPC does by itself, talks to the intruder.
         bundle = source.current()
         with interceptor(true, rogue) as port:
-            meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=10)
+            meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=600)
             credentials = grpc.ssl_channel_credentials(bundle.authority, bundle.private_key, bundle.certificate)
             options = (("grpc.ssl_target_name_override", Role.PROVIDER.value),)
             with grpc.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as unpinned:

@@ -85,7 +85,7 @@ def doctor(site, *arguments):
 
 def peer(site, port, *arguments):
     address = f"provider.address=127.0.0.1:{port}"
-    return doctor(site, "--peer", "--timeout", "3", "--set", address, *arguments)
+    return doctor(site, "--peer", "--timeout", "600", "--set", address, *arguments)
 
 
 def port_of(address):
@@ -121,7 +121,7 @@ def listening(answer):
                 except TimeoutError:
                     continue
                 with connection:
-                    connection.settimeout(1)
+                    connection.settimeout(600)
                     answer(connection)
 
         thread = threading.Thread(target=serve)

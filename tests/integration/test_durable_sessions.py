@@ -232,9 +232,9 @@ class RawStream:
 
         def frames():
             yield frame
-            self._over.wait(30)
+            self._over.wait(600)
 
-        self.call = self._channel.stream_stream(self._method)(frames(), timeout=30)
+        self.call = self._channel.stream_stream(self._method)(frames(), timeout=600)
         try:
             return next(self.call)
         except grpc.RpcError as error:
@@ -348,18 +348,18 @@ def test_of_streams_that_wait_for_one_session_the_newest_gets_it(provider, hello
         waiting["holder"].clear()
         threads.append(threading.Thread(target=run, args=(name,)))
         threads[-1].start()
-        assert waiting["holder"].wait(30)
+        assert waiting["holder"].wait(600)
     held.leave(TransportError("lost"))
-    assert settled.wait(30)
+    assert settled.wait(600)
     if "third" in ended:
         # The third came first, and the second, which is older, gives up.
-        threads[0].join(30)
+        threads[0].join(600)
         assert ended["second"].code is ErrorCode.SERVER_BUSY
     else:
         # The second came first, and is asked to leave at once.
-        threads[0].join(30)
+        threads[0].join(600)
         ended["second"].leave(TransportError("lost"))
-    threads[1].join(30)
+    threads[1].join(600)
     assert ended["third"].resumed
 
 
@@ -430,7 +430,7 @@ def test_sessions_that_nobody_comes_back_to_are_given_up_and_refunded(provider, 
         assert host.expire() == 0, "a stream carries it"
         ended = threading.Event()
         provider.on_report = lambda report: ended.set()
-    assert ended.wait(30)
+    assert ended.wait(600)
     assert host.expire() == 0, "it was recorded a moment ago"
     assert set(provider.counters("rank").values()) == {DIM_B + 1}
     provider.now += provider.keep_seconds + 1
@@ -458,7 +458,7 @@ def test_a_session_whose_record_cannot_be_used_is_given_up_all_the_same(provider
     provider.on_report = lambda report: ended.set()
     with RawStream(provider.address, certificates[1]) as stream:
         stream.open(greeting)
-    assert ended.wait(30)
+    assert ended.wait(600)
     if change == "suite":
         provider.suites.clear()
     else:
@@ -477,7 +477,7 @@ def test_a_session_sealed_under_a_destroyed_key_is_deleted(provider, certificate
     provider.on_report = lambda report: ended.set()
     with RawStream(provider.address, certificates[1]) as stream:
         stream.open(greeting)
-    assert ended.wait(30)
+    assert ended.wait(600)
     with provider.state.database.transaction() as connection:
         connection.execute("UPDATE session SET sealed_by = 'gone'")
     with RawStream(provider.address, certificates[1]) as stream:
@@ -670,7 +670,7 @@ def test_a_stream_that_is_cut_off_by_a_deadline_leaves_a_session_that_goes_on(pr
     provider.restart()
     hold = threading.Event()
     provider.on_report = lambda report: hold.set()
-    client.on_event = when(2, Query, lambda: hold.wait(30))
+    client.on_event = when(2, Query, lambda: hold.wait(600))
 
     def lift():
         provider.settings = None
@@ -689,7 +689,7 @@ def test_a_stream_without_a_frame_is_no_session(provider, certificates):
     )
     options = (("grpc.ssl_target_name_override", Role.PROVIDER.value),)
     with grpc.secure_channel(provider.address, credentials, options=options) as channel:
-        assert list(channel.stream_stream(TRAINING_METHOD)(iter([]), timeout=30)) == []
+        assert list(channel.stream_stream(TRAINING_METHOD)(iter([]), timeout=600)) == []
     assert not provider.reports
     assert not provider.kept()
 
@@ -717,7 +717,7 @@ def test_a_bare_machine_does_not_go_on_over_another_connection(provider, certifi
     party, greeting = hello()
     with Proxy(provider.server.port) as proxy:
         link = GrpcLink(
-            proxy.address, certificates[1], TRAINING_METHOD, party, Meter(counted="client"), deadline_seconds=30
+            proxy.address, certificates[1], TRAINING_METHOD, party, Meter(counted="client"), deadline_seconds=600
         )
         with link, pytest.raises(TransportError) as caught:
             link.drive([greeting], lambda: party.received and (proxy.cut() or False))

@@ -60,7 +60,7 @@ def channel(address, bundle):
 
 def check(link, service=""):
     request = health_pb2.HealthCheckRequest(service=service)
-    return health_pb2_grpc.HealthStub(link).Check(request, timeout=20).status
+    return health_pb2_grpc.HealthStub(link).Check(request, timeout=600).status
 
 
 def test_the_services_are_those_of_the_protocol():
@@ -90,7 +90,7 @@ def test_watching_is_not_offered_since_streams_could_be_opened_without_end(certi
         channel(address, certificates[1]) as link,
         pytest.raises(grpc.RpcError) as caught,
     ):
-        list(health_pb2_grpc.HealthStub(link).Watch(health_pb2.HealthCheckRequest(), timeout=20))
+        list(health_pb2_grpc.HealthStub(link).Watch(health_pb2.HealthCheckRequest(), timeout=600))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -123,7 +123,7 @@ def reflected(link):
     requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
     requests += [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in SERVICES]
     stub = reflection_pb2_grpc.ServerReflectionStub(link)
-    return list(stub.ServerReflectionInfo(iter(requests), timeout=20))
+    return list(stub.ServerReflectionInfo(iter(requests), timeout=600))
 
 
 def test_reflection_shows_the_services_and_their_messages(certificates):
@@ -200,7 +200,7 @@ def run_sessions(provider, address, certificates):
         align(address, certificates[1], embeddings(300, 8), provider.suites, digest=bytes(32))
     provider.next_report()
     with channel(address, certificates[0]) as link, pytest.raises(grpc.RpcError) as caught:
-        list(link.stream_stream(TRAINING_METHOD)(iter([b""]), timeout=20))
+        list(link.stream_stream(TRAINING_METHOD)(iter([b""]), timeout=600))
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     return trained
 

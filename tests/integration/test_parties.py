@@ -122,7 +122,7 @@ def test_align_and_classify_between_two_processes(site):
         answered = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
         assert json.loads(process.stdout.readline())["event"] == "stopping"
-        assert process.wait(30) == 0
+        assert process.wait(600) == 0
 
     figures = json.loads(aligned.stdout)
     saved = AlignmentMap.from_pretrained(site / "alignment")
@@ -240,7 +240,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
 def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
     done = subprocess.run(
         [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), *arguments],
-        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "COLUMNS": "500"},
+        capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "COLUMNS": "500"},
     )  # fmt: skip
     assert done.returncode == code
     assert named in done.stderr
@@ -252,7 +252,7 @@ def test_a_head_for_another_dimension_is_refused_at_the_start(site):
     LinearHead(np.ones((DIM_A + 1, 2)), np.zeros(2), ("a", "b")).save_pretrained(site / "head")
     done = subprocess.run(
         [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), "--json"],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert json.loads(done.stdout)["error"] == "SHAPE_MISMATCH"
 
@@ -299,7 +299,7 @@ def test_the_environment_overrides_the_file(site):
     }
     done = subprocess.run(
         [sys.executable, "-m", "securealign.client", "align", "--config", str(site / "client.toml"), "--json"],
-        capture_output=True, text=True, check=False, timeout=60, env=environment,
+        capture_output=True, text=True, check=False, timeout=600, env=environment,
     )  # fmt: skip
     assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"
 

@@ -105,7 +105,7 @@ def refusal(provider, act):
     provider.on_refused = lambda error: told.set()
     with pytest.raises(SecurealignError) as caught:
         act()
-    assert told.wait(30)
+    assert told.wait(600)
     said = [report.error for report in provider.reports[reports:]] + provider.refusals[refusals:]
     assert {error.code for error in said} == {caught.value.code}
     return caught.value.code, said[0].message

@@ -137,7 +137,7 @@ def recorded(tmp_path_factory):
             assert done.returncode == 0, done.stderr
             assert running.next_line()["event"] == "session done"
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(600) == 0
     theirs = [read_run(file) for file in sorted((site / "recordings").iterdir())]
     return SimpleNamespace(
         site=site,
@@ -412,7 +412,7 @@ class TestFailures:
             settings = load_settings(ClientSettings, site / "client.toml", [f"provider.address={address}"])
             with pytest.raises(PeerAborted):
                 Client(settings).classify(embeddings(2, DIM_B), 2, nothing, self.ours(site))
-            assert told.wait(30)
+            assert told.wait(600)
         (theirs,) = (site / "recordings").iterdir()
         ends = [read_run(file).sessions[0].end for file in (self.ours(site), theirs)]
         assert [(end.error, end.state, end.transcript) for end in ends] == [("INTERNAL", "aborted", None)] * 2
@@ -467,7 +467,7 @@ def ask(address, bundle, reported):
     with inference(address, bundle, DIM_A, SUITES) as opened:
         logits = opened.logits(embeddings(3, DIM_A, 4))
         opened.close()
-    assert reported.wait(30)
+    assert reported.wait(600)
     return logits
 
 
@@ -508,7 +508,7 @@ class TestRecordingsOfTheProvider:
         with serving(owner, certificates[0], tmp_path) as (address, reported):
             with inference(address, certificates[1], DIM_A, SUITES) as opened:
                 opened.logits(embeddings(3, DIM_A, 4))
-            assert reported.wait(30)
+            assert reported.wait(600)
         (file,) = tmp_path.iterdir()
         (one,) = read_run(file).sessions
         assert one.end.error == owner.reports[0].error.code.name

@@ -9,6 +9,8 @@ from support.runs import CKKS, LAN, PLAINTEXT, Recording, figure, typical
 from securealign.harness.report.page import render
 from securealign.harness.runs.reading import read_run
 
+pytestmark = pytest.mark.thorough
+
 WIDTHS = (390, 1280, 1920)
 HOSTILE = "<script>document.title='taken'</script>"
 

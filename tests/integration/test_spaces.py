@@ -83,7 +83,7 @@ def provider(folder, file="provider.toml"):
         try:
             yield settled(process)
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
         finally:
             process.kill()
 
@@ -94,7 +94,7 @@ def client(site, port, name, *arguments):
             sys.executable, "-m", "securealign.client", name, "--config", str(site / "client" / "client.toml"),
             "--json", "--set", f"provider.address=127.0.0.1:{port}", *arguments,
         ],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def expected_later(site, listening):
 
 def test_a_process_that_only_classifies_needs_a_space(site):
     done = subprocess.run(
-        command(site / "first", "classify.toml"), capture_output=True, text=True, check=False, timeout=60
+        command(site / "first", "classify.toml"), capture_output=True, text=True, check=False, timeout=600
     )
     error = json.loads(done.stdout)
     assert error["error"] == "FILE_INVALID"
@@ -183,7 +183,7 @@ def test_a_stored_space_that_was_altered_stops_the_provider_with_advice(site):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(bytes(content))
-    done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=600)
     error = json.loads(done.stdout)
     assert done.returncode == ExitCode.INPUT
     assert str(file) in error["message"]
@@ -203,7 +203,7 @@ def test_a_map_without_a_space_is_refused_before_texts_are_embedded(site, metada
 
 def test_public_embeddings_that_do_not_vary_stop_the_provider_with_advice(site):
     np.save(site / "first" / "public.npy", np.full((ROWS, DIM_A), 0.1))
-    done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=600)
     error = json.loads(done.stdout)
     assert done.returncode == ExitCode.INPUT
     assert "holds the same embedding in all its rows" in error["message"]

@@ -64,13 +64,14 @@ ALTERATIONS = {
 }
 
 
-@pytest.mark.parametrize(("name", "number"), FRAMES)
 @pytest.mark.parametrize("change", ALTERATIONS.values(), ids=ALTERATIONS)
-def test_a_single_altered_frame_ends_in_an_abort(name, number, change):
-    def alter(carried: Carried) -> list[bytes]:
-        return change(carried.frame) if carried.number == number else [carried.frame]
+def test_a_single_altered_frame_ends_in_an_abort(change):
+    for name, number in ((name, carried.number) for name, frames in HONEST.items() for carried in frames):
 
-    assert State.ABORTED in CASES[name].finished(alter).states
+        def alter(carried: Carried, number: int = number) -> list[bytes]:
+            return change(carried.frame) if carried.number == number else [carried.frame]
+
+        assert State.ABORTED in CASES[name].finished(alter).states, f"message {number} of {name}"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -253,7 +253,7 @@ class OverGrpc:
         meter = Meter(counted="client")
         client = recording_client(self._recorder, self._suite, rows, digest)
         with self._serving() as address:
-            link = GrpcLink(address, self._bundles[1], TRAINING_METHOD, client, meter, deadline_seconds=60)
+            link = GrpcLink(address, self._bundles[1], TRAINING_METHOD, client, meter, deadline_seconds=600)
             with link:
                 return train(link, client, meter)
 

@@ -52,6 +52,8 @@ REQUIRED = "SECUREALIGN_REQUIRE_SUITES"
 #: Where the claim that answers hide the provider's operand is attacked, by the name of a suite.
 FUNCTION_PRIVACY_TESTS = {"lwe": "security/test_lwe_function_privacy.py"}
 PLAINTEXT = "plaintext"
+#: Suites on native libraries, which have an environment of their own.
+NATIVE = ("openfhe-ckks", "tenseal-ckks")
 #: Seconds after which a call counts as hanging; honest ones take a few, and longer on a busy machine.
 HANGING = 1_800
 #: Largest result that a test of a suite with large ciphertexts asks for.
@@ -81,14 +83,13 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def suites_under_test() -> list[object]:
-    """The names of suites; a session of one that encrypts takes seconds, save of the toy, whose code is that of lwe."""
-    names = [name for name in REGISTRY if name != DEFAULT_SUITE]
-    slow = [pytest.param(name, marks=pytest.mark.thorough) for name in names if name != PLAINTEXT]
-    return ["toy", PLAINTEXT, *slow]
+def marked(name: str) -> object:
+    """Mark a suite whose sessions take seconds; the toy has the code of lwe and small parameters."""
+    marks = [] if name == PLAINTEXT else [pytest.mark.thorough]
+    return pytest.param(name, marks=[*marks, pytest.mark.native] if name in NATIVE else marks)
 
 
-@pytest.fixture(scope="class", params=suites_under_test())
+@pytest.fixture(scope="class", params=["toy", *(marked(name) for name in REGISTRY if name != DEFAULT_SUITE)])
 def case(request):
     if request.param == "toy":
         return Case(lambda: LweSuite(TOY), hides=True, cheap=True)

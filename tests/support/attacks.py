@@ -63,7 +63,7 @@ def streams(port: int, certificates: Path, stop: threading.Event) -> None:
     with grpc.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(*pem), options=options) as channel:
         while not stop.is_set():
             for frame in frames:
-                call = channel.stream_stream(INFERENCE_METHOD)(iter([frame]), timeout=10)
+                call = channel.stream_stream(INFERENCE_METHOD)(iter([frame]), timeout=600)
                 with contextlib.suppress(grpc.RpcError):
                     next(call, None)
                 call.cancel()
@@ -87,4 +87,4 @@ def under(attack: str, port: int, certificates: Path) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(600)

@@ -132,7 +132,7 @@ class Provider:
         self.reported.set()
 
     def next_report(self) -> SessionReport:
-        assert self.reported.wait(30)
+        assert self.reported.wait(600)
         self.reported.clear()
         return self.reports[-1]
 
@@ -158,7 +158,7 @@ def align(
     suites: list[Suite],
     *,
     digest: bytes = DIGEST,
-    deadline: float = 60,
+    deadline: float = 600,
 ) -> AlignmentMap:
     """Train over gRPC and return the map."""
     meter = Meter(counted="client")
@@ -175,7 +175,7 @@ def inference(
     """Open an inference session over gRPC."""
     meter = Meter(counted="client")
     client = inference_client(suites, features, entropy=SystemEntropy(), slots=slots, observer=meter.observer("client"))
-    with GrpcLink(address, bundle, INFERENCE_METHOD, client, meter, deadline_seconds=60) as link:
+    with GrpcLink(address, bundle, INFERENCE_METHOD, client, meter, deadline_seconds=600) as link:
         yield InferenceSession(link, client, meter)
 
 
@@ -391,7 +391,7 @@ class DurableClient:
     def _link(
         self, address: str, method: str, session: ResumableClient, meter: Meter, retry: RetryPolicy | None
     ) -> GrpcLink:
-        return GrpcLink(address, self.bundle, method, session, meter, deadline_seconds=60, retry=retry or tries())
+        return GrpcLink(address, self.bundle, method, session, meter, deadline_seconds=600, retry=retry or tries())
 
     def _observer(self, meter: Meter) -> Observer:
         count = meter.observer("client")

@@ -37,10 +37,10 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         # Only then can no connection begin that the cut would miss.
-        self._acceptor.join(10)
+        self._acceptor.join(600)
         self.cut()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(600)
 
     def cut(self, again_after: int | None = None) -> None:
         """Cut all connections, and once more when so many bytes have passed towards the provider."""

@@ -98,7 +98,7 @@ def test_commands_that_run_print_one_json_value(tmp_path):
 
 def test_the_program_as_a_process():
     command = [sys.executable, "-c", "from securealign.cli import main; main()", "data", "digest", "nowhere", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == ExitCode.INPUT
     assert json.loads(done.stdout)["error"] == "INPUT_INVALID"
     assert done.stderr == ""
@@ -107,7 +107,7 @@ def test_the_program_as_a_process():
 def loaded(*arguments):
     """Return the modules that a Python process has loaded at its end."""
     code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); {'; '.join(arguments)}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -193,6 +193,6 @@ def test_the_shell_completes_commands(words, completed):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert completed in done.stdout.split()

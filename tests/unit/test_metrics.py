@@ -264,7 +264,7 @@ def test_threads_lose_no_count(metrics):
 
 
 def scrape(port, host="127.0.0.1"):
-    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=600) as answer:
         return answer.read().decode()
 
 

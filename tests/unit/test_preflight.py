@@ -52,12 +52,12 @@ def serving(answer):
     """Give the first connection to `answer`; yields the target, and what `answer` returned in a list."""
     returned = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(600)
 
         def serve():
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(600)
                 with suppress(OSError):
                     returned.append(answer(connection))
 
@@ -84,11 +84,11 @@ def speaking(context, data):
     return answer
 
 
-def meeting(target, bundle, timeout=5.0):
+def meeting(target, bundle, timeout=600):
     return meet(target, bundle, now=now_utc(), timeout=timeout)
 
 
-def failure(target, bundle, timeout=5.0):
+def failure(target, bundle, timeout=600):
     with pytest.raises(PreflightError) as caught:
         meeting(target, bundle, timeout)
     return caught.value
@@ -138,7 +138,7 @@ def test_a_server_that_says_nothing_after_the_handshake_is_not_waited_for(folder
             return secured.recv(1)
 
     with serving(answer) as (target, _):
-        assert failure(target, bundle, timeout=0.3).stage is Stage.GRPC
+        assert failure(target, bundle, timeout=3).stage is Stage.GRPC
 
 
 def test_a_server_that_refuses_our_certificate_with_an_alert_is_quoted(folder, bundle, tmp_path):
@@ -235,7 +235,7 @@ def test_a_process_that_allows_no_core_dumps_can_use_its_key(folder, tmp_path):
         for path in (copy.parent, copy, *copy.iterdir()):
             path.chmod(0o755)
         done = subprocess.run(
-            [sys.executable, "-c", HARDENED, str(copy)], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", HARDENED, str(copy)], capture_output=True, text=True, check=False, timeout=600
         )
     assert done.returncode == 0, done.stderr
 
