@@ -666,7 +666,7 @@ def test_a_provider_that_refuses_does_not_end_the_streams_of_others(provider, cl
 
 def test_a_stream_that_is_cut_off_by_a_deadline_leaves_a_session_that_goes_on(provider, client, queries, certificates):
     provider.stop()
-    provider.settings = ServerSettings(session_seconds=0.05)
+    provider.settings = ServerSettings(session_seconds=2)
     provider.restart()
     hold = threading.Event()
     provider.on_report = lambda report: hold.set()

@@ -282,7 +282,7 @@ def test_a_worker_whose_party_is_gone_ends_by_itself(end):
             if end == "kill":
                 party.kill()
             party.stdin.close()
-            assert poll.poll(60_000)
+            assert poll.poll(600_000)
         finally:
             os.close(descriptor)
 
@@ -316,7 +316,7 @@ def test_a_worker_answers_every_call_until_its_stream_ends():
         answers = []
         for name, values in (("open", []), ("echo", [b"bytes"]), ("do", ["fail"]), ("_private", []), ("echo", [1])):
             ours.sendall(encode(name, values))
-            answers.append(receive(ours, 60))
+            answers.append(receive(ours, 600))
         ours.shutdown(socket.SHUT_WR)
         server.join()
     failed = [text for outcome, [text] in answers if outcome == "failed"]

@@ -145,7 +145,7 @@ def test_jitter_and_losses_cost_time_on_average(mbit, luck):
     assert mean(unlucky) > alone(size, mbit=mbit)
 
 
-@pytest.mark.parametrize("rare", [0.0005, 0.002])
+@pytest.mark.parametrize("rare", [0.0005, pytest.param(0.002, marks=pytest.mark.thorough)])
 def test_more_losses_cost_more_time_on_average(rare):
     fewer, more = (mean(alone(8 * MIB, loss=loss, seed=seed) for seed in range(30)) for loss in (rare, 10 * rare))
     assert fewer < more
