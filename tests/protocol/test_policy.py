@@ -18,7 +18,7 @@ from securealign.protocol.policy.admission import Admission
 from securealign.protocol.policy.budget import BudgetLedger
 from securealign.protocol.policy.rank import RankLedger
 from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
-from securealign.protocol.policy.rules import Policy
+from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 
 TRAINING, INFERENCE = TrainingCase(), InferenceCase()
@@ -218,3 +218,11 @@ def test_every_refusal_says_what_to_do():
         training(account=RankLedger().account("peer", DATASET), max_rank_fraction=0.1).provider.error,
     ]
     assert all(re.search(r"[Aa]gree on|[Rr]aise|[Tt]ry", error.hint) for error in errors)
+
+
+def test_a_policy_takes_the_rules_of_the_operator_as_they_are():
+    rules = Rules(min_rows=7, max_rank_fraction=0.25, output_bits=8, publish_class_names=False)
+    policy = Policy.of(rules, privacy=None, allow_unencrypted=True)
+    assert policy == Policy(
+        min_rows=7, max_rank_fraction=0.25, output_bits=8, publish_class_names=False, allow_unencrypted=True
+    )
