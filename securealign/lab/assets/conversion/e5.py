@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.conversion.bert import write_bert, write_mean_pooling
 from securealign.lab.assets.conversion.e5s1 import E5File, read_e5s1
+from securealign.lab.assets.conversion.folders import unusable
 from securealign.lab.assets.conversion.unigram import write_unigram
 
 _FILE = "e5-small-q4.bin"
@@ -43,11 +43,7 @@ def convert_e5(sources: Sequence[Path], folder: Path) -> None:
     try:
         weights = _weights(content)
     except (KeyError, ValueError) as error:
-        raise AssetError(
-            f"{path} lacks a weight or holds it in another shape: {error}.",
-            hint="Delete its folder.",
-            code=ErrorCode.FILE_INVALID,
-        ) from error
+        raise unusable(f"{path} lacks a weight or holds it in another shape: {error}.") from error
     limit = content.shape.max_position_embeddings
     write_bert(folder, content.shape, weights)
     write_unigram(folder, content.pieces, limit=limit, **content.special)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.conversion.bert import BertShape
+from securealign.lab.assets.conversion.folders import unusable
 
 _MAGIC = b"E5S1"
 _VERSION = 1
@@ -45,9 +45,7 @@ def read_e5s1(path: Path) -> E5File:
     try:
         return _parse(path.read_bytes())
     except (struct.error, ValueError, IndexError) as error:
-        raise AssetError(
-            f"{path} is no E5S1 file: {error}.", hint="Delete its folder.", code=ErrorCode.FILE_INVALID
-        ) from error
+        raise unusable(f"{path} is no E5S1 file: {error}.") from error
 
 
 def _parse(data: bytes) -> E5File:

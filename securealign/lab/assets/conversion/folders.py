@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securealign.cache import cache_root, is_published, publish
+from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.files import asset_marker, fetch
 from securealign.lab.assets.registry import asset_named
 
@@ -63,6 +64,11 @@ def _place(recipe: Recipe, root: Path) -> tuple[Path, str]:
     origin = "".join(asset_marker(asset) for asset in assets)
     marker = hashlib.sha256(f"{origin} {recipe.revision}".encode()).hexdigest()
     return root / "converted" / f"{assets[0].name}-{assets[0].version}", marker
+
+
+def unusable(message: str, hint: str = "Delete its folder.") -> AssetError:
+    """Return the error for a file of an asset that cannot be converted."""
+    return AssetError(message, hint=hint, code=ErrorCode.FILE_INVALID)
 
 
 def _size(folder: Path) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from securealign.errors import AssetError, ErrorCode
 from securealign.files import sha256_of
+from securealign.lab.assets.conversion.folders import unusable
 from securealign.models.optional import require
 from securealign.models.quiet import quiet
 
@@ -45,9 +45,7 @@ def _join(source: Path, target: Path) -> Path:
             with part.open("rb") as content:
                 shutil.copyfileobj(content, output)
     if sha256_of(joined) != digest:
-        raise AssetError(
-            f"The {len(parts)} parts in {source} are not {name}.", hint="Delete it.", code=ErrorCode.FILE_INVALID
-        )
+        raise unusable(f"The {len(parts)} parts in {source} are not {name}.")
     return joined
 
 
@@ -60,9 +58,7 @@ def _load(file: Path) -> tuple[Any, Any]:
             tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **options)
             model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise AssetError(
-            f"{file} cannot be converted: {error}", hint="Upgrade transformers and gguf.", code=ErrorCode.FILE_INVALID
-        ) from error
+        raise unusable(f"{file} cannot be converted: {error}", hint="Upgrade transformers and gguf.") from error
     return tokenizer, model
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.conversion.bert import write_json
+from securealign.lab.assets.conversion.folders import unusable
 from securealign.lab.assets.static import VECTORS, WORDS
 from securealign.models.optional import require
 
@@ -23,10 +23,6 @@ def convert_glove(sources: Sequence[Path], folder: Path) -> None:
     vectors = np.ascontiguousarray(np.load(sources[0] / _TABLE, allow_pickle=False), dtype=np.float32)
     words = parquet.read_table(sources[0] / _INDEX).column(0).to_pylist()
     if vectors.ndim != 2 or len(words) != len(vectors):
-        raise AssetError(
-            f"{sources[0]} holds {len(words)} words for vectors of shape {vectors.shape}.",
-            hint="Delete it.",
-            code=ErrorCode.FILE_INVALID,
-        )
+        raise unusable(f"{sources[0]} holds {len(words)} words for vectors of shape {vectors.shape}.")
     np.save(folder / VECTORS, vectors)
     write_json(folder / WORDS, words)

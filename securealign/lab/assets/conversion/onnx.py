@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from securealign.errors import AssetError, ErrorCode
 from securealign.lab.assets.conversion.bert import BertShape, write_bert, write_mean_pooling
+from securealign.lab.assets.conversion.folders import unusable
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _MAX_TOKENS = 128  # of paraphrase-MiniLM-L3-v2
@@ -64,11 +64,7 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
         weights = read_bert_weights(path.read_bytes())
         shape = _shape(weights)
     except (DecodeError, ValueError, IndexError, KeyError) as error:
-        raise AssetError(
-            f"{path} is no encoder that can be converted: {error}.",
-            hint="Delete its folder.",
-            code=ErrorCode.FILE_INVALID,
-        ) from error
+        raise unusable(f"{path} is no encoder that can be converted: {error}.") from error
     write_bert(folder, shape, weights)
     write_mean_pooling(folder, max_tokens=_MAX_TOKENS, normalize=False)
     for name in _TOKENIZER_FILES:
