@@ -7,6 +7,7 @@ Models with equal vocabularies exchange token numbers instead.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from securealign.lab.generation.context import Context
 from securealign.lab.generation.depths import POST_NORM
 from securealign.lab.generation.sampling import Chooser, Sampling
 from securealign.lab.generation.stopping import End, StopRules, StopScanner, first_letter, loops
-from securealign.lab.generation.utf8 import TextStream, TokenBytes
+from securealign.lab.generation.utf8 import TokenBytes
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class StitchedModel:
     ) -> Iterator[Step]:
         """Yield the tokens that follow a prompt; the last step says why there are no more."""
         rules = self._with_stops(rules or StopRules(), prompt)
-        chooser, stream, scanner = Chooser(sampling or Sampling()), TextStream(), StopScanner(rules.strings)
+        chooser, scanner = Chooser(sampling or Sampling()), StopScanner(rules.strings)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens: list[int] = []
         generated = ""
         end: End | None = None
@@ -92,17 +94,17 @@ class StitchedModel:
             ids = self._prompt_ids(prompt, "" if self._direct else generated) + (tokens if self._direct else [])
             # An incomplete character adds no text for the source, so its state has not changed: only tokens that
             # continue the character are allowed.
-            allowed = self._bytes.continuing if stream.pending and not self._direct else None
+            allowed = self._bytes.continuing if decoder.getstate()[0] and not self._direct else None
             token = chooser.choose(self._logits(ids), allowed)
             end = self._special_end(token)
             if end is None:
                 tokens.append(token)
-                piece = stream.push(self._bytes.of(token))
+                piece = decoder.decode(self._bytes.of(token))
                 generated += piece
                 shown = scanner.push(piece)
                 end = _end(rules, tokens, generated, stopped=scanner.stopped)
                 yield Step(token, shown)
-        rest = scanner.push(stream.finish())
+        rest = scanner.push(decoder.decode(b"", final=True))
         yield Step(None, rest + scanner.finish(), end)
 
     def complete(self, prompt: Prompt, rules: StopRules | None = None, sampling: Sampling | None = None) -> Completion:

@@ -1,11 +1,10 @@
-"""Stop strings, loops, letters, and text that waits for its last byte."""
+"""Stop strings, loops and letters."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.lab.generation.stopping import StopScanner, first_letter, loops
-from securealign.lab.generation.utf8 import TextStream
 
 
 @given(st.text("ab", max_size=40), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())
@@ -58,20 +57,3 @@ def test_the_first_letter_that_stands_alone_is_the_answer(text, letter):
 
 def test_no_letters_are_no_answer():
     assert first_letter("A", "") is None
-
-
-@given(st.text(), st.data())
-def test_text_does_not_depend_on_where_its_bytes_are_cut(text, data):
-    stream, shown, rest = TextStream(), "", text.encode()
-    while rest:
-        size = data.draw(st.integers(1, 4))
-        shown += stream.push(rest[:size])
-        rest = rest[size:]
-    assert not stream.pending
-    assert shown + stream.finish() == text
-
-
-def test_bytes_within_a_character_wait_and_end_as_a_mark_of_what_was_lost():
-    stream = TextStream()
-    assert (stream.push("🙂".encode()[:2]), stream.pending) == ("", True)
-    assert stream.finish() == "\ufffd"
