@@ -1,4 +1,4 @@
-"""The user's cache: where it is, and folders in it that are complete whenever they are visible."""
+"""The user's cache: where it is, and folders that appear in it only when they are complete."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@ to functions (see `data.sources` and `models.encoders`). One entry point may so 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securealign.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 def catalogue(group: str) -> dict[str, Any]:
@@ -18,6 +20,8 @@ def catalogue(group: str) -> dict[str, Any]:
 
     Raises `ConfigurationError` for a catalogue that cannot be imported, is no mapping, or repeats a name of another.
     """
+    from importlib.metadata import entry_points  # here, because importing it takes 20 ms
+
     found: dict[str, Any] = {}
     for entry in entry_points(group=group):
         for name, value in _load(entry).items():

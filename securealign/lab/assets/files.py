@@ -1,4 +1,4 @@
-"""Pinned assets in the user's cache: fetched once, checked, unpacked, and complete whenever they are visible.
+"""Pinned assets in the user's cache: downloaded once, checked and unpacked; a folder appears when it is complete.
 
 They are in `<cache>/assets/<name>-<version>/`. `<cache>/supplied/` is where a user without network puts the files by
 hand.

@@ -137,7 +137,7 @@ def read_spam(folder: Path) -> Iterator[LabelledText]:
 def _readable(mail: Message) -> str:
     part = next((part for part in mail.walk() if part.get_content_maintype() == "text"), None)
     payload = part.get_payload(decode=True) if part is not None else b""
-    # Mails lie about their charset; Latin-1 can decode any byte, so the text depends on nothing but the bytes.
+    # Many mails declare a wrong charset; Latin-1 decodes any bytes, so the text depends on the bytes alone.
     body = payload.decode("latin-1") if isinstance(payload, bytes) else ""
     if part is not None and part.get_content_subtype() == "html":
         parser = _VisibleText()

@@ -1,4 +1,4 @@
-"""securealign chat: text from one model's body through another model's head, as it is made."""
+"""securealign chat: answers by one model's body and another model's head, printed while they are generated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from securealign.lab.generation.stitched import StitchedModel
 
 _PROMPT = "> "
-#: A text that goes round in circles so many times is cut.
+#: A run of tokens that repeats so often ends an answer.
 _LOOPS = 4
 
 
@@ -39,10 +39,10 @@ def chat(
         str | None, typer.Option("--prompt", help="One request; without it, each line of standard input is one.")
     ] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", help="Heat of the draw; 0 takes the likeliest token.")
+        float, typer.Option("--temperature", help="Temperature of sampling; 0 takes the most likely token.")
     ] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Share of probability that tokens are drawn from.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Share of probability that tokens are sampled from.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of sampling.")] = 0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")] = 128,
     native: Annotated[bool, typer.Option("--native", help="Use the source's own head instead, to compare.")] = False,
     as_json: AsJson = False,
@@ -117,7 +117,7 @@ def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: i
 
 
 def _lines(*, as_json: bool) -> Iterator[str]:
-    """Yield the lines of standard input that hold something, with a sign that one is awaited on a terminal."""
+    """Yield the lines of standard input that are not blank; on a terminal, print a prompt before each."""
     shown = sys.stdin.isatty() and not as_json
     while True:
         if shown:

@@ -1,4 +1,4 @@
-"""Converted folders in the cache: made once, complete whenever they are visible."""
+"""Folders of converted models in the cache, each made once; it appears when it is complete."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
         folder.mkdir()
         recipe.convert(sources, folder)
         for path in folder.rglob("*"):
-            # safetensors writes for the owner alone; who may read the cache may read a public model.
+            # safetensors writes files that only their owner can read; these models are public.
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
         return folder
 

@@ -1,4 +1,4 @@
-"""The figures that a recommendation rests on."""
+"""The figures by which a recommendation is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from securealign.lab.experiments.compat.probes import Probe
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Means over the probes with real labels, as shares; None where nothing could tell."""
+    """Means over the probes with real labels, as shares; None where it is unknown."""
 
     #: What the labels are: "tasks" that the map never saw, "labels" of the public file, or "none".
     source: str

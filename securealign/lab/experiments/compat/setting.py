@@ -1,4 +1,4 @@
-"""What is compared: two sides, the public texts cut into a part to fit on and a part held out, and the probes."""
+"""The configuration of a comparison: two sides, public texts (to fit on, and held out), and probes."""
 
 from __future__ import annotations
 

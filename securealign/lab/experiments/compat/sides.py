@@ -72,7 +72,7 @@ class FileSide:
         return np.stack([self.rows[text] for text in texts])
 
     def of(self, texts: Sequence[str], what: str) -> Vectors:
-        """Raise `InputError`: a file knows no other texts."""
+        """Raise `InputError`: a file holds embeddings of the public texts only."""
         raise InputError(
             f"{self.name} holds no embeddings of {what}.", hint="Name the encoder itself to embed other texts."
         )
