@@ -56,4 +56,5 @@ def test_progress_is_told(tmp_path):
 
 def test_no_bar_is_added_where_nothing_is_missing(tmp_path):
     fake_embeddings(tmp_path, FakeEncoder("a")).of("a", TEXTS)
-    Embeddings(folder=tmp_path, opener=FakeModels(FakeEncoder("a")).open, add_bar=None).of("a", TEXTS)
+    bars = FakeModels().open  # which has nothing to open
+    Embeddings(folder=tmp_path, opener=FakeModels(FakeEncoder("a")).open, add_bar=bars).of("a", TEXTS)

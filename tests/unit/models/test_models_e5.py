@@ -123,8 +123,8 @@ def test_the_converted_folder_is_an_encoder_with_prompt_and_unit_length(source, 
     assert (encoder.dimension, encoder.max_tokens) == (32, 16)
     vectors = encoder.encode(["a bc", "a  b c", "", "zz"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    tokens = encoder._tokenizer("query: a  bc\tzz")["input_ids"]
+    tokens = encoder._model.tokenizer("query: a  bc\tzz")["input_ids"]
     assert tokens == [0, 4, 5, 6, 7, 8, 3, 2]
-    table = encoder._model.get_input_embeddings().weight
+    table = encoder._model[0].model.get_input_embeddings().weight
     np.testing.assert_array_equal(table.detach().numpy(), weights["emb.word"])
     assert json.loads((folder / "config.json").read_text())["num_attention_heads"] == 2

@@ -40,8 +40,8 @@ def write_bert(folder: Path, shape: BertShape, weights: Mapping[str, NDArray[np.
     safetensors.save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def write_mean_pooling(folder: Path, *, max_tokens: int, normalize: bool, prompt: str = "") -> None:
-    """Write the files by which sentence-transformers pools by the mean and puts `prompt` before each text."""
+def write_mean_pooling(folder: Path, *, width: int, max_tokens: int, normalize: bool, prompt: str = "") -> None:
+    """Write the files of sentence-transformers for a mean of vectors of `width` and a `prompt` before each text."""
     kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
     modules = [
         {"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "", "type": f"{_NAMESPACE}.{kind}"}
@@ -50,7 +50,8 @@ def write_mean_pooling(folder: Path, *, max_tokens: int, normalize: bool, prompt
     write_json(folder / "modules.json", modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
     (folder / "1_Pooling").mkdir()
-    write_json(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True, "include_prompt": True})
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True, "include_prompt": True}
+    write_json(folder / "1_Pooling" / "config.json", pooling)
     if prompt:
         prompts = {"prompts": {"query": prompt}, "default_prompt_name": "query"}
         write_json(folder / "config_sentence_transformers.json", prompts)

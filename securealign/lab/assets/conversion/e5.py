@@ -47,7 +47,7 @@ def convert_e5(sources: Sequence[Path], folder: Path) -> None:
     limit = content.shape.max_position_embeddings
     write_bert(folder, content.shape, weights)
     write_unigram(folder, content.pieces, limit=limit, **content.special)
-    write_mean_pooling(folder, max_tokens=limit, normalize=True, prompt=_PROMPT)
+    write_mean_pooling(folder, width=content.shape.hidden_size, max_tokens=limit, normalize=True, prompt=_PROMPT)
 
 
 def _weights(content: E5File) -> dict[str, NDArray[np.float32]]:

@@ -66,7 +66,7 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
     except (DecodeError, ValueError, IndexError, KeyError) as error:
         raise unusable(f"{path} is no encoder that can be converted: {error}.") from error
     write_bert(folder, shape, weights)
-    write_mean_pooling(folder, max_tokens=_MAX_TOKENS, normalize=False)
+    write_mean_pooling(folder, width=shape.hidden_size, max_tokens=_MAX_TOKENS, normalize=False)
     for name in _TOKENIZER_FILES:
         shutil.copyfile(sources[1] / name, folder / name)
 

@@ -11,8 +11,8 @@ from securealign.lab.assets.conversion.onnx import convert_paraphrase
 RECIPES = {
     recipe.assets[0]: recipe
     for recipe in (
-        Recipe(assets=("e5",), convert=convert_e5),
-        Recipe(assets=("paraphrase", "minilm"), convert=convert_paraphrase),
+        Recipe(assets=("e5",), convert=convert_e5, revision=2),
+        Recipe(assets=("paraphrase", "minilm"), convert=convert_paraphrase, revision=2),
         Recipe(assets=("glove",), convert=convert_glove),
         Recipe(assets=("smollm2",), convert=convert_gguf),
         Recipe(assets=("gemma",), convert=convert_gguf),
