@@ -15,25 +15,19 @@ PAPER_CKA = (0.595, 0.881)
 PAIR = ("encoder", "other")
 
 
-def similarities(result: Result) -> pl.DataFrame:
-    """Return a row for each corpus and pair of encoders: lists of all measures over subsamples."""
-    return result.frame("pairs").group_by("corpus", *PAIR, maintain_order=True).agg(pl.all())
-
-
-def means(result: Result, corpus: str = PUBLIC) -> pl.DataFrame:
-    """Return the mean of every measure over subsamples, by pair of encoders."""
-    return (
-        result.frame("pairs").filter(corpus=corpus).group_by(PAIR, maintain_order=True).agg(pl.exclude("corpus").mean())
-    )
+def means(result: Result) -> pl.DataFrame:
+    """Return the mean of every measure over subsamples of the public texts, by pair of encoders."""
+    public = result.frame("pairs").filter(corpus=PUBLIC)
+    return public.group_by(PAIR, maintain_order=True).agg(pl.exclude("corpus").mean())
 
 
 def values(result: Result) -> dict[str, Any]:
     """Return the values of the section's template."""
-    every, public, components = similarities(result), means(result), result.settings["components"]
+    by_pair = result.frame("pairs").group_by("corpus", *PAIR, maintain_order=True)
+    public, components = means(result), result.settings["components"]
     cka = public.sort("cka", maintain_order=True)
     shuffled = public["cka_shuffled"]
     sizes = pl.DataFrame(result.settings["corpora"]).unpivot(variable_name="corpus", value_name="texts")
-    by_corpus = result.frame("pairs").group_by("corpus", *PAIR, maintain_order=True).agg(pl.exclude("corpus").mean())
     svcca = [(f"SVCCA-{count}", f"svcca_{count}") for count in components]
     return {
         "svcca_ranges": [(title, f"{{{name}:range .3f}}") for title, name in svcca],
@@ -43,7 +37,7 @@ def values(result: Result) -> dict[str, Any]:
             for column in ((title, f"{{{name}:spread .3f}}"), ("shuffled", f"{{{name}_shuffled:spread .3f}}"))
         ],
         "first": result.table("pairs")[0],
-        "pairs": every.filter(corpus=PUBLIC),
+        "pairs": by_pair.agg(pl.all()).filter(corpus=PUBLIC),
         "fewer": [text for count in components for text in _fewer(public, count)],
         "paper": PAPER_CKA,
         "low": cka.row(0, named=True),
@@ -53,7 +47,8 @@ def values(result: Result) -> dict[str, Any]:
         "public": public,
         "bias": (public["cka"] - public["cka_debiased"]).mean(),
         "svcca": [_svcca(public, count) for count in components],
-        "corpora": by_corpus.group_by("corpus", maintain_order=True)
+        "corpora": by_pair.agg(pl.all().mean())
+        .group_by("corpus", maintain_order=True)
         .agg(pl.all())
         .join(sizes, on="corpus", maintain_order="left"),
     }
