@@ -89,7 +89,8 @@ class Corpora:
 
 
 def _rank(text: str, seed: int) -> bytes:
-    return hashlib.sha256(f"securealign/lab/experiments/{seed}/{text}".encode()).digest()
+    # The name is part of every draw: another one would draw other texts, wherever this module is.
+    return hashlib.sha256("/".join(("securealign", "experiments", str(seed), text)).encode()).digest()
 
 
 def labels_of(dataset: TextDataset) -> tuple[int, ...]:

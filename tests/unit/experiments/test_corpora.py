@@ -27,6 +27,11 @@ def test_sets_that_share_texts_share_what_is_drawn():
     assert list(corpora.draw(half, 10).texts) == [t for t in corpora.draw(whole, 200).texts if int(t) % 2 == 0][:10]
 
 
+def test_texts_are_drawn_as_in_the_results_of_the_documentation():
+    whole = TextDataset(name="whole", texts=tuple(map(str, range(200))))
+    assert Corpora().draw(whole, 5).texts == ("199", "19", "32", "180", "111")
+
+
 def test_another_seed_draws_other_texts():
     first, second = (Corpora(seed=seed).draw(load("one"), 20).texts for seed in (0, 1))
     assert set(first) != set(second)
