@@ -49,7 +49,10 @@ def mutated(frames: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("side", ["client", "provider"])
-@pytest.mark.parametrize("name", PHASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.thorough) if name.endswith("under toy") else name for name in PHASES],
+)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_machine_survives_any_frames(name, side, data):

@@ -86,7 +86,7 @@ def test_without_noise_one_product_tells_whether_a_row_took_part(suite):
         assert evidence(product(suite, True, None, trial)) == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize(("name", "trials"), [("plaintext", 500), ("toy", 120)])
+@pytest.mark.parametrize(("name", "trials"), [("plaintext", 500), pytest.param("toy", 120, marks=pytest.mark.thorough)])
 def test_with_noise_alarms_obey_epsilon_and_delta(name, trials):
     rule = Privacy(epsilon=1.0, delta=1e-3, max_epsilon=1.0)
     absent, present = (
@@ -111,6 +111,7 @@ def test_a_tenth_of_the_noise_would_not():
     assert max(violations(absent, present, honest.epsilon, honest.delta)) > 2 * MARGIN
 
 
+@pytest.mark.thorough
 def test_results_of_sessions_add_up_as_the_accountant_says():
     """The mean of k products is k times as telling: it breaks the epsilon of one session, and keeps that of all."""
     rule, sessions, groups = Privacy(epsilon=1.0, delta=1e-3, max_epsilon=99.0), 16, 60
