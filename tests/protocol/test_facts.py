@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.pair import InferenceCase, TrainingCase
+from support.pair import TOY_LWE, InferenceCase, TrainingCase
 
 CASES = {
     "training": (
@@ -31,3 +31,9 @@ def test_facts_become_complete_with_the_handshake(case, client, provider, both):
         assert done.client.facts == both
     else:
         assert set(done.client.facts) == {"dim_a", "classes", "pool_slots", "queries", "answer_bits"}
+
+
+def test_the_error_of_a_logit_is_known_once_the_scale_of_the_head_is():
+    case = InferenceCase(suites=(TOY_LWE,))
+    assert case.pair().client.logit_error == 0
+    assert case.finished().client.logit_error > 0

@@ -9,7 +9,7 @@ from support.entropy import SeededEntropy
 from support.messages import DIGEST
 from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
-from securealign.errors import ErrorCode, SuiteError
+from securealign.errors import ConfigurationError, ErrorCode, SuiteError
 from securealign.he.interface import SuiteInfo
 from securealign.he.lwe.parameters import LWE_128
 from securealign.he.lwe.suite import LweSuite
@@ -246,3 +246,8 @@ def test_an_upload_window_is_the_smaller_of_both_parties_wishes(small_chunks):
         pair.deliver_up()
         pair.deliver_down()
         assert len(pair.up) == sent
+
+
+def test_a_pool_without_slots_is_refused_before_anything_is_sent():
+    with pytest.raises(ConfigurationError, match="0 slots"):
+        InferenceCase(slots=0).pair()

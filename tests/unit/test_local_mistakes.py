@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.entropy import SeededEntropy
-from support.machines import inference_client
 
 from securealign import AlignmentMap, LinearHead
-from securealign.errors import ConfigurationError, ErrorCode, InputError
-from securealign.he.plaintext import PlaintextSuite
+from securealign.errors import ErrorCode, InputError
 from securealign.matrices import as_matrix
-
-
-def test_a_pool_without_slots():
-    with pytest.raises(ConfigurationError, match="0 slots"):
-        inference_client([PlaintextSuite()], 3, entropy=SeededEntropy(b"x"), slots=0)
 
 
 def test_rows_of_different_lengths():
