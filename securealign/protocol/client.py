@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from securealign.errors import LocalProtocolError
-from securealign.he.interface import Suite
+from securealign.he.interface import CovarianceEncryptor, HeadEncryptor, Suite
 from securealign.protocol import messages as m
 from securealign.protocol.context import ClientContext
 from securealign.protocol.machine import SessionMachine, require
@@ -20,6 +20,7 @@ class ClientMachine(SessionMachine):
     """The client: greets with its suites and uploads as far as the provider's window allows."""
 
     is_client = True
+    _encryptor: CovarianceEncryptor | HeadEncryptor | None
 
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
@@ -45,6 +46,10 @@ class ClientMachine(SessionMachine):
                 self._check_confirmation(message)
             case _:
                 raise LocalProtocolError(f"No handler for {type(message).__name__}.")
+
+    def _close(self) -> None:
+        if self._encryptor is not None:
+            self._encryptor.close()
 
     @abstractmethod
     def _begin(self, message: Any) -> None:  # noqa: ANN401 - the Accept of its kind

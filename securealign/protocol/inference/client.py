@@ -165,10 +165,6 @@ class InferenceClient(ClientMachine):
             raise LocalProtocolError("Answers are outstanding.", hint="Wait for them, then finish.")
         return self._send_all([self._confirmation()])
 
-    def _close(self) -> None:
-        if self._encryptor is not None:
-            self._encryptor.close()
-
     def capture(self) -> InferenceClientState | None:
         """Return where the machine stands; None while part of an answer has arrived, and for suites that cannot."""
         own: dict[str, Any] = {

@@ -88,10 +88,6 @@ class TrainingClient(ClientMachine):
         finally:
             encryptor.close()
 
-    def _close(self) -> None:
-        if self._encryptor is not None:
-            self._encryptor.close()
-
     def _release(self) -> None:
         # A session that is done still has its result to decrypt.
         if self._state is State.ABORTED:
