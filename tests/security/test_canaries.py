@@ -238,7 +238,7 @@ class InProcess:
             self._report(party, meter)
 
     def _report(self, party, meter):
-        self._recorder.reports.append(SessionReport(party.name, self._peer, party.error, meter.stats(), party))
+        self._recorder.reports.append(SessionReport(party.kind, self._peer, party.error, meter.stats(), party))
 
 
 class OverGrpc:

@@ -13,7 +13,7 @@ from support.pair import DATASET, SUITES, Pair
 
 from securealign.errors import ErrorCode, SecurealignError
 from securealign.matrices import FloatMatrix
-from securealign.protocol import policy as policy_module
+from securealign.protocol.policy import rules as policy_module
 from securealign.protocol.policy.rank import RankAccount, RankLedger
 from securealign.protocol.policy.rules import Policy
 from securealign.wire import TrainingCodec

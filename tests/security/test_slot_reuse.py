@@ -144,7 +144,7 @@ class PublicPart:
         hello, accept = messages[:2]
         nonces = hello.hello.nonce, accept.accept.nonce
         key = b"".join(message.data for message in messages if isinstance(message, m.KeyChunk))
-        return cls(session_id(pair.client.name, *nonces), key[HEADER_BYTES:])
+        return cls(session_id(pair.client.kind, *nonces), key[HEADER_BYTES:])
 
     def rows(self, purpose: str, rows: int) -> np.ndarray:
         return expanded(PublicMatrix.derive(purpose, self.session, self.body[:32], N), rows)
