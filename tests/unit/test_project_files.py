@@ -69,7 +69,7 @@ def test_forms_name_their_fields(name):
 
 
 CONTRACTS = PROJECT["tool"]["importlinter"]["contracts"]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "changelog.d/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "changelog.d/README.md")
 
 
 def table_of(document, heading):
