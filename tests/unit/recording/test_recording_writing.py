@@ -338,7 +338,7 @@ class TestContents:
 class FakeParty:
     """What a recorder asks of a machine at the end of its session."""
 
-    name: str = "training"
+    kind: str = "training"
     suite: object = TOY_LWE.info
     facts: dict = field(default_factory=lambda: {"rows": 60, "dim_b": 5})
     state: State = State.DONE
