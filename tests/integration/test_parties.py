@@ -156,6 +156,7 @@ def test_public_texts_that_are_repeated_count_once_on_both_sides(site):
     assert_is_the_map_in_clear(site, AlignmentMap.from_pretrained(site / "alignment"))
 
 
+@pytest.mark.thorough
 def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
     # 17 columns a session of 120 rows: three stay below a half.
     with provider(site) as (process, port):

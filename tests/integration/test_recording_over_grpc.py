@@ -192,6 +192,7 @@ class TestTheSameIsCountedEverywhere:
         assert {name: getattr(stats, name) for name in TOTALS} == {name: getattr(counted, name) for name in TOTALS}
 
     @pytest.mark.parametrize("network", built_in_networks())
+    @pytest.mark.thorough
     def test_over_every_network(self, recorded, simulated, side, kind, network):
         stats = simulated[kind].stats(Conditions(network=built_in_networks()[network]))
         assert by_type(session(recorded, side, kind).stats) == by_type(stats)

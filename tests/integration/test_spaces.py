@@ -116,6 +116,7 @@ def expected(site, name):
     return LinearHead.from_pretrained(folder / "head").predict(raw)
 
 
+@pytest.mark.thorough
 def test_a_map_is_good_until_its_provider_or_its_encoder_is_another(site):
     with provider(site / "first") as listening:
         aligned = client(site, listening["port"], "align")

@@ -87,7 +87,7 @@ def test_queries_in_several_ciphertexts(features):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("variable", [SENDS_KEY, SENDS_CIPHERTEXT])
-@pytest.mark.parametrize("order", ["!abort", "!garbage"])
+@pytest.mark.parametrize("order", ["!abort", pytest.param("!garbage", marks=pytest.mark.thorough)])
 def test_a_client_that_kills_the_providers_worker_ends_its_own_session_only(monkeypatch, case, variable, order):
     before = child_processes()
     with monkeypatch.context() as patch:
@@ -158,7 +158,9 @@ def test_an_answer_that_kills_the_clients_worker_ends_the_session(monkeypatch):
         pair.client.submit(INFERENCE.queries(1))
 
 
-@pytest.mark.parametrize("order", ["!abort", "!fail", "wrong shape"])
+@pytest.mark.parametrize(
+    "order", ["!abort", *(pytest.param(order, marks=pytest.mark.thorough) for order in ("!fail", "wrong shape"))]
+)
 def test_logits_that_did_not_decrypt_are_nan_and_the_error_comes_once_the_session_is_over(monkeypatch, order):
     monkeypatch.setenv(SENDS_RESULT, order)
     pair = INFERENCE.opened()
