@@ -131,7 +131,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigurationError(
             f"There is no configuration file {file}.",
-            hint="Write one with comments by 'securealign init', and edit it.",
+            hint="Write an example with comments by 'securealign init', and edit it.",
         )
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

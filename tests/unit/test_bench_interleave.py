@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from securealign.cli.options import selected
 from securealign.errors import SuiteError
 from securealign.harness.bench.measurements import affordable, interleave, rotated
+from securealign.harness.cli.options import selected
 from securealign.he import registry
 from securealign.he.registry import REGISTRY, Entry
 

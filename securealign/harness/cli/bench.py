@@ -11,8 +11,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from securealign.cli.options import (
-    AsJson,
+from securealign.cli.options import AsJson
+from securealign.commands import failures, progress, table_console
+from securealign.files import write_atomically
+from securealign.harness.bench.drawing import draw, require_drawable
+from securealign.harness.bench.history import append, require_history
+from securealign.harness.bench.inference import InferenceReport, bench_inference
+from securealign.harness.bench.measurements import Spread
+from securealign.harness.bench.rows import COUNT, RATIO, Row, as_csv
+from securealign.harness.bench.training import TrainingReport, bench_training
+from securealign.harness.cli.options import (
     Budget,
     Classes,
     CsvFile,
@@ -26,14 +34,6 @@ from securealign.cli.options import (
     selected,
     titled,
 )
-from securealign.commands import failures, progress, table_console
-from securealign.files import write_atomically
-from securealign.harness.bench.drawing import draw, require_drawable
-from securealign.harness.bench.history import append, require_history
-from securealign.harness.bench.inference import InferenceReport, bench_inference
-from securealign.harness.bench.measurements import Spread
-from securealign.harness.bench.rows import COUNT, RATIO, Row, as_csv
-from securealign.harness.bench.training import TrainingReport, bench_training
 from securealign.harness.report.units import brief
 from securealign.he.registry import DEFAULT_SUITE
 

@@ -15,8 +15,10 @@ from rich.table import Table
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.margins import expected_uncertain_share, precision_warning
-from securealign.cli.options import (
-    AsJson,
+from securealign.cli.options import AsJson
+from securealign.commands import failures, progress, table_console
+from securealign.errors import ConfigurationError
+from securealign.harness.cli.options import (
     Batch,
     Classes,
     ClientFactor,
@@ -30,8 +32,6 @@ from securealign.cli.options import (
     selected,
     titled,
 )
-from securealign.commands import failures, progress, table_console
-from securealign.errors import ConfigurationError
 from securealign.harness.planning.planner import USUAL_R2, CostForecast, Workload, plan
 from securealign.harness.planning.speeds import speeds_of
 from securealign.harness.report.units import brief

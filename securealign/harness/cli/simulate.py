@@ -13,8 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.cli.options import (
-    AsJson,
+from securealign.cli.options import AsJson
+from securealign.commands import failures, progress, table_console
+from securealign.errors import ConfigurationError
+from securealign.files import write_atomically
+from securealign.harness.bench.drawing import require_drawable
+from securealign.harness.bench.sweep import Point, Run, combinations, points_as_csv, sweep
+from securealign.harness.bench.sweep_figure import draw_growth
+from securealign.harness.cli.options import (
     Batch,
     ClientFactor,
     CsvFile,
@@ -29,12 +35,6 @@ from securealign.cli.options import (
     selected,
     titled,
 )
-from securealign.commands import failures, progress, table_console
-from securealign.errors import ConfigurationError
-from securealign.files import write_atomically
-from securealign.harness.bench.drawing import require_drawable
-from securealign.harness.bench.sweep import Point, Run, combinations, points_as_csv, sweep
-from securealign.harness.bench.sweep_figure import draw_growth
 from securealign.harness.report.units import brief
 from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation.networks import find_networks

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from securealign.cli.options import AsJson, Classes
+from securealign.cli.options import AsJson
 from securealign.commands import failures, progress, table_console
 from securealign.data import load_dataset
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
+from securealign.harness.cli.options import Classes
 from securealign.he.registry import DEFAULT_SUITE
 from securealign.lab.assets.lookup import require_terms
 from securealign.lab.cli.experiment.options import Map, MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names

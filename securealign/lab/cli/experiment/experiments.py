@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from securealign.cli.options import Integers, integers
 from securealign.data import load_dataset
+from securealign.harness.cli.options import Integers, integers
 from securealign.lab.cli.experiment.command import Job
 from securealign.lab.cli.experiment.options import (
     ALL,
