@@ -23,54 +23,33 @@ class ExitCode(IntEnum):
 
 
 class ErrorCode(Enum):
-    """What went wrong: (number on the wire, sentence a peer may see, exit code)."""
+    """What went wrong: (number on the wire, sentence a peer may see, exit code unless it is that of a refusal)."""
 
     INTERNAL = (
         1,
         "An internal fault ended the session; its operator finds the cause in the local log.",
         ExitCode.INTERNAL,
     )
-    VERSION_UNSUPPORTED = (2, "The parties share no protocol version; upgrade the older one.", ExitCode.REFUSED)
-    SUITE_UNKNOWN = (3, "The parties share no encryption suite; compare the suites both sides allow.", ExitCode.REFUSED)
-    SUITE_REFUSED = (
-        4,
-        "Policy refuses this suite here; 'plaintext' is for loopback and simulation only.",
-        ExitCode.REFUSED,
-    )
-    PARAMETERS_MISMATCH = (
-        5,
-        "The parties hold different parameters for the agreed suite; run the same release.",
-        ExitCode.REFUSED,
-    )
+    VERSION_UNSUPPORTED = (2, "The parties share no protocol version; upgrade the older one.")
+    SUITE_UNKNOWN = (3, "The parties share no encryption suite; compare the suites both sides allow.")
+    SUITE_REFUSED = (4, "Policy refuses this suite here; 'plaintext' is for loopback and simulation only.")
+    PARAMETERS_MISMATCH = (5, "The parties hold different parameters for the agreed suite; run the same release.")
     DATASET_MISMATCH = (
         6,
         "The parties hold different public texts, or another order of them; exchange the file again.",
-        ExitCode.REFUSED,
     )
-    SHAPE_MISMATCH = (7, "A matrix has another shape than the handshake agreed on.", ExitCode.REFUSED)
-    TOO_FEW_ROWS = (
-        8,
-        "There are too few public rows for the provider's policy; use more public texts.",
-        ExitCode.REFUSED,
-    )
-    LIMIT_EXCEEDED = (
-        9,
-        "A declared size exceeds the limits of the peer; reduce it or agree on other limits.",
-        ExitCode.REFUSED,
-    )
-    FRAME_MALFORMED = (10, "A frame was truncated or is not a message of this protocol.", ExitCode.REFUSED)
-    FRAME_TOO_LARGE = (11, "A frame is larger than the protocol allows.", ExitCode.REFUSED)
-    CIPHERTEXT_MALFORMED = (12, "A ciphertext has a wrong length, header, key or session.", ExitCode.REFUSED)
-    COEFFICIENT_OUT_OF_RANGE = (13, "A ciphertext holds a coefficient outside its modulus.", ExitCode.REFUSED)
-    UNEXPECTED_MESSAGE = (14, "A message arrived that this state of the session does not allow.", ExitCode.REFUSED)
-    SEQUENCE_BROKEN = (15, "A message arrived out of sequence.", ExitCode.REFUSED)
-    SLOT_REUSED = (
-        16,
-        "A query slot was used a second time for another query; the second query is refused.",
-        ExitCode.REFUSED,
-    )
-    QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this party is used up.", ExitCode.REFUSED)
-    TRANSCRIPT_MISMATCH = (18, "The transcripts of the parties differ; do not use the result.", ExitCode.REFUSED)
+    SHAPE_MISMATCH = (7, "A matrix has another shape than the handshake agreed on.")
+    TOO_FEW_ROWS = (8, "There are too few public rows for the provider's policy; use more public texts.")
+    LIMIT_EXCEEDED = (9, "A declared size exceeds the limits of the peer; reduce it or agree on other limits.")
+    FRAME_MALFORMED = (10, "A frame was truncated or is not a message of this protocol.")
+    FRAME_TOO_LARGE = (11, "A frame is larger than the protocol allows.")
+    CIPHERTEXT_MALFORMED = (12, "A ciphertext has a wrong length, header, key or session.")
+    COEFFICIENT_OUT_OF_RANGE = (13, "A ciphertext holds a coefficient outside its modulus.")
+    UNEXPECTED_MESSAGE = (14, "A message arrived that this state of the session does not allow.")
+    SEQUENCE_BROKEN = (15, "A message arrived out of sequence.")
+    SLOT_REUSED = (16, "A query slot was used a second time for another query; the second query is refused.")
+    QUERY_BUDGET_EXHAUSTED = (17, "The query budget of this party is used up.")
+    TRANSCRIPT_MISMATCH = (18, "The transcripts of the parties differ; do not use the result.")
     WRONG_ROLE = (
         19,
         "The peer's certificate is for another role; each party needs the bundle of its own role.",
@@ -99,16 +78,14 @@ class ErrorCode(Enum):
     RANK_BUDGET_EXHAUSTED = (
         35,
         "Policy lets a peer see only part of what these public texts show; agree on more or on new texts.",
-        ExitCode.REFUSED,
     )
 
     SESSION_UNKNOWN = (36, "The provider does not keep that session; start a new one.", ExitCode.NETWORK)
     SESSION_ROLLED_BACK = (
         37,
         "A party's record of the session is older than what it has already said; the session cannot go on.",
-        ExitCode.REFUSED,
     )
-    RATE_LIMITED = (38, "This party asks too often for the provider's policy; try again later.", ExitCode.REFUSED)
+    RATE_LIMITED = (38, "This party asks too often for the provider's policy; try again later.")
     MEMORY_EXHAUSTED = (39, "The provider has no memory left for this session; try again later.", ExitCode.NETWORK)
     CERTIFICATE_REVOKED = (40, "A party's certificate was revoked; its operator needs a new one.", ExitCode.NETWORK)
     KEY_UNUSABLE = (41, "A key is missing, expired, used up or destroyed.", ExitCode.INPUT)
@@ -119,18 +96,16 @@ class ErrorCode(Enum):
     PRIVACY_BUDGET_EXHAUSTED = (
         46,
         "The privacy budget of these public texts is used up for this party; agree on new texts.",
-        ExitCode.REFUSED,
     )
-    PRIVACY_REFUSED = (47, "The parties do not agree on differential privacy for this training.", ExitCode.REFUSED)
-    OUTPUT_REFUSED = (48, "The provider's policy does not offer that output.", ExitCode.REFUSED)
+    PRIVACY_REFUSED = (47, "The parties do not agree on differential privacy for this training.")
+    OUTPUT_REFUSED = (48, "The provider's policy does not offer that output.")
     SPACE_MISMATCH = (
         49,
         "The map was made with another provider, another encoder of it or other public texts; align again.",
-        ExitCode.REFUSED,
     )
     PAIRS_UNRELATED = (50, "The public embeddings of the two parties do not belong together.", ExitCode.INPUT)
 
-    def __init__(self, number: int, sentence: str, exit_code: ExitCode) -> None:
+    def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number = number
         self.sentence = sentence
         self.exit_code = exit_code

@@ -38,7 +38,12 @@ def sha256_of(path: Path) -> str:
 def replace_durably(new: Path, path: Path) -> None:
     """Put a file that is on disk in the place of `path`, in the same folder; durable when it returns."""
     new.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in a folder durable, not only their contents."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.head import LinearHead
+from securealign.alignment.scaling import Vector
 from securealign.matrices import FloatMatrix
-
-Vector = npt.NDArray[np.float64]
 
 #: A label is uncertain when the gap is below this many standard deviations of a logit's error.
 DEVIATIONS = 6.0

@@ -21,12 +21,11 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from securealign.alignment.scaling import Vector
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.matrices import FloatMatrix
 
-Vector = npt.NDArray[np.float64]
 #: Kinds of map.
 MapKind = Literal["ridge", "soft"]
 

@@ -175,32 +175,20 @@ def _robust(step: Any) -> Affine:  # noqa: ANN401
     return inverse, -step.center_ * inverse if step.center_ is not None else np.zeros_like(inverse)
 
 
-def _largest(step: Any) -> Affine:  # noqa: ANN401
-    return 1 / step.scale_, np.zeros(len(step.scale_))
-
-
-def _range(step: Any) -> Affine:  # noqa: ANN401
-    return step.scale_, step.min_
-
-
 def _principal(step: Any) -> Affine:  # noqa: ANN401
     spread = np.sqrt(np.maximum(step.explained_variance_, np.finfo(np.float64).eps)) if step.whiten else 1.0
     axes = step.components_.T / spread
     return axes, -step.mean_ @ axes
 
 
-def _singular(step: Any) -> Affine:  # noqa: ANN401
-    return step.components_.T, np.zeros(len(step.components_))
-
-
 #: What steps of pipelines do: x -> x S + o.
 _AFFINE: Mapping[str, Callable[[Any], Affine]] = {
     "StandardScaler": _standard,
-    "MinMaxScaler": _range,
-    "MaxAbsScaler": _largest,
+    "MinMaxScaler": lambda step: (step.scale_, step.min_),
+    "MaxAbsScaler": lambda step: (1 / step.scale_, np.zeros(len(step.scale_))),
     "RobustScaler": _robust,
     "PCA": _principal,
-    "TruncatedSVD": _singular,
+    "TruncatedSVD": lambda step: (step.components_.T, np.zeros(len(step.components_))),
 }
 
 

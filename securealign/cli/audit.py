@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.ops.audit import Entry, Head, Verified, entries, verify
 
 app = typer.Typer(no_args_is_help=True, help="The audit log of a party: check it, and print what it holds.")

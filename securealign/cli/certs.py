@@ -11,8 +11,7 @@ from cryptography import x509
 from rich.console import Console
 from rich.table import Table
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.errors import ErrorCode, InputError
 from securealign.pki.authority import AUTHORITY_DAYS, LIST_DAYS, Authority, Issued, create_certificates
 from securealign.pki.identity import Role, identity_of_certificate, printable
@@ -143,12 +142,8 @@ def show(
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for item in listed:
-        table.add_row(*(_cell(item[column]) for column in columns))
+        table.add_row(*(item[column] or "-" for column in columns))
     Console(highlight=False, markup=False, emoji=False).print(table)
-
-
-def _cell(value: str | None) -> str:
-    return value or "-"
 
 
 def _role(text: str) -> Role:

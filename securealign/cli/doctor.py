@@ -12,9 +12,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from securealign.cli.options import AsJson
 from securealign.client.config import ClientSettings
-from securealign.commands import failures
+from securealign.commands import AsJson, Override, failures
 from securealign.errors import ConfigurationError
 from securealign.ops.doctor.configuration import PartySettings, read_configuration
 from securealign.ops.doctor.findings import Finding, Level, failed, fine
@@ -37,9 +36,7 @@ def doctor(
     ),
     peer: Annotated[bool, typer.Option("--peer", help="Also check against the provider; for clients.")] = False,
     party: Annotated[Party | None, typer.Option(help="Whose file it is, where its sections do not say.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
-    ] = None,
+    override: Override = None,
     seconds: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each step against the peer.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:

@@ -12,8 +12,7 @@ import typer
 
 from securealign.alignment.artifacts import check_target
 from securealign.alignment.head import KIND, LinearHead, require_class_names
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress
+from securealign.commands import AsJson, failures, progress
 from securealign.data import TextDataset, load_dataset
 from securealign.errors import ConfigurationError, InputError
 from securealign.models import open_encoder
@@ -53,7 +52,7 @@ def fit(
         dataset = _labelled(data, samples)
         made_by: dict[str, Any] = {"encoder": encoder or str(embeddings)}
         if embeddings is not None:
-            matrix = load_paired(embeddings, dataset.texts)
+            matrix = load_paired(embeddings, len(dataset.texts))
         else:
             model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt, device=device)
             made_by |= {"encoder_fingerprint": model.fingerprint, "max_tokens": getattr(model, "max_tokens", None)}

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import securealign
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.errors import ErrorCode, InputError
 
 #: What is written for each party: file in the folder, and where the repository holds it.

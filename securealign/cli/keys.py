@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 from securealign.keys.entries import KeyEntry
@@ -217,15 +216,13 @@ def _passphrase(
     options: str = "--passphrase-file, --passphrase-env, --passphrase-keyring, --passphrase-generated",
     label: str = "Passphrase of the key store",
 ) -> Passphrase:
-    sources: list[Passphrase] = []
-    if file is not None:
-        sources.append(FilePassphrase(file))
-    if variable is not None:
-        sources.append(EnvironmentPassphrase(variable))
-    if account is not None:
-        sources.append(KeyringPassphrase(account))
-    if generated is not None:
-        sources.append(GeneratedPassphrase(generated))
+    given: tuple[tuple[Callable[[Any], Passphrase], Any], ...] = (
+        (FilePassphrase, file),
+        (EnvironmentPassphrase, variable),
+        (KeyringPassphrase, account),
+        (GeneratedPassphrase, generated),
+    )
+    sources = [make(value) for make, value in given if value is not None]
     if len(sources) > 1:
         raise ConfigurationError("A passphrase has one source.", hint=f"Give one of {options}.")
     return sources[0] if sources else PromptPassphrase(label)
@@ -249,12 +246,11 @@ def _made(key: KeyHandle, keys: KeyStore, described: dict[str, Any], *, as_json:
 
 
 def _describe(keys: KeyStore, entry: KeyEntry) -> dict[str, Any]:
-    described = asdict(entry) | {"purpose": entry.purpose.value, "state": keys.state(entry).value}
-    return {name: _text(value) if isinstance(value, datetime) else value for name, value in described.items()}
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")
+    described = entry.model_dump() | {"purpose": entry.purpose.value, "state": keys.state(entry).value}
+    return {
+        name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+        for name, value in described.items()
+    }
 
 
 def _table(described: list[dict[str, Any]]) -> Table:

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.cli.options import AsJson
+from securealign.commands import AsJson
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.he.registry import DEFAULT_SUITE, REGISTRY
 
 #: The shape for which key sizes are printed: the usual dimension of text encoders, 20 classes, the default pool.
-_TRAINING = CovarianceShape(rows=10_000, provider_dim=768, client_dim=769)
-_INFERENCE = HeadShape(features=768, classes=20, slots=64)
+_TRAINING = CovarianceShape(rows=10_000, provider_dim=768, columns=769)
+_INFERENCE = HeadShape(provider_dim=768, classes=20, slots=64)
 
 
 def show(as_json: AsJson = False) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
 from securealign.client.work import Classification
-from securealign.commands import failures, progress
+from securealign.commands import AsJson, Override, failures, progress
 from securealign.data import load_texts
 from securealign.errors import InputError
 from securealign.files import write_atomically
@@ -31,8 +31,6 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Option(help="TOML file; 'securealign init client' writes one with comments.")]
-Override = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 Record = Annotated[
     Path | None, typer.Option(help="Also write a run file, without contents, for 'securealign report' and 'replay'.")
 ]

@@ -26,7 +26,7 @@ from securealign.keys.handles import Purpose
 from securealign.models import Encoder, open_encoder
 from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
-from securealign.protocol.context import ClientContext
+from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.randomness import Root
 from securealign.protocol.resume.session import ResumableClient
@@ -38,7 +38,7 @@ from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
 from securealign.transport.meter import Meter
 from securealign.transport.retrying import RetryPolicy
 from securealign.transport.sessions import InferenceSession, train
-from securealign.wire import InferenceCodec
+from securealign.wire import InferenceCodec, TrainingCodec
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Client:
 
     def _align(self, training: Training, attempt: Attempt, run_log: RunLog) -> dict[str, Any]:
         """Run a training session, save the map and return the figures."""
-        client = training.client(self._suites, self._entropy, attempt.root, allow_unencrypted=self._allow_unencrypted)
+        client = training.client(self._context(TrainingCodec(), training.meter, attempt.root))
         session = attempt.session(client)
         with run_log.of(client, training.meter):
             with self._link(TRAINING_METHOD, session, training.meter) as link:
@@ -126,9 +126,8 @@ class Client:
             for attempt in attempts:
                 with attempt:
                     answers = Answers(queries, batch, classifying)
-                    client = InferenceClient(
-                        self._context(meter, attempt.root), queries.shape[1], slots=slots, space=space
-                    )
+                    context = self._context(InferenceCodec(), meter, attempt.root)
+                    client = InferenceClient(context, queries.shape[1], slots=slots, space=space)
                     resumable = attempt.session(client)
                     with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
                         session = InferenceSession(link, client, meter)
@@ -140,9 +139,9 @@ class Client:
             log.warning("precision is short", reason=warning)
         return result
 
-    def _context(self, meter: Meter, root: Root) -> ClientContext:
+    def _context(self, codec: Codec, meter: Meter, root: Root) -> ClientContext:
         return ClientContext(
-            codec=InferenceCodec(),
+            codec=codec,
             suites=self._suites,
             entropy=self._entropy,
             allow_unencrypted=self._allow_unencrypted,

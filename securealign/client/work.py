@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,12 @@ from securealign.alignment.privacy import PrivateProblem
 from securealign.alignment.secure import ClientProblem
 from securealign.client.config import AlignmentSection
 from securealign.commands import Progress
-from securealign.he.entropy import Entropy
-from securealign.he.interface import Suite
 from securealign.matrices import FloatMatrix
 from securealign.protocol.context import ClientContext, Event
-from securealign.protocol.randomness import Root
 from securealign.protocol.training.client import TrainingClient
 from securealign.transport.meter import Listener, Meter
 from securealign.transport.sessions import InferenceSession
 from securealign.transport.stats import PhaseStats
-from securealign.wire import TrainingCodec
 
 #: What a map's manifest says of its fit; estimates are missing under differential privacy.
 _FIT = ("map", "ridge", "penalty", "r2", "r2_unseen", "relatedness")
@@ -63,10 +59,8 @@ class Training:
             fixed = ClientProblem(embeddings, section.ridge, fixed=True) if section.accept_noise else None
             self._private = PrivateProblem(fixed) if fixed is not None else None
 
-    def client(
-        self, suites: Sequence[Suite], entropy: Entropy, root: Root, *, allow_unencrypted: bool
-    ) -> TrainingClient:
-        """Return the machine of a session."""
+    def client(self, context: ClientContext) -> TrainingClient:
+        """Return the machine of a session, which shows the progress of its upload."""
         count = self.meter.observer("client")
 
         def observe(event: Event) -> None:
@@ -74,14 +68,7 @@ class Training:
             self._uploading(*client.progress)
 
         client = TrainingClient(
-            ClientContext(
-                codec=TrainingCodec(),
-                suites=suites,
-                entropy=entropy,
-                allow_unencrypted=allow_unencrypted,
-                observer=observe,
-                root=root,
-            ),
+            replace(context, observer=observe),
             self._problem.rows,
             self.digest,
             private_rows=self._private.rows if self._private is not None else None,

@@ -65,21 +65,6 @@ class TextDataset:
                     hint="Number the classes from 0 and name each of them.",
                 )
 
-    def require_classes(self, least: int = 2) -> tuple[int, ...]:
-        """Return the labels; raises `InputError` when there are none, or of fewer than `least` classes.
-
-        Call it before computing anything on the texts that is of use with labels only.
-        """
-        if self.labels is None:
-            raise InputError(f"{self.name!r} has no labels.", hint="Give a file with a field or column 'label'.")
-        found = len(set(self.labels))
-        if found < least:
-            raise InputError(
-                f"The labels of {self.name!r} are of {found} class{'es' if found > 1 else ''}, and {least} are needed.",
-                hint="Add texts of other classes.",
-            )
-        return self.labels
-
     def __len__(self) -> int:
         """Return the number of texts."""
         return len(self.texts)

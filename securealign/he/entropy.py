@@ -21,11 +21,9 @@ class Entropy(Protocol):
 
     def octets(self, count: int) -> npt.NDArray[np.uint8]:
         """Return `count` fresh random bytes, shape (count,)."""
-        ...
 
     def fork(self, purpose: str) -> Entropy:
         """Return a source for one purpose; one that can be made again gives the same bytes for the same purpose."""
-        ...
 
 
 def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint8]:

@@ -51,18 +51,18 @@ class SuiteInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class CovarianceShape:
-    """Dimensions of one training session; `client_dim` counts the constant column."""
+    """Dimensions of one training session; `columns` counts the constant column."""
 
     rows: int
     provider_dim: int
-    client_dim: int
+    columns: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShape:
     """Dimensions of one inference session; `slots` queries fit in a pool."""
 
-    features: int
+    provider_dim: int
     classes: int
     slots: int
     #: Bits that the provider lets a logit hold at most; None for what the suite gives.
@@ -123,22 +123,18 @@ class CovarianceEncryptor(Protocol):
 
     def key_material(self) -> bytes:
         """Return the public part of the key."""
-        ...
 
     def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         """Yield the rows from `first_row` on in order, encrypted, in pieces of at most `max_bytes`.
 
         Beyond row 0 it goes on where an encryptor of the same session and entropy ended; a restorable suite can.
         """
-        ...
 
     def decrypt(self, result: bytes) -> FloatMatrix:
-        """Return Z_A^T Z_B, shape (provider_dim, client_dim); raises `CiphertextError` for malformed bytes."""
-        ...
+        """Return Z_A^T Z_B, shape (provider_dim, columns); raises `CiphertextError` for malformed bytes."""
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
-        ...
 
 
 class CovarianceEvaluator(Protocol):
@@ -146,27 +142,21 @@ class CovarianceEvaluator(Protocol):
 
     def accept_key(self, key: bytes) -> None:
         """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
-        ...
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Multiply the next rows with the provider's own; raises `CiphertextError` for malformed bytes."""
-        ...
 
     def finish(self) -> bytes:
         """Return the encrypted product of all rows, sanitised; call once."""
-        ...
 
     def checkpoint(self) -> bytes | None:
         """Return the sums so far, for `restore`; None if the suite cannot export them. Secret: they show the rows."""
-        ...
 
     def restore(self, state: bytes, absorbed: int) -> None:
         """Go on after `absorbed` rows from a checkpoint, with the same key; raises `KeyStoreError` for another one."""
-        ...
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
-        ...
 
 
 class HeadEncryptor(Protocol):
@@ -174,36 +164,28 @@ class HeadEncryptor(Protocol):
 
     def key_material(self) -> bytes:
         """Return the public part of the key."""
-        ...
 
     def load_pool(self, pool: int, data: bytes) -> None:
         """Take the provider's offline material of a pool; raises `CiphertextError` for malformed bytes."""
-        ...
 
     @property
     def head_norm(self) -> float:
         """Norm of the provider's classes, weight and bias, as far as their scale shows it; 0 before it has."""
-        ...
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
-        """Encrypt queries of shape (count, features) into consecutive slots that were never used before."""
-        ...
+        """Encrypt queries of shape (count, provider_dim) into consecutive slots that were never used before."""
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         """Return the logits of the queries in these slots, shape (count, classes)."""
-        ...
 
     def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return what `decrypt` needs for the queries in these slots beyond the key and the pool."""
-        ...
 
     def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Take a pool again for answers that are outstanding, by first slot; all its slots count as used."""
-        ...
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
-        ...
 
 
 class HeadEvaluator(Protocol):
@@ -211,31 +193,24 @@ class HeadEvaluator(Protocol):
 
     def accept_key(self, key: bytes) -> None:
         """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
-        ...
 
     def prepare(self, pool: int) -> bytes:
         """Return the offline material of a pool; empty for a suite without an offline phase."""
-        ...
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return the encrypted logits of `count` queries, sanitised; raises `CiphertextError` for malformed bytes."""
-        ...
 
     def retire(self, pool: int) -> None:
         """Forget a pool."""
-        ...
 
     def checkpoint(self, pool: int) -> bytes:
         """Return what `evaluate` needs of a pool, for `restore_pool`. Secret: it unmasks answers."""
-        ...
 
     def restore_pool(self, pool: int, state: bytes) -> None:
         """Take a pool again, with the same key; raises `KeyStoreError` for bytes that are none of it."""
-        ...
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
-        ...
 
 
 class Suite(Protocol):
@@ -244,45 +219,36 @@ class Suite(Protocol):
     @property
     def info(self) -> SuiteInfo:
         """What the suite offers."""
-        ...
 
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the largest sizes of a covariance's key and result."""
-        ...
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the largest sizes of a head's key and pool, and how many queries fit in one chunk."""
-        ...
 
     def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
         """Return the messages and the work of a covariance; raises `SuiteError` when the suite cannot hold it."""
-        ...
 
     def head_forecast(self, shape: HeadShape) -> HeadForecast:
         """Return the messages and the work of a head; raises `SuiteError` when the suite cannot hold it."""
-        ...
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
     ) -> CovarianceEncryptor:
-        """Make the client's side for `rows` of shape (shape.rows, shape.client_dim)."""
-        ...
+        """Make the client's side for `rows` of shape (shape.rows, shape.columns)."""
 
     def covariance_evaluator(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
     ) -> CovarianceEvaluator:
         """Make the provider's side for `rows` of shape (shape.rows, shape.provider_dim)."""
-        ...
 
     def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> HeadEncryptor:
         """Make the client's side."""
-        ...
 
     def head_evaluator(
         self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
     ) -> HeadEvaluator:
-        """Make the provider's side for `weight` of shape (features, classes) and `bias` of shape (classes,)."""
-        ...
+        """Make the provider's side for `weight` of shape (provider_dim, classes) and `bias` of shape (classes,)."""
 
 
 @dataclass(frozen=True)

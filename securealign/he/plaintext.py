@@ -40,45 +40,45 @@ def _decode(data: bytes, rows: int, columns: int) -> FloatMatrix:
     return matrix
 
 
-def _check_key(key: bytes) -> None:
-    if key != _KEY:
-        raise CiphertextError("The key is not the constant of the plaintext suite.")
-
-
-class _CovarianceClient:
-    def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
-        self._shape = shape
-        self._rows = rows
+class _Party:
+    """A party of either job: it has the constant key and nothing to give back."""
 
     def key_material(self) -> bytes:
         return _KEY
 
-    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
-        piece = min(BLOCK_ROWS, max_bytes // (self._shape.client_dim * _ITEM_BYTES))
-        for first in range(first_row, self._shape.rows, piece):
-            block = self._rows.block(first, min(first + piece, self._shape.rows))
-            yield EncryptedRows(first, len(block), _encode(block))
-
-    def decrypt(self, result: bytes) -> FloatMatrix:
-        return _decode(result, self._shape.provider_dim, self._shape.client_dim)
+    def accept_key(self, key: bytes) -> None:
+        if key != _KEY:
+            raise CiphertextError("The key is not the constant of the plaintext suite.")
 
     def close(self) -> None:
         pass
 
 
-class _CovarianceProvider:
+class _CovarianceClient(_Party):
     def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
         self._shape = shape
         self._rows = rows
-        self._sum = np.zeros((shape.provider_dim, shape.client_dim))
-        self._absorbed = 0
 
-    def accept_key(self, key: bytes) -> None:
-        _check_key(key)
+    def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
+        piece = min(BLOCK_ROWS, max_bytes // (self._shape.columns * _ITEM_BYTES))
+        for first in range(first_row, self._shape.rows, piece):
+            block = self._rows.block(first, min(first + piece, self._shape.rows))
+            yield EncryptedRows(first, len(block), _encode(block))
+
+    def decrypt(self, result: bytes) -> FloatMatrix:
+        return _decode(result, self._shape.provider_dim, self._shape.columns)
+
+
+class _CovarianceProvider(_Party):
+    def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
+        self._shape = shape
+        self._rows = rows
+        self._sum = np.zeros((shape.provider_dim, shape.columns))
+        self._absorbed = 0
 
     def absorb(self, rows: EncryptedRows) -> None:
         rows.require_next(self._absorbed, self._shape.rows)
-        block = _decode(rows.data, rows.count, self._shape.client_dim)
+        block = _decode(rows.data, rows.count, self._shape.columns)
         # What a peer's numbers make overflow is refused by the client.
         with np.errstate(over="ignore", invalid="ignore"):
             self._sum += self._rows.block(rows.first, rows.first + rows.count).T @ block
@@ -93,14 +93,11 @@ class _CovarianceProvider:
         return _encode(self._sum)
 
     def restore(self, state: bytes, absorbed: int) -> None:
-        self._sum = _decode(state, self._shape.provider_dim, self._shape.client_dim).copy()
+        self._sum = _decode(state, self._shape.provider_dim, self._shape.columns).copy()
         self._absorbed = absorbed
 
-    def close(self) -> None:
-        pass
 
-
-class _HeadClient:
+class _HeadClient(_Party):
     #: Nothing that has a scale is sent.
     head_norm = 0.0
 
@@ -108,9 +105,6 @@ class _HeadClient:
         self._shape = shape
         #: By pool and first slot: the number of queries that were asked together.
         self._asked: dict[tuple[int, int], int] = {}
-
-    def key_material(self) -> bytes:
-        return _KEY
 
     def load_pool(self, pool: int, data: bytes) -> None:
         if data:
@@ -131,25 +125,19 @@ class _HeadClient:
         self.load_pool(pool, data)
         self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in query_scales.items()})
 
-    def close(self) -> None:
-        pass
 
-
-class _HeadProvider:
+class _HeadProvider(_Party):
     def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
         require_finite(np.vstack([weight, bias]), "The head")
         self._shape = shape
         self._weight = weight
         self._bias = bias
 
-    def accept_key(self, key: bytes) -> None:
-        _check_key(key)
-
     def prepare(self, pool: int) -> bytes:
         return b""
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
-        queries = _decode(query, count, self._shape.features)
+        queries = _decode(query, count, self._shape.provider_dim)
         with np.errstate(over="ignore", invalid="ignore"):
             return _encode(queries @ self._weight + self._bias)
 
@@ -160,9 +148,6 @@ class _HeadProvider:
         return b""
 
     def restore_pool(self, pool: int, state: bytes) -> None:
-        pass
-
-    def close(self) -> None:
         pass
 
 
@@ -187,14 +172,14 @@ class PlaintextSuite:
 
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
         """Return the sizes of the constant key and of a float64 matrix."""
-        result = shape.provider_dim * shape.client_dim * _ITEM_BYTES
-        blocks = BLOCK_ROWS * (shape.provider_dim + shape.client_dim) * _ITEM_BYTES
+        result = shape.provider_dim * shape.columns * _ITEM_BYTES
+        blocks = BLOCK_ROWS * (shape.provider_dim + shape.columns) * _ITEM_BYTES
         return CovarianceSizes(key=len(_KEY), result=result, memory=4 * (result + blocks) + MEBIBYTE)
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the size of the constant key; pools are empty."""
         shape.require_full_logits(self.info.name)
-        batch = MAX_CHUNK_BYTES // (max(shape.features, shape.classes) * _ITEM_BYTES)
+        batch = MAX_CHUNK_BYTES // (max(shape.provider_dim, shape.classes) * _ITEM_BYTES)
         answer = batch * shape.classes * _ITEM_BYTES
         kept = 4 * shape.slots * (shape.classes * _ITEM_BYTES + 512)
         return HeadSizes(
@@ -208,9 +193,9 @@ class PlaintextSuite:
 
     def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
         """Return the messages and the work of a product in clear."""
-        row = shape.client_dim * _ITEM_BYTES
-        block = BLOCK_ROWS * (shape.provider_dim + shape.client_dim) * _ITEM_BYTES
-        result = shape.provider_dim * shape.client_dim * _ITEM_BYTES
+        row = shape.columns * _ITEM_BYTES
+        block = BLOCK_ROWS * (shape.provider_dim + shape.columns) * _ITEM_BYTES
+        result = shape.provider_dim * shape.columns * _ITEM_BYTES
         return CovarianceForecast(
             tile=min(BLOCK_ROWS, MAX_CHUNK_BYTES // row),
             header_bytes=0,
@@ -220,15 +205,15 @@ class PlaintextSuite:
             relative_error=2.0**-52,
             work={
                 **{call: {CALL: 1} for call in ("key", "make", "accept_key")},
-                **{call: {CALL: 1, "moved": shape.provider_dim * shape.client_dim} for call in ("decrypt", "finish")},
-                "encrypt": {"moved": shape.client_dim, "whitened": shape.client_dim**2},
-                "absorb": {"multiplied": shape.provider_dim * shape.client_dim, "moved": shape.client_dim},
+                **{call: {CALL: 1, "moved": shape.provider_dim * shape.columns} for call in ("decrypt", "finish")},
+                "encrypt": {"moved": shape.columns, "whitened": shape.columns**2},
+                "absorb": {"multiplied": shape.provider_dim * shape.columns, "moved": shape.columns},
             },
         )
 
     def head_forecast(self, shape: HeadShape) -> HeadForecast:
         """Return the messages and the work of a layer in clear."""
-        query, answer = shape.features * _ITEM_BYTES, shape.classes * _ITEM_BYTES
+        query, answer = shape.provider_dim * _ITEM_BYTES, shape.classes * _ITEM_BYTES
         return HeadForecast(
             query_header_bytes=0,
             query_bytes=query,
@@ -239,9 +224,9 @@ class PlaintextSuite:
             relative_error=2.0**-52,
             work={
                 **{call: {CALL: 1} for call in ("key", "load_pool", "make", "accept_key", "prepare")},
-                "encrypt": {CALL: 1, "moved": shape.features},
+                "encrypt": {CALL: 1, "moved": shape.provider_dim},
                 "decrypt": {CALL: 1, "moved": shape.classes},
-                "evaluate": {CALL: 1, "multiplied": shape.features * shape.classes},
+                "evaluate": {CALL: 1, "multiplied": shape.provider_dim * shape.classes},
             },
         )
 

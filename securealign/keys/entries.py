@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -26,18 +25,22 @@ class KeyState(Enum):
     DESTROYED = "destroyed"
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeyEntry:
+class KeyEntry(BaseModel):
     """What is known about a key, without its secret; all times are UTC."""
+
+    # An error of validation prints its input otherwise, which may hold a root.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_bytes="hex", val_json_bytes="hex"
+    )
 
     name: str
     purpose: Purpose
-    created: datetime
-    expires: datetime | None
-    uses: int
-    max_uses: int | None
-    retired: datetime | None
-    destroyed: datetime | None
+    created: AwareDatetime
+    expires: AwareDatetime | None
+    uses: int = Field(ge=0)
+    max_uses: int | None = Field(ge=1)
+    retired: AwareDatetime | None = None
+    destroyed: AwareDatetime | None = None
 
     def state(self, now: datetime) -> KeyState:
         """Return what may be done with the key at a time."""
@@ -57,22 +60,9 @@ class KeyEntry:
         return None if self.expires is None else self.expires - self.created
 
 
-class Record(BaseModel):
+class Record(KeyEntry):
     """An entry as it is stored, with the root of a key that was not destroyed."""
 
-    # An error of validation prints its input otherwise, which holds the root.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_bytes="hex", val_json_bytes="hex"
-    )
-
-    name: str
-    purpose: Purpose
-    created: AwareDatetime
-    expires: AwareDatetime | None
-    uses: int = Field(ge=0)
-    max_uses: int | None = Field(ge=1)
-    retired: AwareDatetime | None = None
-    destroyed: AwareDatetime | None = None
     root: bytes | None = Field(repr=False, min_length=KEY_BYTES, max_length=KEY_BYTES)
 
     @model_validator(mode="after")

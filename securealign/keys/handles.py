@@ -43,8 +43,7 @@ class _Sealed:
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be pickled or copied")
 
-    def __getstate__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} cannot be pickled or copied")
+    __getstate__ = __reduce__
 
 
 @final

@@ -32,7 +32,6 @@ class Passphrase(Protocol):
 
     def read(self, *, new: bool) -> bytes:
         """Return the passphrase, not empty; `new` when it is about to protect a store for the first time."""
-        ...
 
 
 def _ask_terminal(question: str) -> str:

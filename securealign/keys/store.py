@@ -117,7 +117,7 @@ class KeyStore:
         with self._changing() as state:
             old = state.contents.of(purpose)
             if old:
-                lifetime = old[-1].entry().lifetime if lifetime is None else lifetime
+                lifetime = old[-1].lifetime if lifetime is None else lifetime
                 max_uses = old[-1].max_uses if max_uses is None else max_uses
             record = self._fresh(purpose, lifetime, max_uses)
             ended = [r.changed(retired=record.created) for r in old if r.retired is None and r.destroyed is None]
@@ -212,7 +212,7 @@ class KeyStore:
         now = self._now()
         records = contents.of(purpose)
         for record in reversed(records):
-            if record.entry().state(now) is KeyState.ACTIVE:
+            if record.state(now) is KeyState.ACTIVE:
                 return record
         raise KeyStoreError(
             f"There is no usable key for {purpose.value}: {_why(records, now)}.",
@@ -349,4 +349,4 @@ def _why(records: Sequence[Record], now: datetime) -> str:
     if not records:
         return "the store holds none"
     newest = records[-1]
-    return f"the newest, {newest.name[:16]}, is {newest.entry().state(now).value}"
+    return f"the newest, {newest.name[:16]}, is {newest.state(now).value}"

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securealign.errors import ErrorCode, InputError
+from securealign.files import sha256_of
 
 Progress = Callable[[int, int], None]
 """Receives how many texts are done, and of how many."""
-
-_BLOCK = 1 << 20
 
 
 class Encoder(Protocol):
@@ -44,17 +43,9 @@ class Encoder(Protocol):
 
 def fingerprint_of(files: Mapping[str, Path], settings: Mapping[str, str | int | bool | None]) -> str:
     """Return the hexadecimal SHA-256 over the named files' contents and the settings."""
-    content = {"files": {name: _file_digest(path) for name, path in files.items()}, "settings": dict(settings)}
+    content = {"files": {name: sha256_of(path) for name, path in files.items()}, "settings": dict(settings)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(b"securealign/encoder/v1\x00" + canonical.encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_finite(values: NDArray[np.floating], first_row: int, source: str) -> None:

@@ -32,7 +32,7 @@ def loading(folder: Path, *, purpose: str, role: str = "") -> Iterator[list[str]
     for pattern in _PICKLES:
         for file in folder.rglob(pattern):
             if not any(file.parent.glob("*.safetensors")):
-                raise _unusable(f"{file.parent} {role}{NO_WEIGHTS}", CONVERT)
+                raise unusable(f"{file.parent} {role}{NO_WEIGHTS}", CONVERT)
     missing: list[str] = []
     try:
         with _loads, quiet(), _reported(transformers.PreTrainedModel, missing):
@@ -46,7 +46,7 @@ def loading(folder: Path, *, purpose: str, role: str = "") -> Iterator[list[str]
         ) from error
     except Exception as error:  # tokenizers raises nothing more special
         code = "trust_remote_code" in str(error)
-        raise _unusable(
+        raise unusable(
             f"{folder} {role}cannot be loaded: {first_line(error)}",
             f"{_OWN_WAY}, or trust its code: open_encoder(..., trust_remote_code=True)."
             if code
@@ -80,5 +80,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _unusable(message: str, hint: str) -> InputError:
+def unusable(message: str, hint: str) -> InputError:
+    """Return the error for a model folder that cannot be used."""
     return InputError(f"{message}.", hint=hint, code=ErrorCode.FILE_INVALID)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, InputError
 from securealign.models.optional import require
-from securealign.models.pretrained import CONVERT, NO_WEIGHTS, loading
+from securealign.models.pretrained import CONVERT, NO_WEIGHTS, loading, unusable
 
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 _PURPOSE = "A transformer encoder"
@@ -103,7 +103,7 @@ def _tokenizer_named(folder: Path) -> Iterator[None]:
 
 def _load_bare(folder: Path, pooling: str, options: dict[str, Any]) -> list[Any]:
     if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.gguf", "adapter_config.json")):
-        raise _unusable(f"{folder} {NO_WEIGHTS}", CONVERT)
+        raise unusable(f"{folder} {NO_WEIGHTS}", CONVERT)
     modules = _modules()
     # Left to itself, sentence-transformers would put each text into the chat template of a language model.
     transformer = modules.Transformer.load(str(folder), **options)
@@ -131,7 +131,7 @@ def _check_weights(folder: Path, model: Any, missing: Collection[str]) -> None: 
     used = any(_POOLER in str(transformer.modality_config) for transformer in transformers_in(model))
     lost = [name for name in missing if used or not name.startswith(f"{_POOLER}.")]
     if lost:
-        raise _unusable(
+        raise unusable(
             f"{folder} lacks {len(lost)} weights, the first of which is {lost[0]}",
             "Check that the weights belong to this config.json.",
         )
@@ -150,13 +150,9 @@ def _check_tokenizer(folder: Path, transformer: Any) -> None:  # noqa: ANN401
     words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     # Without its files transformers makes a tokenizer that knows no words, and all texts get the same embedding.
     if not any(character.isalnum() for word in words for character in word):
-        raise _unusable(
+        raise unusable(
             f"{folder} holds no vocabulary for its tokenizer", "Fetch the tokenizer's files, such as tokenizer.json."
         )
     if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:
         end = tokenizer.eos_token_id
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end if end is not None and end < rows else 0)
-
-
-def _unusable(message: str, hint: str) -> InputError:
-    return InputError(f"{message}.", hint=hint, code=ErrorCode.FILE_INVALID)

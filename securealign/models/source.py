@@ -31,23 +31,19 @@ def encode_cached(encoder: Encoder, texts: Sequence[str], progress: Progress | N
     return EmbeddingCache(cache_root() / "vectors").encode(encoder, texts, progress=progress)
 
 
-def load_paired(path: Path, texts: Sequence[str]) -> NDArray[np.floating]:
-    """Return embeddings made elsewhere; raises `InputError` unless there is one row for each of `texts`.
-
-    The path may name an array of several, as for `load_embeddings`.
-    """
-    return _load_rows(path, len(texts))
-
-
 def load_public_embeddings(path: Path, public: PublicTexts) -> NDArray[np.floating]:
     """Return the rows (N, d) of the distinct public texts from a file with one row for each text of their source.
 
     Raises `InputError` for another number of rows. The path may name an array of several, as for `load_embeddings`.
     """
-    return public.select(_load_rows(path, public.in_source))
+    return public.select(load_paired(path, public.in_source))
 
 
-def _load_rows(path: Path, count: int) -> NDArray[np.floating]:
+def load_paired(path: Path, count: int) -> NDArray[np.floating]:
+    """Return embeddings made elsewhere; raises `InputError` unless there is one row for each of `count` texts.
+
+    The path may name an array of several, as for `load_embeddings`.
+    """
     embeddings = load_embeddings(path)
     if len(embeddings) != count:
         raise InputError(

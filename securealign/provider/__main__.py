@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from securealign.commands import failures, progress
+from securealign.commands import Override, failures, progress
 from securealign.hardening import harden_process
 from securealign.logs import configure_logs, redact_python_output
 from securealign.provider.app import Provider
@@ -20,9 +20,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def serve(
     config: Annotated[Path, typer.Option(help="TOML file; 'securealign init provider' writes one with comments.")],
-    override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.NAME=VALUE", help="Override a setting.")
-    ] = None,
+    override: Override = None,
     record: Annotated[
         Path | None, typer.Option(help="Folder for a run file of each stream, without contents; as record.folder.")
     ] = None,

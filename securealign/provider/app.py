@@ -91,26 +91,28 @@ class Provider:
             state = settings.open_state(settings.state)
             closing.callback(state.close)
             closing.enter_context(state.folder.locked("provider"))
-            audit = closing.enter_context(self._open_audit())
+            audit_file = settings.audit.file or settings.state.folder / "audit.log"
+            audit = closing.enter_context(AuditLog(settings.path(audit_file)))
             metrics = Metrics()
             space = self._space(state)
             hosts = self._hosts(state, metrics, space)
             watch_certificates(metrics, source)
             metrics.kept_sessions(state.kept_sessions)
-            running = self._server(source, hosts, Recorder(metrics, audit, details=_details))
+            server, health = self._server(source, hosts, Recorder(metrics, audit, details=_details))
             if settings.metrics is not None:
                 closing.enter_context(MetricsEndpoint(metrics, settings.metrics.address))
-            running.server.start()
-            address, port = settings.server.address, running.server.port
+            server.start()
+            address, port = settings.server.address, server.port
             name = space.identifier.hex()
             log.info("listening", address=address, port=port, pid=os.getpid(), space=name, **self._summary())
             audit.append("provider started", address=address, port=port)
             _wait(hosts, metrics)
             log.info("stopping")
-            running.stop()
+            health.drain()
+            server.stop()
             audit.append("provider stopped")
 
-    def _server(self, source: BundleSource, hosts: Hosts, recorder: Recorder) -> _Running:
+    def _server(self, source: BundleSource, hosts: Hosts, recorder: Recorder) -> tuple[ProviderServer, HealthSwitch]:
         server, policy = self._settings.server, self._settings.policy
         health: list[HealthSwitch] = []
 
@@ -151,7 +153,7 @@ class Provider:
             ),
             register=register,
         )
-        return _Running(running, health[0])
+        return running, health[0]
 
     def _space(self, state: State) -> Space:
         """Return the private coordinates: those kept for this encoder and these texts, or new ones, made once."""
@@ -197,10 +199,6 @@ class Provider:
             hosts[INFERENCE_METHOD] = DurableSessionManager("inference", InferenceCodec(), make_inference, sessions)
         return hosts
 
-    def _open_audit(self) -> AuditLog:
-        section, state = self._settings.audit, self._settings.state
-        return AuditLog(self._settings.path(section.file or state.folder / "audit.log"))
-
     def _load_public(self, section: PublicSection, report: Progress | None) -> PublicData:
         public = load_public(self._settings.path_or_name(section.texts))
         if section.embeddings is not None:
@@ -244,7 +242,7 @@ class Provider:
         else:
             return
         features, classes = head.weight.shape
-        shape = HeadShape(features=features, classes=classes, slots=_MARGIN_SLOTS, logit_bits=policy.output_bits)
+        shape = HeadShape(provider_dim=features, classes=classes, slots=_MARGIN_SLOTS, logit_bits=policy.output_bits)
         for suite in self._suites:
             error = suite.head_forecast(shape).relative_error
             share = expected_uncertain_share(head, embeddings, error)
@@ -270,19 +268,6 @@ class Provider:
         if self._head is not None:
             summary |= {"classes": len(self._head.class_names)}
         return summary
-
-
-class _Running:
-    """A running server and the health that it reports."""
-
-    def __init__(self, server: ProviderServer, health: HealthSwitch) -> None:
-        self.server = server
-        self._health = health
-
-    def stop(self) -> None:
-        """Take no more sessions, and return when those that run are recorded or over."""
-        self._health.drain()
-        self.server.stop()
 
 
 def _wait(hosts: Hosts, metrics: Metrics) -> None:

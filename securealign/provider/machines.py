@@ -17,9 +17,9 @@ from securealign.matrices import Rows
 from securealign.ops.observability import Metrics, watched_queries, watched_rank
 from securealign.protocol.context import Codec, Observer, ProviderContext, Quota
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy.budget import BudgetLedger
-from securealign.protocol.policy.privacy import Privacy, PrivacyLedger
-from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.budget import QueryAccount
+from securealign.protocol.policy.privacy import Privacy, PrivacyAccount
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.provider import TrainingProvider
@@ -73,26 +73,27 @@ class Machines:
         self, public: PublicData, space: Space, peer: Peer, observer: Observer, counters: Counters
     ) -> TrainingProvider:
         """Return the machine of a training session, which multiplies with embeddings in the space."""
-        ranks = RankLedger(counters["rank"], self._ledgers["rank"].lock)
-        privacy = PrivacyLedger(counters["privacy"], self._ledgers["privacy"].lock)
+        place, identity = (peer.identity, public.digest), peer.identity
+        rank = RankAccount.of(*place, store=counters["rank"], lock=self._ledgers["rank"].lock)
+        privacy = PrivacyAccount.of(*place, store=counters["privacy"], lock=self._ledgers["privacy"].lock)
         return TrainingProvider(
             self._context(TrainingCodec(), space, peer, observer),
             public.rows if self._privacy is not None else space.rows(public.rows),
             public.digest,
             total_squares=space.total_squares,
-            account=watched_rank(ranks.account(peer.identity, public.digest), peer.identity, self._metrics),
-            privacy_account=privacy.account(peer.identity, public.digest),
+            account=watched_rank(rank, identity, self._metrics),
+            privacy_account=privacy,
         )
 
     def inference(
         self, head: LinearHead, space: Space, peer: Peer, observer: Observer, counters: Counters
     ) -> InferenceProvider:
         """Return the machine of an inference session for a head of embeddings in the space."""
-        answers = BudgetLedger(counters["answers"], self._ledgers["answers"].lock)
+        answers = QueryAccount.of(peer.identity, store=counters["answers"], lock=self._ledgers["answers"].lock)
         machine = InferenceProvider(
             self._context(InferenceCodec(), space, peer, observer),
             head,
-            account=watched_queries(answers.account(peer.identity), peer.identity, self._metrics),
+            account=watched_queries(answers, peer.identity, self._metrics),
             throttle=self._throttle(peer),
         )
         self._live.add(machine)

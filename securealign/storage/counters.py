@@ -24,10 +24,6 @@ class Ledger:
             rows = connection.execute("SELECT name, value FROM counter WHERE ledger = ?", (kind,)).fetchall()
         self.values: dict[str, float] = dict(rows)
 
-    def of_session(self) -> SessionCounters:
-        """Return the view of one session."""
-        return SessionCounters(self)
-
 
 class SessionCounters(MutableMapping[str, float]):
     """The counters of a ledger as one session sees and changes them."""

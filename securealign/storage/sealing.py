@@ -20,11 +20,9 @@ class Deriver(Protocol):
     @property
     def name(self) -> str:
         """The name of the key."""
-        ...
 
     def derive(self, context: bytes) -> bytes:
         """Return 32 secret bytes for a context."""
-        ...
 
 
 class Sealer:

@@ -70,7 +70,7 @@ class ProviderSessions:
                 counter.revert()
 
     def _counters(self) -> dict[str, SessionCounters]:
-        return {kind: ledger.of_session() for kind, ledger in self._ledgers.items()}
+        return {kind: SessionCounters(ledger) for kind, ledger in self._ledgers.items()}
 
 
 def _handle(identity: str, kind: str, nonce: bytes) -> str:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import grpc
 import structlog
@@ -21,15 +21,6 @@ from securealign.pki.chains import now_utc
 from securealign.pki.identity import Identity, Role
 
 log = structlog.get_logger()
-
-
-class _FileState(NamedTuple):
-    modified: int
-    size: int
-    inode: int
-
-
-_State = tuple[_FileState | None, ...]
 
 
 class Source(Protocol):
@@ -103,8 +94,9 @@ class BundleSource:
             log.warning("list of revoked certificates not renewed", reason=error.message, hint=error.hint)
             return self._bundle
 
-    def _look(self) -> _State:
-        return tuple(_file_state(self.folder / name) for name in FILES)
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        """Return what changes with a file, for each file of the bundle: time, size and inode; None if it is missing."""
+        return [_file_state(self.folder / name) for name in FILES]
 
 
 def server_credentials(source: Source) -> grpc.ServerCredentials:
@@ -145,9 +137,9 @@ def _configuration(bundle: Bundle) -> grpc.ServerCertificateConfiguration:
     )
 
 
-def _file_state(path: Path) -> _FileState | None:
+def _file_state(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return _FileState(found.st_mtime_ns, found.st_size, found.st_ino)
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -19,7 +19,7 @@ from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source
 from securealign.transport.meter import Meter
 from securealign.transport.preflight import Preflight, PreflightError, Stage, meet, pinned_channel
-from securealign.transport.retrying import RetryPolicy
+from securealign.transport.retrying import Backoff, RetryPolicy
 from securealign.transport.status import transport_error
 
 _OPTIONS = (
@@ -69,7 +69,7 @@ class GrpcLink:
         self._machine = _Resumable(client) if isinstance(client, ResumableClient) else _Bare(client)
         self._meter = meter
         self._end = time.monotonic() + deadline_seconds
-        self._backoff = (retry or RetryPolicy()).begin()
+        self._backoff = Backoff(retry or RetryPolicy())
         self._stream: _Stream | None = None
 
     def __enter__(self) -> GrpcLink:

@@ -26,7 +26,7 @@ from securealign.errors import (
 from securealign.limits import ServerSettings
 from securealign.pki.bundles import Bundle
 from securealign.protocol.machine import SessionMachine
-from securealign.protocol.policy.admission import Admission, Permit
+from securealign.protocol.policy.admission import Admission
 from securealign.protocol.states import FINAL
 from securealign.transport.credentials import FixedBundle, Source, peer_identity, server_credentials
 from securealign.transport.meter import Listener, Meter, nobody
@@ -164,10 +164,12 @@ class ProviderServer:
             frame = _first(requests)
             if frame is None:
                 return
-            permit = ending.enter_context(self._permit(peer, context))
+            with self._refusing(context, peer):
+                permit = ending.enter_context(self._admission.enter(peer.identity))
             stream.peer = replace(peer, reserve=permit.reserve)
-            with stream.working():
-                stream.session = self._attach(manager, stream, frame, context)
+            with stream.working(), self._refusing(context, stream.peer):
+                observer = stream.meter.observer("provider")
+                stream.session = manager.attach(stream.peer, observer, frame, context.cancel)
             self._opened(peer, stream.session.party.kind, stream.session.resumed)
             stream.meter.listener = self._listen(peer, stream.session.party)
             yield from _replies(stream, stream.session, frame, requests)
@@ -175,24 +177,16 @@ class ProviderServer:
     def _admit(self, context: grpc.ServicerContext) -> Peer:
         """Return the peer, whose certificate TLS has verified; ends the call of one that may not be a client."""
         peer = _peer(context)
-        try:
+        with self._refusing(context, peer):
             return replace(peer, identity=peer_identity(context, self._source).name)
-        except TransportError as error:
-            self._refuse(context, peer, error)
 
-    def _permit(self, peer: Peer, context: grpc.ServicerContext) -> Permit:
+    @contextmanager
+    def _refusing(self, context: grpc.ServicerContext, peer: Peer) -> Iterator[None]:
+        """End the call for an error of the block."""
         try:
-            return self._admission.enter(peer.identity)
+            yield
         except SecurealignError as error:
             self._refuse(context, peer, error)
-
-    def _attach(
-        self, manager: SessionManager, stream: _Stream, frame: bytes, context: grpc.ServicerContext
-    ) -> ServedSession:
-        try:
-            return manager.attach(stream.peer, stream.meter.observer("provider"), frame, context.cancel)
-        except SecurealignError as error:
-            self._refuse(context, stream.peer, error)
 
     def _refuse(self, context: grpc.ServicerContext, peer: Peer, error: SecurealignError) -> NoReturn:
         code = error.code if isinstance(error, RemoteProtocolError | TransportError) else ErrorCode.INTERNAL

@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives import serialization
 from securealign.errors import ConfigurationError, ErrorCode, TransportError
 from securealign.pki.bundles import Bundle, verify_own, verify_peer
 from securealign.pki.identity import Identity, Role, describe_authority, printable
-from securealign.transport.credentials import BundleSource
 
 #: Length and type of the first frame of a server in HTTP/2, which has to be SETTINGS.
 _FRAME_HEADER_BYTES = 9
@@ -69,19 +68,6 @@ class Preflight:
     tls_version: str
 
 
-def open_channel(
-    target: str, source: BundleSource, *, options: Sequence[tuple[str, Any]] = (), timeout: float = 10.0
-) -> tuple[grpc.Channel, Identity]:
-    """Meet the provider at `target`, host:port, and return a channel that trusts exactly the certificate it showed.
-
-    The channel does not outlive that certificate: when the provider has renewed it and the connection breaks, open
-    another. Raises `TransportError` with `PEER_UNREACHABLE`, `PEER_UNTRUSTED`, `CERTIFICATE_REVOKED` or `WRONG_ROLE`.
-    """
-    bundle = source.current()
-    met = meet(target, bundle, now=source.clock(), timeout=timeout)
-    return pinned_channel(target, bundle, met.certificate, options), met.identity
-
-
 def pinned_channel(
     target: str, bundle: Bundle, certificate: bytes, options: Sequence[tuple[str, Any]] = ()
 ) -> grpc.Channel:
@@ -104,9 +90,10 @@ def meet(target: str, bundle: Bundle, *, now: dt.datetime, timeout: float) -> Pr
     with connect(host, port, timeout) as connection:
         try:
             with context.wrap_socket(connection, server_hostname=Role.PROVIDER.value) as secured:
-                met = _inspect(secured, bundle, now)
+                leaf = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").encode()
+                identity = verify_peer(leaf + _intermediates(secured), bundle, Role.PROVIDER, now=now)
                 _await_settings(secured, target)
-                return met
+                return Preflight(identity, leaf, secured.version() or "")
         except ssl.SSLCertVerificationError as error:
             failure = error
         except OSError as error:
@@ -134,15 +121,11 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
         reason, hint = f"The name {host} does not resolve", "Check the spelling of the address, and this machine's DNS."
         raise _unreachable(Stage.NAME, reason, hint) from error
     except ConnectionRefusedError as error:
-        reason = f"Nothing listens at {where}: the connection was refused"
-        raise _unreachable(
-            Stage.PORT, reason, "Check the port, and that the provider runs and listens on that address."
-        ) from error
+        hint = "Check the port, and that the provider runs and listens on that address."
+        raise _unreachable(Stage.PORT, f"Nothing listens at {where}: the connection was refused", hint) from error
     except TimeoutError as error:
-        reason = f"No answer from {where} within {timeout:g} seconds"
-        raise _unreachable(
-            Stage.PORT, reason, "A firewall may drop the packets, or the host is down: ask its operator."
-        ) from error
+        hint = "A firewall may drop the packets, or the host is down: ask its operator."
+        raise _unreachable(Stage.PORT, f"No answer from {where} within {timeout:g} seconds", hint) from error
     except OSError as error:
         raise _unreachable(Stage.PORT, f"{where} cannot be reached: {error.strerror or error}") from error
 
@@ -181,13 +164,6 @@ def _load_own(context: ssl.SSLContext, bundle: Bundle) -> None:
         context.load_cert_chain(path, password=passphrase)
 
 
-def _inspect(secured: ssl.SSLSocket, bundle: Bundle, now: dt.datetime) -> Preflight:
-    leaf = secured.getpeercert(binary_form=True) or b""
-    pem = ssl.DER_cert_to_PEM_cert(leaf).encode()
-    identity = verify_peer(pem + _intermediates(secured), bundle, Role.PROVIDER, now=now)
-    return Preflight(identity, pem, secured.version() or "")
-
-
 def _intermediates(secured: ssl.SSLSocket) -> bytes:
     """Return the certificates above the leaf that the provider has sent, in PEM."""
     public = getattr(secured, "get_unverified_chain", None)
@@ -206,9 +182,7 @@ def _await_settings(secured: ssl.SSLSocket, target: str) -> None:
     try:
         header = _read(secured, _FRAME_HEADER_BYTES)
     except TimeoutError as error:
-        raise _unreachable(
-            Stage.GRPC, f"{target} says nothing after the handshake, so it is no provider", _UNREACHABLE_HINT
-        ) from error
+        raise _unreachable(Stage.GRPC, f"{target} says nothing after the handshake, so it is no provider") from error
     except OSError as error:
         raise _refused(target, getattr(error, "reason", None) or "") from error
     if not header:

@@ -41,10 +41,6 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
 
-    def begin(self) -> Backoff:
-        """Return the waits of one client, none of which has begun."""
-        return Backoff(self)
-
 
 class Backoff:
     """The waits of one client since it last received something."""

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -174,7 +174,9 @@ class DurableSessionManager(SessionManager):
         if lease is None:
             return False
         try:
-            found = self._find_unfinished(identity, nonce)
+            found = None
+            with suppress(KeyStoreError):  # the record is sealed under a key that was destroyed
+                found = self._sessions.find(identity, self.kind, nonce)
             waited = found is not None and self._abandon(identity, *found)
             self._sessions.delete(identity, self.kind, nonce)
             return waited
@@ -204,13 +206,6 @@ class DurableSessionManager(SessionManager):
             revert=lambda: self._sessions.revert(counters),
             release=lease.release,
         )
-
-    def _find_unfinished(self, identity: str, nonce: bytes) -> tuple[Journal, Counters] | None:
-        try:
-            return self._sessions.find(identity, self.kind, nonce)
-        except KeyStoreError:
-            # The record is sealed under a key that was destroyed.
-            return None
 
     def _abandon(self, identity: str, journal: Journal, counters: Counters) -> bool:
         """End a session whose client did not return; returns whether it was unfinished."""

@@ -48,7 +48,7 @@ class InferenceSession:
             frames = client.start() if client.state is State.START else []
         link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0)
         #: Logits (m, K) of the first m queries, which need not be asked again.
-        self.restored = self._await_answers() if client.submitted else np.empty((0, self.accepted.classes))
+        self.restored = self._answers([]) if client.submitted else np.empty((0, self.accepted.classes))
 
     @property
     def accepted(self) -> InferenceAccept:
@@ -73,7 +73,9 @@ class InferenceSession:
         while first < len(matrix):
             self.await_slots()
             block = matrix[first : first + self._client.free_slots]
-            parts.append(self._submit(block))
+            with self._meter.timed("client"):
+                frames = self._client.submit(block)
+            parts.append(self._answers(frames))
             first += len(block)
         return np.vstack(parts) if parts else np.empty((0, self.accepted.classes))
 
@@ -106,16 +108,8 @@ class InferenceSession:
             frames = self._client.prepare()
         self._link.drive(frames, lambda: True)
 
-    def _submit(self, block: npt.NDArray[np.floating]) -> FloatMatrix:
-        with self._meter.timed("client"):
-            frames = self._client.submit(block)
+    def _answers(self, frames: Sequence[bytes]) -> FloatMatrix:
+        """Send frames and return the logits of all queries that are due."""
         self._link.drive(frames, lambda: self._client.outstanding == 0)
-        return self._take_answers()
-
-    def _await_answers(self) -> FloatMatrix:
-        self._link.drive([], lambda: self._client.outstanding == 0)
-        return self._take_answers()
-
-    def _take_answers(self) -> FloatMatrix:
         answers = sorted(self._client.take_answers(), key=lambda answer: answer[0])
         return np.vstack([logits for _, logits in answers])

@@ -21,7 +21,7 @@ from securealign.pki.authority import Authority
 from securealign.pki.certificates import Role, create_certificates
 from securealign.pki.issuing import Issuer, Window, make_list, revoked_entry
 from securealign.transport.credentials import BundleSource, peer_identity, server_credentials
-from securealign.transport.preflight import meet, open_channel
+from securealign.transport.preflight import meet, pinned_channel
 from securealign.transport.status import ERROR_KEY, status_of
 
 METHOD = "/test/Who"
@@ -81,16 +81,23 @@ def ask(channel):
     return channel.unary_unary(METHOD)(b"", timeout=600).decode()
 
 
+def open_channel(port, source, options=()):
+    """Return a channel to the provider that answers at the port, and its identity."""
+    bundle, target = source.current(), f"127.0.0.1:{port}"
+    met = meet(target, bundle, now=source.clock(), timeout=600)
+    return pinned_channel(target, bundle, met.certificate, options), met.identity
+
+
 def who(port, source):
     """Ask over a channel of its own."""
-    channel, provider = open_channel(f"127.0.0.1:{port}", source, timeout=600)
+    channel, provider = open_channel(port, source)
     with channel:
         return ask(channel), provider.name
 
 
 def refusal(port, source, **options):
     with pytest.raises(TransportError) as caught:
-        open_channel(f"127.0.0.1:{port}", source, timeout=600, **options)
+        open_channel(port, source, **options)
     return caught.value
 
 
@@ -111,7 +118,7 @@ def test_a_provider_that_was_renewed_serves_its_new_certificate_without_a_restar
     with serving(folder / "provider") as port:
         bundle = client(folder).current()
         before = meet(f"127.0.0.1:{port}", bundle, now=now(), timeout=600)
-        channel, _ = open_channel(f"127.0.0.1:{port}", client(folder))
+        channel, _ = open_channel(port, client(folder))
         with channel:
             assert ask(channel) == "acme"
             Authority(folder).renew(["provider"], days=60)
@@ -152,7 +159,7 @@ def test_nobody_stays_let_in_because_another_file_is_broken(folder):
     with serving(folder / "provider") as port:
         Authority(folder).revoke("acme")
         (folder / "provider" / "cert.pem").unlink()
-        channel, _ = open_channel(f"127.0.0.1:{port}", unrevoked(folder))
+        channel, _ = open_channel(port, unrevoked(folder))
         with channel, pytest.raises(grpc.RpcError) as caught:
             ask(channel)
         assert named_code(caught) == "CERTIFICATE_REVOKED"
@@ -186,7 +193,7 @@ def unrevoked(folder, name="acme"):
 
 def test_a_client_that_is_revoked_is_refused_on_a_connection_that_is_open(folder):
     with serving(folder / "provider") as port:
-        channel, _ = open_channel(f"127.0.0.1:{port}", client(folder))
+        channel, _ = open_channel(port, client(folder))
         with channel:
             assert ask(channel) == "acme"
             Authority(folder).revoke("acme")
@@ -281,7 +288,7 @@ def test_nobody_with_a_revoked_certificate_can_stand_in_between(folder):
     source = client(folder)
     with serving(folder / "provider") as true, serving(folder.parent / "stolen") as rogue:
         with interceptor(true, rogue) as port:
-            channel, provider = open_channel(f"127.0.0.1:{port}", source)
+            channel, provider = open_channel(port, source)
             assert provider.name == "provider"
             with channel, pytest.raises(grpc.RpcError) as caught:
                 ask(channel)
@@ -313,7 +320,7 @@ def test_a_server_with_a_clients_certificate_is_refused(folder):
 
 def test_a_client_with_a_providers_certificate_is_refused_by_the_provider(folder):
     with serving(folder / "provider") as port:
-        channel, _ = open_channel(f"127.0.0.1:{port}", BundleSource(folder / "rogue", Role.PROVIDER))
+        channel, _ = open_channel(port, BundleSource(folder / "rogue", Role.PROVIDER))
         with channel, pytest.raises(grpc.RpcError) as caught:
             ask(channel)
     assert named_code(caught) == "WRONG_ROLE"
@@ -344,7 +351,7 @@ def test_a_provider_of_another_time_is_told_apart(folder, shift, says):
 def test_a_client_whose_certificate_expires_on_an_open_connection_is_refused(folder):
     time = {"now": now()}
     with serving(folder / "provider", clock=lambda: time["now"]) as port:
-        channel, _ = open_channel(f"127.0.0.1:{port}", client(folder))
+        channel, _ = open_channel(port, client(folder))
         with channel:
             assert ask(channel) == "acme"
             time["now"] += dt.timedelta(days=31)
@@ -437,7 +444,7 @@ def test_an_authority_in_between_that_was_revoked_takes_its_parties_with_it(comp
     for role in Role:
         (folder / role.label / "crl.pem").write_bytes(good)
     with serving(folder / "provider") as port:
-        channel, _ = open_channel(f"127.0.0.1:{port}", client(folder, "client"))
+        channel, _ = open_channel(port, client(folder, "client"))
         with channel:
             assert ask(channel) == "CN=client,O=Acme"
             revoked = revoking(authorities["root"], authorities[refused.label][0].serial_number)

@@ -14,10 +14,10 @@ from dataclasses import replace
 import grpc
 import numpy as np
 import pytest
-from support.peers import Provider, embeddings, inference, serving
+from support.peers import Provider, embeddings, inference, random_head, serving
 from typer.testing import CliRunner
 
-from securealign.alignment import AlignmentMap, LinearHead
+from securealign.alignment import AlignmentMap
 from securealign.cli import app
 from securealign.data import dataset_digest
 from securealign.errors import ErrorCode, ExitCode
@@ -29,7 +29,7 @@ from securealign.protocol import negotiation
 from securealign.protocol.messages import UNNAMED_SPACE
 from securealign.transport.grpc_server import TRAINING_METHOD, ProviderServer
 
-ROWS, DIM_A, DIM_B, CLASSES = 60, 12, 8, 3
+ROWS, DIM_A, DIM_B = 60, 12, 8
 #: How a map names the coordinates of a provider without a space of its own.
 UNNAMED = {"space": UNNAMED_SPACE.hex()}
 TEXTS = [f"public text {index}" for index in range(ROWS)]
@@ -67,8 +67,7 @@ def site(certificates, tmp_path):
 @pytest.fixture
 def provider(monkeypatch):
     monkeypatch.setattr("support.peers.DIGEST", dataset_digest(TEXTS))
-    rng = np.random.default_rng(1)
-    head = LinearHead(rng.normal(size=(DIM_A, CLASSES)), rng.normal(size=CLASSES), tuple("abc"))
+    head = random_head(DIM_A, "abc")
     return Provider(embeddings(ROWS, DIM_A, 2), head, [LweSuite()])
 
 

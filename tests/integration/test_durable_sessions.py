@@ -10,16 +10,25 @@ import grpc
 import numpy as np
 import pytest
 from support.machines import training_client
-from support.peers import DurableClient, DurableProvider, clear_weight, embeddings, open_cheaply, tries, when
+from support.peers import (
+    DurableProvider,
+    clear_weight,
+    embeddings,
+    open_cheaply,
+    random_head,
+    three_bundles,
+    tries,
+    two_clients,
+    when,
+)
 from support.proxy import Proxy
 from support.toy import TOY
 
-from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
 from securealign.limits import ServerSettings
-from securealign.pki.certificates import Authority, Role, create_certificates, load_bundle
+from securealign.pki.certificates import Role
 from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, RowBatch
 from securealign.protocol.states import Direction
 from securealign.storage.blobs import BlobFolder
@@ -30,7 +39,7 @@ from securealign.transport.grpc_server import THREAD_PREFIX, TRAINING_METHOD
 from securealign.transport.meter import Meter
 from securealign.wire import TrainingCodec
 
-ROWS, DIM_A, DIM_B, CLASSES = 60, 6, 4, 3
+ROWS, DIM_A, DIM_B = 60, 6, 4
 SUITES = [LweSuite(TOY)]
 CANARY = "canary-7f3a"
 
@@ -41,14 +50,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """The bundles of a provider and of two clients of one authority."""
-    folder = tmp_path_factory.mktemp("certificates") / "certs"
-    create_certificates(folder, days=1)
-    other = Authority(folder).issue(Role.CLIENT, "other", days=1)
-    return (
-        load_bundle(folder / "provider", Role.PROVIDER),
-        load_bundle(folder / "client", Role.CLIENT),
-        load_bundle(other, Role.CLIENT),
-    )
+    return three_bundles(tmp_path_factory.mktemp("certificates") / "certs")
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +63,7 @@ def many_messages(monkeypatch):
 
 @pytest.fixture
 def provider(tmp_path, certificates):
-    rng = np.random.default_rng(1)
-    head = LinearHead(rng.normal(size=(DIM_A, CLASSES)), rng.normal(size=CLASSES), tuple("abc"))
+    head = random_head(DIM_A, "abc")
     provider = DurableProvider(tmp_path / "provider", embeddings(ROWS, DIM_A, 2), head, list(SUITES))
     provider.address = provider.start(certificates[0])
     yield provider
@@ -72,13 +73,8 @@ def provider(tmp_path, certificates):
 @pytest.fixture
 def clients(tmp_path, certificates):
     """Two clients with certificates and folders of their own."""
-    made = [
-        DurableClient(open_cheaply(tmp_path / name), bundle, SUITES)
-        for name, bundle in (("one", certificates[1]), ("two", certificates[2]))
-    ]
-    yield made
-    for client in made:
-        client.state.close()
+    with two_clients(tmp_path, certificates[1:], SUITES) as made:
+        yield made
 
 
 @pytest.fixture
@@ -255,6 +251,15 @@ class RawStream:
 
     def __exit__(self, *unused):
         self.close()
+
+
+def begin_and_leave(provider, bundle, greeting):
+    """Open a session, drop its stream once it is answered, and wait until the provider has reported that."""
+    ended = threading.Event()
+    provider.on_report = lambda report: ended.set()
+    with RawStream(provider.address, bundle) as stream:
+        stream.open(greeting)
+    assert ended.wait(600)
 
 
 @pytest.fixture
@@ -454,11 +459,7 @@ def test_sessions_that_had_ended_are_deleted_without_being_counted_as_given_up(p
 @pytest.mark.parametrize("change", ["suite", "damage"])
 def test_a_session_whose_record_cannot_be_used_is_given_up_all_the_same(provider, certificates, hello, change):
     _, greeting = hello()
-    ended = threading.Event()
-    provider.on_report = lambda report: ended.set()
-    with RawStream(provider.address, certificates[1]) as stream:
-        stream.open(greeting)
-    assert ended.wait(600)
+    begin_and_leave(provider, certificates[1], greeting)
     if change == "suite":
         provider.suites.clear()
     else:
@@ -473,11 +474,7 @@ def test_a_session_whose_record_cannot_be_used_is_given_up_all_the_same(provider
 
 def test_a_session_sealed_under_a_destroyed_key_is_deleted(provider, certificates, hello):
     party, greeting = hello()
-    ended = threading.Event()
-    provider.on_report = lambda report: ended.set()
-    with RawStream(provider.address, certificates[1]) as stream:
-        stream.open(greeting)
-    assert ended.wait(600)
+    begin_and_leave(provider, certificates[1], greeting)
     with provider.state.database.transaction() as connection:
         connection.execute("UPDATE session SET sealed_by = 'gone'")
     with RawStream(provider.address, certificates[1]) as stream:
@@ -516,14 +513,15 @@ def test_a_session_under_a_suite_that_is_no_longer_offered_is_unknown(provider, 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-def failing(monkeypatch, owner, name, numbers, error=FULL):
-    """Have calls of a method fail, by their number from 1."""
+def failing(monkeypatch, owner, name, numbers, error=FULL, *, concerns=lambda called: True):
+    """Have calls of a method fail, by their number from 1, among those on the objects that `concerns` picks."""
     original, calls = getattr(owner, name), []
 
     def call(self, *arguments, **named):
-        calls.append(name)
-        if len(calls) in numbers:
-            raise error
+        if concerns(self):
+            calls.append(name)
+            if len(calls) in numbers:
+                raise error
         return original(self, *arguments, **named)
 
     monkeypatch.setattr(owner, name, call)
@@ -532,17 +530,9 @@ def failing(monkeypatch, owner, name, numbers, error=FULL):
 
 def provider_only(monkeypatch, provider, name, numbers, error=FULL):
     """Have calls of the provider's journals fail, and not those of the client."""
-    original, calls = getattr(SessionJournal, name), []
-
-    def call(self, *arguments, **named):
-        if self._folder is provider.state:
-            calls.append(name)
-            if len(calls) in numbers:
-                raise error
-        return original(self, *arguments, **named)
-
-    monkeypatch.setattr(SessionJournal, name, call)
-    return calls
+    return failing(
+        monkeypatch, SessionJournal, name, numbers, error, concerns=lambda journal: journal._folder is provider.state
+    )
 
 
 @pytest.mark.parametrize("number", range(1, 8))

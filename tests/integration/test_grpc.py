@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from support.peers import DIGEST, Provider, align, bundles, clear_weight, embeddings, inference, serving
+from support.peers import DIGEST, Provider, align, bundles, clear_weight, embeddings, inference, random_head, serving
 from support.toy import TOY
 
-from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, RemoteProtocolError, SuiteError, TransportError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.lwe.suite import LweSuite
@@ -26,7 +25,7 @@ from securealign.transport.grpc_server import TRAINING_METHOD
 from securealign.wire import TrainingCodec
 from securealign.wire.v1 import common_pb2, training_pb2
 
-ROWS, DIM_A, DIM_B, CLASSES = 300, 12, 8, 5
+ROWS, DIM_A, DIM_B = 300, 12, 8
 SUITES = [LweSuite(TOY)]
 
 
@@ -37,8 +36,7 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def provider():
-    rng = np.random.default_rng(1)
-    head = LinearHead(rng.normal(size=(DIM_A, CLASSES)), rng.normal(size=CLASSES), tuple("abcde"))
+    head = random_head(DIM_A, "abcde")
     return Provider(embeddings(ROWS, DIM_A, 2), head, list(SUITES))
 
 

@@ -58,6 +58,13 @@ def channel(address, bundle):
         yield opened
 
 
+@contextmanager
+def linked(certificates, prepare):
+    """Run a server that `prepare` has registered services on; yields a channel to it."""
+    with serving(certificates[0], prepare) as address, channel(address, certificates[1]) as link:
+        yield link
+
+
 def check(link, service=""):
     request = health_pb2.HealthCheckRequest(service=service)
     return health_pb2_grpc.HealthStub(link).Check(request, timeout=600).status
@@ -69,10 +76,7 @@ def test_the_services_are_those_of_the_protocol():
 
 def test_health_tells_what_is_served_until_the_server_drains(certificates):
     made = []
-    with (
-        serving(certificates[0], lambda server: made.append(add_health(server, [TRAINING]))) as address,
-        channel(address, certificates[1]) as link,
-    ):
+    with linked(certificates, lambda server: made.append(add_health(server, [TRAINING]))) as link:
         assert [check(link, name) for name in ("", TRAINING, INFERENCE)] == [SERVING, SERVING, NOT_SERVING]
         made[0].set(INFERENCE, serving=True)
         assert check(link, INFERENCE) == SERVING
@@ -86,8 +90,7 @@ def test_health_tells_what_is_served_until_the_server_drains(certificates):
 
 def test_watching_is_not_offered_since_streams_could_be_opened_without_end(certificates):
     with (
-        serving(certificates[0], lambda server: add_health(server, SERVICES)) as address,
-        channel(address, certificates[1]) as link,
+        linked(certificates, lambda server: add_health(server, SERVICES)) as link,
         pytest.raises(grpc.RpcError) as caught,
     ):
         list(health_pb2_grpc.HealthStub(link).Watch(health_pb2.HealthCheckRequest(), timeout=600))
@@ -111,8 +114,7 @@ def test_whoever_is_not_admitted_hears_nothing_of_health(certificates):
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "revoked")
 
     with (
-        serving(certificates[0], lambda server: add_health(server, SERVICES, admit=refuse)) as address,
-        channel(address, certificates[1]) as link,
+        linked(certificates, lambda server: add_health(server, SERVICES, admit=refuse)) as link,
         pytest.raises(grpc.RpcError) as caught,
     ):
         check(link)
@@ -127,10 +129,7 @@ def reflected(link):
 
 
 def test_reflection_shows_the_services_and_their_messages(certificates):
-    with (
-        serving(certificates[0], add_reflection) as address,
-        channel(address, certificates[1]) as link,
-    ):
+    with linked(certificates, add_reflection) as link:
         services, *files = reflected(link)
     assert {TRAINING, INFERENCE} <= {service.name for service in services.list_services_response.service}
     for answer in files:
@@ -139,8 +138,7 @@ def test_reflection_shows_the_services_and_their_messages(certificates):
 
 def test_reflection_is_off_unless_added(certificates):
     with (
-        serving(certificates[0], lambda server: add_health(server, SERVICES)) as address,
-        channel(address, certificates[1]) as link,
+        linked(certificates, lambda server: add_health(server, SERVICES)) as link,
         pytest.raises(grpc.RpcError) as caught,
     ):
         reflected(link)

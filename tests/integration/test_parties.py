@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.peers import embeddings, settled, stored_space
+from support.peers import embeddings, stored_space
+from support.sites import make_site, provider_process, run_client
 
 import parties
 from securealign.alignment import AlignmentMap, LinearAligner, LinearHead
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode, TransportError
-from securealign.pki.certificates import create_certificates
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
@@ -51,52 +51,21 @@ pool_slots = 8
 @pytest.fixture
 def site(tmp_path):
     """A folder with what both organisations have; the client's embeddings are a linear image of the provider's."""
-    rng = np.random.default_rng(0)
-    texts = "".join(json.dumps({"text": f"public text {index}"}) + "\n" for index in range(ROWS))
-    (tmp_path / "public.jsonl").write_text(texts, encoding="utf-8")
-    z_b = embeddings(ROWS, DIM_B, 1)
-    mixing = rng.normal(size=(DIM_B, DIM_A))
-    np.save(tmp_path / "public_b.npy", z_b)
-    np.save(tmp_path / "public_a.npy", z_b @ mixing + 0.1 * rng.normal(size=(ROWS, DIM_A)))
-    np.save(tmp_path / "private.npy", embeddings(20, DIM_B, 2))
-    head = LinearHead(rng.normal(size=(DIM_A, 3)), rng.normal(size=3), CLASSES)
-    head.save_pretrained(tmp_path / "head")
-    create_certificates(tmp_path / "certs", days=1)
-    (tmp_path / "provider.toml").write_text(PROVIDER, encoding="utf-8")
-    (tmp_path / "client.toml").write_text(CLIENT, encoding="utf-8")
-    return tmp_path
+    settings = {"provider.toml": PROVIDER, "client.toml": CLIENT}
+    return make_site(tmp_path, settings, (ROWS, DIM_A, DIM_B), CLASSES)
 
 
 @contextmanager
 def provider(site, *arguments):
     """Run the provider as a process and yield it, with the name of its space, and its port."""
-    command = [
-        sys.executable,
-        "-m",
-        "securealign.provider",
-        "--config",
-        str(site / "provider.toml"),
-        "--json",
-        *arguments,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            listening = settled(process)
-            process.space = listening["space"]
-            yield process, listening["port"]
-        finally:
-            process.kill()
+    with provider_process(site / "provider.toml", *arguments) as (process, listening):
+        process.space = listening["space"]
+        yield process, listening["port"]
 
 
 def client(site, port, command, *arguments, **options):
     """Run the client to its end."""
-    return subprocess.run(
-        [
-            sys.executable, "-m", "securealign.client", command, "--config", str(site / "client.toml"),
-            "--set", f"provider.address=127.0.0.1:{port}", *arguments,
-        ],
-        capture_output=True, text=True, check=False, **options,
-    )  # fmt: skip
+    return run_client(site / "client.toml", port, command, *arguments, **options)
 
 
 def assert_is_the_map_in_clear(site, saved):

@@ -10,15 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.peers import DurableClient, DurableProvider, embeddings, open_cheaply, tries
+from support.peers import DurableProvider, embeddings, random_head, three_bundles, tries, two_clients
 from support.toy import TOY
 
-from securealign.alignment import LinearHead
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 from securealign.ops.observability import Metrics
-from securealign.pki.certificates import Authority, Role, create_certificates, load_bundle
 from securealign.protocol.messages import Query
 from securealign.protocol.states import Direction
 from securealign.provider import app, machines
@@ -31,14 +29,7 @@ OPEN = {"max_rank_fraction": 1.0}
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("certificates") / "certs"
-    create_certificates(folder, days=1)
-    other = Authority(folder).issue(Role.CLIENT, "other", days=1)
-    return (
-        load_bundle(folder / "provider", Role.PROVIDER),
-        load_bundle(folder / "client", Role.CLIENT),
-        load_bundle(other, Role.CLIENT),
-    )
+    return three_bundles(tmp_path_factory.mktemp("certificates") / "certs")
 
 
 @pytest.fixture
@@ -47,8 +38,7 @@ def serve(tmp_path, certificates):
     started = []
 
     def start(privacy=None, suites=(LWE,), **policy):
-        rng = np.random.default_rng(1)
-        head = LinearHead(rng.normal(size=(DIM_A, CLASSES)), rng.normal(size=CLASSES), tuple("abc"))
+        head = random_head(DIM_A, "abc")
         if started:
             started.pop().stop()
         provider = DurableProvider(
@@ -70,13 +60,8 @@ def serve(tmp_path, certificates):
 
 @pytest.fixture
 def clients(tmp_path, certificates):
-    made = [
-        DurableClient(open_cheaply(tmp_path / name), bundle, [LWE])
-        for name, bundle in (("one", certificates[1]), ("two", certificates[2]))
-    ]
-    yield made
-    for client in made:
-        client.state.close()
+    with two_clients(tmp_path, certificates[1:], [LWE]) as made:
+        yield made
 
 
 @pytest.fixture

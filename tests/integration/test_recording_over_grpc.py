@@ -9,8 +9,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.peers import Provider, bundles, embeddings, inference, settled
+from support.peers import Provider, bundles, embeddings, inference, random_head
+from support.sites import make_site, provider_process, run_client
 from support.toy import TOY
 from typer.testing import CliRunner
 
@@ -35,7 +34,7 @@ from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation import Conditions, built_in_networks
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.registry import get_suite
-from securealign.pki.certificates import Role, create_certificates, load_bundle
+from securealign.pki.certificates import Role, load_bundle
 from securealign.protocol.messages import UNNAMED_SPACE, Query
 from securealign.provider.recordings import RunLogs
 from securealign.recording import measured
@@ -75,59 +74,30 @@ pool_slots = {SLOTS}
 """
 
 
-def make_site(folder: Path) -> Path:
+def site_in(folder: Path) -> Path:
     """Make a folder with what both organisations have."""
-    rng = np.random.default_rng(0)
-    texts = "".join(json.dumps({"text": f"public text {index}"}) + "\n" for index in range(ROWS))
-    (folder / "public.jsonl").write_text(texts, encoding="utf-8")
-    z_b = embeddings(ROWS, DIM_B, 1)
-    np.save(folder / "public_b.npy", z_b)
-    np.save(folder / "public_a.npy", z_b @ rng.normal(size=(DIM_B, DIM_A)) + 0.1 * rng.normal(size=(ROWS, DIM_A)))
-    np.save(folder / "private.npy", embeddings(QUERIES, DIM_B, 2))
-    LinearHead(rng.normal(size=(DIM_A, 3)), rng.normal(size=3), CLASSES).save_pretrained(folder / "head")
-    create_certificates(folder / "certs", days=1)
-    (folder / "provider.toml").write_text(PROVIDER, encoding="utf-8")
-    (folder / "client.toml").write_text(CLIENT, encoding="utf-8")
-    return folder
+    settings = {"provider.toml": PROVIDER, "client.toml": CLIENT}
+    return make_site(folder, settings, (ROWS, DIM_A, DIM_B), CLASSES)
 
 
 @contextmanager
 def provider(site, *arguments):
     """Run the provider as a process; yields a function that returns the next line of its log, and its port."""
-    command = [
-        sys.executable,
-        "-m",
-        "securealign.provider",
-        "--config",
-        str(site / "provider.toml"),
-        "--json",
-        *arguments,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            listening = settled(process)
-            yield SimpleNamespace(
-                port=listening["port"], next_line=lambda: json.loads(process.stdout.readline()), process=process
-            )
-        finally:
-            process.kill()
+    with provider_process(site / "provider.toml", *arguments) as (process, listening):
+        yield SimpleNamespace(
+            port=listening["port"], next_line=lambda: json.loads(process.stdout.readline()), process=process
+        )
 
 
 def client(site, port, command, *arguments):
     """Run the client to its end."""
-    return subprocess.run(
-        [
-            sys.executable, "-m", "securealign.client", command, "--config", str(site / "client.toml"),
-            "--set", f"provider.address=127.0.0.1:{port}", "--json", *arguments,
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_client(site / "client.toml", port, command, "--json", *arguments)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """Both programs have aligned and classified once: what each end recorded, by phase."""
-    site = make_site(tmp_path_factory.mktemp("site"))
+    site = site_in(tmp_path_factory.mktemp("site"))
     with provider(site) as running:
         for command, *arguments in (
             ("align",),
@@ -323,7 +293,7 @@ def test_embeddings_are_in_no_recording(recorded):
 
 
 def test_without_being_asked_neither_end_records(tmp_path):
-    site = make_site(tmp_path)
+    site = site_in(tmp_path)
     (site / "provider.toml").write_text(PROVIDER.partition("[record]")[0], encoding="utf-8")
     with provider(site) as running:
         assert client(site, running.port, "align").returncode == 0
@@ -335,7 +305,7 @@ class TestFailures:
 
     @pytest.fixture
     def site(self, tmp_path):
-        return make_site(tmp_path)
+        return site_in(tmp_path)
 
     def ours(self, site):
         return site / "out.jsonl"
@@ -433,8 +403,7 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def owner():
-    rng = np.random.default_rng(1)
-    head = LinearHead(rng.normal(size=(DIM_A, 3)), rng.normal(size=3), CLASSES)
+    head = random_head(DIM_A, CLASSES)
     return Provider(embeddings(ROWS, DIM_A, 2), head, list(SUITES))
 
 

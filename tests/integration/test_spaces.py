@@ -6,12 +6,12 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from support.peers import embeddings, settled, stored_space
+from support.peers import embeddings, stored_space
+from support.sites import provider_command, provider_process, run_client, write_texts
 
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.errors import ExitCode
@@ -57,8 +57,7 @@ def make_provider(folder, seed, z_b):
 @pytest.fixture
 def site(tmp_path):
     """Two providers with encoders of their own, and a client, over the same public texts."""
-    texts = "".join(json.dumps({"text": f"public text {index}"}) + "\n" for index in range(ROWS))
-    (tmp_path / "public.jsonl").write_text(texts, encoding="utf-8")
+    write_texts(tmp_path, ROWS)
     create_certificates(tmp_path / "certs", days=1)
     z_b = embeddings(ROWS, DIM_B, 1)
     for seed, name in enumerate(("first", "second")):
@@ -71,31 +70,21 @@ def site(tmp_path):
 
 
 def command(folder, file="provider.toml", *arguments):
-    return [sys.executable, "-m", "securealign.provider", "--config", str(folder / file), "--json", *arguments]
+    return provider_command(folder / file, *arguments)
 
 
 @contextmanager
 def provider(folder, file="provider.toml"):
     """Run a provider; yields the line in which it says where it listens, and ends it as its operator does."""
-    with subprocess.Popen(
-        command(folder, file), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            yield settled(process)
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=600)
-        finally:
-            process.kill()
+    with provider_process(folder / file) as (process, listening):
+        yield listening
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=600)
 
 
 def client(site, port, name, *arguments):
-    return subprocess.run(
-        [
-            sys.executable, "-m", "securealign.client", name, "--config", str(site / "client" / "client.toml"),
-            "--json", "--set", f"provider.address=127.0.0.1:{port}", *arguments,
-        ],
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+    config = site / "client" / "client.toml"
+    return run_client(config, port, name, "--json", *arguments, timeout=600)
 
 
 def classify(site, port):

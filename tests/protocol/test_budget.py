@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.accounts import GuardedStore
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.budget import BudgetLedger, QueryLimits
+from securealign.protocol.policy.budget import QueryAccount, QueryLimits
 
 BITS = 36
 
 
-def account(store=None):
-    return BudgetLedger({} if store is None else store).account("peer")
+def account(store=None, peer="peer", lock=None):
+    return QueryAccount.of(peer, store=store, lock=lock)
 
 
 MANY = 10**9
@@ -79,11 +80,11 @@ def test_a_refusal_names_the_rule_and_what_was_given(limits, rule):
 
 
 def test_peers_have_accounts_of_their_own():
-    ledger, limits = BudgetLedger(), QueryLimits(queries=3)
-    ledger.account("a").charge(3, BITS, limits)
-    ledger.account("b").charge(3, BITS, limits)
+    store, limits = {}, QueryLimits(queries=3)
+    account(store, "a").charge(3, BITS, limits)
+    account(store, "b").charge(3, BITS, limits)
     with pytest.raises(RemoteProtocolError):
-        ledger.account("a").charge(1, BITS, limits)
+        account(store, "a").charge(1, BITS, limits)
 
 
 def test_a_limit_that_was_lowered_leaves_nothing_rather_than_less():
@@ -99,25 +100,12 @@ def test_a_store_carries_accounts_into_another_process():
 
 
 def test_accounts_are_charged_under_the_lock():
-    held = []
-
-    class Store(dict):
-        def __setitem__(self, *arguments):
-            assert held == [True]
-            super().__setitem__(*arguments)
-
-    class Lock:
-        def __enter__(self):
-            held.append(True)
-
-        def __exit__(self, *unused):
-            held.pop()
-
-    ledger = BudgetLedger(Store(), Lock()).account("peer")
+    store = GuardedStore()
+    ledger = account(store, lock=store)
     ledger.charge(1, BITS, UNLIMITED)
     with pytest.raises(RemoteProtocolError):
         ledger.charge(1, BITS, QueryLimits(queries=1))
-    assert held == []
+    assert not store.held
 
 
 def test_bits_are_stored_no_later_than_queries():

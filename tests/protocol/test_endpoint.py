@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import messages as examples
 from support.durable import DurableInference, DurableTraining
+from support.journal import MemoryJournal
 from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.errors import (
@@ -21,7 +22,6 @@ from securealign.errors import (
 from securealign.he.plaintext import PlaintextSuite
 from securealign.protocol import messages as m
 from securealign.protocol import streams
-from securealign.protocol.resume.journal import MemoryJournal
 from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
 from securealign.protocol.resume.snapshot import Snapshot, require_blob, require_message, restore, take_snapshot
 from securealign.protocol.states import State

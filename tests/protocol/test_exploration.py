@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support.durable import DurableInference, DurableTraining
 from support.exploring import Violation, World, explore
+from support.journal import MemoryJournal
 from support.pair import InferenceCase, TrainingCase
 
 from securealign.limits import Limits
 from securealign.protocol.inference.slots import SlotAllocator
 from securealign.protocol.policy.rules import Policy
-from securealign.protocol.resume.journal import MemoryJournal
 from securealign.protocol.resume.session import ResumableProvider
 
 #: Few rows in flight and a record for every other one, so that a short session has all that a long one has.

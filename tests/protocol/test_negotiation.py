@@ -19,8 +19,12 @@ from securealign.protocol import messages as m
 from securealign.protocol import negotiation
 from securealign.protocol.policy.rules import Policy
 
-CASES = [pytest.param(TrainingCase(), id="training"), pytest.param(InferenceCase(), id="inference")]
 REAL = LweSuite(LWE_128)
+
+
+@pytest.fixture(params=[TrainingCase(), InferenceCase()], ids=["training", "inference"])
+def case(request):
+    return request.param
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,12 @@ def send_accept(pair, **changes) -> None:
     pair.carry()
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_a_client_of_other_versions_is_refused(case):
     pair = case.pair()
     send_hello(pair, versions=(7, 8))
     pair.assert_aborted(ErrorCode.VERSION_UNSUPPORTED, by="provider")
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_a_newer_client_that_still_speaks_our_version_is_served_in_it(case):
     pair = case.pair()
     message = opening(pair)
@@ -83,26 +85,22 @@ def test_a_newer_client_that_still_speaks_our_version_is_served_in_it(case):
     assert pair.codec.decode(reply).accept.version == 2
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_a_provider_that_chooses_another_version_is_refused(case):
     pair = case.pair()
     send_accept(pair, version=3)
     pair.assert_aborted(ErrorCode.VERSION_UNSUPPORTED, by="client")
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_parties_without_a_common_suite_part(case):
     pair = replace(case, suites=(PLAINTEXT,), provider_suites=(TOY_LWE,)).run_alone()
     pair.assert_aborted(ErrorCode.SUITE_UNKNOWN, by="provider")
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_one_name_for_two_parameter_sets_is_noticed(case):
     pair = replace(case, suites=(PLAINTEXT,), provider_suites=(Renamed(),)).run_alone()
     pair.assert_aborted(ErrorCode.PARAMETERS_MISMATCH, by="provider")
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     ("offer", "code"),
     [
@@ -119,34 +117,29 @@ def test_a_provider_that_chooses_what_was_not_offered_is_refused(case, offer, co
     pair.assert_aborted(code, by="client")
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("order", [(PLAINTEXT, TOY_LWE), (TOY_LWE, PLAINTEXT)])
 def test_the_order_of_the_client_decides(case, order):
     pair = replace(case, suites=order, provider_suites=(PLAINTEXT, TOY_LWE)).pair()
     assert acceptance(pair).accept.suite.parameter_set == order[0].info.parameter_set
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_a_suite_whose_parameters_differ_is_passed_over_for_one_that_fits(case):
     pair = replace(case, suites=(PLAINTEXT, TOY_LWE), provider_suites=(Renamed(), TOY_LWE)).pair()
     assert acceptance(pair).accept.suite.parameter_set == "toy"
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_a_client_offers_no_plaintext_over_a_network(case):
     with pytest.raises(SuiteError, match="does not encrypt") as caught:
         replace(case, allow_unencrypted=False, suites=(REAL, PLAINTEXT)).pair()
     assert caught.value.code is ErrorCode.SUITE_REFUSED
 
 
-@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("suite", [PLAINTEXT, TOY_LWE], ids=["plaintext", "toy"])
 def test_a_provider_accepts_no_plaintext_over_a_network(case, suite):
     pair = replace(case, suites=(suite,), policy=Policy()).run_alone()
     pair.assert_aborted(ErrorCode.SUITE_REFUSED, by="provider")
 
 
-@pytest.mark.parametrize("case", CASES)
 def test_function_privacy_can_be_demanded(case):
     policy = Policy(allow_unencrypted=True, require_function_private=True)
     refused = replace(case, policy=policy).run_alone()

@@ -15,14 +15,14 @@ from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.limits import Limits
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.policy.admission import Admission
-from securealign.protocol.policy.budget import BudgetLedger
-from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.budget import QueryAccount
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
 from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 
 TRAINING, INFERENCE = TrainingCase(), InferenceCase()
-ANSWER_BITS = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).answer_bits
+ANSWER_BITS = PLAINTEXT.head_sizes(HeadShape(provider_dim=3, classes=2, slots=4)).answer_bits
 
 
 def training(**options) -> Pair:
@@ -92,9 +92,9 @@ def permit(size: int):
 
 
 def test_a_training_session_reserves_its_estimate_before_anything_is_charged_for_good():
-    shape = CovarianceShape(rows=12, provider_dim=3, client_dim=5)
+    shape = CovarianceShape(rows=12, provider_dim=3, columns=5)
     needed = PLAINTEXT.covariance_sizes(shape).memory
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     pair = training(reserve=permit(needed - 1).reserve, account=account)
     pair.assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
     assert "max_memory_bytes" in pair.provider.error.message
@@ -103,13 +103,13 @@ def test_a_training_session_reserves_its_estimate_before_anything_is_charged_for
 
 
 def test_an_inference_session_reserves_its_estimate():
-    needed = PLAINTEXT.head_sizes(HeadShape(features=3, classes=2, slots=4)).memory
+    needed = PLAINTEXT.head_sizes(HeadShape(provider_dim=3, classes=2, slots=4)).memory
     inference(reserve=permit(needed - 1).reserve).assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
     assert inference(reserve=permit(needed).reserve).provider.error is None
 
 
 def test_queries_are_throttled_before_they_are_charged():
-    limiter, account = RateLimiter(queries_per_minute(3)), BudgetLedger().account("peer")
+    limiter, account = RateLimiter(queries_per_minute(3)), QueryAccount.of("peer")
     pair = inference(throttle=lambda count: limiter.take("peer", 0.0, count), account=account)
     ask(pair, 2)
     ask(pair, 2)
@@ -119,7 +119,7 @@ def test_queries_are_throttled_before_they_are_charged():
 
 
 def test_a_retry_is_neither_throttled_nor_charged():
-    asked, account = [], BudgetLedger().account("peer")
+    asked, account = [], QueryAccount.of("peer")
     pair = inference(throttle=asked.append, account=account)
     (frame,) = pair.client.submit(INFERENCE.queries(2))
     assert pair.provider.receive(frame) == pair.provider.receive(frame)
@@ -136,22 +136,22 @@ def test_a_retry_is_neither_throttled_nor_charged():
     ],
 )
 def test_sessions_of_a_peer_share_one_budget_and_are_told_what_is_left(policy, left, rule):
-    ledger = BudgetLedger()
-    first = inference(account=ledger.account("peer"), **policy)
+    store = {}
+    first = inference(account=QueryAccount.of("peer", store=store), **policy)
     assert first.client.accepted.queries_left == left
     ask(first, 1)
-    second = inference(account=ledger.account("peer"), **policy)
+    second = inference(account=QueryAccount.of("peer", store=store), **policy)
     assert second.client.accepted.queries_left == left - 1
     ask(second, left - 1)
     ask(first, 1)
     first.assert_aborted(ErrorCode.QUERY_BUDGET_EXHAUSTED, by="provider")
     assert f"{rule} allows" in first.provider.error.message
-    assert inference(account=ledger.account("peer"), **policy).client.accepted.queries_left == 0
-    assert inference(account=ledger.account("other"), **policy).client.accepted.queries_left == left
+    assert inference(account=QueryAccount.of("peer", store=store), **policy).client.accepted.queries_left == 0
+    assert inference(account=QueryAccount.of("other", store=store), **policy).client.accepted.queries_left == left
 
 
 def test_a_query_is_charged_before_it_is_evaluated():
-    account = BudgetLedger().account("peer")
+    account = QueryAccount.of("peer")
     pair = inference(account=account)
     pair.provider._evaluator.evaluate = None
     ask(pair, 2)
@@ -161,7 +161,7 @@ def test_a_query_is_charged_before_it_is_evaluated():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_session_that_was_restored_has_the_budget_that_it_had(shared):
-    account = BudgetLedger().account("peer")
+    account = QueryAccount.of("peer")
     options = {"account": account if shared else None, "max_queries": 3}
     pair = inference(recorded=True, **options)
     ask(pair, 2)
@@ -199,7 +199,7 @@ def test_a_suite_that_cannot_give_less_is_refused():
 def test_a_client_of_coarse_logits_plans_with_the_same_flood():
     """The control: a client that fills the modulus as if the flood were narrow wraps around."""
     pair = coarse(TOY_LWE, 4)
-    narrow = TOY_LWE.head_encryptor(HeadShape(features=3, classes=2, slots=4), bytes(32), SeededEntropy(b""))
+    narrow = TOY_LWE.head_encryptor(HeadShape(provider_dim=3, classes=2, slots=4), bytes(32), SeededEntropy(b""))
     assert pair.client._encryptor._plan.message_norm < narrow._plan.message_norm * 0.95
 
 
@@ -215,7 +215,7 @@ def test_every_refusal_says_what_to_do():
     errors = [
         training(min_rows=13).provider.error,
         training(reserve=permit(1).reserve).provider.error,
-        training(account=RankLedger().account("peer", DATASET), max_rank_fraction=0.1).provider.error,
+        training(account=RankAccount.of("peer", DATASET), max_rank_fraction=0.1).provider.error,
     ]
     assert all(re.search(r"[Aa]gree on|[Rr]aise|[Tt]ry", error.hint) for error in errors)
 

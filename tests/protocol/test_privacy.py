@@ -33,11 +33,11 @@ from securealign.protocol import messages as m
 from securealign.protocol.negotiation import session_id
 from securealign.protocol.policy.privacy import (
     Privacy,
-    PrivacyLedger,
+    PrivacyAccount,
     gaussian_delta,
     gaussian_epsilon,
 )
-from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 from securealign.protocol.training.noise import (
@@ -97,7 +97,7 @@ def test_so_much_noise_that_delta_is_enough_costs_no_epsilon():
 
 @given(sessions=st.integers(1, 12))
 def test_sessions_compose_like_one_with_less_noise(sessions):
-    account = PrivacyLedger().account("peer", DATASET)
+    account = PrivacyAccount.of("peer", DATASET)
     rule = Privacy(epsilon=0.5, delta=1e-6, max_epsilon=1e5)
     for _ in range(sessions):
         account.charge(rule)
@@ -107,7 +107,7 @@ def test_sessions_compose_like_one_with_less_noise(sessions):
 
 
 def test_sessions_are_granted_up_to_the_largest_epsilon_and_a_refused_one_counts_nothing():
-    account = PrivacyLedger().account("peer", DATASET)
+    account = PrivacyAccount.of("peer", DATASET)
     for _ in range(3):
         account.charge(RULE)
     before = dict(account.store)
@@ -119,20 +119,20 @@ def test_sessions_are_granted_up_to_the_largest_epsilon_and_a_refused_one_counts
 
 
 def test_one_session_may_use_all():
-    PrivacyLedger().account("peer", DATASET).charge(Privacy(epsilon=1.0, max_epsilon=1.0))
+    PrivacyAccount.of("peer", DATASET).charge(Privacy(epsilon=1.0, max_epsilon=1.0))
 
 
 def test_peers_and_data_sets_have_accounts_of_their_own_and_outlive_the_process():
     store: dict[str, float] = {}
     rule = Privacy(epsilon=1.0, max_epsilon=1.0)
     for place in (("a", DATASET), ("b", DATASET), ("a", bytes(32))):
-        PrivacyLedger(store).account(*place).charge(rule)
+        PrivacyAccount.of(*place, store=store).charge(rule)
     with pytest.raises(RemoteProtocolError):
-        PrivacyLedger(store).account("a", DATASET).charge(rule)
+        PrivacyAccount.of("a", DATASET, store=store).charge(rule)
 
 
 def test_a_refund_gives_back_a_session_and_no_more():
-    account = PrivacyLedger().account("peer", DATASET)
+    account = PrivacyAccount.of("peer", DATASET)
     account.charge(RULE)
     for _ in range(2):
         account.refund(RULE)
@@ -342,8 +342,8 @@ def test_all_rows_of_noise_have_to_arrive():
 
 def accounts():
     return {
-        "account": RankLedger().account("peer", DATASET),
-        "privacy_account": PrivacyLedger().account("peer", DATASET),
+        "account": RankAccount.of("peer", DATASET),
+        "privacy_account": PrivacyAccount.of("peer", DATASET),
     }
 
 
@@ -375,7 +375,7 @@ def test_a_session_beyond_the_privacy_budget_costs_no_rank():
 
 
 def test_the_privacy_budget_holds_without_an_account_of_rank():
-    account = PrivacyLedger().account("peer", DATASET)
+    account = PrivacyAccount.of("peer", DATASET)
     rule = Privacy(epsilon=1.0, delta=1e-5, max_epsilon=1.0)
     finished(rule=rule, privacy_account=account).assert_done()
     spent = dict(account.store)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from support.accounts import GuardedStore
 from support.machines import training_provider
 from support.pair import DATASET, PLAINTEXT, Pair, TrainingCase
 
 from securealign.errors import ErrorCode, RemoteProtocolError, TransportError
 from securealign.he.plaintext import PlaintextSuite
 from securealign.protocol import messages as m
-from securealign.protocol.policy.rank import RankAccount, RankLedger
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rules import Policy
 
 CASE = TrainingCase()
@@ -34,7 +35,7 @@ def finished(account: RankAccount, **options) -> Pair:
 
 @pytest.mark.parametrize(("fraction", "sessions"), [(1.0, 2), (0.9, 2), (0.84, 2), (0.83, 1), (0.5, 1), (0.42, 1)])
 def test_sessions_are_granted_while_their_columns_stay_below_the_fraction(fraction, sessions):
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     for _ in range(sessions):
         finished(account, max_rank_fraction=fraction).assert_done()
     refused = finished(account, max_rank_fraction=fraction)
@@ -45,7 +46,7 @@ def test_sessions_are_granted_while_their_columns_stay_below_the_fraction(fracti
 
 
 def test_a_first_session_that_is_too_wide_is_refused_as_well():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     finished(account, max_rank_fraction=5 / 12).assert_aborted(ErrorCode.RANK_BUDGET_EXHAUSTED, by="provider")
     assert account.store == {}
 
@@ -58,7 +59,7 @@ def test_the_sum_stays_below_the_fraction_and_never_reaches_it(rows, fraction, c
 
 
 def test_the_reason_names_the_rule_and_what_to_do():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     account.charge(5, 9)
     with pytest.raises(RemoteProtocolError) as caught:
         account.charge(5, 9)
@@ -70,22 +71,22 @@ def test_the_reason_names_the_rule_and_what_to_do():
 
 
 def test_peers_and_data_sets_have_accounts_of_their_own():
-    ledger = RankLedger()
-    for account in (("a", DATASET), ("b", DATASET), ("a", bytes(32))):
-        ledger.account(*account).charge(9, 9)
+    store = {}
+    for place in (("a", DATASET), ("b", DATASET), ("a", bytes(32))):
+        RankAccount.of(*place, store=store).charge(9, 9)
     with pytest.raises(RemoteProtocolError):
-        ledger.account("a", DATASET).charge(1, 9)
+        RankAccount.of("a", DATASET, store=store).charge(1, 9)
 
 
 def test_a_store_carries_accounts_into_another_ledger():
     store = {}
-    RankLedger(store).account("peer", DATASET).charge(5, 9)
+    RankAccount.of("peer", DATASET, store=store).charge(5, 9)
     with pytest.raises(RemoteProtocolError):
-        RankLedger(store).account("peer", DATASET).charge(5, 9)
+        RankAccount.of("peer", DATASET, store=store).charge(5, 9)
 
 
 def test_a_session_that_breaks_off_before_its_rows_are_complete_costs_nothing():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     session = pair(account)
     session.start()
     session.deliver_up()
@@ -96,7 +97,7 @@ def test_a_session_that_breaks_off_before_its_rows_are_complete_costs_nothing():
 
 
 def test_a_session_that_ends_in_a_fault_costs_nothing():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     session = pair(account)
     session.start()
     session.deliver_up()
@@ -115,40 +116,23 @@ class Failing(PlaintextSuite):
 
 
 def test_a_session_whose_rows_are_complete_is_paid_for_however_it_ends():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     finished(account, suites=(Failing(),)).assert_aborted(ErrorCode.INTERNAL, by="provider")
     assert account.store == {account.name: COLUMNS}
 
 
 def test_a_session_that_is_refused_for_another_reason_costs_nothing():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     refused = finished(account, min_rows_per_dimension=4)
     refused.assert_aborted(ErrorCode.TOO_FEW_ROWS, by="provider")
     assert account.store == {}
 
 
 def test_accounts_are_read_and_written_under_the_lock():
-    held = []
-
-    class Store(dict):
-        def get(self, *arguments):
-            assert held == [True]
-            return super().get(*arguments)
-
-        def __setitem__(self, *arguments):
-            assert held == [True]
-            super().__setitem__(*arguments)
-
-    class Lock:
-        def __enter__(self):
-            held.append(True)
-
-        def __exit__(self, *unused):
-            held.pop()
-
-    account = RankLedger(Store(), Lock()).account("peer", DATASET)
+    store = GuardedStore()
+    account = RankAccount.of("peer", DATASET, store=store, lock=store)
     account.charge(5, 9)
     with pytest.raises(RemoteProtocolError):
         account.charge(5, 9)
     account.refund(5)
-    assert held == []
+    assert not store.held

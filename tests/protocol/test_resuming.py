@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 from support.durable import DurableInference, DurableTraining, FixedRoot
+from support.journal import MemoryJournal
 from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.protocol import streams
-from securealign.protocol.resume.journal import MemoryJournal
 from securealign.protocol.states import State
 from securealign.storage.folder import StateFolder
 from securealign.storage.sealing import Sealers

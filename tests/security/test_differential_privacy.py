@@ -197,7 +197,7 @@ def test_fine_steps_leave_remainders_that_tell_no_more_than_the_product():
 def test_steps_of_noise_under_lwe_divide_the_flood():
     """All are powers of two, so every remainder of a flood is equally likely."""
     plan = NoisePlan(N, D_A, WIDTH, 1.0, 4.0)
-    product_plan = covariance_plan(TOY, CovarianceShape(rows=N + 2 * WIDTH, provider_dim=D_A, client_dim=WIDTH))
+    product_plan = covariance_plan(TOY, CovarianceShape(rows=N + 2 * WIDTH, provider_dim=D_A, columns=WIDTH))
     own = largest_exponents(np.array([plan.column_norm]), OPERAND_NORM)
     sent = largest_exponents(PRIVATE.column_norms(), product_plan.message_norm)
     steps = math.log2(plan.quantum) - FINE_BITS + own + sent

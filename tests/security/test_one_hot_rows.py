@@ -14,7 +14,7 @@ from support.pair import DATASET, SUITES, Pair
 from securealign.errors import ErrorCode, SecurealignError
 from securealign.matrices import FloatMatrix
 from securealign.protocol.policy import rules as policy_module
-from securealign.protocol.policy.rank import RankAccount, RankLedger
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.wire import TrainingCodec
 
@@ -68,7 +68,7 @@ def rows_read(suite, account: RankAccount | None, **policy) -> dict[int, FloatMa
 @EACH_SUITE
 def test_one_session_reads_as_many_rows_as_it_has_columns(suite):
     """Outside the claim: no count of columns prevents it, since an honest session has as many."""
-    shown = product(suite, one_hot(0), RankLedger().account("peer", DATASET))
+    shown = product(suite, one_hot(0), RankAccount.of("peer", DATASET))
     assert np.abs(shown.T - Z_A[:COLUMNS]).max() < NOISE
 
 
@@ -82,14 +82,14 @@ def test_sessions_without_an_account_read_every_row(suite):
 @EACH_SUITE
 @pytest.mark.parametrize(("fraction", "sessions"), [(0.5, 2), (1.0, 4)])
 def test_an_account_ends_the_reading_below_its_fraction(suite, fraction, sessions):
-    read = rows_read(suite, RankLedger().account("peer", DATASET), max_rank_fraction=fraction)
+    read = rows_read(suite, RankAccount.of("peer", DATASET), max_rank_fraction=fraction)
     assert len(read) == sessions * COLUMNS < fraction * N
 
 
 @pytest.mark.parametrize("guarded", [False, True])
 def test_random_combinations_add_up_like_rows(guarded):
     """An attack that no check of what is sent would find: M of full rank, without a zero in it."""
-    account = RankLedger().account("peer", DATASET) if guarded else None
+    account = RankAccount.of("peer", DATASET) if guarded else None
     random = np.random.default_rng(1)
     sent, shown = [], []
     for _ in range(N // COLUMNS):
@@ -110,7 +110,7 @@ def test_random_combinations_add_up_like_rows(guarded):
 
 
 def test_an_honest_client_may_align_again_and_learns_nothing_new():
-    account = RankLedger().account("peer", DATASET)
+    account = RankAccount.of("peer", DATASET)
     z_b = np.hstack([np.random.default_rng(3).normal(size=(N, COLUMNS - 1)), np.ones((N, 1))])
     first, second = (product(SUITES["plaintext"], z_b, account) for _ in range(2))
     assert (first == second).all()

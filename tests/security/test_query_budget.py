@@ -18,7 +18,7 @@ from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode
 from securealign.he.interface import HeadShape
 from securealign.matrices import FloatMatrix
-from securealign.protocol.policy.budget import BudgetLedger, QueryAccount
+from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec
@@ -35,7 +35,7 @@ ENTROPY_BITS = WEIGHT.size * math.log2(3)
 
 
 def answer_bits(suite) -> int:
-    return suite.head_sizes(HeadShape(features=FEATURES, classes=CLASSES, slots=SLOTS)).answer_bits
+    return suite.head_sizes(HeadShape(provider_dim=FEATURES, classes=CLASSES, slots=SLOTS)).answer_bits
 
 
 def answers(suite, queries: FloatMatrix, account: QueryAccount | None, **policy) -> FloatMatrix:
@@ -96,7 +96,7 @@ def test_without_an_account_sessions_add_up_to_the_head(suite):
 
 @EACH_SUITE
 def test_an_account_of_queries_outlives_sessions(suite):
-    account = BudgetLedger().account("peer")
+    account = QueryAccount.of("peer")
     assert known(coordinate_by_coordinate(suite, account, max_queries=PER_SESSION)) < 0.5
     assert account.queries == PER_SESSION
 
@@ -104,7 +104,7 @@ def test_an_account_of_queries_outlives_sessions(suite):
 @EACH_SUITE
 def test_packing_gets_past_an_account_of_queries(suite):
     """The control of the next test: three calls instead of thirteen give the head."""
-    account = BudgetLedger().account("peer")
+    account = QueryAccount.of("peer")
     assert known(packed(suite, account, 4, max_queries=PER_SESSION)) == 1
     assert account.queries < PER_SESSION < NEEDED
 
@@ -113,7 +113,7 @@ def test_packing_gets_past_an_account_of_queries(suite):
 @pytest.mark.parametrize("coordinates", [1, 2, 4])
 def test_an_account_of_bits_stops_packing_as_well(suite, coordinates):
     """No budget below what there is to know gives all of it, however it is asked for."""
-    account = BudgetLedger().account("peer")
+    account = QueryAccount.of("peer")
     budget = min(int(ENTROPY_BITS) - 1, answer_bits(suite))
     read = packed(suite, account, coordinates, max_answer_bits=budget)
     assert known(read) < 1
@@ -125,7 +125,7 @@ def test_one_answer_never_holds_more_than_its_bits(suite):
     """As many digits as a logit can hold at all; what is packed beyond them does not arrive."""
     held = answer_bits(suite) // CLASSES / math.log2(3)
     assert 12 > held > 10 or suite is SUITES["plaintext"]
-    shown = known(packed(suite, BudgetLedger().account("peer"), FEATURES))
+    shown = known(packed(suite, QueryAccount.of("peer"), FEATURES))
     assert (shown == 1) == (held >= FEATURES)
 
 
@@ -133,16 +133,16 @@ def test_a_budget_outlives_the_process():
     store = {}
     suite = SUITES["plaintext"]
     for _ in range(3):
-        coordinate_by_coordinate(suite, BudgetLedger(store).account("peer"), max_answer_bits=4 * answer_bits(suite))
-    assert BudgetLedger(store).account("peer").bits == 4 * answer_bits(suite)
+        coordinate_by_coordinate(suite, QueryAccount.of("peer", store=store), max_answer_bits=4 * answer_bits(suite))
+    assert QueryAccount.of("peer", store=store).bits == 4 * answer_bits(suite)
 
 
 def test_two_peers_that_share_answers_share_no_account():
     """Outside the claim: identities are what an authority says they are."""
-    ledger, suite = BudgetLedger(), SUITES["plaintext"]
+    store, suite = {}, SUITES["plaintext"]
     queries = np.eye(FEATURES)
     halves = [
-        answers(suite, half, ledger.account(peer), max_queries=FEATURES // 2)
+        answers(suite, half, QueryAccount.of(peer, store=store), max_queries=FEATURES // 2)
         for peer, half in (("a", queries[: FEATURES // 2]), ("b", queries[FEATURES // 2 :]))
     ]
     assert known(np.vstack(halves)) == 1

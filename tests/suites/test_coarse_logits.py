@@ -12,7 +12,8 @@ from support.toy import SESSION, TOY, TOY_76, ask
 
 from securealign.errors import ErrorCode, SuiteError
 from securealign.he.interface import HeadShape
-from securealign.he.lwe.head import _hidden, head_plan
+from securealign.he.lwe.evaluation import flooded
+from securealign.he.lwe.head import head_plan
 from securealign.he.lwe.residues import Residues
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.native.suite import NativeSuite
@@ -26,7 +27,7 @@ QUERY = RANDOM.normal(size=FEATURES)
 
 
 def shape(bits: int | None) -> HeadShape:
-    return HeadShape(features=FEATURES, classes=CLASSES, slots=SLOTS, logit_bits=bits)
+    return HeadShape(provider_dim=FEATURES, classes=CLASSES, slots=SLOTS, logit_bits=bits)
 
 
 def errors(bits: int | None, parameters=TOY):
@@ -56,7 +57,7 @@ def test_errors_are_uniform_over_the_share_of_the_modulus_that_the_bits_leave(bi
 def test_a_wide_flood_is_uniform_down_to_its_last_bits():
     """What an answer drops is flooded too: its carries would tell of the noise below."""
     zeros = Residues(*np.zeros((2, CLASSES, SLOTS), dtype=np.int64))
-    flood = _hidden(head_plan(TOY, shape(8)), zeros, SeededEntropy(b"flood"))
+    flood = flooded(head_plan(TOY, shape(8)), zeros, SeededEntropy(b"flood"))
     # Of 72 bits, 40 lie in the low limb.
     high = (flood.high.ravel() + 2**31) % 2**40
     assert high.max() < 2**32
@@ -73,7 +74,7 @@ def test_more_bits_than_the_suite_gives_change_nothing(bits):
 def test_answers_are_charged_what_they_hold(bits):
     suite = LweSuite()
     full, coarse = (
-        suite.head_sizes(HeadShape(features=768, classes=6, slots=64, logit_bits=limit)) for limit in (None, bits)
+        suite.head_sizes(HeadShape(provider_dim=768, classes=6, slots=64, logit_bits=limit)) for limit in (None, bits)
     )
     assert coarse.answer_bits == 6 * min(bits, 18)
     assert (coarse.key, coarse.pool, coarse.answer) == (full.key, full.pool, full.answer)

@@ -217,7 +217,7 @@ class TestContract:
         assert covariance_error(suite, normal(1, rows, left), normal(2, rows, right)) <= TOLERANCE
 
     def test_a_covariance_of_large_models(self, suite):
-        per_dimension = suite.covariance_sizes(CovarianceShape(rows=3, provider_dim=1, client_dim=1024)).result
+        per_dimension = suite.covariance_sizes(CovarianceShape(rows=3, provider_dim=1, columns=1024)).result
         left = normal(1, 3, min(1536, LARGEST_RESULT // per_dimension))
         assert covariance_error(suite, left, normal(2, 3, 1024)) <= TOLERANCE
         assert covariance_error(suite, normal(3, 2, 2), normal(4, 2, 1536)) <= TOLERANCE

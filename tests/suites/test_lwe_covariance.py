@@ -23,7 +23,7 @@ def normal(seed: int, rows: int, columns: int) -> np.ndarray:
 def assert_close(decrypted, left, right, parameters=TOY):
     """Within 5.5 standard deviations of what the plan promises, entry by entry."""
     left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    shape = CovarianceShape(rows=len(left), provider_dim=left.shape[1], client_dim=right.shape[1])
+    shape = CovarianceShape(rows=len(left), provider_dim=left.shape[1], columns=right.shape[1])
     predicted = predicted_error(covariance_plan(parameters, shape).relative_error, left, right)
     assert decrypted.shape == predicted.shape
     assert (np.abs(decrypted - left.T @ right) <= 5.5 * predicted).all()
@@ -87,7 +87,7 @@ def test_centred_rows_with_a_constant_column():
     constant = Affine(np.zeros(2), np.eye(2, 3), np.array([0.0, 0.0, 1.0]))
     left = MappedRows(Rows(a), Affine(a.mean(axis=0), np.eye(3), np.zeros(3)).apply)
     right = MappedRows(Rows(b), constant.apply, columns=3)
-    shape = CovarianceShape(rows=40, provider_dim=3, client_dim=3)
+    shape = CovarianceShape(rows=40, provider_dim=3, columns=3)
     suite = LweSuite(TOY)
     encryptor = suite.covariance_encryptor(shape, b"session", right, SeededEntropy(b"client"))
     evaluator = suite.covariance_evaluator(shape, b"session", left, SeededEntropy(b"provider"))

@@ -26,7 +26,7 @@ def queries(count: int, features: int, seed: int = 2) -> np.ndarray:
 
 def assert_close(logits, weight, bias, asked, parameters=TOY):
     """Within 5.5 standard deviations of what the plan promises; all classes share the scale of the largest."""
-    plan = head_plan(parameters, HeadShape(features=weight.shape[0], classes=len(bias), slots=len(asked)))
+    plan = head_plan(parameters, HeadShape(provider_dim=weight.shape[0], classes=len(bias), slots=len(asked)))
     operand = np.linalg.norm(np.vstack([weight, bias]), axis=0).max()
     message = np.sqrt((asked**2).sum(axis=1) + 1)
     assert logits.shape == (len(asked), len(bias))

@@ -20,12 +20,12 @@ SESSION = b"the same session identifier"
 
 
 def covariance_encryptor():
-    shape = CovarianceShape(rows=4, provider_dim=3, client_dim=3)
+    shape = CovarianceShape(rows=4, provider_dim=3, columns=3)
     return LweSuite(TOY).covariance_encryptor(shape, SESSION, Rows(ROWS), SystemEntropy())
 
 
 def head_encryptor():
-    return LweSuite(TOY).head_encryptor(HeadShape(features=3, classes=2, slots=3), SESSION, SystemEntropy())
+    return LweSuite(TOY).head_encryptor(HeadShape(provider_dim=3, classes=2, slots=3), SESSION, SystemEntropy())
 
 
 @pytest.mark.parametrize("make", [covariance_encryptor, head_encryptor])

@@ -17,13 +17,13 @@ from securealign.he.blobs import HEADER_BYTES
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.he.lwe import sampling
 from securealign.he.lwe.parameters import LWE_128, LWE_128Q, STATISTICAL_BITS
-from securealign.he.lwe.planner import MAX_RELATIVE_ERROR, MAX_TERMS, OPERAND_NORM, Plan
+from securealign.he.lwe.planner import MAX_RELATIVE_ERROR, MAX_TERMS, OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import OPERAND_NORM_LIMIT
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.scales import largest_exponents
 
 PLANS = [
-    Plan(parameters, left=768, terms=terms, width=769)
+    BitBudget(parameters, left=768, terms=terms, width=769)
     for parameters in (TOY, TOY_76, LWE_128, LWE_128Q)
     for terms in (1, 10_000, MAX_TERMS)
 ]
@@ -50,7 +50,7 @@ def test_flood_is_wider_than_the_noise_by_the_statistical_bits(plan):
 
 
 def test_noise_bound_is_six_deviations_of_the_noise():
-    plan = Plan(TOY, left=1, terms=50, width=1)
+    plan = BitBudget(TOY, left=1, terms=50, width=1)
     random = np.random.default_rng(1)
     row = random.normal(size=50)
     row = np.rint(row * OPERAND_NORM / np.linalg.norm(row))
@@ -72,20 +72,20 @@ def test_noise_bound_counts_all_three_errors(plan):
 def test_a_modulus_that_is_too_small_is_refused_and_the_missing_bits_are_named(log_q, missing):
     parameters = dataclasses.replace(TOY, log_q=log_q)
     with pytest.raises(SuiteError, match=f"about {missing} bits short") as refusal:
-        Plan(parameters, left=1, terms=1, width=1)
+        BitBudget(parameters, left=1, terms=1, width=1)
     assert refusal.value.code is ErrorCode.PLAN_INFEASIBLE
-    assert Plan(dataclasses.replace(TOY, log_q=log_q + missing), left=1, terms=1, width=1)
+    assert BitBudget(dataclasses.replace(TOY, log_q=log_q + missing), left=1, terms=1, width=1)
 
 
 def test_more_rows_than_accumulators_hold_are_refused():
     with pytest.raises(SuiteError, match="exact accumulation"):
-        Plan(LWE_128, left=1, terms=MAX_TERMS + 1, width=1)
+        BitBudget(LWE_128, left=1, terms=MAX_TERMS + 1, width=1)
 
 
 def test_shipped_sets_lose_no_more_than_seventeen_bits():
     for parameters in (LWE_128, LWE_128Q):
-        assert Plan(parameters, left=768, terms=10_000, width=769).relative_error < 2.0**-16
-    assert Plan(TOY_76, left=1, terms=1, width=1).relative_error < MAX_RELATIVE_ERROR
+        assert BitBudget(parameters, left=768, terms=10_000, width=769).relative_error < 2.0**-16
+    assert BitBudget(TOY_76, left=1, terms=1, width=1).relative_error < MAX_RELATIVE_ERROR
 
 
 def _just_above_a_power_of_two(matrix: np.ndarray, limit: float) -> np.ndarray:
@@ -97,7 +97,7 @@ def _just_above_a_power_of_two(matrix: np.ndarray, limit: float) -> np.ndarray:
 @pytest.mark.parametrize("rows", [1, 50, 2500])
 def test_the_promised_error_is_met_by_the_worst_data_and_not_exceeded(parameters, rows):
     random = np.random.default_rng(rows)
-    plan = Plan(parameters, left=30, terms=rows, width=30)
+    plan = BitBudget(parameters, left=30, terms=rows, width=30)
     left = _just_above_a_power_of_two(random.normal(size=(rows, 30)), OPERAND_NORM)
     right = _just_above_a_power_of_two(random.normal(size=(rows, 30)), plan.message_norm)
     errors = ToySuite(parameters).covariance(left, right) - left.T @ right
@@ -116,7 +116,7 @@ def test_the_promised_error_is_not_exceeded_whatever_the_data_look_like(kind):
         "heavy tails": lambda: random.standard_cauchy(size=(2, *shape)),
         "constant": lambda: np.ones((2, *shape)),
     }[kind]()
-    plan = Plan(TOY, left=20, terms=200, width=20)
+    plan = BitBudget(TOY, left=20, terms=200, width=20)
     errors = ToySuite().covariance(left, right) - left.T @ right
     predicted = predicted_error(plan.relative_error, left, right)
     live = predicted > 0
@@ -147,17 +147,17 @@ def test_sizes_are_exact():
     suite = ToySuite()
     random = np.random.default_rng(0)
     encryptor, evaluator = suite.covariance_pair(random.normal(size=(9, 3)), random.normal(size=(9, 2)))
-    sizes = LweSuite(TOY).covariance_sizes(CovarianceShape(rows=9, provider_dim=3, client_dim=2))
+    sizes = LweSuite(TOY).covariance_sizes(CovarianceShape(rows=9, provider_dim=3, columns=2))
     key = encryptor.key_material()
     evaluator.accept_key(key)
     pieces = list(encryptor.encrypt(HEADER_BYTES + 2 * 20))
     for rows in pieces:
         evaluator.absorb(rows)
-    plan = Plan(TOY, left=3, terms=9, width=2)
+    plan = BitBudget(TOY, left=3, terms=9, width=2)
     assert [len(rows.data) for rows in pieces] == [HEADER_BYTES + rows.count * plan.row_bytes for rows in pieces]
     assert (len(key), len(evaluator.finish())) == (sizes.key, sizes.result)
     assert plan.key_bytes == sizes.key
 
-    head_sizes = LweSuite(TOY).head_sizes(HeadShape(features=4, classes=3, slots=5))
+    head_sizes = LweSuite(TOY).head_sizes(HeadShape(provider_dim=4, classes=3, slots=5))
     encryptor, evaluator = suite.head_pair(random.normal(size=(4, 3)), random.normal(size=3), 5)
     assert (len(encryptor.key_material()), len(evaluator.prepare(0))) == (head_sizes.key, head_sizes.pool)

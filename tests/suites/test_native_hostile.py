@@ -19,8 +19,8 @@ from securealign.he.interface import CovarianceShape, EncryptedRows, HeadShape
 from securealign.matrices import Rows
 
 SESSION = bytes(range(32))
-COVARIANCE = CovarianceShape(rows=2, provider_dim=2, client_dim=3)
-HEAD = HeadShape(features=3, classes=2, slots=10_000)
+COVARIANCE = CovarianceShape(rows=2, provider_dim=2, columns=3)
+HEAD = HeadShape(provider_dim=3, classes=2, slots=10_000)
 ENTROPY = SystemEntropy()
 LENGTH_BYTES = 4
 ALTERATIONS = 40

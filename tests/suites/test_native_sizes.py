@@ -62,7 +62,7 @@ def test_a_covariance(native):
 def test_a_head(native, features, classes):
     profile, engine = native
     job, random = profile.head, np.random.default_rng(2)
-    room = profile.head_key_bytes(HeadShape(features=features, classes=classes, slots=1))
+    room = profile.head_key_bytes(HeadShape(provider_dim=features, classes=classes, slots=1))
     with closing(engine.HeadClient(features, classes)) as client:
         key = client.key()
         assert_fits([len(key)], room)

@@ -259,26 +259,26 @@ def infeasible(make: Callable[[], object]) -> SuiteError:
 
 
 def test_a_row_larger_than_a_message_is_refused_before_anything_is_encrypted():
-    limit = MAX_CHUNK_BYTES // CovariancePlan(PROFILE, CovarianceShape(rows=1, provider_dim=1, client_dim=1)).row_bytes
-    SUITE.covariance_sizes(CovarianceShape(rows=1, provider_dim=1, client_dim=1024 * limit))
+    limit = MAX_CHUNK_BYTES // CovariancePlan(PROFILE, CovarianceShape(rows=1, provider_dim=1, columns=1)).row_bytes
+    SUITE.covariance_sizes(CovarianceShape(rows=1, provider_dim=1, columns=1024 * limit))
     refusal = infeasible(
-        lambda: SUITE.covariance_sizes(CovarianceShape(rows=1, provider_dim=1, client_dim=1024 * limit + 1))
+        lambda: SUITE.covariance_sizes(CovarianceShape(rows=1, provider_dim=1, columns=1024 * limit + 1))
     )
     assert "more than a message holds" in str(refusal)
 
 
 def test_a_result_larger_than_a_worker_returns_is_refused_by_both_parties():
-    rows = CovariancePlan(PROFILE, CovarianceShape(rows=1, provider_dim=1, client_dim=1)).result_bytes
+    rows = CovariancePlan(PROFILE, CovarianceShape(rows=1, provider_dim=1, columns=1)).result_bytes
     limit = MAX_FRAME // rows
-    shape = CovarianceShape(rows=1, provider_dim=limit + 1, client_dim=1)
+    shape = CovarianceShape(rows=1, provider_dim=limit + 1, columns=1)
     SUITE.covariance_sizes(replace(shape, provider_dim=limit))
     infeasible(lambda: SUITE.covariance_encryptor(shape, SESSION, Rows(np.ones((1, 1))), SystemEntropy()))
     infeasible(lambda: SUITE.covariance_evaluator(shape, SESSION, Rows(np.ones((1, limit + 1))), SystemEntropy()))
 
 
 def test_more_classes_than_a_ciphertext_holds_are_refused():
-    SUITE.head_sizes(HeadShape(features=2, classes=1024, slots=1))
-    assert "1025" in str(infeasible(lambda: SUITE.head_sizes(HeadShape(features=2, classes=1025, slots=1))))
+    SUITE.head_sizes(HeadShape(provider_dim=2, classes=1024, slots=1))
+    assert "1025" in str(infeasible(lambda: SUITE.head_sizes(HeadShape(provider_dim=2, classes=1025, slots=1))))
 
 
 def test_a_library_whose_objects_outgrow_their_room_is_found_out_by_its_own_party():
@@ -289,10 +289,10 @@ def test_a_library_whose_objects_outgrow_their_room_is_found_out_by_its_own_part
         pass
     for make in (
         lambda: NativeSuite(replace(PROFILE, covariance_key_bytes=4)).covariance_encryptor(
-            CovarianceShape(rows=1, provider_dim=1, client_dim=1), SESSION, Rows(np.ones((1, 1))), SystemEntropy()
+            CovarianceShape(rows=1, provider_dim=1, columns=1), SESSION, Rows(np.ones((1, 1))), SystemEntropy()
         ),
         lambda: NativeSuite(replace(PROFILE, head_key_bytes=lambda _: 4)).head_encryptor(
-            HeadShape(features=1, classes=1, slots=1), SESSION, SystemEntropy()
+            HeadShape(provider_dim=1, classes=1, slots=1), SESSION, SystemEntropy()
         ),
     ):
         with pytest.raises(SuiteError, match="are due"):

@@ -15,8 +15,8 @@ from securealign.matrices import Rows
 SUITE = PlaintextSuite()
 SESSION = bytes(32)
 ENTROPY = SystemEntropy()
-COVARIANCE = CovarianceShape(rows=6, provider_dim=3, client_dim=2)
-HEAD = HeadShape(features=3, classes=2, slots=4)
+COVARIANCE = CovarianceShape(rows=6, provider_dim=3, columns=2)
+HEAD = HeadShape(provider_dim=3, classes=2, slots=4)
 
 
 @pytest.fixture
@@ -93,5 +93,5 @@ def test_declared_sizes_hold_what_is_sent():
     sizes = SUITE.head_sizes(HEAD)
     assert sizes.pool == 0
     assert sizes.key == len(SUITE.head_encryptor(HEAD, SESSION, ENTROPY).key_material())
-    largest = HeadShape(features=8192, classes=4096, slots=1)
+    largest = HeadShape(provider_dim=8192, classes=4096, slots=1)
     assert SUITE.head_sizes(largest).batch * 8192 * 8 <= MAX_CHUNK_BYTES

@@ -80,8 +80,8 @@ def test_rows_are_cut_into_messages_at_the_same_places(rows):
 @pytest.mark.parametrize("name", ["toy", *(name for name in REGISTRY if name != DEFAULT_SUITE)])
 def test_a_forecast_describes_every_call_and_a_small_error(name):
     suite = suite_named(name)
-    covariance = suite.covariance_forecast(CovarianceShape(rows=50, provider_dim=8, client_dim=6))
-    head = suite.head_forecast(HeadShape(features=8, classes=3, slots=4))
+    covariance = suite.covariance_forecast(CovarianceShape(rows=50, provider_dim=8, columns=6))
+    head = suite.head_forecast(HeadShape(provider_dim=8, classes=3, slots=4))
     assert set(covariance.work) == set(COVARIANCE_CALLS)
     assert set(head.work) == set(HEAD_CALLS)
     for forecast in (covariance, head):

@@ -71,7 +71,7 @@ class CovarianceSession:
         max_bytes: int = MAX_CHUNK_BYTES,
     ) -> None:
         self.suite, self.left, self.right = suite, left, right
-        self.shape = CovarianceShape(rows=len(left), provider_dim=left.shape[1], client_dim=right.shape[1])
+        self.shape = CovarianceShape(rows=len(left), provider_dim=left.shape[1], columns=right.shape[1])
         self._session = session
         self.max_bytes = max_bytes
         self.encryptor = suite.covariance_encryptor(self.shape, session, Rows(right), SystemEntropy())
@@ -128,7 +128,7 @@ class HeadSession:
         self, suite: Suite, weight: FloatMatrix, bias: FloatMatrix, slots: int, *, session: bytes = SESSION
     ) -> None:
         self.suite, self.weight, self.bias = suite, weight, bias
-        self.shape = HeadShape(features=weight.shape[0], classes=weight.shape[1], slots=slots)
+        self.shape = HeadShape(provider_dim=weight.shape[0], classes=weight.shape[1], slots=slots)
         self.sizes = suite.head_sizes(self.shape)
         self._session = session
         self._numbers = count()

@@ -16,9 +16,9 @@ from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import UNNAMED_SPACE, Abort, Resumed
-from securealign.protocol.policy.budget import BudgetLedger
-from securealign.protocol.policy.rank import RankLedger
-from securealign.protocol.resume.journal import Journal, MemoryJournal
+from securealign.protocol.policy.budget import QueryAccount
+from securealign.protocol.policy.rank import RankAccount
+from securealign.protocol.resume.journal import Journal
 from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
 from securealign.protocol.resume.snapshot import Snapshot, restore
 from securealign.protocol.states import State
@@ -27,6 +27,7 @@ from securealign.protocol.training.provider import TrainingProvider
 from securealign.wire import InferenceCodec, TrainingCodec
 
 from .entropy import SeededEntropy
+from .journal import MemoryJournal
 from .machines import inference_client, inference_provider, training_client, training_provider
 from .pair import InferenceCase, TrainingCase
 
@@ -218,7 +219,7 @@ class DurableTraining(Durable):
             policy=self.case.policy,
             limits=self.limits,
             space=self.space,
-            account=RankLedger(self.charged).account("peer", self.case.dataset) if self.charging else self.account,
+            account=RankAccount.of("peer", self.case.dataset, store=self.charged) if self.charging else self.account,
         )
 
     def product(self) -> FloatMatrix:
@@ -249,7 +250,7 @@ class DurableInference(Durable):
             policy=self.case.policy,
             limits=self.limits,
             space=self.space,
-            account=BudgetLedger(self.charged).account("peer") if self.charging else None,
+            account=QueryAccount.of("peer", store=self.charged) if self.charging else None,
         )
 
     def work(self) -> bool:

@@ -15,10 +15,15 @@ from securealign.errors import InputError
 from securealign.lab.cli.experiment import command
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.result import Result
+from securealign.lab.experiments.run import run_experiment
+from securealign.lab.experiments.setting import PairsConfig
+from securealign.lab.experiments.store import Store
 
 MEANINGS = 12
 CLASSES = ("red", "green", "blue", "grey")
 PUBLIC = ("one", "two")
+TASK = "colours/train:colours/test"
 
 
 def meaning_of(text: str) -> np.ndarray:
@@ -97,6 +102,29 @@ def fake_corpora(**sizes: int) -> Corpora:
 def fake_embeddings(folder: object, *encoders: FakeEncoder) -> Embeddings:
     """Return embeddings by fake encoders, kept in a folder."""
     return Embeddings(folder=folder, opener=FakeModels(*encoders).open)
+
+
+def fake_config(
+    folder: Path,
+    *encoders: FakeEncoder,
+    tasks: tuple[str, ...] = (TASK,),
+    corpora: Corpora | None = None,
+    **options: object,
+) -> PairsConfig:
+    """Return a config of fake encoders and texts, whose embeddings are kept in a folder."""
+    embeddings = fake_embeddings(folder / "vectors", *encoders)
+    names = tuple(encoder.name for encoder in encoders)
+    return PairsConfig(names, tasks, corpora or fake_corpora(), embeddings, **options)
+
+
+def measure(experiment: str, folder: Path, config: PairsConfig, *more: object, **options: object) -> Result:
+    """Run an experiment whose cells are kept in a folder."""
+    return run_experiment(experiment, config, Store(folder / "cells"), *more, **options)
+
+
+def one_that_sees_nothing() -> tuple[FakeEncoder, ...]:
+    """Return two encoders that see the same, and "odd", which shares nothing with them."""
+    return FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
 
 
 def let_commands_use_fakes(monkeypatch: pytest.MonkeyPatch, folder: Path, corpora: Corpora) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import strategies as st
 
 from securealign.errors import ErrorCode
@@ -107,27 +109,19 @@ _shared_messages = (
     st.builds(m.Resumed, received=st.integers(0, 2**64 - 1)),
     st.builds(m.DurableAck, messages=st.integers(0, 2**64 - 1)),
 )
+_training_accepts = partial(
+    st.builds,
+    m.TrainingAccept,
+    accept=_accepts,
+    provider_dim=_positive,
+    dataset_digest=_digests,
+    window=_windows,
+    space=_spaces,
+)
 training_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(m.TrainingHello, hello=_hellos, client_dim=_positive, rows=_positive, dataset_digest=_digests),
-    st.builds(
-        m.TrainingAccept,
-        accept=_accepts,
-        provider_dim=_positive,
-        dataset_digest=_digests,
-        window=_windows,
-        space=_spaces,
-        total_squares=st.floats(0, allow_infinity=False),
-    ),
-    st.builds(
-        m.TrainingAccept,
-        accept=_accepts,
-        provider_dim=_positive,
-        dataset_digest=_digests,
-        window=_windows,
-        space=_spaces,
-        total_squares=st.just(0.0),
-        privacy=_privacy_terms,
-    ),
+    _training_accepts(total_squares=st.floats(0, allow_infinity=False)),
+    _training_accepts(total_squares=st.just(0.0), privacy=_privacy_terms),
     st.builds(m.RowBatch, first=_u32, count=_positive, data=_payloads),
     st.builds(m.Finish),
     _chunks(m.ResultChunk),

@@ -133,23 +133,36 @@ def dyadic(name: str, rows: int, columns: int) -> FloatMatrix:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingCase:
-    """A training session that succeeds, unless a test replaces something."""
+class Case:
+    """What a test may replace in a session of either kind."""
 
     suites: tuple[Suite, ...] = (PLAINTEXT,)
     provider_suites: tuple[Suite, ...] | None = None
-    rows: int = 12
-    provider_rows: int | None = None
-    client_dim: int = 4
-    provider_dim: int = 3
     data: str = "data"
     scale: float = 1.0
-    dataset: bytes = DATASET
-    provider_dataset: bytes = DATASET
     policy: Policy = OPEN_POLICY
     limits: Limits = field(default_factory=Limits)
     client_limits: Limits = field(default_factory=Limits)
     allow_unencrypted: bool = True
+
+
+def begun(pair: Pair[C, P], alter: Alter | None) -> Pair[C, P]:
+    """Carry a session as far as it goes without anyone asking for more; returns it."""
+    pair.start()
+    pair.carry(*([alter] if alter else []))
+    return pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCase(Case):
+    """A training session that succeeds, unless a test replaces something."""
+
+    rows: int = 12
+    provider_rows: int | None = None
+    client_dim: int = 4
+    provider_dim: int = 3
+    dataset: bytes = DATASET
+    provider_dataset: bytes = DATASET
 
     @property
     def z_a(self) -> FloatMatrix:
@@ -192,31 +205,20 @@ class TrainingCase:
 
     def finished(self, alter: Alter | None = None) -> Pair[TrainingClient, TrainingProvider]:
         """Run the whole session, as far as it gets."""
-        pair = self.pair()
-        pair.start()
-        pair.carry(*([alter] if alter else []))
-        return pair
+        return begun(self.pair(), alter)
 
     #: As far as a session goes without anyone asking for more.
     run_alone = finished
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferenceCase:
+class InferenceCase(Case):
     """An inference session that succeeds, unless a test replaces something."""
 
-    suites: tuple[Suite, ...] = (PLAINTEXT,)
-    provider_suites: tuple[Suite, ...] | None = None
     features: int = 3
     client_features: int | None = None
     class_names: tuple[str, ...] = ("red", "green")
     slots: int = 4
-    data: str = "data"
-    scale: float = 1.0
-    policy: Policy = OPEN_POLICY
-    limits: Limits = field(default_factory=Limits)
-    client_limits: Limits = field(default_factory=Limits)
-    allow_unencrypted: bool = True
 
     @property
     def head(self) -> LinearHead:
@@ -242,10 +244,7 @@ class InferenceCase:
 
     def opened(self, alter: Alter | None = None) -> Pair[InferenceClient, InferenceProvider]:
         """Run the handshake, the keys and the first pool."""
-        pair = self.pair()
-        pair.start()
-        pair.carry(*([alter] if alter else []))
-        return pair
+        return begun(self.pair(), alter)
 
     #: As far as a session goes without anyone asking for more.
     run_alone = opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -187,9 +187,23 @@ def bundles(folder: Path) -> tuple[Bundle, Bundle]:
     return load_bundle(folder / "provider", Role.PROVIDER), load_bundle(folder / "client", Role.CLIENT)
 
 
+def three_bundles(folder: Path) -> tuple[Bundle, Bundle, Bundle]:
+    """Make certificates and return the bundles of a provider and of two clients of one authority."""
+    from securealign.pki.certificates import Authority, Role, load_bundle
+
+    provider, client = bundles(folder)
+    return provider, client, load_bundle(Authority(folder).issue(Role.CLIENT, "other", days=1), Role.CLIENT)
+
+
 def embeddings(rows: int, columns: int, seed: int = 0) -> FloatMatrix:
     """Return random embeddings."""
     return np.random.default_rng(seed).normal(size=(rows, columns))
+
+
+def random_head(dimension: int, names: Sequence[str]) -> LinearHead:
+    """Return a head of random weights."""
+    rng = np.random.default_rng(1)
+    return LinearHead(rng.normal(size=(dimension, len(names))), rng.normal(size=len(names)), tuple(names))
 
 
 @dataclass
@@ -401,6 +415,16 @@ class DurableClient:
             self.on_event(event)
 
         return observe
+
+
+@contextmanager
+def two_clients(folder: Path, bundles: Sequence[Bundle], suites: list[Suite]) -> Iterator[list[DurableClient]]:
+    """Yield two clients with certificates and folders of their own."""
+    names = zip(("one", "two"), bundles, strict=True)
+    made = [DurableClient(open_cheaply(folder / name), bundle, suites) for name, bundle in names]
+    yield made
+    for client in made:
+        client.state.close()
 
 
 def when(number: int, kind: type, act: Callable[[], object], direction: Direction | None = None):

@@ -10,11 +10,11 @@ from securealign.errors import SecurealignError
 from securealign.protocol.context import Codec
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import Confirm, DurableAck, Resume, Resumed
-from securealign.protocol.resume.journal import MemoryJournal
 from securealign.protocol.resume.session import Opening, ResumableProvider
 from securealign.protocol.states import State
 from securealign.wire import InferenceCodec, TrainingCodec
 
+from .journal import MemoryJournal
 from .pair import TOY_LWE, Carried, InferenceCase, TrainingCase
 
 

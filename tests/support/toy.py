@@ -39,7 +39,7 @@ class ToySuite:
     ) -> tuple[CovarianceEncryptor, CovarianceEvaluator]:
         """Return encryptor and evaluator of a covariance, before the key has travelled."""
         left, right = Rows(provider_rows), Rows(client_rows)
-        shape = CovarianceShape(rows=left.shape[0], provider_dim=left.shape[1], client_dim=right.shape[1])
+        shape = CovarianceShape(rows=left.shape[0], provider_dim=left.shape[1], columns=right.shape[1])
         suite = LweSuite(self.parameters)
         return (
             suite.covariance_encryptor(shape, self.session, right, self._client()),
@@ -60,7 +60,7 @@ class ToySuite:
         self, weight: FloatMatrix, bias: FloatMatrix, slots: int
     ) -> tuple[LweHeadEncryptor, LweHeadEvaluator]:
         """Return encryptor and evaluator of a head that hold each other's key material."""
-        shape = HeadShape(features=weight.shape[0], classes=weight.shape[1], slots=slots)
+        shape = HeadShape(provider_dim=weight.shape[0], classes=weight.shape[1], slots=slots)
         suite = LweSuite(self.parameters)
         encryptor = suite.head_encryptor(shape, self.session, self._client())
         evaluator = suite.head_evaluator(shape, self.session, weight, bias, self._provider())

@@ -18,13 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
+from securealign.pki.chains import now_utc
 
 ROLES = list(Role)
-
-
-def current_time():
-    """Return the time when a test runs, since certificates are made then, which may be long after collection."""
-    return dt.datetime.now(dt.timezone.utc)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +58,7 @@ def test_the_chain_verifies(made, role):
     certificate.verify_directly_issued_by(authority)
     authority.verify_directly_issued_by(authority)
     assert (made / role.label / "ca.pem").read_bytes() == (made / "ca" / "ca.pem").read_bytes()
-    builder = verification.PolicyBuilder().store(verification.Store([authority])).time(current_time())
+    builder = verification.PolicyBuilder().store(verification.Store([authority])).time(now_utc())
     chain = builder.build_server_verifier(x509.DNSName(role.value)).verify(certificate, [])
     assert chain == [certificate, authority]
 
@@ -116,10 +112,8 @@ def test_a_wide_umask_does_not_widen_them(tmp_path):
 def test_days_are_days(made):
     for path, days in (("ca/ca.pem", 3650), ("provider/cert.pem", 30), ("client/cert.pem", 30)):
         certificate = read(made / path)
-        assert abs(certificate.not_valid_after_utc - current_time() - dt.timedelta(days=days)) < dt.timedelta(
-            minutes=10
-        )
-        assert certificate.not_valid_before_utc < current_time()
+        assert abs(certificate.not_valid_after_utc - now_utc() - dt.timedelta(days=days)) < dt.timedelta(minutes=10)
+        assert certificate.not_valid_before_utc < now_utc()
 
 
 @pytest.mark.parametrize("kept", ["ca", "provider", "client"])
@@ -188,9 +182,7 @@ def test_a_certificate_of_another_authority_is_refused(folder, tmp_path):
 def test_a_certificate_without_names_has_no_role(folder):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([])
-    builder = x509.CertificateBuilder(
-        name, name, key.public_key(), 1, current_time(), current_time() + dt.timedelta(days=1)
-    )
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now_utc(), now_utc() + dt.timedelta(days=1))
     certificate = builder.sign(key, hashes.SHA256())
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     write_key(folder, key)
@@ -204,7 +196,7 @@ def test_a_certificate_without_names_has_no_role(folder):
     [(dt.timedelta(days=31), "the certificate expired on"), (dt.timedelta(hours=-1), "the certificate is valid from")],
 )
 def test_a_certificate_of_another_time_is_refused(made, shift, reason):
-    moment = current_time() + shift
+    moment = now_utc() + shift
     for role in ROLES:
         with pytest.raises(InputError, match=reason) as caught:
             load_bundle(made / role.label, role, now=moment)

@@ -1,7 +1,5 @@
 """securealign chat: a stitched pair of tiny random models answers a prompt, or line after line."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

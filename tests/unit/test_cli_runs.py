@@ -141,24 +141,6 @@ class TestSimulate:
         assert done.stdout.count("total") == 2
         assert "labels equal to those in clear: 100.0%" in done.stdout
 
-    def test_an_unknown_network_is_refused(self):
-        code, error = error_of("simulate", "--suite", "plaintext", "--network", "pigeon", *TINY)
-        assert code == ExitCode.USAGE
-        assert error["error"] == "CONFIGURATION_INVALID"
-        assert "'pigeon'" in error["message"]
-        assert "loopback" in error["hint"]
-
-    def test_an_unknown_suite_is_refused(self):
-        code, error = error_of("simulate", "--suite", "rot13", *TINY)
-        assert code == ExitCode.REFUSED
-        assert error["error"] == "SUITE_UNKNOWN"
-        assert "plaintext" in error["hint"]
-
-    def test_too_few_rows_are_refused(self):
-        code, error = error_of("simulate", "--suite", "plaintext", "--samples", 4, "--dim-a", 6, "--dim-b", 8)
-        assert code == ExitCode.REFUSED
-        assert error["error"] == "TOO_FEW_ROWS"
-
     @pytest.mark.parametrize("option", ["--samples", "--dim-a", "--dim-b", "--classes", "--queries"])
     @pytest.mark.parametrize("value", ["0", "x"])
     def test_a_number_that_makes_no_sense_is_a_usage_error(self, option, value):
@@ -315,11 +297,6 @@ class TestSweep:
         assert "--samples 500,1000,2000" in error["hint"]
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_computed(self, monkeypatch):
-        monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
-        code, error = error_of(*SWEEP, "--figure", "growth.bmp")
-        assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
-
     @pytest.mark.parametrize("option", ["--csv", "--figure", "--record"])
     def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(self, monkeypatch, tmp_path, option):
         monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
@@ -430,11 +407,6 @@ class TestBenchTraining:
         assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
         assert (tmp_path / "notes").read_text() == content
 
-    def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(self, monkeypatch):
-        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
-        code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--figure", "figure.bmp")
-        assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")
-
     def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path):
         monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
         (tmp_path / "file").touch()
@@ -445,15 +417,6 @@ class TestBenchTraining:
         budget = ("--repetitions", 2, "--budget", 0, "--no-memory")
         report = run_json("bench", "training", "--suites", "plaintext", *TINY, *budget)
         assert report["suites"][0]["runs"] == 1
-
-    def test_an_unknown_suite_is_refused(self):
-        code, error = error_of("bench", "training", "--suites", "plaintext,rot13", *TINY)
-        assert (code, error["error"]) == (ExitCode.REFUSED, "SUITE_UNKNOWN")
-
-    def test_too_few_rows_are_refused(self):
-        sizes = ("--samples", 4, "--dim-a", 6, "--dim-b", 8)
-        code, error = error_of("bench", "training", "--suites", "plaintext", *sizes, "--no-memory")
-        assert (code, error["error"]) == (ExitCode.REFUSED, "TOO_FEW_ROWS")
 
 
 class TestBenchInference:
@@ -493,6 +456,30 @@ class TestBenchInference:
         for row in ("client online, ms", "offline to client, KB", "equal labels, %", "online compute / clear"):
             assert row in lines
 
-    def test_an_unknown_suite_is_refused(self):
-        code, error = error_of(*self.ARGUMENTS, "--suites", "rot13")
-        assert (code, error["error"]) == (ExitCode.REFUSED, "SUITE_UNKNOWN")
+
+SIMULATE, BENCH = ("simulate", "--suite", "plaintext"), ("bench", "training", "--suites", "plaintext")
+FEW = ("--samples", 4, "--dim-a", 6, "--dim-b", 8)
+REFUSALS = [
+    ((*SIMULATE, "--network", "pigeon", *TINY), ExitCode.USAGE, "CONFIGURATION_INVALID", ("'pigeon'", "loopback")),
+    (("simulate", "--suite", "rot13", *TINY), ExitCode.REFUSED, "SUITE_UNKNOWN", ("", "plaintext")),
+    ((*SIMULATE, *FEW), ExitCode.REFUSED, "TOO_FEW_ROWS", ("", "")),
+    (("bench", "training", "--suites", "plaintext,rot13", *TINY), ExitCode.REFUSED, "SUITE_UNKNOWN", ("", "")),
+    ((*BENCH, *FEW, "--no-memory"), ExitCode.REFUSED, "TOO_FEW_ROWS", ("", "")),
+    ((*TestBenchInference.ARGUMENTS, "--suites", "rot13"), ExitCode.REFUSED, "SUITE_UNKNOWN", ("", "")),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "name", "said"), REFUSALS)
+def test_what_cannot_be_run_is_refused(arguments, code, name, said):
+    found, error = error_of(*arguments)
+    assert (found, error["error"]) == (code, name)
+    assert said[0] in error["message"]
+    assert said[1] in error["hint"]
+
+
+@pytest.mark.parametrize("arguments", [SWEEP, (*BENCH, *TINY)])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_computed(monkeypatch, arguments):
+    monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
+    monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
+    code, error = error_of(*arguments, "--figure", "growth.bmp")
+    assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")

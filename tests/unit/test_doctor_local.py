@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+from support.sites import write_texts
 from typer.testing import CliRunner
 
 from securealign.alignment import LinearHead
@@ -21,13 +22,9 @@ from securealign.ops.doctor.configuration import read_configuration
 from securealign.ops.doctor.local import Site, check_locally
 from securealign.pki.authority import Authority
 from securealign.pki.certificates import create_certificates
+from securealign.pki.chains import now_utc
 
 ROWS, DIM_A, DIM_B = 30, 6, 4
-
-
-def current_time():
-    """Return the time when a test runs, since certificates are made then, which may be long after collection."""
-    return dt.datetime.now(dt.timezone.utc)
 
 
 CLIENT = """
@@ -65,8 +62,7 @@ def certificates(tmp_path_factory):
 def site(certificates, tmp_path, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (0, 0))
     shutil.copytree(certificates, tmp_path / "certs")
-    texts = "".join(json.dumps({"text": f"public text {index}"}) + "\n" for index in range(ROWS))
-    (tmp_path / "public.jsonl").write_text(texts, encoding="utf-8")
+    write_texts(tmp_path, ROWS)
     rng = np.random.default_rng(0)
     np.save(tmp_path / "public_a.npy", rng.normal(size=(ROWS, DIM_A)))
     np.save(tmp_path / "public_b.npy", rng.normal(size=(ROWS, DIM_B)))
@@ -133,12 +129,12 @@ def test_a_provider_has_no_peer_to_ask(site):
     ],
 )
 def test_certificates_that_are_of_another_time_or_soon_will_be(site, days, expected):
-    assert at(site / "client.toml", current_time() + dt.timedelta(days=days)) == expected
+    assert at(site / "client.toml", now_utc() + dt.timedelta(days=days)) == expected
 
 
 def test_a_list_of_revoked_certificates_that_has_expired(site):
     Authority(site / "certs").renew_list(list_days=5)
-    assert at(site / "client.toml", current_time() + dt.timedelta(days=6)) == [("revocation", "failed")]
+    assert at(site / "client.toml", now_utc() + dt.timedelta(days=6)) == [("revocation", "failed")]
 
 
 def test_a_list_of_revoked_certificates_that_is_not_there(site):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 import pickle
 import stat
@@ -321,7 +320,7 @@ def test_a_destroyed_key_leaves_a_record_and_nothing_else(store, clock):
     before = store.entries()[0]
     clock.now += DAY
     gone = store.destroy(key.name)
-    assert gone == dataclasses.replace(before, destroyed=clock.now)
+    assert gone == before.model_copy(update={"destroyed": clock.now})
     assert again(store).entries() == [gone]
     assert states(store) == [KeyState.DESTROYED]
     for call in (store.get, store.find, store.destroy, lambda name: store.export(name, TOKEN)):

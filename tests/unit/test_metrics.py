@@ -27,8 +27,8 @@ from securealign.pki.certificates import create_certificates
 from securealign.pki.identity import Role
 from securealign.protocol import messages as m
 from securealign.protocol.context import Event
-from securealign.protocol.policy.budget import BudgetLedger, QueryLimits
-from securealign.protocol.policy.rank import RankLedger
+from securealign.protocol.policy.budget import QueryAccount, QueryLimits
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.states import Direction
 from securealign.transport.stats import PhaseStats, RunStats
 
@@ -155,33 +155,33 @@ def test_bytes_are_counted_as_they_pass_and_events_passed_on(metrics):
 
 
 def test_what_is_left_to_an_identity_is_shown(metrics):
-    metrics.budget_left("acme", queries=50, bits=1234.5)
-    metrics.rank_left("acme", 4000)
-    metrics.budget_left("other", bits=1.0)
+    metrics.show_left("acme", queries=50, bits=1234.5)
+    metrics.show_left("acme", rank=4000)
+    metrics.show_left("other", bits=1.0)
     assert value(metrics, "securealign_queries_left", identity="acme") == 50
     assert value(metrics, "securealign_answer_bits_left", identity="acme") == 1234.5
     assert value(metrics, "securealign_rank_left", identity="acme") == 4000
     assert value(metrics, "securealign_queries_left", identity="other") is None
-    metrics.budget_left("acme", queries=0)
+    metrics.show_left("acme", queries=0)
     assert value(metrics, "securealign_queries_left", identity="acme") == 0
 
 
 def test_identities_are_bounded_and_the_quietest_gives_way(metrics):
     for name in ("a", "b", "c"):
-        metrics.budget_left(name, queries=1)
-    metrics.rank_left("a", 1)
-    metrics.budget_left("d", bits=1)
-    metrics.budget_left("e", queries=1)
+        metrics.show_left(name, queries=1)
+    metrics.show_left("a", rank=1)
+    metrics.show_left("d", bits=1)
+    metrics.show_left("e", queries=1)
     assert identities(metrics) == {"a", "e"}
     assert identities(metrics, "securealign_rank_left") == {"a"}
     for number in range(50):
-        metrics.rank_left(f"peer {number}", 1)
+        metrics.show_left(f"peer {number}", rank=1)
     assert len(identities(metrics, "securealign_rank_left")) == 3
     assert identities(metrics) == set()
 
 
 def test_a_name_chosen_by_a_peer_forges_no_line(metrics):
-    metrics.budget_left('x"} 1\nsecurealign_queries_left{identity="y', queries=5)
+    metrics.show_left('x"} 1\nsecurealign_queries_left{identity="y', queries=5)
     lines = [line for line in metrics.render().decode().splitlines() if line.startswith("securealign_queries_left{")]
     assert len(lines) == 1
 
@@ -195,9 +195,9 @@ def test_pool_depth_is_counted_when_somebody_looks(metrics):
 
 
 def test_an_account_of_queries_shows_what_is_left(metrics):
-    ledger, limits = BudgetLedger(), QueryLimits(queries=100, bits=5000)
-    ledger.account("acme").charge(10, 20, limits)
-    account = watched_queries(ledger.account("acme"), "acme", metrics)
+    plain, limits = QueryAccount.of("acme"), QueryLimits(queries=100, bits=5000)
+    plain.charge(10, 20, limits)
+    account = watched_queries(plain, "acme", metrics)
     assert account.left(20, limits) == 90
     assert value(metrics, "securealign_queries_left", identity="acme") == 90
     account.charge(30, 20, limits)
@@ -207,14 +207,13 @@ def test_an_account_of_queries_shows_what_is_left(metrics):
     with pytest.raises(RemoteProtocolError):
         account.charge(61, 20, limits)
     assert value(metrics, "securealign_queries_total") == 30
-    assert ledger.account("acme").queries == 40
+    assert plain.queries == 40
     assert account.charge(1, 20, QueryLimits(queries=100)) is None
     assert value(metrics, "securealign_queries_left", identity="acme") == 59
 
 
 def test_an_account_of_rank_shows_what_is_left(metrics):
-    ledger = RankLedger()
-    account = watched_rank(ledger.account("acme", bytes(32)), "acme", metrics)
+    account = watched_rank(RankAccount.of("acme", bytes(32)), "acme", metrics)
     account.charge(65, 1000)
     assert value(metrics, "securealign_rank_left", identity="acme") == 935
     account.refund(65)
@@ -258,7 +257,7 @@ def test_threads_lose_no_count(metrics):
     observe = metrics.watching(lambda event: None)
     event = Event(Direction.SEND, m.UploadAck, 1)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: (observe(event), metrics.rank_left(f"peer {number % 7}", 1)), range(2000)))
+        list(pool.map(lambda number: (observe(event), metrics.show_left(f"peer {number % 7}", rank=1)), range(2000)))
     assert value(metrics, "securealign_payload_bytes_total", direction="sent", phase=event.stage) == 2000
     assert len(identities(metrics, "securealign_rank_left")) == 3
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError, TransportError
-from securealign.transport.retrying import RETRYABLE, RetryPolicy
+from securealign.transport.retrying import RETRYABLE, Backoff, RetryPolicy
 
 
 def lost(message="lost", code=ErrorCode.CONNECTION_LOST):
@@ -28,7 +28,7 @@ def world():
 
 
 def waiting(world, **settings):
-    return RetryPolicy(clock=lambda: world.now, sleep=world.sleep, chance=lambda: world.chance, **settings).begin()
+    return Backoff(RetryPolicy(clock=lambda: world.now, sleep=world.sleep, chance=lambda: world.chance, **settings))
 
 
 def test_waits_double_up_to_the_longest(world):
@@ -51,7 +51,7 @@ def test_clients_of_one_provider_do_not_come_back_at_once():
     slept = []
     patience = RetryPolicy(clock=lambda: 0.0, sleep=slept.append)
     for _ in range(50):
-        patience.begin().after(lost())
+        Backoff(patience).after(lost())
     assert len(set(slept)) > 40
     assert all(0.1 <= seconds <= 0.2 for seconds in slept)
 

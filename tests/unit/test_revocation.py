@@ -18,14 +18,9 @@ from securealign.errors import ConfigurationError, ErrorCode, InputError, Transp
 from securealign.files import write_atomically
 from securealign.pki.authority import Authority
 from securealign.pki.certificates import Bundle, Role, create_certificates, identity_of, load_bundle, verify_peer
-from securealign.pki.chains import CertificateProblem
+from securealign.pki.chains import CertificateProblem, now_utc
 from securealign.pki.issuing import Issuer, Window, make_list, revoked_entry
 from securealign.pki.revocation import parse_lists
-
-
-def current_time():
-    """Return the time when a test runs, since certificates are made then, which may be long after collection."""
-    return dt.datetime.now(dt.timezone.utc)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,7 @@ def folder(made, tmp_path):
 
 def provider_sees(folder, name, now=None):
     """Return what the provider makes of the certificate of a party."""
-    now = now or current_time()
+    now = now or now_utc()
     bundle = load_bundle(folder / "provider", Role.PROVIDER, now=now)
     return verify_peer((folder / name / "cert.pem").read_bytes(), bundle, Role.CLIENT, now=now)
 
@@ -100,7 +95,7 @@ def test_no_certificate_outlives_its_authority(tmp_path):
     create_certificates(tmp_path / "certs", days=1, authority_days=2)
     Authority(tmp_path / "certs").issue(Role.CLIENT, "acme", days=500)
     certificate = x509.load_pem_x509_certificate((tmp_path / "certs" / "acme" / "cert.pem").read_bytes())
-    assert certificate.not_valid_after_utc < current_time() + dt.timedelta(days=3)
+    assert certificate.not_valid_after_utc < now_utc() + dt.timedelta(days=3)
 
 
 @pytest.mark.parametrize("spoil", ["missing", "other", "garbage"])
@@ -134,8 +129,8 @@ def certificate_of(names, subject="CN=x", issuer=None, key=None, subject_key=Non
         name,
         key.public_key(),
         x509.random_serial_number(),
-        current_time() - dt.timedelta(days=1),
-        current_time() + dt.timedelta(days=9),
+        now_utc() - dt.timedelta(days=1),
+        now_utc() + dt.timedelta(days=9),
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not subject)
@@ -198,7 +193,7 @@ def test_renewal_gives_new_keys_to_the_same_parties_and_keeps_what_was(folder):
         assert (folder / name / "key.pem").read_bytes() != key
         assert (folder / name / "previous" / "key.pem").read_bytes() == key
         assert stat.S_IMODE((folder / name / "previous" / "key.pem").stat().st_mode) == 0o600
-    bundle = load_bundle(folder / "provider", Role.PROVIDER, now=current_time() + dt.timedelta(days=45))
+    bundle = load_bundle(folder / "provider", Role.PROVIDER, now=now_utc() + dt.timedelta(days=45))
     names = x509.load_pem_x509_certificate(bundle.certificate).extensions
     hosts = names.get_extension_for_class(x509.SubjectAlternativeName).value
     assert hosts.get_values_for_type(x509.DNSName) == ["provider.securealign", "host.example.org"]
@@ -248,7 +243,7 @@ def test_a_revoked_party_is_refused_and_others_are_not(folder):
     with pytest.raises(TransportError) as caught:
         provider_sees(folder, "acme")
     assert caught.value.code is ErrorCode.CERTIFICATE_REVOKED
-    assert f"{current_time():%Y-%m-%d}" in caught.value.message
+    assert f"{now_utc():%Y-%m-%d}" in caught.value.message
     assert provider_sees(folder, "client").name == "client"
     # The control: without the list the same certificate is accepted.
     for name in ("provider", "acme"):
@@ -271,7 +266,7 @@ def test_certificates_from_before_a_renewal_are_revoked_too(folder):
     assert len(authority.revoke("acme")) == 2
     bundle = load_bundle(folder / "provider", Role.PROVIDER)
     with pytest.raises(TransportError) as caught:
-        verify_peer(old, bundle, Role.CLIENT, now=current_time())
+        verify_peer(old, bundle, Role.CLIENT, now=now_utc())
     assert caught.value.code is ErrorCode.CERTIFICATE_REVOKED
 
 
@@ -305,20 +300,20 @@ def test_a_broken_list_of_the_authority_is_never_replaced_by_an_empty_one(folder
 
 
 def test_a_list_that_has_expired_is_refused_with_its_date(folder):
-    later = current_time() + dt.timedelta(days=10)
+    later = now_utc() + dt.timedelta(days=10)
     Authority(folder).renew_list(list_days=5)
     with pytest.raises(InputError, match="list of revoked certificates, expired on") as caught:
         load_bundle(folder / "provider", Role.PROVIDER, now=later)
     assert "certs renew" in caught.value.hint
     # A provider that was started before refuses its peers, rather than let everybody in.
-    bundle = load_bundle(folder / "provider", Role.PROVIDER, now=current_time())
+    bundle = load_bundle(folder / "provider", Role.PROVIDER, now=now_utc())
     with pytest.raises(TransportError, match="expired on") as refused:
         verify_peer((folder / "acme" / "cert.pem").read_bytes(), bundle, Role.CLIENT, now=later)
     assert refused.value.code is ErrorCode.PEER_UNTRUSTED
 
 
 def test_a_list_of_tomorrow_is_refused(folder):
-    Authority(folder, clock=lambda: current_time() + dt.timedelta(days=1)).renew_list()
+    Authority(folder, clock=lambda: now_utc() + dt.timedelta(days=1)).renew_list()
     with pytest.raises(InputError, match=r"crl\.pem is valid from"):
         load_bundle(folder / "provider", Role.PROVIDER)
 
@@ -338,11 +333,11 @@ def test_a_list_has_to_cover_the_authority_of_the_peer(folder, tmp_path):
     bundle = load_bundle(folder / "provider", Role.PROVIDER)
     stranger = (tmp_path / "others" / "client" / "cert.pem").read_bytes()
     with pytest.raises(TransportError, match="no list of the authority"):
-        verify_peer(stranger, bundle, Role.CLIENT, now=current_time())
+        verify_peer(stranger, bundle, Role.CLIENT, now=now_utc())
     both = (folder / "provider" / "crl.pem").read_bytes() + (tmp_path / "others" / "ca" / "crl.pem").read_bytes()
     (folder / "provider" / "crl.pem").write_bytes(both)
     bundle = load_bundle(folder / "provider", Role.PROVIDER)
-    assert verify_peer(stranger, bundle, Role.CLIENT, now=current_time()).name == "client"
+    assert verify_peer(stranger, bundle, Role.CLIENT, now=now_utc()).name == "client"
 
 
 @pytest.mark.parametrize(("partial", "fine"), [(True, False), (False, True)])
@@ -352,8 +347,8 @@ def test_a_list_that_covers_a_part_only_is_refused(folder, partial, fine):
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)
-        .last_update(current_time() - dt.timedelta(days=1))
-        .next_update(current_time() + dt.timedelta(days=1))
+        .last_update(now_utc() - dt.timedelta(days=1))
+        .next_update(now_utc() + dt.timedelta(days=1))
         .add_extension(
             x509.IssuingDistributionPoint(
                 [x509.UniformResourceIdentifier("http://a/")], None, partial, False, None, False, False
@@ -392,8 +387,8 @@ def authority(issuer, subject, key=None):
         name,
         key.public_key(),
         x509.random_serial_number(),
-        current_time() - dt.timedelta(days=1),
-        current_time() + dt.timedelta(days=9),
+        now_utc() - dt.timedelta(days=1),
+        now_utc() + dt.timedelta(days=9),
     ).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return builder.sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()), key
 
@@ -406,7 +401,7 @@ def test_bundles_of_another_pki_are_taken(tmp_path, keys):
     folder, *_ = other_pki(tmp_path, **keys)
     shown = load_bundle(folder, Role.CLIENT).certificate
     provider = Bundle((folder / "ca.pem").read_bytes(), (folder / "cert.pem").read_bytes(), b"", Role.PROVIDER)
-    assert verify_peer(shown, provider, Role.CLIENT, now=current_time()).name == "CN=acme,O=Acme"
+    assert verify_peer(shown, provider, Role.CLIENT, now=now_utc()).name == "CN=acme,O=Acme"
 
 
 def test_a_chain_with_a_link_missing_is_refused(tmp_path):
@@ -434,9 +429,9 @@ def test_keys_that_grpc_does_not_take_are_refused_at_once(tmp_path):
 
 def test_an_intermediate_authority_can_be_revoked(tmp_path):
     folder, root, middle, _ = other_pki(tmp_path)
-    window = Window.of_days(current_time(), 3)
+    window = Window.of_days(now_utc(), 3)
     lists = [
-        make_list(Issuer(*root), [revoked_entry(middle[0].serial_number, current_time())], 1, window),
+        make_list(Issuer(*root), [revoked_entry(middle[0].serial_number, now_utc())], 1, window),
         make_list(Issuer(*middle), [], 1, window),
     ]
     encoded = [item.public_bytes(serialization.Encoding.PEM) for item in lists]
@@ -453,7 +448,7 @@ def test_of_an_authority_that_was_renewed_the_certificate_that_is_valid_counts(t
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Root")])
     old = (
         x509.CertificateBuilder(
-            name, name, root[1].public_key(), 7, current_time() - dt.timedelta(9), current_time() - dt.timedelta(5)
+            name, name, root[1].public_key(), 7, now_utc() - dt.timedelta(9), now_utc() - dt.timedelta(5)
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(root[1], hashes.SHA256())

@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 from google.protobuf.message import Message as Protobuf
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import messages as examples
 
 from securealign.errors import ErrorCode, RemoteProtocolError
@@ -29,19 +30,15 @@ PHASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("codec", "messages"),
+    [(TrainingCodec(), examples.training_messages), (InferenceCodec(), examples.inference_messages)],
+    ids=["training", "inference"],
+)
 @settings(max_examples=200, deadline=None)
-@given(examples.training_messages)
-def test_training_messages_come_back_as_they_went(message):
-    codec = TrainingCodec()
-    frame = codec.encode(message)
-    assert codec.decode(frame) == message
-    assert codec.encode(codec.decode(frame)) == frame
-
-
-@settings(max_examples=200, deadline=None)
-@given(examples.inference_messages)
-def test_inference_messages_come_back_as_they_went(message):
-    codec = InferenceCodec()
+@given(st.data())
+def test_messages_come_back_as_they_went(codec, messages, data):
+    message = data.draw(messages)
     frame = codec.encode(message)
     assert codec.decode(frame) == message
     assert codec.encode(codec.decode(frame)) == frame

@@ -7,7 +7,7 @@ machines. Bytes and errors depend on the code alone.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple
+from dataclasses import astuple
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def entry(report: TrainingReport | InferenceReport) -> dict[str, Any]:
         "day": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "kind": report.figures[0].phase,
         "sizes": {name: getattr(report, name) for name in _SIZES if hasattr(report, name)},
-        "environment": asdict(report.environment),
+        "environment": report.environment,
         "runs": {suite: len(report.measurements[suite]) for suite in figures},
         "figures": figures,
     }

@@ -14,18 +14,7 @@ from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_hea
 from securealign.harness.bench.measurements import Spread, affordable, interleave, seconds
 from securealign.harness.bench.memory import PeakMemory
 from securealign.harness.bench.round_trips import Server, serving
-from securealign.harness.bench.rows import (
-    CLEAR,
-    COUNT,
-    RATIO,
-    Comparison,
-    Quantity,
-    Row,
-    byte_quantities,
-    memory_rows,
-    quantity_rows,
-    ratio_rows,
-)
+from securealign.harness.bench.rows import CLEAR, COUNT, RATIO, Comparison, Quantity, Row, byte_quantities, figure_rows
 from securealign.harness.bench.separate import inference_memory
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
@@ -252,12 +241,7 @@ def bench_inference(
         clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
         suites=[InferenceFigures.of(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],
         environment=environment(),
-        figures=[
-            *_trip_rows(runs),
-            *quantity_rows(KIND, runs, QUANTITIES),
-            *memory_rows(KIND, peaks),
-            *ratio_rows(KIND, runs, COMPARISONS),
-        ],
+        figures=[*_trip_rows(runs), *figure_rows(KIND, runs, QUANTITIES, peaks, COMPARISONS)],
         measurements=runs,
     )
 

@@ -1,16 +1,21 @@
-"""Synthetic inputs that are like real embeddings in what matters for cost and precision."""
+"""Synthetic inputs that are like real embeddings in what matters for cost and precision, and contexts of one suite."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import SecurealignWarning
+from securealign.he.entropy import SystemEntropy
+from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
+from securealign.protocol.context import ClientContext, Codec, ProviderContext
+from securealign.protocol.policy.rules import Policy
 
 _FACTORS = 64
 
@@ -45,3 +50,15 @@ def synthetic_head(features: int, classes: int, *, seed: int = 1) -> tuple[Float
 def synthetic_linear_head(features: int, classes: int) -> LinearHead:
     """Return the same weight and bias as a head whose classes are numbered."""
     return LinearHead(*synthetic_head(features, classes), tuple(str(index) for index in range(classes)))
+
+
+def client_context(codec: Codec, suite: str, **options: Any) -> ClientContext:  # noqa: ANN401 - as given
+    """Return the context of a client that offers one suite, which may encrypt nothing."""
+    suites = [get_suite(suite)]
+    return ClientContext(codec=codec, suites=suites, entropy=SystemEntropy(), allow_unencrypted=True, **options)
+
+
+def provider_context(codec: Codec, suite: str, **options: Any) -> ProviderContext:  # noqa: ANN401 - as given
+    """Return the context of a provider that takes one suite, which may encrypt nothing."""
+    suites, policy = [get_suite(suite)], Policy(allow_unencrypted=True)
+    return ProviderContext(codec=codec, suites=suites, entropy=SystemEntropy(), policy=policy, **options)

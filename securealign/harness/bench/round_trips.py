@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from securealign.harness.bench.inputs import synthetic_linear_head
+from securealign.harness.bench.inputs import client_context, provider_context, synthetic_linear_head
 from securealign.harness.bench.measurements import seconds
 from securealign.harness.bench.processes import Worker
-from securealign.he.entropy import SystemEntropy
-from securealign.he.registry import get_suite
 from securealign.limits import ServerSettings
 from securealign.matrices import FloatMatrix
 from securealign.pki.certificates import Bundle, Role, create_certificates, load_bundle
-from securealign.protocol.context import ClientContext, Observer, ProviderContext
+from securealign.protocol.context import Observer
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy.rules import Policy
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer
 from securealign.transport.meter import Meter
@@ -43,17 +40,8 @@ class Server:
     def round_trips(self, queries: FloatMatrix, pool_slots: int) -> list[float]:
         """Return the milliseconds of each query, (m, d_A), in one new session; pools are prepared between them."""
         meter = Meter(counted="client")
-        client = InferenceClient(
-            ClientContext(
-                codec=InferenceCodec(),
-                suites=[get_suite(self.suite)],
-                entropy=SystemEntropy(),
-                allow_unencrypted=True,
-                observer=meter.observer("client"),
-            ),
-            queries.shape[1],
-            slots=pool_slots,
-        )
+        context = client_context(InferenceCodec(), self.suite, observer=meter.observer("client"))
+        client = InferenceClient(context, queries.shape[1], slots=pool_slots)
         trips = []
         with GrpcLink(
             self.address, self.bundle, INFERENCE_METHOD, client, meter, deadline_seconds=_DAY_SECONDS
@@ -77,19 +65,10 @@ def serving(suite: str, features: int, classes: int) -> Iterator[Server]:
 
 
 def _serve(suite: str, features: int, classes: int, folder: Path, channel: Connection) -> None:
-    head, policy = synthetic_linear_head(features, classes), Policy(allow_unencrypted=True)
+    head = synthetic_linear_head(features, classes)
 
     def make(_peer: Peer, observer: Observer) -> InferenceProvider:
-        return InferenceProvider(
-            ProviderContext(
-                codec=InferenceCodec(),
-                suites=[get_suite(suite)],
-                entropy=SystemEntropy(),
-                policy=policy,
-                observer=observer,
-            ),
-            head,
-        )
+        return InferenceProvider(provider_context(InferenceCodec(), suite, observer=observer), head)
 
     server = ProviderServer(
         "127.0.0.1:0",

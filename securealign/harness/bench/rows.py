@@ -74,6 +74,17 @@ def byte_quantities(phases: Sequence[str], unit: str, per: float) -> list[Quanti
     return [quantity(phase, *way) for phase in phases for way in ways]
 
 
+def figure_rows(
+    kind: str,
+    runs: Runs[R],
+    quantities: Sequence[Quantity[R]],
+    peaks: Mapping[str, PeakMemory | None],
+    comparisons: Sequence[Comparison[R]],
+) -> list[Row]:
+    """Return all figures of a report: quantities, peak memory, and ratios."""
+    return [*quantity_rows(kind, runs, quantities), *memory_rows(kind, peaks), *ratio_rows(kind, runs, comparisons)]
+
+
 def quantity_rows(kind: str, runs: Runs[R], quantities: Sequence[Quantity[R]]) -> list[Row]:
     """Return a row for every quantity of every suite."""
     return [

@@ -15,18 +15,14 @@ from securealign.alignment.coordinates import Space
 from securealign.alignment.secure import ClientProblem
 from securealign.api import UNNAMED_DATASET
 from securealign.errors import TransportError
-from securealign.harness.bench.inputs import synthetic_linear_head
+from securealign.harness.bench.inputs import client_context, provider_context, synthetic_linear_head
 from securealign.harness.bench.memory import MemoryWatch, PeakMemory
 from securealign.harness.bench.processes import Worker, answers
 from securealign.he.entropy import SystemEntropy
-from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix, Rows
-from securealign.protocol.context import ClientContext, Codec, ProviderContext
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
-from securealign.protocol.messages import UNNAMED_SPACE
-from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import FINAL
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
@@ -61,22 +57,9 @@ def _meet(suite: str, client: tuple[Any, ...], provider: tuple[Any, ...]) -> Pea
         return PeakMemory(*answers(client_worker, provider_worker))
 
 
-def _client(codec: Codec, suite: str) -> ClientContext:
-    return ClientContext(codec=codec, suites=[get_suite(suite)], entropy=SystemEntropy(), allow_unencrypted=True)
-
-
-def _provider(codec: Codec, suite: str, space: bytes = UNNAMED_SPACE) -> ProviderContext:
-    policy = Policy(allow_unencrypted=True)
-    return ProviderContext(codec=codec, suites=[get_suite(suite)], entropy=SystemEntropy(), policy=policy, space=space)
-
-
 def _train_client(suite: str, pipe: Connection, file: Path, channel: Connection) -> None:
     problem = ClientProblem(np.load(file, mmap_mode="r"), "auto")
-    client = TrainingClient(
-        _client(TrainingCodec(), suite),
-        problem.rows,
-        UNNAMED_DATASET,
-    )
+    client = TrainingClient(client_context(TrainingCodec(), suite), problem.rows, UNNAMED_DATASET)
     watch = MemoryWatch()
     product = train(PipeLink(client, pipe, watch), client, Meter(counted="client"))
     problem.solve(product, client.total_squares)
@@ -86,21 +69,13 @@ def _train_client(suite: str, pipe: Connection, file: Path, channel: Connection)
 def _train_provider(suite: str, pipe: Connection, file: Path, channel: Connection) -> None:
     rows = Rows(np.load(file, mmap_mode="r"))
     space = Space.of(rows, SystemEntropy())
-    provider = TrainingProvider(
-        _provider(TrainingCodec(), suite, space.identifier),
-        space.rows(rows),
-        UNNAMED_DATASET,
-        total_squares=space.total_squares,
-    )
+    context = provider_context(TrainingCodec(), suite, space=space.identifier)
+    provider = TrainingProvider(context, space.rows(rows), UNNAMED_DATASET, total_squares=space.total_squares)
     channel.send(_serve(provider, pipe))
 
 
 def _ask(suite: str, pipe: Connection, queries: FloatMatrix, pool_slots: int, channel: Connection) -> None:
-    client = InferenceClient(
-        _client(InferenceCodec(), suite),
-        queries.shape[1],
-        slots=pool_slots,
-    )
+    client = InferenceClient(client_context(InferenceCodec(), suite), queries.shape[1], slots=pool_slots)
     watch = MemoryWatch()
     session = InferenceSession(PipeLink(client, pipe, watch), client, Meter(counted="client"))
     for index in range(len(queries)):
@@ -110,12 +85,8 @@ def _ask(suite: str, pipe: Connection, queries: FloatMatrix, pool_slots: int, ch
 
 
 def _answer(suite: str, pipe: Connection, features: int, classes: int, channel: Connection) -> None:
-    head = synthetic_linear_head(features, classes)
-    provider = InferenceProvider(
-        _provider(InferenceCodec(), suite),
-        head,
-    )
-    channel.send(_serve(provider, pipe))
+    context = provider_context(InferenceCodec(), suite)
+    channel.send(_serve(InferenceProvider(context, synthetic_linear_head(features, classes)), pipe))
 
 
 def _serve(provider: SessionMachine, pipe: Connection) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from securealign.errors import ConfigurationError
 from securealign.harness.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures, picture
-from securealign.harness.bench.sweep import Point
+from securealign.harness.bench.sweep import Point, Sizes
 
 #: Sizes that may vary, with what an axis calls them.
 _SIZES = {
@@ -59,16 +59,23 @@ _COSTS = (
 )  # fmt: skip
 
 
+def require_growth(sizes: Sequence[Sizes]) -> list[str]:
+    """Return the names of the sizes that vary; raises `ConfigurationError` when none does."""
+    varied = [name for name in _SIZES if len({getattr(each, name) for each in sizes}) > 1]
+    if not varied:
+        raise ConfigurationError(
+            "No size varies, so there is no figure.",
+            hint="Give lists, such as --samples 500,1000,2000, or leave out --figure.",
+        )
+    return varied
+
+
 def draw_growth(points: Sequence[Point], file: Path) -> bytes:
     """Return the picture, in the format that the file's name asks for: one column for each size that varies.
 
     Raises `ConfigurationError` when none does.
     """
-    varied = [size for size in _SIZES if len({getattr(point.sizes, size) for point in points}) > 1]
-    if not varied:
-        raise ConfigurationError(
-            "No size varies, so nothing grows.", hint="Give lists, such as --samples 500,1000,2000 --dim-b 64,128."
-        )
+    varied = require_growth([point.sizes for point in points])
     panels = [(cost, size) for cost in _COSTS for size in varied if size in cost.sizes]
     columns = max(sum(size in cost.sizes for size in varied) for cost in _COSTS)
     rows = -(-len(panels) // columns)

@@ -14,24 +14,12 @@ from securealign.harness.bench.environment import Environment, environment
 from securealign.harness.bench.inputs import made_up, synthetic_embeddings
 from securealign.harness.bench.measurements import Spread, interleave, ratio, seconds
 from securealign.harness.bench.memory import PeakMemory
-from securealign.harness.bench.rows import (
-    CLEAR,
-    RATIO,
-    Comparison,
-    Quantity,
-    Row,
-    byte_quantities,
-    memory_rows,
-    quantity_rows,
-    ratio_rows,
-)
+from securealign.harness.bench.rows import CLEAR, RATIO, Comparison, Quantity, Row, byte_quantities, figure_rows
 from securealign.harness.bench.separate import training_memory
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix, Rows
 from securealign.transport.stats import PhaseStats, RunStats
-
-KIND = "training"
 
 
 @dataclass(frozen=True)
@@ -154,11 +142,7 @@ def bench_training(
         space_seconds=Spread.of(seconds(lambda: Space.of(Rows(z_a), SystemEntropy())) for _ in range(repetitions)),
         suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
         environment=environment(),
-        figures=[
-            *quantity_rows(KIND, runs, QUANTITIES),
-            *memory_rows(KIND, peaks),
-            *ratio_rows(KIND, runs, COMPARISONS),
-        ],
+        figures=figure_rows("training", runs, QUANTITIES, peaks, COMPARISONS),
         measurements=runs,
     )
 

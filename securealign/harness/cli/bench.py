@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress, table_console
+from securealign.commands import AsJson, Progress, failures, progress, table_console
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import draw, require_drawable
 from securealign.harness.bench.history import append, require_history
@@ -65,21 +64,20 @@ def training(
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
-    with failures(as_json=as_json):
-        names = selected(suites)
-        _check_files(csv, figure, history)
-        with progress(enabled=True) as bar:
-            report = bench_training(
-                names,
-                samples=samples,
-                dim_a=dim_a,
-                dim_b=dim_b,
-                repetitions=repetitions,
-                budget_seconds=budget,
-                memory=memory,
-                progress=bar("training"),
-            )
-        _show(report, csv, figure, history, as_json=as_json)
+
+    def measure(names: Sequence[str], progress: Progress) -> TrainingReport:
+        return bench_training(
+            names,
+            samples=samples,
+            dim_a=dim_a,
+            dim_b=dim_b,
+            repetitions=repetitions,
+            budget_seconds=budget,
+            memory=memory,
+            progress=progress,
+        )
+
+    _bench("training", measure, suites, csv, figure, history, as_json=as_json)
 
 
 @app.command()
@@ -98,55 +96,57 @@ def inference(
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
-    with failures(as_json=as_json):
-        names = selected(suites)
-        _check_files(csv, figure, history)
-        with progress(enabled=True) as bar:
-            report = bench_inference(
-                names,
-                features=dim_a,
-                classes=classes,
-                queries=queries,
-                pool_slots=pool_slots,
-                budget_seconds=budget,
-                memory=memory,
-                progress=bar("inference"),
-            )
-        _show(report, csv, figure, history, as_json=as_json)
+
+    def measure(names: Sequence[str], progress: Progress) -> InferenceReport:
+        return bench_inference(
+            names,
+            features=dim_a,
+            classes=classes,
+            queries=queries,
+            pool_slots=pool_slots,
+            budget_seconds=budget,
+            memory=memory,
+            progress=progress,
+        )
+
+    _bench("inference", measure, suites, csv, figure, history, as_json=as_json)
 
 
-def _check_files(csv: Path | None, figure: Path | None, history: Path | None) -> None:
-    """Raise now what would lose the measurements later."""
-    if figure is not None:
-        require_drawable(figure)
-    if history is not None:
-        require_history(history)
-    require_writable(csv, figure, history)
-
-
-def _show(
-    report: TrainingReport | InferenceReport,
+def _bench(
+    name: str,
+    measure: Callable[[Sequence[str], Progress], TrainingReport | InferenceReport],
+    suites: str,
     csv: Path | None,
     figure: Path | None,
     history: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    """Write the files that were asked for, and print the report."""
-    rows = report.figures
-    if csv is not None:
-        write_atomically(csv, as_csv(rows))
-    if figure is not None:
-        write_atomically(figure, draw(rows, report.title, figure))
-    if history is not None:
-        append(history, report)
+    """Measure suites, write the files that were asked for, and print the report."""
+    with failures(as_json=as_json):
+        names = selected(suites)
+        # Before minutes of measuring are lost to a file that cannot be written.
+        if figure is not None:
+            require_drawable(figure)
+        if history is not None:
+            require_history(history)
+        require_writable(csv, figure, history)
+        with progress(enabled=True) as bar:
+            report = measure(names, bar(name))
+        rows = report.figures
+        if csv is not None:
+            write_atomically(csv, as_csv(rows))
+        if figure is not None:
+            write_atomically(figure, draw(rows, report.title, figure))
+        if history is not None:
+            append(history, report)
     if as_json:
         typer.echo(json.dumps(asdict(report)))
         return
     console, facts = table_console(), report.environment
     console.print(_table(report.title, rows, {name: len(done) for name, done in report.measurements.items()}))
     console.print(
-        f"medians (extremes); {facts.cpus} CPUs, Python {facts.python}, numpy {facts.numpy}, {facts.blas}",
+        f"medians (extremes); {facts['cpus']} CPUs, Python {facts['python']}, numpy {facts['numpy']}, {facts['blas']}",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,8 +15,7 @@ from rich.table import Table
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.alignment.margins import expected_uncertain_share, precision_warning
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress, table_console
+from securealign.commands import AsJson, failures, progress, table_console
 from securealign.errors import ConfigurationError
 from securealign.harness.cli.options import (
     Batch,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.harness.runs.checking import check_run
 from securealign.harness.runs.reading import read_run
 

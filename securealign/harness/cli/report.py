@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 

@@ -13,13 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress, table_console
-from securealign.errors import ConfigurationError
+from securealign.commands import AsJson, failures, progress, table_console
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import require_drawable
 from securealign.harness.bench.sweep import Point, Run, combinations, points_as_csv, sweep
-from securealign.harness.bench.sweep_figure import draw_growth
+from securealign.harness.bench.sweep_figure import draw_growth, require_growth
 from securealign.harness.cli.options import (
     Batch,
     ClientFactor,
@@ -88,7 +86,9 @@ def simulate(
             if not factor <= _MOST_TIMES:  # so that NaN is refused too
                 raise typer.BadParameter(f"{factor} is not a number up to {_MOST_TIMES:,}.", param_hint=option)
         several = len(suites) * len(links) * len(sizes) > 1
-        _check_figure(figure, grows=len(sizes) > 1)
+        if figure is not None:
+            require_drawable(figure)
+            require_growth(sizes)
         require_writable(csv, figure, record / "run.jsonl" if record is not None and several else record)
 
         def write(run: Run, conditions: Conditions) -> None:
@@ -119,18 +119,6 @@ def _file_name(run: Run, conditions: Conditions) -> str:
     # The name of a network comes from a file of the user and may hold anything.
     network = re.sub(r"[^\w.-]", "_", conditions.network.name)
     return f"{run.suite}-{network}-{shape}.jsonl"
-
-
-def _check_figure(figure: Path | None, *, grows: bool) -> None:
-    """Raise what drawing would raise, before minutes of computing are lost to it."""
-    if figure is None:
-        return
-    require_drawable(figure)
-    if not grows:
-        raise ConfigurationError(
-            "No size varies, so there is no figure.",
-            hint="Give lists, such as --samples 500,1000,2000, or leave out --figure.",
-        )
 
 
 def _print_point(console: Console, point: Point) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -86,27 +86,29 @@ class PhantomSuite:
 
     def _covariance(self, shape: CovarianceShape, call: str) -> PhantomCovariance:
         forecast = self.covariance_forecast(shape)
-        meter = CostMeter(self._clock, self._speeds, "covariance", forecast.work)
-        meter.charge(call)
+        meter = self._charged("covariance", forecast.work, call)
         return PhantomCovariance(shape, self.covariance_sizes(shape), forecast, meter)
 
     def _head(self, shape: HeadShape, call: str) -> PhantomHead:
         forecast = self.head_forecast(shape)
-        meter = CostMeter(self._clock, self._speeds, "head", forecast.work)
+        return PhantomHead(shape, self.head_sizes(shape), forecast, self._charged("head", forecast.work, call))
+
+    def _charged(self, job: str, work: Mapping[str, Work], call: str) -> CostMeter:
+        """Return the meter of a job that has been charged its first call."""
+        meter = CostMeter(self._clock, self._speeds, job, work)
         meter.charge(call)
-        return PhantomHead(shape, self.head_sizes(shape), forecast, meter)
+        return meter
 
 
 class _Phantom:
     """What both jobs have in common."""
 
-    def __init__(self, key_bytes: int, meter: CostMeter) -> None:
-        self._key_bytes = key_bytes
-        self._meter = meter
+    _sizes: CovarianceSizes | HeadSizes
+    _meter: CostMeter
 
     def key_material(self) -> bytes:
         """Return a key's size of zeros."""
-        return bytes(self._key_bytes)
+        return bytes(self._sizes.key)
 
     def accept_key(self, key: bytes) -> None:
         """Charge what a key costs its receiver."""
@@ -116,16 +118,14 @@ class _Phantom:
         """Do nothing."""
 
 
+@dataclass
 class PhantomCovariance(_Phantom):
     """Either side of a covariance."""
 
-    def __init__(
-        self, shape: CovarianceShape, sizes: CovarianceSizes, forecast: CovarianceForecast, meter: CostMeter
-    ) -> None:
-        super().__init__(sizes.key, meter)
-        self._shape = shape
-        self._sizes = sizes
-        self._forecast = forecast
+    _shape: CovarianceShape
+    _sizes: CovarianceSizes
+    _forecast: CovarianceForecast
+    _meter: CostMeter
 
     def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         """Yield the rows from `first_row` on, tile by tile, in pieces of at most `max_bytes`."""
@@ -143,7 +143,7 @@ class PhantomCovariance(_Phantom):
     def decrypt(self, result: bytes) -> FloatMatrix:
         """Return zeros."""
         self._meter.charge("decrypt")
-        return np.zeros((self._shape.provider_dim, self._shape.client_dim))
+        return np.zeros((self._shape.provider_dim, self._shape.columns))
 
     def absorb(self, rows: EncryptedRows) -> None:
         """Take rows."""
@@ -162,18 +162,17 @@ class PhantomCovariance(_Phantom):
         raise NotImplementedError
 
 
+@dataclass
 class PhantomHead(_Phantom):
     """Either side of a head."""
 
+    _shape: HeadShape
+    _sizes: HeadSizes
+    _forecast: HeadForecast
+    _meter: CostMeter
+    _asked: dict[tuple[int, int], int] = field(default_factory=dict)
     #: A phantom has no weights, so their norm is 0.
-    head_norm = 0.0
-
-    def __init__(self, shape: HeadShape, sizes: HeadSizes, forecast: HeadForecast, meter: CostMeter) -> None:
-        super().__init__(sizes.key, meter)
-        self._shape = shape
-        self._sizes = sizes
-        self._forecast = forecast
-        self._asked: dict[tuple[int, int], int] = {}
+    head_norm: float = 0.0
 
     def load_pool(self, pool: int, data: bytes) -> None:
         """Take the material of a pool."""

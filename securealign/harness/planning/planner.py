@@ -19,10 +19,9 @@ from securealign.he.entropy import SystemEntropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, HeadShape, Suite, SuiteInfo
 from securealign.matrices import Rows
-from securealign.protocol.context import ClientContext, Codec, ProviderContext
+from securealign.protocol.context import Codec
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.machine import SessionMachine
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
@@ -128,7 +127,7 @@ def expected_leak(suite: Suite, workload: Workload) -> dict[str, float]:
     Its d_B + 1 columns are that many directions among N rows, so this share of the provider's public embeddings follows
     from the product even if the encoders have nothing in common; what the alignment explains follows in any case.
     """
-    shape = HeadShape(features=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
+    shape = HeadShape(provider_dim=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
     bits = suite.head_sizes(shape).answer_bits
     return {
         "rank": min(workload.dim_b + 1, workload.samples),
@@ -142,7 +141,7 @@ def _plan_training(suite: Suite, speeds: Speeds, workload: Workload, conditions:
     def stats(rows: int) -> RunStats:
         return _training(suite, speeds, replace(workload, samples=rows), conditions)
 
-    shape = CovarianceShape(rows=workload.samples, provider_dim=workload.dim_a, client_dim=workload.dim_b + 1)
+    shape = CovarianceShape(rows=workload.samples, provider_dim=workload.dim_a, columns=workload.dim_b + 1)
     # First, because it refuses what the suite cannot hold, before anything is simulated.
     forecast = suite.covariance_forecast(shape)
     return _session(_extended(stats, workload.samples, _MOST_ROWS), forecast)
@@ -152,7 +151,7 @@ def _plan_inference(suite: Suite, speeds: Speeds, workload: Workload, conditions
     def stats(queries: int) -> RunStats:
         return _inference(suite, speeds, replace(workload, queries=queries), conditions)
 
-    shape = HeadShape(features=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
+    shape = HeadShape(provider_dim=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
     # Whole pools and whole round trips, so that both points of the line have no partial ones.
     unit = math.lcm(workload.batch, workload.pool_slots)
     most = max(1, _MOST_ROUNDS * workload.batch // unit) * unit
@@ -189,22 +188,15 @@ def _extended(stats: Callable[[int], RunStats], size: int, most: int) -> RunStat
 
 
 class _Session:
-    """A session in this process under a phantom."""
+    """A session in this process under a phantom, and what its machines work with."""
 
-    def __init__(self, suite: Suite, speeds: Speeds) -> None:
+    def __init__(self, suite: Suite, speeds: Speeds, codec: Codec, policy: Policy) -> None:
         self.clock = ChargedClock()
         self.log = StepLog()
         self.meter = Meter(CLIENT, self.clock, listener=self.log.hear)
         self.meter.count_connection()
-        self.suite = PhantomSuite(suite, speeds, self.clock)
-
-    def contexts(self, codec: Codec, policy: Policy) -> tuple[ClientContext, ProviderContext]:
-        """Return what the machines of client and provider work with."""
-        return in_process_contexts(codec, self.suite, SystemEntropy(), self.meter, policy=policy)
-
-    def link(self, client: SessionMachine, provider: SessionMachine) -> InProcessLink:
-        """Return what carries the frames."""
-        return InProcessLink(client, provider, self.meter)
+        phantom = PhantomSuite(suite, speeds, self.clock)
+        self.client, self.provider = in_process_contexts(codec, phantom, SystemEntropy(), self.meter, policy=policy)
 
     def stats(self, conditions: Conditions) -> RunStats:
         """Return the figures over a network."""
@@ -212,7 +204,7 @@ class _Session:
 
 
 def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
-    session = _Session(suite, speeds)
+    session = _Session(suite, speeds, TrainingCodec(), Policy())
     meter, rows, columns = session.meter, workload.samples, workload.dim_b
 
     def solve(call: str, work: Mapping[str, float]) -> None:
@@ -220,23 +212,21 @@ def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Cond
             session.clock.charge(speeds.seconds("problem", call, work))
 
     solve("problem", problem_work(rows, columns))
-    client_context, provider_context = session.contexts(TrainingCodec(), Policy())
-    client = TrainingClient(client_context, _nothing(rows, columns + 1), UNNAMED_DATASET)
-    provider = TrainingProvider(provider_context, _nothing(rows, workload.dim_a), UNNAMED_DATASET)
-    train(session.link(client, provider), client, meter)
+    client = TrainingClient(session.client, _nothing(rows, columns + 1), UNNAMED_DATASET)
+    provider = TrainingProvider(session.provider, _nothing(rows, workload.dim_a), UNNAMED_DATASET)
+    train(InProcessLink(client, provider, meter), client, meter)
     solve("solution", solution_work(columns, workload.dim_a))
     return session.stats(conditions)
 
 
 def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
-    session = _Session(suite, speeds)
+    session = _Session(suite, speeds, InferenceCodec(), Policy(max_queries=workload.queries))
     meter, features, classes = session.meter, workload.dim_a, workload.classes
     names = tuple(str(index) for index in range(classes))
     head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
-    client_context, provider_context = session.contexts(InferenceCodec(), Policy(max_queries=workload.queries))
-    client = InferenceClient(client_context, features, slots=workload.pool_slots)
-    provider = InferenceProvider(provider_context, head)
-    opened = InferenceSession(session.link(client, provider), client, meter)
+    client = InferenceClient(session.client, features, slots=workload.pool_slots)
+    provider = InferenceProvider(session.provider, head)
+    opened = InferenceSession(InProcessLink(client, provider, meter), client, meter)
     for first in range(0, workload.queries, workload.batch):
         opened.logits(np.zeros((min(workload.batch, workload.queries - first), features)))
     opened.close()

@@ -142,18 +142,18 @@ def _is_slow(suite: Suite) -> bool:
 def _head_shapes(suite: Suite) -> list[HeadShape]:
     """Return the shapes to time; few classes and queries where they are slow."""
     classes, slots = (_FEW_CLASSES, _FEW_QUERIES) if _is_slow(suite) else (1, 1)
-    return [HeadShape(features=d, classes=-(-k // classes), slots=-(-n // slots)) for d, k, n in _HEADS]
+    return [HeadShape(provider_dim=d, classes=-(-k // classes), slots=-(-n // slots)) for d, k, n in _HEADS]
 
 
 def _covariance_shapes(suite: Suite) -> list[CovarianceShape]:
     """Return the shapes to time; few rows and small ones where they are slow."""
     if _is_slow(suite):
         return [
-            CovarianceShape(rows=_FEW_ROWS, provider_dim=features // 8, client_dim=columns // 32 + 1)
+            CovarianceShape(rows=_FEW_ROWS, provider_dim=features // 8, columns=columns // 32 + 1)
             for features, columns in _COVARIANCES
         ]
     return [
-        CovarianceShape(rows=_ROWS, provider_dim=features, client_dim=columns + 1) for features, columns in _COVARIANCES
+        CovarianceShape(rows=_ROWS, provider_dim=features, columns=columns + 1) for features, columns in _COVARIANCES
     ]
 
 

@@ -65,7 +65,7 @@ def time_covariance(suite: Suite, shape: CovarianceShape) -> dict[str, float]:
     """Return the seconds of every call of a covariance, of "encrypt" and "absorb" for one row."""
     watches = {call: Stopwatch() for call in COVARIANCE_CALLS}
     z_a = Rows(_normal(shape.rows, shape.provider_dim))
-    z_b = ClientProblem(_normal(shape.rows, shape.client_dim - 1), _RIDGE).rows
+    z_b = ClientProblem(_normal(shape.rows, shape.columns - 1), _RIDGE).rows
     encryptor = watches["key"](lambda: suite.covariance_encryptor(shape, _SESSION, z_b, SystemEntropy()))
     evaluator = watches["make"](lambda: suite.covariance_evaluator(shape, _SESSION, z_a, SystemEntropy()))
     try:
@@ -86,8 +86,8 @@ def time_covariance(suite: Suite, shape: CovarianceShape) -> dict[str, float]:
 def time_head(suite: Suite, shape: HeadShape) -> dict[str, float]:
     """Return the seconds of every call of a head, one query at a time."""
     watches = {call: Stopwatch() for call in HEAD_CALLS}
-    weight, bias = _normal(shape.features, shape.classes), _normal(1, shape.classes)[0]
-    queries = _normal(shape.slots, shape.features)
+    weight, bias = _normal(shape.provider_dim, shape.classes), _normal(1, shape.classes)[0]
+    queries = _normal(shape.slots, shape.provider_dim)
     encryptor = watches["key"](lambda: suite.head_encryptor(shape, _SESSION, SystemEntropy()))
     evaluator = watches["make"](lambda: suite.head_evaluator(shape, _SESSION, weight, bias, SystemEntropy()))
     try:

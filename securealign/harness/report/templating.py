@@ -7,7 +7,7 @@ import hashlib
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from securealign.harness.report import units
@@ -16,10 +16,10 @@ from securealign.harness.report.steps import Step
 
 @cache
 def environment(package: str) -> Environment:
-    """Return the environment of the templates of a package."""
+    """Return the environment of the templates of a package; those of pages escape what they show."""
     made = Environment(
         loader=PackageLoader(package, "templates"),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securealign.harness.simulation.replay import Conditions, timeline_of
-from securealign.harness.simulation.timeline import Timeline
 from securealign.recording.writing import (
-    Line,
     RunFile,
     compute_line,
     connect_line,
@@ -60,20 +58,16 @@ def _write(file: RunFile, session: InProcessSession, conditions: Conditions | No
     number, timeline = file.begin(), timeline_of(session, conditions)
     stats = session.counted if conditions is None else timeline.stats(session.counted)
     end = begin + timeline.end
+    at, seconds = timeline.connecting
+    lines = [connect_line(number, begin + at, seconds)] if seconds else []
+    lines += (compute_line(number, work.party, work.phase, begin + work.at, work.seconds) for work in timeline.works)
+    lines += (
+        message_line(number, travel.event, up=travel.up, sent=begin + travel.sent, received=begin + travel.received)
+        for travel in timeline.travels
+    )
     file.write(
         session_line(number, kind=session.kind, suite=session.suite, facts=session.facts),
-        *in_order(_lines(number, timeline, begin)),
+        *in_order(lines),
         end_line(number, end, state="done", error=None, transcript=session.transcript, stats=stats),
     )
     return end
-
-
-def _lines(number: int, timeline: Timeline, begin: float) -> list[Line]:
-    at, seconds = timeline.connecting
-    connects = [connect_line(number, begin + at, seconds)] if seconds else []
-    works = [compute_line(number, work.party, work.phase, begin + work.at, work.seconds) for work in timeline.works]
-    travels = [
-        message_line(number, travel.event, up=travel.up, sent=begin + travel.sent, received=begin + travel.received)
-        for travel in timeline.travels
-    ]
-    return [*connects, *works, *travels]

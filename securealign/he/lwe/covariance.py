@@ -17,7 +17,7 @@ from securealign.he.interface import CovarianceShape, EncryptedRows
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
-from securealign.he.lwe.planner import OPERAND_NORM, Plan
+from securealign.he.lwe.planner import OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, tiles
 from securealign.he.lwe.residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
 from securealign.he.scales import largest_exponents, received_exponents
@@ -29,12 +29,12 @@ _EXPONENT_BYTES = 2
 _LARGEST_MESSAGE = 2.0**62.9
 
 
-def covariance_plan(parameters: LweParameters, shape: CovarianceShape) -> Plan:
+def covariance_plan(parameters: LweParameters, shape: CovarianceShape) -> BitBudget:
     """Return the bit budget of a covariance; raises `SuiteError` when it does not fit."""
-    return Plan(parameters, left=shape.provider_dim, terms=shape.rows, width=shape.client_dim)
+    return BitBudget(parameters, left=shape.provider_dim, terms=shape.rows, width=shape.columns)
 
 
-def result_bytes(plan: Plan) -> int:
+def result_bytes(plan: BitBudget) -> int:
     """Return the size of an encrypted covariance."""
     return HEADER_BYTES + plan.left * _EXPONENT_BYTES + plan.hint_bytes + plan.answer_bytes
 
@@ -42,7 +42,7 @@ def result_bytes(plan: Plan) -> int:
 class LweCovarianceEncryptor:
     """The client's side: a fresh secret key per session, one row of public randomness per row."""
 
-    def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
+    def __init__(self, plan: BitBudget, session: bytes, rows: Rows, entropy: Entropy) -> None:
         self._plan = plan
         self._rows = rows
         self._entropy = entropy
@@ -112,7 +112,7 @@ class LweCovarianceEncryptor:
 class LweCovarianceEvaluator:
     """The provider's side: accumulates U [A | C] and sanitises once."""
 
-    def __init__(self, plan: Plan, session: bytes, rows: Rows, entropy: Entropy) -> None:
+    def __init__(self, plan: BitBudget, session: bytes, rows: Rows, entropy: Entropy) -> None:
         self._plan = plan
         self._session = session
         self._rows = rows

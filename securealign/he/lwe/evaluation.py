@@ -12,12 +12,15 @@ from __future__ import annotations
 from securealign.he.entropy import Entropy
 from securealign.he.lwe import sampling
 from securealign.he.lwe.keys import PublicKey
-from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import TernaryProduct, tiles
-from securealign.he.lwe.residues import Residues, reduce
+from securealign.he.lwe.residues import LIMB_BITS, Residues, reduce
+
+#: The widest flood that a 64-bit word holds.
+_LARGEST_FLOOD_BITS = 62
 
 
-def rerandomisation(plan: Plan, key: PublicKey, entropy: Entropy) -> Residues:
+def rerandomisation(plan: BitBudget, key: PublicKey, entropy: Entropy) -> Residues:
     """Return [R A' + E1 | R P] modulo q, shape (left, n + width), for fresh R and E1."""
     n = plan.parameters.dimension
     left = sampling.ternary(entropy, (plan.left, n))
@@ -29,7 +32,11 @@ def rerandomisation(plan: Plan, key: PublicKey, entropy: Entropy) -> Residues:
     return reduce(low, high, plan.parameters.log_q)
 
 
-def flooded(plan: Plan, answer: Residues, entropy: Entropy) -> Residues:
-    """Return an answer plus a fresh flood."""
-    noise = sampling.flood(entropy, (answer.low.shape[0], answer.low.shape[1]), plan.flood_bits)
-    return reduce(answer.low + noise, answer.high, plan.parameters.log_q)
+def flooded(plan: BitBudget, answer: Residues, entropy: Entropy) -> Residues:
+    """Return an answer plus a fresh flood, drawn limb by limb where it is wider than a word."""
+    shape = (answer.low.shape[0], answer.low.shape[1])
+    if plan.flood_bits <= _LARGEST_FLOOD_BITS:
+        return reduce(answer.low + sampling.flood(entropy, shape, plan.flood_bits), answer.high, plan.parameters.log_q)
+    low = sampling.flood(entropy, shape, LIMB_BITS - 1) + (1 << (LIMB_BITS - 1))
+    high = sampling.flood(entropy, shape, plan.flood_bits - LIMB_BITS)
+    return reduce(answer.low + low, answer.high + high, plan.parameters.log_q)

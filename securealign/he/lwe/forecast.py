@@ -10,7 +10,7 @@ from __future__ import annotations
 from securealign.he.blobs import HEADER_BYTES
 from securealign.he.forecast import CALL, CovarianceForecast, HeadForecast
 from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES
-from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import TILE_ROWS
 
 _WORD = 8
@@ -19,7 +19,7 @@ _CLIENT_LIMBS, _CLIENT_KEYS = 1.6, 7.5
 _PROVIDER_LIMBS, _PROVIDER_SUMS, _PROVIDER_KEYS = 2, 12, 4
 
 
-def forecast_covariance(plan: Plan) -> CovarianceForecast:
+def forecast_covariance(plan: BitBudget) -> CovarianceForecast:
     """Return the messages and the work of a covariance."""
     n, left, width = plan.parameters.dimension, plan.left, plan.width
     limbs, key, sums = TILE_ROWS * n * _WORD, n * width * _WORD, left * (n + width) * _WORD
@@ -42,7 +42,7 @@ def forecast_covariance(plan: Plan) -> CovarianceForecast:
     )
 
 
-def forecast_head(plan: Plan) -> HeadForecast:
+def forecast_head(plan: BitBudget) -> HeadForecast:
     """Return the messages and the work of a head."""
     n, classes, terms, slots = plan.parameters.dimension, plan.left, plan.terms, plan.width
     limbs, key, sums = TILE_ROWS * n * _WORD, n * slots * _WORD, classes * (n + slots) * _WORD

@@ -17,14 +17,12 @@ from securealign.errors import CiphertextError, ErrorCode, KeyStoreError, LocalP
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadShape
-from securealign.he.lwe import sampling
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
-from securealign.he.lwe.planner import OPERAND_NORM, Plan
+from securealign.he.lwe.planner import OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import IntegerProduct, Planes, tiles
 from securealign.he.lwe.residues import (
-    LIMB_BITS,
     IntMatrix,
     Residues,
     add,
@@ -42,16 +40,12 @@ from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 
 _EXPONENT_BYTES = 2
-#: The widest flood that a 64-bit word holds.
-_LARGEST_FLOOD_BITS = 62
-
-
 #: Fewer bits leave too little of the modulus beside the flood.
 _SMALLEST_LOGIT_BITS = 4
 
 
 @dataclass(frozen=True)
-class CoarsePlan(Plan):
+class CoarseBudget(BitBudget):
     """A head whose flood is wide enough to leave a logit no more than `logit_bits`; precision falls accordingly."""
 
     logit_bits: int
@@ -70,31 +64,31 @@ class CoarsePlan(Plan):
         return max(super().flood_bits, self.parameters.log_q - 1 - self.logit_bits)
 
 
-def head_plan(parameters: LweParameters, shape: HeadShape) -> Plan:
+def head_plan(parameters: LweParameters, shape: HeadShape) -> BitBudget:
     """Return the bit budget of a head; raises `SuiteError` when it does not fit."""
-    plan = Plan(parameters, left=shape.classes, terms=shape.features + 1, width=shape.slots)
+    plan = BitBudget(parameters, left=shape.classes, terms=shape.provider_dim + 1, width=shape.slots)
     if shape.logit_bits is None:
         return plan
-    return CoarsePlan(parameters, plan.left, plan.terms, plan.width, shape.logit_bits)
+    return CoarseBudget(parameters, plan.left, plan.terms, plan.width, shape.logit_bits)
 
 
-def pool_bytes(plan: Plan) -> int:
+def pool_bytes(plan: BitBudget) -> int:
     """Return the size of the offline material of one pool."""
     return HEADER_BYTES + _EXPONENT_BYTES + plan.hint_bytes
 
 
-def query_batch(plan: Plan) -> int:
+def query_batch(plan: BitBudget) -> int:
     """Return how many queries, and how many answers, fit in one chunk."""
     largest = max(plan.terms * RESIDUE_BYTES, plan.left * ANSWER_BYTES)
     return (MAX_CHUNK_BYTES - HEADER_BYTES) // largest
 
 
-def answer_bytes(plan: Plan, count: int) -> int:
+def answer_bytes(plan: BitBudget, count: int) -> int:
     """Return the size of the answer to `count` queries."""
     return HEADER_BYTES + plan.left * count * ANSWER_BYTES
 
 
-def answer_bits(plan: Plan) -> int:
+def answer_bits(plan: BitBudget) -> int:
     """Return the bits that the logits of one query can hold: log2 of the modulus over the width of the flood, for each.
 
     Modulo q, the uniform flood leaves that much of any message (the capacity of a modulo-additive channel), however
@@ -107,17 +101,7 @@ def _purpose(pool: int) -> str:
     return f"pool {pool}"
 
 
-def _hidden(plan: Plan, answer: Residues, entropy: Entropy) -> Residues:
-    """Return an answer plus a fresh flood, drawn limb by limb where it is wider than a word."""
-    if plan.flood_bits <= _LARGEST_FLOOD_BITS:
-        return flooded(plan, answer, entropy)
-    shape = (answer.low.shape[0], answer.low.shape[1])
-    low = sampling.flood(entropy, shape, LIMB_BITS - 1) + (1 << (LIMB_BITS - 1))
-    high = sampling.flood(entropy, shape, plan.flood_bits - LIMB_BITS)
-    return reduce(answer.low + low, answer.high + high, plan.parameters.log_q)
-
-
-def _place(plan: Plan, pool: int, first_slot: int) -> int:
+def _place(plan: BitBudget, pool: int, first_slot: int) -> int:
     """Return the header index of a slot: its number in the sequence of all pools."""
     return pool * plan.width + first_slot
 
@@ -134,7 +118,7 @@ class _ClientPool(NamedTuple):
 class LweHeadEncryptor:
     """The client's side: one secret for all pools of a session, fresh public randomness for each."""
 
-    def __init__(self, plan: Plan, session: bytes, entropy: Entropy) -> None:
+    def __init__(self, plan: BitBudget, session: bytes, entropy: Entropy) -> None:
         self._plan = plan
         self._entropy = entropy
         self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
@@ -169,7 +153,7 @@ class LweHeadEncryptor:
         self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {}, set())
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
-        """Add the scaled queries, shape (count, features), to the masks of their slots."""
+        """Add the scaled queries, shape (count, provider_dim), to the masks of their slots."""
         plan, state = self._plan, self._pools[pool]
         columns = np.hstack([queries, np.ones((len(queries), 1))]).T
         exponents = largest_exponents(np.linalg.norm(columns, axis=0), plan.message_norm)
@@ -224,7 +208,9 @@ class LweHeadEncryptor:
 class LweHeadEvaluator:
     """The provider's side: owns U and a mask per pool."""
 
-    def __init__(self, plan: Plan, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy) -> None:
+    def __init__(
+        self, plan: BitBudget, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+    ) -> None:
         self._plan = plan
         self._session = session
         self._entropy = entropy
@@ -264,7 +250,7 @@ class LweHeadEvaluator:
         product = self._multiply([unpack(rows, count, plan.parameters.log_q)], count)
         mask = self._masks[pool].columns(slice(first_slot, first_slot + count))
         masked = add(product, mask, plan.parameters.log_q)
-        answer = switch_modulus(_hidden(plan, masked, self._entropy), plan.parameters.log_q)
+        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
         return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
 
     def retire(self, pool: int) -> None:

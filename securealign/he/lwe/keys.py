@@ -15,7 +15,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.lwe import sampling
 from securealign.he.lwe.expansion import PublicMatrix
 from securealign.he.lwe.parameters import RESIDUE_BYTES, LweParameters
-from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import Planes, public_times_ternary, tiles
 from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
 
@@ -25,7 +25,7 @@ _SEED_BYTES = 32
 class SecretKey:
     """A ternary LWE secret; has no method that returns it, refuses pickling, and prints its parameter set only."""
 
-    def __init__(self, plan: Plan, kind: Kind, session: bytes, entropy: Entropy) -> None:
+    def __init__(self, plan: BitBudget, kind: Kind, session: bytes, entropy: Entropy) -> None:
         parameters = plan.parameters
         self._parameters = parameters
         self._session = session
@@ -78,7 +78,7 @@ class SecretKey:
 class PublicKey:
     """What the provider holds of a client's key; made from checked bytes only."""
 
-    def __init__(self, plan: Plan, kind: Kind, session: bytes, data: bytes) -> None:
+    def __init__(self, plan: BitBudget, kind: Kind, session: bytes, data: bytes) -> None:
         parameters = plan.parameters
         n, width = parameters.dimension, plan.width
         body = binding(parameters, session).open(

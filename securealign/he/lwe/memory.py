@@ -9,7 +9,7 @@ allocated.
 from __future__ import annotations
 
 from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES
-from securealign.he.lwe.planner import Plan
+from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import TILE_ROWS
 from securealign.limits import MEBIBYTE
 
@@ -28,20 +28,20 @@ _RECORD_BYTES = 512
 _REST = 8 * MEBIBYTE
 
 
-def covariance_memory(plan: Plan) -> int:
+def covariance_memory(plan: BitBudget) -> int:
     """Return the bytes that the provider's side of a covariance takes at most."""
-    columns = plan.parameters.dimension + plan.width
-    limbs = _LIMBS * TILE_ROWS * columns
-    sums = _COVARIANCE_SUMS * plan.left * columns
     tile = TILE_ROWS * (4 * plan.left + 2 * RESIDUE_BYTES * plan.width // _WORD)
-    return _WORD * (limbs + sums + tile) + _KEYS * plan.key_bytes + _REST
+    return _WORD * tile + _shared(plan, _COVARIANCE_SUMS)
 
 
-def head_memory(plan: Plan) -> int:
+def head_memory(plan: BitBudget) -> int:
     """Return the bytes that the provider's side of a head takes at most."""
-    columns = plan.parameters.dimension + plan.width
-    limbs = _LIMBS * TILE_ROWS * columns
-    sums = _HEAD_SUMS * plan.left * columns
     public = 4 * plan.terms * (plan.parameters.dimension + plan.left)
     pools = _POOLS * plan.width * (plan.left * (2 * _WORD + 2 * ANSWER_BYTES) + _RECORD_BYTES)
-    return _WORD * (limbs + sums + public) + pools + _KEYS * plan.key_bytes + _REST
+    return _WORD * public + pools + _shared(plan, _HEAD_SUMS)
+
+
+def _shared(plan: BitBudget, sums: int) -> int:
+    """Return the bytes of limbs, of `sums` arrays of sums, of the key and of the rest."""
+    columns = plan.parameters.dimension + plan.width
+    return _WORD * columns * (_LIMBS * TILE_ROWS + sums * plan.left) + _KEYS * plan.key_bytes + _REST

@@ -26,7 +26,7 @@ _TAIL = 6.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class BitBudget:
     """The product of a provider's (left, terms) matrix and a client's (terms, width) matrix under one parameter set.
 
     Raises `SuiteError` with the missing bits when the modulus cannot hold it.

@@ -34,21 +34,18 @@ class CovariancePlan:
         self.job = job
         self.shape = shape
         #: Ciphertexts of one row.
-        self.parts = job.ciphertexts(shape.client_dim)
+        self.parts = job.ciphertexts(shape.columns)
         self.row_bytes = sealed_bytes(self.parts, job.fresh_bytes)
         self.key_bytes = sealed_bytes(1, profile.covariance_key_bytes)
-        if HEADER_BYTES + self.row_bytes > MAX_CHUNK_BYTES:
-            raise SuiteError(
-                f"A row of {shape.client_dim} numbers takes {self.row_bytes} bytes under {profile.name!r}, more than a "
-                "message holds.",
-                hint="Use the suite lwe.",
-                code=ErrorCode.PLAN_INFEASIBLE,
-            )
+        self._require_fit(f"A row of {shape.columns}", self.row_bytes, MAX_CHUNK_BYTES - HEADER_BYTES, "message holds")
         self.result_bytes = shape.provider_dim * (_EXPONENT_BYTES + sealed_bytes(self.parts, job.evaluated_bytes))
-        if self.result_bytes > MAX_FRAME:
+        product = f"A product of {shape.provider_dim} by {shape.columns}"
+        self._require_fit(product, self.result_bytes, MAX_FRAME, "worker returns")
+
+    def _require_fit(self, what: str, size: int, limit: int, bound: str) -> None:
+        if size > limit:
             raise SuiteError(
-                f"A product of {shape.provider_dim} by {shape.client_dim} numbers takes {self.result_bytes} bytes "
-                f"under {profile.name!r}, more than a worker returns.",
+                f"{what} numbers takes {size} bytes under {self.profile.name!r}, more than a {bound}.",
                 hint="Use the suite lwe.",
                 code=ErrorCode.PLAN_INFEASIBLE,
             )
@@ -65,7 +62,7 @@ class CovariancePlan:
     def place(self, kind: Kind, first: int = 0) -> dict[str, int]:
         """Return the fields of a header."""
         rows = self.shape.provider_dim if kind is Kind.COVARIANCE_RESULT else self.shape.rows
-        return {"index": first, "rows": rows, "columns": self.shape.client_dim}
+        return {"index": first, "rows": rows, "columns": self.shape.columns}
 
 
 class NativeCovarianceEncryptor:
@@ -75,7 +72,7 @@ class NativeCovarianceEncryptor:
         self._plan = plan
         self._rows = rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
-        self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.client_dim)
+        self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.columns)
         key = seal([self._worker.call(bytes, "key")], 1, plan.profile.covariance_key_bytes)
         self._key = plan.profile.binding(session).seal(Kind.COVARIANCE_KEY, key, **plan.place(Kind.COVARIANCE_KEY))
         self._binding = plan.profile.binding(session, self._key)
@@ -102,14 +99,14 @@ class NativeCovarianceEncryptor:
             yield EncryptedRows(first, len(block), data)
 
     def decrypt(self, result: bytes) -> FloatMatrix:
-        """Return Z_A^T Z_B, shape (provider_dim, client_dim)."""
+        """Return Z_A^T Z_B, shape (provider_dim, columns)."""
         plan = self._plan
         place = plan.place(Kind.COVARIANCE_RESULT)
         body = self._binding.open(Kind.COVARIANCE_RESULT, result, plan.result_bytes, **place)
         end = plan.shape.provider_dim * _EXPONENT_BYTES
         left = received_exponents(body[:end])
         values = self._worker.read(np.ndarray, "decrypt", unseal(body[end:], plan.job.evaluated_bytes))
-        return unscale(values, (plan.shape.provider_dim, plan.shape.client_dim), self._exponents + left[:, None])
+        return unscale(values, (plan.shape.provider_dim, plan.shape.columns), self._exponents + left[:, None])
 
     def close(self) -> None:
         """End the worker, and the secret key with it."""
@@ -125,7 +122,7 @@ class NativeCovarianceEvaluator:
         self._rows = rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.operand_norm)
         shape = plan.shape
-        self._worker = Worker(plan.profile, "CovarianceProvider", shape.provider_dim, shape.client_dim)
+        self._worker = Worker(plan.profile, "CovarianceProvider", shape.provider_dim, shape.columns)
         self._absorbed = 0
 
     def accept_key(self, key: bytes) -> None:

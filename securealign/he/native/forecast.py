@@ -31,7 +31,7 @@ def forecast_covariance(plan: CovariancePlan) -> CovarianceForecast:
         relative_error=plan.profile.covariance_error,
         work={
             "key": {CALL: 1},
-            "encrypt": {"made": parts, "whitened": plan.shape.client_dim**2},
+            "encrypt": {"made": parts, "whitened": plan.shape.columns**2},
             "decrypt": {CALL: 1, "made": features * parts},
             "make": {CALL: 1, "read": plan.shape.rows * features},
             "accept_key": {CALL: 1},

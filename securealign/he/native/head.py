@@ -38,7 +38,7 @@ class HeadPlan:
         self.profile = profile
         self.job = job
         self.shape = shape
-        self.terms = shape.features + 1
+        self.terms = shape.provider_dim + 1
         #: Ciphertexts of a query, and of its answer.
         self.parts = job.ciphertexts(self.terms)
         self.results = profile.answer_ciphertexts(shape)
@@ -65,7 +65,7 @@ class HeadPlan:
 
     def key_place(self) -> dict[str, int]:
         """Return the fields of a key's header."""
-        return {"rows": self.shape.classes, "columns": self.shape.features}
+        return {"rows": self.shape.classes, "columns": self.shape.provider_dim}
 
     def place(self, pool: int, first_slot: int, count: int) -> dict[str, int]:
         """Return the fields of the header of a query or an answer."""
@@ -77,7 +77,7 @@ class NativeHeadEncryptor:
 
     def __init__(self, plan: HeadPlan, session: bytes) -> None:
         self._plan = plan
-        self._worker = Worker(plan.profile, "HeadClient", plan.shape.features, plan.shape.classes)
+        self._worker = Worker(plan.profile, "HeadClient", plan.shape.provider_dim, plan.shape.classes)
         key = seal([self._worker.call(bytes, "key")], 1, plan.key_room)
         self._key = plan.profile.binding(session).seal(Kind.HEAD_KEY, key, **plan.key_place())
         self._binding = plan.profile.binding(session, self._key)
@@ -99,7 +99,7 @@ class NativeHeadEncryptor:
             raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
-        """Encrypt queries of shape (count, features), each at its own scale."""
+        """Encrypt queries of shape (count, provider_dim), each at its own scale."""
         plan = self._plan
         terms = np.hstack([queries, np.ones((len(queries), 1))])
         exponents = largest_exponents(np.linalg.norm(terms, axis=1), plan.job.message_norm)

@@ -40,7 +40,7 @@ def head_layout(features: int, classes: int) -> Layout:
 
 
 def _head_key_bytes(shape: HeadShape) -> int:
-    rotations = len(head_layout(shape.features, shape.classes).rotations)
+    rotations = len(head_layout(shape.provider_dim, shape.classes).rotations)
     return (1 + rotations * _DIGITS) * _pair_bytes(HEAD_RING)
 
 

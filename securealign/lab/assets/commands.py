@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,24 +42,7 @@ Runner = Callable[[Command, Watch], Outcome]
 # pip asks the build backend of an sdist for its metadata before it saves the file, and no option turns that off: the
 # default backend would run setup.py, after fetching setuptools unpinned. This backend takes its place (its folder is
 # first on PYTHONPATH, build isolation is off) and answers with what is pinned, so that no code of the package runs.
-_BACKEND = """
-import pathlib
-
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    folder = pathlib.Path(metadata_directory) / "{package}-{version}.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: {package}\\nVersion: {version}\\n")
-    return folder.name
-
-class _Legacy:
-    get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
-    prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
-
-__legacy__ = _Legacy()
-"""
+_BACKEND = (resources.files(__package__) / "sdist_backend.txt").read_text(encoding="utf-8")
 
 
 def run_command(command: Command, watch: Watch, *, interval: float = _WATCH_SECONDS) -> Outcome:

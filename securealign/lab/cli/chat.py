@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress
+from securealign.commands import AsJson, failures, progress
 from securealign.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from securealign.lab.generation.chat import Prompt
     from securealign.lab.generation.stitched import StitchedModel
 
 _PROMPT = "> "
@@ -51,6 +49,7 @@ def chat(
 
     Small models answer poorly this way; 'securealign experiment generation' measures how poorly.
     """
+    from securealign.lab.generation.chat import frame
     from securealign.lab.generation.sampling import Sampling
     from securealign.lab.generation.stopping import StopRules
 
@@ -64,7 +63,7 @@ def chat(
         for request in [prompt] if prompt is not None else _lines(as_json=as_json):
             history.append({"role": "user", "content": request})
             answer, end, tokens = "", "", 0
-            for step in pair.stream(_framed(pair, history), rules, sampling):
+            for step in pair.stream(frame(pair.source, history), rules, sampling):
                 answer += step.text
                 tokens += step.token is not None
                 end = step.end.value if step.end is not None else ""
@@ -74,12 +73,6 @@ def chat(
             history.append({"role": "assistant", "content": answer})
             line = {"prompt": request, "text": answer, "tokens": tokens, "end": end}
             typer.echo(json.dumps(line) if as_json else "")
-
-
-def _framed(pair: StitchedModel, history: list[dict[str, str]]) -> Prompt:
-    from securealign.lab.generation.chat import frame
-
-    return frame(pair.source, history)
 
 
 def _native(source: str) -> StitchedModel:

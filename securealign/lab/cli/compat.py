@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress, table_console
+from securealign.commands import AsJson, failures, progress, table_console
 from securealign.data import load_dataset
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +49,9 @@ class Embeddings:
         add_bar: AddBar = no_bars,
         opener: Callable[[str], Encoder] | None = None,
     ) -> None:
-        self._max_tokens = max_tokens
         self._cache = EmbeddingCache(folder if folder is not None else cache_root() / "vectors")
         self._add_bar = add_bar
-        self._opener = opener or self._open
+        self._opener = opener or partial(open_encoder, max_tokens=max_tokens)
         self._encoders: dict[str, _Closed] = {}
         self._known: dict[tuple[str, bytes], Vectors] = {}
         self._opened: tuple[str, Encoder] | None = None
@@ -87,9 +86,6 @@ class Embeddings:
             opened = self._open_once(name)
             self._encoders[name] = _Closed(name, opened.fingerprint, opened.dimension, lambda: self._open_once(name))
         return self._encoders[name]
-
-    def _open(self, encoder: str) -> Encoder:
-        return open_encoder(encoder, max_tokens=self._max_tokens)
 
     def _open_once(self, encoder: str) -> Encoder:
         if self._opened is None or self._opened[0] != encoder:

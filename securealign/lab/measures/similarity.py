@@ -42,17 +42,6 @@ def debiased_cka(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     return CentredRows.of(x).debiased_cka(CentredRows.of(y))
 
 
-def svcca(
-    train: tuple[npt.ArrayLike, npt.ArrayLike], test: tuple[npt.ArrayLike, npt.ArrayLike], components: int
-) -> Svcca:
-    """Return SVCCA (Raghu et al. 2017) of two encoders, each pair of matrices (n, d_x) and (n, d_y).
-
-    Principal components and canonical directions are fitted on `train` and their correlations measured on `test`.
-    """
-    x, y = (KeptComponents.of(fitted, held, components) for fitted, held in zip(train, test, strict=True))
-    return x.svcca(y, components)
-
-
 @dataclass(frozen=True, repr=False, eq=False)
 class CentredRows:
     """Rows about their mean, and the sums over them that every comparison needs again."""
@@ -116,7 +105,7 @@ class CentredRows:
 
 @dataclass(frozen=True)
 class Svcca:
-    """Mean canonical correlations of two encoders over `components` directions."""
+    """Mean canonical correlations of two encoders over `components` directions (SVCCA, Raghu et al. 2017)."""
 
     #: As many as asked for, unless rows or dimensions allow fewer.
     components: int

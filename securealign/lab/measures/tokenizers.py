@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,35 +90,16 @@ class Tokenized:
     ends: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Matching:
-    """Counts over texts that two tokenizers cut.
-
-    `positions` are those of the longer list of tokens of each text, `same` those where both lists have the same token.
-    Of the target's `tokens`, `aligned` are also the source's at that place of the text, and at `boundaries` a source
-    token ends too.
-    """
+class Matching(NamedTuple):
+    """How alike two tokenizers cut texts: `positions` are those of the longer list of tokens of each text."""
 
     positions: int
-    same: int
-    tokens: int
-    aligned: int
-    boundaries: int
-
-    @property
-    def exact_rate(self) -> float:
-        """Share of positions with the same token (the paper's rate): one token more shifts all that follow."""
-        return _share(self.same, self.positions)
-
-    @property
-    def aligned_rate(self) -> float:
-        """Share of the target's tokens that the source has too, at the same place of the text."""
-        return _share(self.aligned, self.tokens)
-
-    @property
-    def boundary_rate(self) -> float:
-        """Share of the target's tokens that end where a source token ends."""
-        return _share(self.boundaries, self.tokens)
+    #: Share of positions with the same token (the paper's rate): one token more shifts all that follow.
+    exact_rate: float
+    #: Share of the target's tokens that the source has too, at the same place of the text.
+    aligned_rate: float
+    #: Share of the target's tokens that end where a source token ends.
+    boundary_rate: float
 
 
 def match_tokens(target: Sequence[Tokenized], source: Sequence[Tokenized]) -> Matching:
@@ -133,35 +115,21 @@ def match_tokens(target: Sequence[Tokenized], source: Sequence[Tokenized]) -> Ma
         aligned += sum(
             mine[to] == theirs[from_] for to, from_ in zip(pairs.target.tolist(), pairs.source.tolist(), strict=True)
         )
-    return Matching(positions, same, tokens, aligned, boundaries)
+    return Matching(positions, _share(same, positions), _share(aligned, tokens), _share(boundaries, tokens))
 
 
-@dataclass(frozen=True)
-class Fertility:
-    """Into how many tokens texts fall."""
+class Fertility(NamedTuple):
+    """Into how many tokens texts fall; a word is what stands between white space."""
 
-    tokens: int
-    words: int
-    characters: int
-
-    @property
-    def tokens_per_word(self) -> float:
-        """Tokens for each word between white space."""
-        return _share(self.tokens, self.words)
-
-    @property
-    def characters_per_token(self) -> float:
-        """Characters for each token."""
-        return _share(self.characters, self.tokens)
+    tokens_per_word: float
+    characters_per_token: float
 
 
 def fertility(texts: Sequence[str], tokenized: Sequence[Tokenized]) -> Fertility:
-    """Return the counts of tokens, words and characters of texts."""
-    return Fertility(
-        tokens=sum(len(one.ends) for one in tokenized),
-        words=sum(len(text.split()) for text in texts),
-        characters=sum(map(len, texts)),
-    )
+    """Return the fertility of a tokenizer on texts."""
+    tokens = sum(len(one.ends) for one in tokenized)
+    words = sum(len(text.split()) for text in texts)
+    return Fertility(_share(tokens, words), _share(sum(map(len, texts)), tokens))
 
 
 class Outlook(Enum):

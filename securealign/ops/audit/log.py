@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from securealign.errors import ErrorCode, KeyStoreError
+from securealign.files import sync_folder
 from securealign.locks import try_lock
 from securealign.ops.audit.entries import BEGUN, GENESIS, MAX_LINE_BYTES, TORN, AuditError, Entry, Head, parse, plain
 from securealign.ops.audit.reading import TORN_MARK, Chain, broken, lines, torn_fields
@@ -54,7 +55,9 @@ class AuditLog:
     def head(self) -> Head:
         """The latest chain value; kept elsewhere, it proves later that the log up to here is whole."""
         with self._lock:
-            return self._latest().head
+            if self._last is None:
+                raise AuditError("The audit log could not be written.", code=ErrorCode.INTERNAL)
+            return self._last.head
 
     def append(self, event: str, /, **fields: object) -> Entry:
         """Add an event with plain fields and return its entry once it is durable.
@@ -100,7 +103,7 @@ class AuditLog:
             self._write_entry(TORN, torn_fields(tail.torn + mark))
         if empty:
             self._write_entry(BEGUN, {"log": secrets.token_hex(16)})
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def _tail(self) -> Chain:
         size = os.fstat(self._file).st_size
@@ -112,11 +115,6 @@ class AuditLog:
         for line in found:
             chain.take(line)
         return chain
-
-    def _latest(self) -> Entry:
-        if self._last is None:
-            raise AuditError("The audit log could not be written.", code=ErrorCode.INTERNAL)
-        return self._last
 
     def _check(self) -> None:
         if self._file < 0:
@@ -164,12 +162,3 @@ def _first_entry(found: Iterator[bytes]) -> Entry:
             except ValueError:
                 break
     raise broken("The end of the audit log was altered.")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file durable, not only its contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -42,10 +42,8 @@ class Chain:
 
     def take(self, line: bytes) -> Entry | None:
         """Follow one line, which may lack its newline at the end of the file; return its entry if it holds one."""
-        if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-            self.torn += line
-            return None
-        if line.endswith(TORN_MARK + b"\n"):
+        unfinished = not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES
+        if unfinished or line.endswith(TORN_MARK + b"\n"):
             self.torn += line
             return None
         entry = self._continued(line)
@@ -76,10 +74,8 @@ def torn_fields(torn: bytes) -> dict[str, object]:
 
 def broken(what: str) -> AuditError:
     """Return the error for a log that was altered."""
-    return AuditError(
-        what,
-        hint="Keep the file as evidence, and compare it with a backup and with heads kept elsewhere.",
-    )
+    hint = "Keep the file as evidence, and compare it with a backup and with heads kept elsewhere."
+    return AuditError(what, hint=hint)
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:
@@ -109,13 +105,9 @@ def verify(path: Path, *, head: Head | None = None) -> Verified:
             if entry is None:
                 continue
             first = first or entry.time
-            seen = seen or _reached(entry, head)
+            seen = seen or (head is not None and head.chain == entry.chain and head.sequence in {0, entry.sequence})
     if chain.last is None:
         raise broken("The log holds no entry.")
     if not seen:
         raise broken("The log does not extend that head: it was cut before it, or written anew.")
     return Verified(chain.last.sequence, chain.last.head, first, chain.last.time, len(chain.torn))
-
-
-def _reached(entry: Entry, head: Head | None) -> bool:
-    return head is not None and head.chain == entry.chain and head.sequence in {0, entry.sequence}

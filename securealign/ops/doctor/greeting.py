@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import grpc
@@ -31,7 +32,9 @@ def greet(
     try:
         answer = _first(codec, call)
         outgoing.put(codec.encode(Abort(code=ErrorCode.CANCELLED)))
-        _drain(call)
+        with suppress(grpc.RpcError):  # how the provider ends the stream once it has read the Abort does not matter
+            for _ in call:
+                pass
     except grpc.RpcError as failure:
         raise transport_error(failure, connected=False) from failure
     finally:
@@ -48,12 +51,3 @@ def _first(codec: Codec, call: Iterable[bytes]) -> Message:
     for frame in call:
         return codec.decode(frame)
     raise RemoteProtocolError("The provider ended the stream without an answer.", code=ErrorCode.CONNECTION_LOST)
-
-
-def _drain(call: Iterable[bytes]) -> None:
-    """Wait until the provider has read the Abort; how it ends the stream then does not matter."""
-    try:
-        for _ in call:
-            pass
-    except grpc.RpcError:
-        pass

@@ -81,7 +81,9 @@ def check_locally(site: Site) -> Iterator[Finding]:
     yield from _check_encoder(site)
     if isinstance(site.file, ProviderSettings):
         yield from _check_head(site, site.file)
-    yield from _check_state(site)
+    yield _check_writable("state", site.file.path(site.file.state.folder))
+    if isinstance(site.file, ClientSettings):
+        yield _check_writable("alignment", site.file.path(site.file.alignment.folder))
     yield _check_core_dumps()
 
 
@@ -153,9 +155,8 @@ def _check_permissions(site: Site) -> Iterator[Finding]:
 
 
 def _check_suites(site: Site) -> Iterator[Finding]:
-    names = site.suites
     usable = []
-    for name in names:
+    for name in site.suites:
         try:
             suite = get_suite(name)
         except SecurealignError as error:
@@ -164,7 +165,7 @@ def _check_suites(site: Site) -> Iterator[Finding]:
         usable.append(suite)
         if not suite.info.encrypts and not is_loopback(site.address):
             yield warning("suite", f"{name!r} does not encrypt and is refused beyond loopback", "Use the suite 'lwe'.")
-    if len(usable) == len(names):
+    if len(usable) == len(site.suites):
         yield fine("suite", ", ".join(f"{suite.info.name} ({suite.info.parameter_set})" for suite in usable))
 
 
@@ -232,12 +233,6 @@ def _known_dimension(site: Site) -> int | None:
         return site.public.dimension if site.public else None
     except (SecurealignError, OSError):
         return None
-
-
-def _check_state(site: Site) -> Iterator[Finding]:
-    yield _check_writable("state", site.file.path(site.file.state.folder))
-    if isinstance(site.file, ClientSettings):
-        yield _check_writable("alignment", site.file.path(site.file.alignment.folder))
 
 
 def _check_writable(name: str, folder: Path) -> Finding:

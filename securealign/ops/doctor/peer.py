@@ -50,30 +50,23 @@ _CHECK_OF_STAGE = {
     Stage.ROLE: "role",
     Stage.OWN_CERTIFICATE: "own certificate",
 }
-#: Which check an error code belongs to, whoever found it.
-_CHECK_OF_CODE = {
-    ErrorCode.CERTIFICATE_REVOKED: "revocation",
-    ErrorCode.WRONG_ROLE: "role",
-    ErrorCode.PEER_UNTRUSTED: "authority",
-    ErrorCode.PEER_UNREACHABLE: "port",
-    ErrorCode.VERSION_UNSUPPORTED: "version",
-    ErrorCode.SUITE_UNKNOWN: "suite",
-    ErrorCode.SUITE_REFUSED: "suite",
-    ErrorCode.SUITE_UNAVAILABLE: "suite",
-    ErrorCode.PARAMETERS_MISMATCH: "parameters",
-    ErrorCode.DATASET_MISMATCH: "digest",
-    ErrorCode.SHAPE_MISMATCH: "dimension",
-    ErrorCode.SPACE_MISMATCH: "map",
-    ErrorCode.TOO_FEW_ROWS: "dimension",
-    ErrorCode.LIMIT_EXCEEDED: "dimension",
-    ErrorCode.SERVER_BUSY: "busy",
-    ErrorCode.MEMORY_EXHAUSTED: "busy",
-    ErrorCode.RATE_LIMITED: "busy",
-    ErrorCode.RANK_BUDGET_EXHAUSTED: "policy",
-    ErrorCode.QUERY_BUDGET_EXHAUSTED: "policy",
-    ErrorCode.PRIVACY_BUDGET_EXHAUSTED: "policy",
-    ErrorCode.PRIVACY_REFUSED: "policy",
-    ErrorCode.OUTPUT_REFUSED: "policy",
+#: Which error codes belong to a check, whoever found them.
+_CODES_OF_CHECK = {
+    "revocation": (ErrorCode.CERTIFICATE_REVOKED,),
+    "role": (ErrorCode.WRONG_ROLE,),
+    "authority": (ErrorCode.PEER_UNTRUSTED,),
+    "port": (ErrorCode.PEER_UNREACHABLE,),
+    "version": (ErrorCode.VERSION_UNSUPPORTED,),
+    "suite": (ErrorCode.SUITE_UNKNOWN, ErrorCode.SUITE_REFUSED, ErrorCode.SUITE_UNAVAILABLE),
+    "parameters": (ErrorCode.PARAMETERS_MISMATCH,),
+    "digest": (ErrorCode.DATASET_MISMATCH,),
+    "dimension": (ErrorCode.SHAPE_MISMATCH, ErrorCode.TOO_FEW_ROWS, ErrorCode.LIMIT_EXCEEDED),
+    "map": (ErrorCode.SPACE_MISMATCH,),
+    "busy": (ErrorCode.SERVER_BUSY, ErrorCode.MEMORY_EXHAUSTED, ErrorCode.RATE_LIMITED),
+    "policy": (
+        *(ErrorCode.RANK_BUDGET_EXHAUSTED, ErrorCode.QUERY_BUDGET_EXHAUSTED, ErrorCode.PRIVACY_BUDGET_EXHAUSTED),
+        *(ErrorCode.PRIVACY_REFUSED, ErrorCode.OUTPUT_REFUSED),
+    ),
 }
 
 
@@ -120,7 +113,7 @@ def _describe(met: Preflight, bundle: Bundle) -> Iterator[Finding]:
 def _check_of(error: SecurealignError) -> str:
     if isinstance(error, PreflightError):
         return _CHECK_OF_STAGE[error.stage]
-    return _CHECK_OF_CODE.get(error.code, "session")
+    return next((check for check, codes in _CODES_OF_CHECK.items() if error.code in codes), "session")
 
 
 class _Sessions:

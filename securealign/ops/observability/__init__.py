@@ -3,10 +3,9 @@
 from securealign.ops.observability.accounts import watched_queries, watched_rank
 from securealign.ops.observability.endpoint import MetricsEndpoint
 from securealign.ops.observability.expiry import watch_certificates
-from securealign.ops.observability.health import SERVICES, HealthSwitch, add_health
+from securealign.ops.observability.health import SERVICES, HealthSwitch, add_health, add_reflection
 from securealign.ops.observability.metrics import Metrics
 from securealign.ops.observability.recorder import Recorder
-from securealign.ops.observability.reflection import add_reflection
 
 __all__ = [
     "SERVICES",

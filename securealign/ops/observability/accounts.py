@@ -35,7 +35,7 @@ class _Queries(QueryAccount):
 
     def _show(self, limits: QueryLimits) -> None:
         bits = None if limits.bits is None else limits.bits - self.bits
-        self.metrics.budget_left(self.identity, queries=limits.queries - self.queries, bits=bits)
+        self.metrics.show_left(self.identity, queries=limits.queries - self.queries, bits=bits)
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ class _Rank(RankAccount):
 
     def charge(self, columns: int, limit: int) -> None:
         super().charge(columns, limit)
-        self.metrics.rank_left(self.identity, limit - self.store.get(self.name, 0))
+        self.metrics.show_left(self.identity, rank=limit - self.store.get(self.name, 0))

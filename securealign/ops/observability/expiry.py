@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from cryptography import x509
@@ -19,22 +20,15 @@ def watch_certificates(metrics: Metrics, source: Source) -> None:
     "own" is the party's certificate, "authority" and "revocation list" the first of its files to expire; infinite
     without one.
     """
-    metrics.certificate_expires("own", lambda: _own(source.current()))
-    metrics.certificate_expires("authority", lambda: _authority(source.current()))
-    metrics.certificate_expires("revocation list", lambda: _revocations(source.current()))
+
+    def show(name: str, ends: Callable[[Bundle], Iterable[datetime | None]]) -> None:
+        metrics.certificate_expires(name, lambda: _first(ends(source.current())))
+
+    load = x509.load_pem_x509_certificates
+    show("own", lambda bundle: [load(bundle.certificate)[0].not_valid_after_utc])
+    show("authority", lambda bundle: (found.not_valid_after_utc for found in load(bundle.authority)))
+    show("revocation list", lambda bundle: (found.next_update_utc for found in parse_lists(bundle.revocations)))
 
 
-def _own(bundle: Bundle) -> float:
-    return _first(x509.load_pem_x509_certificates(bundle.certificate)[0].not_valid_after_utc)
-
-
-def _authority(bundle: Bundle) -> float:
-    return _first(*(found.not_valid_after_utc for found in x509.load_pem_x509_certificates(bundle.authority)))
-
-
-def _revocations(bundle: Bundle) -> float:
-    return _first(*(found.next_update_utc for found in parse_lists(bundle.revocations)))
-
-
-def _first(*ends: datetime | None) -> float:
+def _first(ends: Iterable[datetime | None]) -> float:
     return min((end.timestamp() for end in ends if end is not None), default=math.inf)

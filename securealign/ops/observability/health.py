@@ -1,6 +1,6 @@
-"""The gRPC health service: whether each service of this server takes sessions.
+"""The gRPC health service, whether each service of this server takes sessions, and reflection, which lists them.
 
-It stands behind the same mutual TLS as everything else, so a probe needs a bundle of its own; a load balancer without
+Both stand behind the same mutual TLS as everything else, so a probe needs a bundle of its own; a load balancer without
 one can open a TCP connection or read the metrics.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from securealign.wire.v1 import service_pb2
 
@@ -63,3 +64,12 @@ def add_health(server: grpc.Server, services: Iterable[str], *, admit: Admit = l
     servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(_CheckOnly(servicer, admit), server)
     return HealthSwitch(servicer, services)
+
+
+def add_reflection(server: grpc.Server, services: Iterable[str] = SERVICES) -> None:
+    """Register reflection of these services, for tools such as grpcurl, on a server that is not yet started.
+
+    The services themselves are handlers of raw bytes; what they exchange is described by the generated code, which
+    `SERVICES` has loaded.
+    """
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -37,30 +38,21 @@ class Metrics:
         self._identities: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
-        self._opened = Counter("securealign_sessions_opened", "Sessions begun.", ["phase"], registry=registry)
-        self._resumed = Counter(
-            "securealign_sessions_resumed", "Times a session went on over a new stream.", ["phase"], registry=registry
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._opened = counter("securealign_sessions_opened", "Sessions begun.", ["phase"])
+        self._resumed = counter("securealign_sessions_resumed", "Times a session went on over a new stream.", ["phase"])
+        self._suspended = counter(
+            "securealign_sessions_suspended", "Times a session lost its stream and was kept for its peer.", ["phase"]
         )
-        self._suspended = Counter(
-            "securealign_sessions_suspended",
-            "Times a session lost its stream and was kept for its peer.",
-            ["phase"],
-            registry=registry,
-        )
-        self._ended = Counter(
+        self._ended = counter(
             "securealign_sessions_ended",
             "Sessions over: done, refused by this side, left by the peer, lost, expired, or failed by a fault here.",
             ["phase", "outcome"],
-            registry=registry,
         )
-        self._active = Gauge("securealign_sessions_active", "Sessions connected now.", ["phase"], registry=registry)
-        self._kept = Gauge("securealign_sessions_kept", "Sessions kept in the state folder.", registry=registry)
-        self._refusals = Counter(
-            "securealign_refusals", "Sessions and streams refused, by rule.", ["rule"], registry=registry
-        )
-        self._bytes = Counter(
-            "securealign_payload_bytes", "Payload bytes, as they pass.", ["direction", "phase"], registry=registry
-        )
+        self._active = gauge("securealign_sessions_active", "Sessions connected now.", ["phase"])
+        self._kept = gauge("securealign_sessions_kept", "Sessions kept in the state folder.")
+        self._refusals = counter("securealign_refusals", "Sessions and streams refused, by rule.", ["rule"])
+        self._bytes = counter("securealign_payload_bytes", "Payload bytes, as they pass.", ["direction", "phase"])
         self._seconds = Histogram(
             "securealign_phase_seconds",
             "Compute of this side for one phase over one stream.",
@@ -68,30 +60,22 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._queries = Counter("securealign_queries", "Queries debited.", registry=registry)
-        self._pool = Gauge(
-            "securealign_pool_slots", "Query slots prepared and not used, all sessions.", registry=registry
-        )
+        self._queries = counter("securealign_queries", "Queries debited.")
+        self._pool = gauge("securealign_pool_slots", "Query slots prepared and not used, all sessions.")
         self._by_identity = {
-            "queries": Gauge("securealign_queries_left", "Queries left.", ["identity"], registry=registry),
-            "bits": Gauge("securealign_answer_bits_left", "Bits of answers left.", ["identity"], registry=registry),
-            "rank": Gauge(
-                "securealign_rank_left", "Columns of public embeddings left to show.", ["identity"], registry=registry
-            ),
+            "queries": gauge("securealign_queries_left", "Queries left.", ["identity"]),
+            "bits": gauge("securealign_answer_bits_left", "Bits of answers left.", ["identity"]),
+            "rank": gauge("securealign_rank_left", "Columns of public embeddings left to show.", ["identity"]),
         }
-        self._expires = Gauge(
+        self._expires = gauge(
             "securealign_certificate_expiry_timestamp_seconds",
             "When a certificate or revocation list of this party expires, Unix time.",
             ["certificate"],
-            registry=registry,
         )
-        self._begin_at_zero()
-
-    def _begin_at_zero(self) -> None:
-        """Set counters to zero: Prometheus sees no increase in a counter that appears with its first event."""
+        # Prometheus sees no increase in a counter that appears with its first event.
         for phase in PHASES:
-            for counter in (self._opened, self._resumed, self._suspended):
-                counter.labels(phase)
+            for sessions in (self._opened, self._resumed, self._suspended):
+                sessions.labels(phase)
             for outcome in OUTCOMES:
                 self._ended.labels(phase, outcome)
         for code in ErrorCode:
@@ -149,19 +133,12 @@ class Metrics:
         """Show what `count()` returns whenever the metrics are read, as the query slots prepared and not used."""
         self._pool.set_function(count)
 
-    def budget_left(self, identity: str, *, queries: float | None = None, bits: float | None = None) -> None:
-        """Set what an identity may still ask for, as far as its policy limits it."""
-        self._show(identity, queries=queries, bits=bits)
-
-    def rank_left(self, identity: str, columns: float) -> None:
-        """Set how many more columns of the public embeddings an identity may be shown."""
-        self._show(identity, rank=columns)
-
     def certificate_expires(self, certificate: str, when: Callable[[], float]) -> None:
         """Show what `when()` returns whenever the metrics are read, as the Unix time at which a certificate expires."""
         self._expires.labels(certificate).set_function(when)
 
-    def _show(self, identity: str, **left: float | None) -> None:
+    def show_left(self, identity: str, **left: float | None) -> None:
+        """Set what an identity may still ask for, as "queries", "bits" or "rank"; None where no policy limits it."""
         with self._lock:
             self._identities[identity] = None
             self._identities.move_to_end(identity)

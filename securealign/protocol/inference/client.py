@@ -249,7 +249,7 @@ class InferenceClient(ClientMachine):
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         shape = HeadShape(
-            features=self._provider_dim,
+            provider_dim=self._provider_dim,
             classes=message.classes,
             slots=self._slots,
             logit_bits=message.logit_bits or None,

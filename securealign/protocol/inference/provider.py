@@ -13,7 +13,7 @@ from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext, Quota
 from securealign.protocol.inference.slots import SlotLedger, SlotRange
 from securealign.protocol.machine import require
-from securealign.protocol.policy.budget import BudgetLedger, QueryAccount
+from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.provider import ProviderMachine
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_PROVIDER, State
@@ -63,7 +63,7 @@ class InferenceProvider(ProviderMachine):
         self._ledger: SlotLedger | None = None
         self._pools = 0
         self._shared_account = account
-        self._account = account or BudgetLedger().account("session")
+        self._account = account or QueryAccount.of("session")
         self._throttle = throttle
         self._answer_bits = 0
         self._answered = self._slots = 0
@@ -161,7 +161,7 @@ class InferenceProvider(ProviderMachine):
         """Make this side of the suite and expect the key."""
         provider_dim, classes = self._head.weight.shape
         shape = HeadShape(
-            features=provider_dim, classes=classes, slots=hello.slots, logit_bits=self._policy.output_bits
+            provider_dim=provider_dim, classes=classes, slots=hello.slots, logit_bits=self._policy.output_bits
         )
         sizes = suite.head_sizes(shape)
         self._answer_bits, self._slots = sizes.answer_bits, hello.slots

@@ -5,36 +5,34 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
+
+A = TypeVar("A", bound="Account")
 
 
 @dataclass(frozen=True)
 class Account:
-    """What one peer was charged: the entries of `store` under `name`, behind a lock."""
+    """What one peer was charged: the entries of `store` under `name`, behind a lock.
+
+    Sessions that a crash interrupts stay charged: an error counts against the peer.
+    """
 
     store: MutableMapping[str, float]
     name: str
     lock: AbstractContextManager[object]
 
+    @classmethod
+    def of(
+        cls: type[A],
+        peer: str,
+        dataset_digest: bytes = b"",
+        *,
+        store: MutableMapping[str, float] | None = None,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> A:
+        """Return the account of an authenticated peer, over the public texts with this digest if one is given.
 
-A = TypeVar("A", bound=Account)
-
-
-class Ledger(Generic[A]):
-    """The accounts of all peers; sessions in threads need a lock.
-
-    Sessions that a crash interrupts stay charged: an error counts against the peer.
-    """
-
-    account_type: type[A]
-
-    def __init__(
-        self, store: MutableMapping[str, float] | None = None, lock: AbstractContextManager[object] | None = None
-    ) -> None:
-        self._store = {} if store is None else store
-        self._lock = lock or nullcontext()
-
-    def account(self, peer: str, dataset_digest: bytes = b"") -> A:
-        """Return the account of an authenticated peer, over the public texts with this digest if one is given."""
+        `store` holds the accounts of all peers; sessions in threads need a lock.
+        """
         name = f"{dataset_digest.hex()}/{peer}" if dataset_digest else peer
-        return self.account_type(self._store, name, self._lock)
+        return cls({} if store is None else store, name, nullcontext() if lock is None else lock)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.accounts import Account, Ledger
+from securealign.protocol.policy.accounts import Account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,6 @@ class QueryAccount(Account):
             # answer leaves.
             self.store[f"{self.name}/bits"] = self.bits + bits
             self.store[f"{self.name}/queries"] = self.queries + queries
-
-
-class BudgetLedger(Ledger[QueryAccount]):
-    """The answers given to all peers."""
-
-    account_type = QueryAccount
 
 
 def _require(rule: str, unit: str, spent: int, asked: int, limit: int | None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.accounts import Account, Ledger
+from securealign.protocol.policy.accounts import Account
 
 #: What rounding in the accountant may add to a budget, relative to it.
 _SLACK = 1e-9
@@ -114,9 +114,3 @@ class PrivacyAccount(Account):
         with self.lock:
             left = float(self.store.get(self.name, 0.0)) - privacy.noise_multiplier**-2
             self.store[self.name] = max(0.0, left)
-
-
-class PrivacyLedger(Ledger[PrivacyAccount]):
-    """What the sessions of all peers have cost, by public data set."""
-
-    account_type = PrivacyAccount

@@ -13,7 +13,7 @@ are counted apart. A client that forges its key learns more than a product, whic
 from __future__ import annotations
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.accounts import Account, Ledger
+from securealign.protocol.policy.accounts import Account
 
 
 class RankAccount(Account):
@@ -36,9 +36,3 @@ class RankAccount(Account):
         """Take back the columns of a session that ended before anything was computed from its rows."""
         with self.lock:
             self.store[self.name] = self.store.get(self.name, 0) - columns
-
-
-class RankLedger(Ledger[RankAccount]):
-    """The columns granted to all peers, by public data set."""
-
-    account_type = RankAccount

@@ -128,7 +128,7 @@ class TrainingClient(ClientMachine):
         self.space, self.total_squares = message.space, message.total_squares
         self._take_terms(message.privacy)
         rows, columns = self._rows.shape
-        shape = CovarianceShape(rows=rows, provider_dim=message.provider_dim, client_dim=columns)
+        shape = CovarianceShape(rows=rows, provider_dim=message.provider_dim, columns=columns)
         self._encryptor = suite.covariance_encryptor(shape, session, self._rows, entropy)
         self._result = Assembler(min(suite.covariance_sizes(shape).result, self._limits.max_result_bytes))
 

@@ -191,7 +191,7 @@ class TrainingProvider(ProviderMachine):
         self._client_dim, columns = hello.client_dim, hello.client_dim + 1
         count, provider_dim = self._rows.shape
         self._expected_rows = count + (extra_rows(columns) if self._policy.privacy is not None else 0)
-        shape = CovarianceShape(rows=self._expected_rows, provider_dim=provider_dim, client_dim=columns)
+        shape = CovarianceShape(rows=self._expected_rows, provider_dim=provider_dim, columns=columns)
         sizes = suite.covariance_sizes(shape)
         self._expect_key(sizes.key, sizes.memory + (noise_bytes(provider_dim, columns) if self._policy.privacy else 0))
         rows = self._session_rows(columns, session)

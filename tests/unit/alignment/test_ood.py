@@ -1,7 +1,5 @@
 """Scores of out-of-distribution texts, and the two figures that judge them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,14 +1,12 @@
 """CKA and SVCCA do not change with what does not matter, and are at chance for encoders that have nothing in common."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securealign.errors import ErrorCode, InputError
-from securealign.lab.measures.similarity import CentredRows, KeptComponents, debiased_cka, linear_cka, svcca
+from securealign.lab.measures.similarity import CentredRows, KeptComponents, debiased_cka, linear_cka
 
 SEEDS = st.integers(0, 2**32 - 1)
 # Decompositions take as long as other processes let them.
@@ -23,6 +21,11 @@ def related(seed: int, rows: int = 60, x: int = 9, y: int = 6) -> tuple[np.ndarr
         latent @ random.normal(size=(4, columns)) + 0.5 * random.normal(size=(rows, columns)) + 3.0
         for columns in (x, y)
     )
+
+
+def svcca(train, test, components):
+    x, y = (KeptComponents.of(fitted, held, components) for fitted, held in zip(train, test, strict=True))
+    return x.svcca(y, components)
 
 
 def rotation(seed: int, size: int) -> np.ndarray:

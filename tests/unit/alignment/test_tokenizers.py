@@ -68,14 +68,14 @@ def test_a_text_matches_itself_at_every_position():
 def test_a_shared_end_is_a_boundary_and_not_yet_a_match():
     target, source = tokenized("un", "like", "ly", " so"), tokenized("unlike", "ly", " so")
     found = match_tokens([target], [source])
-    assert (found.tokens, found.boundaries, found.aligned) == (4, 3, 2)
+    assert (found.boundary_rate, found.aligned_rate) == (3 / 4, 2 / 4)
     assert match_tokens([source], [target]).aligned_rate == pytest.approx(2 / 3)
 
 
 def test_a_token_more_shifts_the_positions_that_follow_it():
     target, source = tokenized("a", " b", " c", " d"), tokenized("a", " ", "b", " c", " d")
     found = match_tokens([target], [source])
-    assert (found.positions, found.same, found.aligned) == (5, 1, 4)
+    assert (found.positions, found.exact_rate, found.aligned_rate) == (5, 1 / 5, 4 / 4)
     assert found.exact_rate == match_tokens([source], [target]).exact_rate == pytest.approx(1 / 5)
 
 

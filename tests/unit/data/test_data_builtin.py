@@ -60,10 +60,7 @@ def test_movie_keeps_clear_sentiment_and_splits_by_text():
     assert train.class_names == test.class_names == ("negative", "positive")
     assert {
         text.split()[0]: train.class_names[label] for text, label in zip(train.texts, train.labels, strict=True)
-    } == {
-        "bad": "negative",
-        "good": "positive",
-    }
+    } == {"bad": "negative", "good": "positive"}
 
 
 @pytest.mark.usefixtures("vader")

@@ -62,16 +62,6 @@ def test_take_stops_at_the_end():
         THREE.take(0)
 
 
-def test_labels_of_two_classes_are_required_before_work_is_done():
-    assert THREE.require_classes() == (0, 1, 1)
-    with pytest.raises(InputError, match="'t' are of 1 class, and 2 are needed"):
-        THREE.take(1).require_classes()
-    with pytest.raises(InputError, match="'t' are of 2 classes, and 3 are needed"):
-        THREE.require_classes(3)
-    with pytest.raises(InputError, match="'t' has no labels"):
-        TextDataset(name="t", texts=("a",)).require_classes()
-
-
 def test_a_repr_shows_no_text():
     secret = TextDataset(name="t", texts=("password",))
     assert "password" not in repr(secret)

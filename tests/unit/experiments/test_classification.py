@@ -2,49 +2,28 @@ import re
 
 import numpy as np
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import TASK, FakeEncoder, fake_config, measure, one_that_sees_nothing
 
 from securealign.alignment.clear import fit_map
 from securealign.lab.experiments.classification.figures import figures
 from securealign.lab.experiments.classification.values import losses, own_accuracies, reason, summary
-from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.page import section
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig, fit_with_shots
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.setting import fit_with_shots
 
-TASK = "colours/train:colours/test"
 #: Encoders that share nothing, and few texts, are what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
-def make(folder, *encoders, **options):
-    models = FakeModels(*encoders)
-    setting = PairsConfig(
-        encoders=tuple(models.encoders),
-        tasks=(TASK,),
-        corpora=fake_corpora(),
-        embeddings=Embeddings(folder=folder / "vectors", opener=models.open),
-        shots=(8, 16),
-        seeds=2,
-        rank=8,
-        **options,
-    )
-    return setting, models
+def classified(folder, *encoders, encrypted_pair=None, command="", **options):
+    config = fake_config(folder, *encoders, shots=(8, 16), seeds=2, rank=8, **options)
+    return measure("classification", folder, config, encrypted_pair=encrypted_pair, suite="plaintext", command=command)
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classification")
-    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
-    setting, _ = make(folder, *encoders, rivals=("a", "b"))
-    return run_experiment(
-        "classification",
-        setting,
-        Store(folder / "cells"),
-        encrypted_pair=("a", "b"),
-        suite="plaintext",
-        command="the command",
+    return classified(
+        folder, *one_that_sees_nothing(), rivals=("a", "b"), encrypted_pair=("a", "b"), command="the command"
     )
 
 
@@ -133,31 +112,25 @@ def test_the_section_says_what_the_tables_say(result):
 
 
 def test_without_rivals_and_encryption_the_section_leaves_them_out(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("glove", dimension=20))
-    text = section(run_experiment("classification", setting, Store(tmp_path / "cells")))
+    text = section(classified(tmp_path, FakeEncoder("a"), FakeEncoder("glove", dimension=20)))
     assert "encryption" not in text
     assert "Other kinds" not in text
     assert "two encoders" in text
 
 
 def test_one_rival_among_the_encoders_is_no_pair_to_compare_maps_by(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"), rivals=("a", "elsewhere"))
-    found = run_experiment("classification", setting, Store(tmp_path / "cells"))
+    found = classified(tmp_path, FakeEncoder("a"), FakeEncoder("b"), rivals=("a", "elsewhere"))
     assert found.settings["rivals"] == []
     assert "Other kinds" not in section(found)
 
 
 def test_static_encoders_are_told_apart(tmp_path):
-    encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True)
-    setting, _ = make(tmp_path, *encoders)
-    found = run_experiment("classification", setting, Store(tmp_path / "cells"))
+    found = classified(tmp_path, FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True))
     assert any(row["refitted"] is None for row in found.table("exceptions"))
     assert "two transformers" in section(found)
 
 
 def test_too_few_rows_for_a_training_under_encryption_leave_it_out(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a", dimension=90), FakeEncoder("b"))
-    found = run_experiment(
-        "classification", setting, Store(tmp_path / "cells"), encrypted_pair=("a", "b"), suite="plaintext"
-    )
+    encoders = FakeEncoder("a", dimension=90), FakeEncoder("b")
+    found = classified(tmp_path, *encoders, encrypted_pair=("a", "b"))
     assert {row["fitted_on"] for row in found.table("encrypted")} == {"public"}

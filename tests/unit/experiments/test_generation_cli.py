@@ -1,7 +1,5 @@
 """securealign experiment generation and tokenizers: options, output and mistakes."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

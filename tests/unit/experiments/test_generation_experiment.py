@@ -1,12 +1,10 @@
 """The experiment on tiny random models: cells, tables, pictures and text, all from the same result."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from support.experiments import FakeEncoder, fake_embeddings
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
@@ -26,7 +24,6 @@ from support.causal_lms import (  # noqa: E402 - after the skip
     save_llama,
 )
 
-from securealign.lab.experiments.embeddings import Embeddings  # noqa: E402
 from securealign.lab.experiments.generation.figures import figures  # noqa: E402
 from securealign.lab.experiments.generation.setting import GenerationConfig  # noqa: E402
 from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
@@ -37,16 +34,6 @@ from securealign.lab.generation.causal import CausalModel  # noqa: E402
 
 NAMES = ("act", "animal", "food", "plant")
 DEPTHS = ("post-norm", "h[-1]", "L/2")
-
-
-class FakeEncoder:
-    """Embeds a text by its length and first letters."""
-
-    name, dimension, fingerprint = "fake", 4, "ab" * 32
-
-    def encode(self, texts, *, progress=None):
-        rows = [[len(text), *(ord(letter) for letter in text.ljust(3)[:3])] for text in texts]
-        return np.array(rows, dtype=np.float32)
 
 
 def load(name):
@@ -79,7 +66,7 @@ def folder(tmp_path_factory):
 def result(setting, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECUREALIGN_CACHE", str(folder))
-        embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
+        embeddings = fake_embeddings(folder / "vectors", FakeEncoder("fake"))
         return run_experiment(
             "generation", setting, Store(folder / "cells"), embeddings, command="securealign experiment generation"
         )
@@ -134,7 +121,7 @@ def test_a_second_run_reads_its_cells(setting, folder, result, monkeypatch):
     monkeypatch.setenv("SECUREALIGN_CACHE", str(folder))
     monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
     monkeypatch.setattr("securealign.lab.generation.causal.CausalModel.run", None)
-    embeddings = Embeddings(folder=folder / "vectors", opener=lambda _name: FakeEncoder())
+    embeddings = fake_embeddings(folder / "vectors", FakeEncoder("fake"))
     again = run_experiment("generation", setting, Store(folder / "cells"), embeddings, command=result.command)
     assert again == result
 

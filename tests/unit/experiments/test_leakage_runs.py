@@ -1,50 +1,33 @@
 """The experiment on what an alignment gives away: what it finds, says, draws and keeps."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
-from typer.testing import CliRunner
+from support.experiments import FakeEncoder, fake_config, load, measure, one_that_sees_nothing
 
 from securealign.alignment.clear import fit_map
 from securealign.alignment.scaling import deviations
-from securealign.cli import app
-from securealign.errors import ConfigurationError, ExitCode, InputError
+from securealign.errors import ConfigurationError, InputError
 from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.leakage.figures import figures
-from securealign.lab.experiments.leakage.inversion import Collection, WordWeights, directions
+from securealign.lab.experiments.leakage.attacks import Collection, WordWeights, directions
 from securealign.lab.experiments.leakage.spectrum import Spectrum
 from securealign.lab.experiments.leakage.values import alignment_means, found_by_pair, penalty_means, summary
 from securealign.lab.experiments.page import section
-from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
 from securealign.lab.measures.fits import explained
 
-TASK = "colours/train:colours/test"
 SIZES = (12, 30, 500)
 #: Encoders that share nothing, and few texts, are what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
 
 
-def make(folder, *encoders):
-    models = FakeModels(*encoders)
-    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, seeds=4), models
-
-
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("leakage")
-    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
-    setting, _ = make(folder, *encoders)
-    return run_experiment("leakage", setting, Store(folder / "cells"), sizes=SIZES, command="the command")
+    config = fake_config(folder, *one_that_sees_nothing(), seeds=4)
+    return measure("leakage", folder, config, sizes=SIZES, command="the command")
 
 
 def rows_of(result, source, target, size):
@@ -181,40 +164,17 @@ def test_the_section_leaves_out_what_was_not_measured(result):
         assert ("of the gain over chance" in text) == told
 
 
-def test_files_are_written(result, tmp_path):
-    files = {file.name for file in write_result(result, tmp_path, figures)}
-    tables = {f"leakage-{name}.csv" for name in ("alignment", "penalty", "native", "mapped")}
-    assert files == {"leakage.json", "leakage-alignment.svg", "leakage-inversion.svg", *tables}
-
-
 def test_sizes_too_small_are_refused(tmp_path):
-    setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    encoders = FakeEncoder("a"), FakeEncoder("b")
     with pytest.raises(ConfigurationError, match="on 3 rows"):
-        run_experiment("leakage", setting, Store(tmp_path / "cells"), sizes=(3, 30))
-    assert models.encoded == 0
+        measure("leakage", tmp_path, fake_config(tmp_path, *encoders), sizes=(3, 30))
+    assert not any(encoder.encoded for encoder in encoders)
 
 
 def test_private_texts_must_not_all_be_public(tmp_path):
-    setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    corpora = Corpora(train=80, test=40, public=96, public_sets=("colours/test",), load=setting.corpora.load)
+    encoders = FakeEncoder("a"), FakeEncoder("b")
+    corpora = Corpora(train=80, test=40, public=96, public_sets=("colours/test",), load=load)
     with pytest.raises(InputError, match="are public") as caught:
-        run_experiment("leakage", replace(setting, corpora=corpora), Store(tmp_path / "cells"), sizes=SIZES)
+        measure("leakage", tmp_path, fake_config(tmp_path, *encoders, corpora=corpora), sizes=SIZES)
     assert caught.value.hint
-    assert models.encoded == 0
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Let the command use fake encoders and texts."""
-    let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
-
-
-def run(*options):
-    given = ["experiment", "leakage", "--encoders", "a,b", "--data", TASK, "--seeds", "1", *map(str, options)]
-    return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
-
-
-def test_too_few_rows_are_an_error(offline):
-    done = run("--rows", "3", "--json")
-    assert done.exit_code == ExitCode.USAGE
-    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"
+    assert not any(encoder.encoded for encoder in encoders)

@@ -1,15 +1,11 @@
-import json
-import sys
 from dataclasses import replace
 
 import pytest
-import typer
-from support.experiments import FakeEncoder, fake_corpora, fake_embeddings
+from support.experiments import FakeEncoder, fake_config, measure
 from typer.testing import CliRunner
 
+from securealign.cli import app
 from securealign.errors import ConfigurationError, InputError
-from securealign.lab.cli.experiment import command
-from securealign.lab.cli.experiment.experiments import EXPERIMENTS, membership
 from securealign.lab.experiments.embeddings import no_bars
 from securealign.lab.experiments.membership import interval
 from securealign.lab.experiments.membership import measure as module
@@ -18,11 +14,7 @@ from securealign.lab.experiments.membership.setting import SweepPlan
 from securealign.lab.experiments.membership.values import summary
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.result import read_result, write_result
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
 
-TASK = "colours/train:colours/test"
 PLAN = SweepPlan(
     rows=(90, 20),
     shots=(8, 4),
@@ -35,9 +27,8 @@ PLAN = SweepPlan(
 
 
 def run(folder, plan=PLAN, add_bar=no_bars):
-    embeddings = fake_embeddings(folder / "vectors", FakeEncoder("a", 30), FakeEncoder("b", 24))
-    config = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings)
-    return run_experiment("membership", config, Store(folder / "cells"), plan, add_bar=add_bar, command="a command")
+    config = fake_config(folder, FakeEncoder("a", 30), FakeEncoder("b", 24))
+    return measure("membership", folder, config, plan, add_bar=add_bar, command="a command")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -182,41 +173,6 @@ def test_the_summary_has_a_line_for_each_setting_and_control(result):
     assert {"features", "residual", "span", "R2"} <= set(rows.columns)
 
 
-@pytest.fixture
-def app(monkeypatch, tmp_path):
-    """Return the command with fake encoders and texts."""
-    monkeypatch.setattr(command, "Corpora", lambda **sizes: fake_corpora(public=sizes["public"]))
-    encoders = (FakeEncoder("a", 30), FakeEncoder("b", 24))
-    monkeypatch.setattr(command, "Embeddings", lambda **others: fake_embeddings(tmp_path / "vectors", *encoders))
-    monkeypatch.setattr(command, "Store", lambda: Store(tmp_path / "cells"))
-    monkeypatch.setattr(sys, "argv", ["securealign", "experiment", "membership"])
-    app = typer.Typer()
-    command.add_experiment(app, membership, EXPERIMENTS[membership])
-    return app
-
-
-SMALL = [
-    "--encoders=a,b",
-    f"--data={TASK}",
-    "--rows=40",
-    "--shots=4",
-    "--penalties=0.1",
-    "--epsilons=",
-    "--maps=8",
-    "--private-maps=8",
-    "--folds=2",
-]
-
-
-def test_the_command_prints_json(app):
-    done = CliRunner().invoke(app, [*SMALL, "--json"])
-    assert done.exit_code == 0, done.output
-    printed = json.loads(done.stdout)
-    assert printed["experiment"] == "membership"
-    assert printed["settings"]["shots"] == [4]
-
-
-def test_the_command_refuses_what_is_no_number_and_a_single_encoder(app):
-    assert "no list of numbers" in CliRunner().invoke(app, ["--penalties=much"]).output
-    done = CliRunner().invoke(app, [*SMALL, "--encoders=a", "--json"])
-    assert json.loads(done.stdout)["error"]
+def test_the_command_refuses_what_is_no_number():
+    done = CliRunner().invoke(app, ["experiment", "membership", "--penalties=much"])
+    assert "no list of numbers" in done.output

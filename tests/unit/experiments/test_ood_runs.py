@@ -1,27 +1,17 @@
 """The experiment on texts out of distribution: what it finds, says, draws and keeps."""
 
-import json
-
 import numpy as np
 import pytest
-from support.experiments import CLASSES, FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes, load
-from typer.testing import CliRunner
+from support.experiments import CLASSES, PUBLIC, TASK, FakeEncoder, fake_config, load, measure, one_that_sees_nothing
 
-from securealign.cli import app
 from securealign.data import TextDataset
-from securealign.errors import ConfigurationError, ExitCode
+from securealign.errors import ConfigurationError
 from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.ood.figures import figures
 from securealign.lab.experiments.ood.measure import judge
 from securealign.lab.experiments.ood.values import layout, summary
 from securealign.lab.experiments.page import section
-from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
 
-TASK, PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("colours", "plain", "long", "pair"))
+PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("plain", "long", "pair"))
 FORMS = {"plain": "about {} {} only", "long": "about {} {} with many more words than any other text"}
 #: Encoders that share nothing, and few texts, are what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
@@ -40,23 +30,14 @@ def load_all(name):
     return TextDataset(name=name, texts=texts, labels=tuple(row % 2 for row in range(96)), class_names=("x", "y"))
 
 
-def corpora():
-    chosen = fake_corpora()
-    return Corpora(train=80, test=40, public=100, public_sets=chosen.public_sets, load=load_all)
-
-
-def make(folder, *encoders, tasks=(TASK,)):
-    models = FakeModels(*encoders)
-    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return PairsConfig(tuple(models.encoders), tasks, corpora(), embeddings), models
+CORPORA = Corpora(train=80, test=40, public=100, public_sets=PUBLIC, load=load_all)
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ood")
-    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
-    setting, _ = make(folder, *encoders, tasks=(TASK, TWO))
-    return run_experiment("ood", setting, Store(folder / "cells"), [TASK, PLAIN, LONG], command="the command")
+    config = fake_config(folder, *one_that_sees_nothing(), tasks=(TASK, TWO), corpora=CORPORA)
+    return measure("ood", folder, config, [TASK, PLAIN, LONG], command="the command")
 
 
 def line(result, source, target, ood=PLAIN, score="energy"):
@@ -94,10 +75,9 @@ def test_a_task_is_not_out_of_its_own_distribution(result):
 
 
 def test_texts_that_a_task_shares_are_left_out(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
     again = "colours/test:colours/test"
     with pytest.raises(ConfigurationError, match="Nothing is out of the distribution") as caught:
-        run_experiment("ood", setting, Store(tmp_path / "cells"), [TASK, again])
+        measure("ood", tmp_path, fake_config(tmp_path, FakeEncoder("a"), FakeEncoder("b")), [TASK, again])
     assert "--ood" in caught.value.hint
 
 
@@ -128,29 +108,7 @@ def test_the_section_says_what_the_tables_say(result):
 
 
 def test_no_case_of_length_and_no_task_of_two_classes_are_not_mentioned(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    text = section(run_experiment("ood", setting, Store(tmp_path / "cells"), [PLAIN]))
+    config = fake_config(tmp_path, FakeEncoder("a"), FakeEncoder("b"), corpora=CORPORA)
+    text = section(measure("ood", tmp_path, config, [PLAIN]))
     assert "in 0 of 1 cases." in text
     assert "two classes" not in text
-
-
-def test_files_are_written(result, tmp_path):
-    files = {file.name for file in write_result(result, tmp_path, figures)}
-    assert files == {"ood.json", "ood-own.csv", "ood-mapped.csv", "ood-length.csv", "ood-auroc.svg"}
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """Let the command use fake encoders and texts."""
-    let_commands_use_fakes(monkeypatch, tmp_path, corpora())
-
-
-def run(*options):
-    given = ["experiment", "ood", "--encoders", "a,b", "--data", TASK, *map(str, options)]
-    return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
-
-
-def test_nothing_out_of_distribution_is_an_error(offline):
-    done = run("--ood", TASK, "--json")
-    assert done.exit_code == ExitCode.USAGE
-    assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"

@@ -1,33 +1,21 @@
 import json
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import FakeEncoder, fake_config, measure
 from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import InputError
 from securealign.lab.experiments.classification.figures import figures
-from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.findings import findings, rank_correlation
 from securealign.lab.experiments.page import page, read_results
 from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
-
-TASK = "colours/train:colours/test"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    models = FakeModels(FakeEncoder("a"), FakeEncoder("b"))
-    embeddings = Embeddings(folder=tmp_path / "vectors", opener=models.open)
-    setting = PairsConfig(("a", "b"), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
-    write_result(
-        run_experiment("classification", setting, Store(tmp_path / "cells"), command="the command"),
-        tmp_path / "results",
-        figures,
-    )
+    config = fake_config(tmp_path, FakeEncoder("a"), FakeEncoder("b"), shots=(8,), seeds=2)
+    write_result(measure("classification", tmp_path, config, command="the command"), tmp_path / "results", figures)
     return tmp_path / "results"
 
 

@@ -3,19 +3,19 @@
 import json
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora, let_commands_use_fakes
+from support.experiments import TASK, FakeEncoder, fake_config, fake_corpora, let_commands_use_fakes
 from typer.testing import CliRunner
 
 from securealign.alignment import clear
 from securealign.cli import app
 from securealign.errors import ErrorCode, ExitCode, InputError
-from securealign.lab.experiments.embeddings import Embeddings, no_bars
+from securealign.lab.experiments.embeddings import no_bars
+from securealign.lab.experiments.membership import interval
 from securealign.lab.experiments.page import figures, section, summary
 from securealign.lab.experiments.run import Cell, Run, run_experiment
-from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.store import Store
 
-TASK, OTHER = "colours/train:colours/test", "shades/train:shades/test"
+OTHER = "shades/train:shades/test"
 #: What each experiment takes beside its config and store.
 OPTIONS = {
     "similarity": ((), {"components": (4,)}),
@@ -28,9 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not be
 
 
 def measured(folder, experiment, *encoders, store=None):
-    models = FakeModels(*encoders)
-    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    config = PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings, shots=(8,), seeds=2)
+    config = fake_config(folder, *encoders, shots=(8,), seeds=2)
     more, options = OPTIONS[experiment]
     return run_experiment(experiment, config, store or Store(folder / "cells"), *more, **options)
 
@@ -108,46 +106,73 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, experiment):
     assert measured(tmp_path, experiment, *again) == result
 
 
-#: Options of each command that make it small, what its settings become, and words of its table.
+#: Options of each command that make it small, what its settings become, words of its table, its tables and figures.
 COMMANDS = {
-    "similarity": ("--components 8,4,8", {"components": [4, 8]}, "without bias"),
-    "classification": ("--shots 8 --seeds 2 --suite plaintext --encrypted a:b", {"shots": [8]}, "Accuracy, mean over"),
-    "ood": (f"--ood {OTHER}", {"map": "soft"}, "length alone"),
-    "leakage": ("--rows 12,30 --seeds 1", {"sizes": [12, 30]}, "found first"),
+    "similarity": ("--components 8,4,8", {"components": [4, 8]}, "without bias", "pairs", "public"),
+    "classification": (
+        "--shots 8 --seeds 2 --suite plaintext --encrypted a:b",
+        {"shots": [8]},
+        "Accuracy, mean over",
+        "own pairs mapped encrypted",
+        "losses shots explained",
+    ),
+    "ood": (f"--ood {OTHER}", {"map": "soft"}, "length alone", "own mapped length", "auroc"),
+    "leakage": (
+        "--rows 12,30 --seeds 1",
+        {"sizes": [12, 30]},
+        "found first",
+        "alignment penalty native mapped",
+        "alignment inversion",
+    ),
+    "membership": (
+        "--rows=40 --shots=4 --penalties=0.1 --epsilons= --maps=8 --private-maps=8 --folds=2",
+        {"shots": [4]},
+        "control: interpolating",
+        "sweeps controls",
+        "accuracy alarms",
+    ),
 }
 
 
-@pytest.fixture(params=COMMANDS)
-def command(request, tmp_path, monkeypatch):
-    """Return the name of an experiment, its command with fake encoders and texts, and what it should show."""
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return the command of an experiment, small, with fake encoders and texts."""
     let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
-    options, settings, words = COMMANDS[request.param]
+    monkeypatch.setattr(interval, "RESAMPLES", 10)
 
-    def run(*others):
-        given = ["experiment", request.param, "--data", TASK, *options.split(), *map(str, others)]
+    def command(name, *others):
+        given = ["experiment", name, "--data", TASK, *COMMANDS[name][0].split(), *map(str, others)]
         return CliRunner().invoke(app, given, env={"COLUMNS": "200", "TERM": "dumb"})
 
-    return request.param, run, settings, words
+    return command
 
 
-def test_the_command_writes_files_and_prints_a_table_or_json_and_nothing_else(command, tmp_path):
-    name, run, settings, words = command
-    done = run("--encoders", "a,b", "--output", tmp_path / "out")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_writes_files_and_prints_a_table_or_json_and_nothing_else(run, tmp_path, name):
+    _, settings, words, tables, pictures = COMMANDS[name]
+    done = run(name, "--encoders", "a,b", "--output", tmp_path / "out")
     assert done.exit_code == ExitCode.OK, done.output
     assert words in done.stdout
-    files = sorted((tmp_path / "out").iterdir())
-    assert {file.suffix for file in files} == {".csv", ".json", ".svg"}
-    assert all(file.name.startswith(name) for file in files)
-    done = run("--encoders", "a,b", "--json")
+    files = {f"{name}.json", *(f"{name}-{table}.csv" for table in tables.split())}
+    files |= {f"{name}-{picture}.svg" for picture in pictures.split()}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == files
+    done = run(name, "--encoders", "a,b", "--json")
     assert done.stdout.count("\n") == 1
     found = json.loads(done.stdout)
     assert found["settings"].items() >= settings.items()
     assert found["tables"] == json.loads((tmp_path / "out" / f"{name}.json").read_text())["tables"]
 
 
-def test_one_encoder_is_no_pair(command):
-    _, run, *_ = command
-    done = run("--encoders", "a", "--json")
+@pytest.mark.parametrize(
+    ("name", "mistake", "told"),
+    [
+        *((name, "--encoders=a", "two") for name in COMMANDS),
+        ("ood", f"--ood={TASK}", "--ood"),
+        ("leakage", "--rows=3", "numbers from 8 on"),
+    ],
+)
+def test_a_mistake_in_the_options_is_an_error_with_a_hint(run, name, mistake, told):
+    done = run(name, "--encoders=a,b", mistake, "--json")
     assert done.exit_code == ExitCode.USAGE
     assert json.loads(done.stdout)["error"] == "CONFIGURATION_INVALID"
-    assert "two" in json.loads(done.stdout)["hint"]
+    assert told in json.loads(done.stdout)["hint"]

@@ -1,26 +1,13 @@
 """The experiment on how alike encoders see texts: what it finds, says, draws and keeps."""
 
 import pytest
-from support.experiments import FakeEncoder, FakeModels, fake_corpora
+from support.experiments import FakeEncoder, fake_config, measure, one_that_sees_nothing
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.page import section
-from securealign.lab.experiments.result import write_result
-from securealign.lab.experiments.run import run_experiment
-from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.similarity.figures import figures
 from securealign.lab.experiments.similarity.values import means, summary
-from securealign.lab.experiments.store import Store
-
-TASK = "colours/train:colours/test"
-
-
-def make(folder, *encoders):
-    models = FakeModels(*encoders)
-    embeddings = Embeddings(folder=folder / "vectors", opener=models.open)
-    return PairsConfig(tuple(models.encoders), (TASK,), fake_corpora(), embeddings), models
 
 
 def mean(result, measure, encoder="a", other="b"):
@@ -30,9 +17,8 @@ def mean(result, measure, encoder="a", other="b"):
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("similarity")
-    encoders = FakeEncoder("a"), FakeEncoder("b", dimension=20), FakeEncoder("odd", unrelated=True)
-    setting, _ = make(folder, *encoders)
-    return run_experiment("similarity", setting, Store(folder / "cells"), components=(8, 64), command="the command")
+    config = fake_config(folder, *one_that_sees_nothing())
+    return measure("similarity", folder, config, components=(8, 64), command="the command")
 
 
 def test_encoders_that_see_the_same_are_alike(result):
@@ -78,25 +64,18 @@ def test_the_section_says_what_the_table_says(result):
 
 
 def test_one_subsample_has_no_spread(tmp_path):
-    setting, _ = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    text = section(run_experiment("similarity", setting, Store(tmp_path / "cells"), components=(4,), subsamples=1))
+    config = fake_config(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
+    text = section(measure("similarity", tmp_path, config, components=(4,), subsamples=1))
     row = next(line for line in text.splitlines() if line.startswith("| a / b |"))
     assert "±" not in row
     assert "instead of" not in text
 
 
-def test_files_are_written(result, tmp_path):
-    files = {file.name for file in write_result(result, tmp_path, figures)}
-    assert files == {"similarity.json", "similarity-pairs.csv", "similarity-public.svg"}
-
-
 def test_too_few_texts_are_refused(tmp_path):
     few = TextDataset(name="few", texts=tuple(f"text {row}" for row in range(9)))
-    setting, models = make(tmp_path, FakeEncoder("a"), FakeEncoder("b"))
-    corpora = type(setting.corpora)(public=9, public_sets=("few",), load=lambda _name: few)
+    encoders = FakeEncoder("a"), FakeEncoder("b")
+    corpora = Corpora(public=9, public_sets=("few",), load=lambda _name: few)
     with pytest.raises(InputError, match="9 texts of 'public' are too few") as caught:
-        run_experiment(
-            "similarity", PairsConfig(("a", "b"), (), corpora, setting.embeddings), Store(tmp_path / "cells")
-        )
+        measure("similarity", tmp_path, fake_config(tmp_path, *encoders, tasks=(), corpora=corpora))
     assert caught.value.hint
-    assert models.encoded == 0
+    assert not any(encoder.encoded for encoder in encoders)

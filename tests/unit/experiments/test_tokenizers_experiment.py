@@ -1,7 +1,5 @@
 """The comparison of tokenizers on small ones made here."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from safetensors.numpy import save_file

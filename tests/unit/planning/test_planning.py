@@ -29,12 +29,7 @@ QUESTION = Workload(samples=100, dim_a=12, dim_b=8, classes=3, queries=16, batch
 
 def at_speed(seconds_a_call):
     """Speeds under which every call takes as long, whatever it works on."""
-    rates = {kind: seconds_a_call if kind == "call" else 0.0 for kind in KINDS}
-    return Speeds(
-        dict.fromkeys(COVARIANCE_CALLS, rates),
-        dict.fromkeys(HEAD_CALLS, rates),
-        dict.fromkeys(("problem", "solution"), rates),
-    )
+    return of_one_kind("call", seconds_a_call)
 
 
 def of_one_kind(kind, rate):
@@ -49,7 +44,7 @@ def of_one_kind(kind, rate):
 def test_work_is_charged_to_the_side_and_the_phase_that_do_it():
     """Products of 1 second each: a covariance under the toy has one for each pair of rows and columns."""
     planned = plan(TOY_LWE, of_one_kind("multiplied", 1.0), QUESTION, LAN).training.stats
-    shape = planner.CovarianceShape(rows=100, provider_dim=12, client_dim=9)
+    shape = planner.CovarianceShape(rows=100, provider_dim=12, columns=9)
     work = TOY_LWE.covariance_forecast(shape).work
     for phase, side, call, times in (
         ("keys", "client", "key", 1),
@@ -238,12 +233,12 @@ def test_a_charged_clock_goes_on_by_what_is_charged():
 
 def test_a_phantom_cannot_be_restored():
     phantom = PhantomSuite(TOY_LWE, at_speed(0.0), ChargedClock())
-    shape = planner.CovarianceShape(rows=10, provider_dim=2, client_dim=3)
+    shape = planner.CovarianceShape(rows=10, provider_dim=2, columns=3)
     covariance = phantom.covariance_evaluator(shape, b"", planner._nothing(10, 2), planner.SystemEntropy())
     assert covariance.checkpoint() is None
     with pytest.raises(NotImplementedError):
         covariance.restore(b"", 0)
-    head_shape = planner.HeadShape(features=2, classes=2, slots=2)
+    head_shape = planner.HeadShape(provider_dim=2, classes=2, slots=2)
     head = phantom.head_encryptor(head_shape, b"", planner.SystemEntropy())
     assert (head.query_scales(0, 0), head.checkpoint(0)) == (b"", b"")
     with pytest.raises(NotImplementedError):

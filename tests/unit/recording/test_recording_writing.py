@@ -379,11 +379,20 @@ def event(direction, kind, size):
     return Event(direction, kind, size, bytes([size]) * 32)
 
 
+HELLO = event(SEND, m.TrainingHello, 10)
+
+
+@pytest.fixture
+def recorded(path, side):
+    """One end, whose file is complete when a test leaves `recorded.file`."""
+    return Recorded(path, side)
+
+
 @pytest.mark.parametrize("side", ["client", "provider"])
 class TestOneEnd:
-    def record(self, path, side):
-        """Record a question and an answer as one side sees them."""
-        recorded = Recorded(path, side)
+    @pytest.fixture
+    def question(self, path, recorded, side):
+        """A question and an answer as one side sees them, read back, and the figures of its meter."""
         up, down = (SEND, RECEIVE) if side == "client" else (RECEIVE, SEND)
         with recorded.file:
             recorded.compute(2.0, event(up, m.TrainingHello, 10))
@@ -393,13 +402,13 @@ class TestOneEnd:
             stats = recorded.meter.stats()
         return read_run(path), stats
 
-    def test_the_side_is_named_and_the_clock_is_real(self, path, side):
-        run, _ = self.record(path, side)
+    def test_the_side_is_named_and_the_clock_is_real(self, question, side):
+        run, _ = question
         assert (run.about.side, run.about.clock, run.about.network) == (side, "measured", None)
         assert run.about.started == "2026-03-04T05:06:07Z"
 
-    def test_what_the_other_side_alone_knows_is_left_out(self, path, side):
-        run, _ = self.record(path, side)
+    def test_what_the_other_side_alone_knows_is_left_out(self, question, side):
+        run, _ = question
         (session,) = run.sessions
         hello, accept = session.messages
         assert (hello.direction, hello.type, hello.bytes) == ("up", "TrainingHello", 10)
@@ -408,8 +417,8 @@ class TestOneEnd:
         assert ((hello.sent, hello.received), (accept.sent, accept.received)) == times[side]
         assert {compute.party for compute in session.computes} == {side}
 
-    def test_figures_are_those_of_the_meter(self, path, side):
-        run, stats = self.record(path, side)
+    def test_figures_are_those_of_the_meter(self, question):
+        run, stats = question
         (session,) = run.sessions
         assert session.stats.model_dump() == stats.as_dict()
         assert sum(compute.seconds for compute in session.computes) == 5.0
@@ -417,38 +426,34 @@ class TestOneEnd:
         assert session.end.transcript == bytes(range(32)).hex()
         assert session.about.facts == {"rows": 60, "dim_b": 5}
 
-    def test_times_begin_with_what_was_heard_first(self, path, side):
-        run, _ = self.record(path, side)
+    def test_times_begin_with_what_was_heard_first(self, question):
+        run, _ = question
         assert min(compute.t for compute in run.sessions[0].computes) == 0.0
 
-    def test_a_session_that_ended_before_an_agreement_leaves_nothing(self, path, side):
-        recorded = Recorded(path, side)
+    def test_a_session_that_ended_before_an_agreement_leaves_nothing(self, path, recorded):
         with recorded.file:
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.end(FakeParty(suite=None, state=State.ABORTED))
         assert left(path) == []
 
-    def test_a_session_after_one_without_agreement_is_the_first(self, path, side):
-        recorded = Recorded(path, side)
+    def test_a_session_after_one_without_agreement_is_the_first(self, path, recorded):
         with recorded.file:
             recorded.end(FakeParty(suite=None))
             recorded.begin()
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.end()
         (session,) = read_run(path).sessions
         assert session.about.session == 0
 
-    def test_a_session_that_is_discarded_leaves_nothing(self, path, side):
-        recorded = Recorded(path, side)
+    def test_a_session_that_is_discarded_leaves_nothing(self, path, recorded):
         with recorded.file:
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.recorder.discard()
         assert left(path) == []
 
-    def test_several_sessions_are_numbered(self, path, side):
-        recorded = Recorded(path, side)
+    def test_several_sessions_are_numbered(self, path, recorded):
         with recorded.file:
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.end()
             recorded.begin()
             recorded.compute(1.0, event(SEND, m.TrainingHello, 20))
@@ -470,10 +475,9 @@ class TestOneEnd:
         ],
         ids=["a refusal", "a lost connection", "a refusal before the connection was lost"],
     )
-    def test_a_session_that_failed_says_why_and_has_no_transcript(self, path, side, party, error, code):
-        recorded = Recorded(path, side)
+    def test_a_session_that_failed_says_why_and_has_no_transcript(self, path, recorded, party, error, code):
         with recorded.file:
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.end(party, error)
         (session,) = read_run(path).sessions
         assert (session.end.error, session.end.state, session.end.transcript) == (code, party.state.value, None)
@@ -498,7 +502,7 @@ class TestConnecting:
             recorded.compute(1.0)
             with recorded.meter.connecting():
                 recorded.now += 2.0
-            recorded.compute(1.0, event(SEND, m.TrainingHello, 10))
+            recorded.compute(1.0, HELLO)
             recorded.end()
         (session,) = read_run(path).sessions
         assert [(connect.t, connect.seconds) for connect in session.connects] == [(1.0, 2.0)]

@@ -444,11 +444,7 @@ class TestFigures:
 
     def test_waiting_is_the_networks_unless_the_provider_computes(self):
         stats = self.stats(
-            works=[
-                Work(CLIENT, "online", 0, 1),
-                Work(PROVIDER, "online", 2, 3),
-                Work(CLIENT, "online", 6, 1),
-            ],
+            works=[Work(CLIENT, "online", 0, 1), Work(PROVIDER, "online", 2, 3), Work(CLIENT, "online", 6, 1)],
             travels=[Travel(Event(SEND, m.Query, 1), True, 1, 2), Travel(Event(SEND, m.Answer, 1), False, 5, 6)],
             end=7,
         )
@@ -474,11 +470,7 @@ class TestFigures:
 
     def test_waiting_belongs_to_the_phase_of_the_last_message_that_the_client_saw(self):
         stats = self.stats(
-            works=[
-                Work(CLIENT, "offline", 0, 1),
-                Work(CLIENT, "offline", 3, 1),
-                Work(CLIENT, "online", 9, 1),
-            ],
+            works=[Work(CLIENT, "offline", 0, 1), Work(CLIENT, "offline", 3, 1), Work(CLIENT, "online", 9, 1)],
             travels=[
                 Travel(Event(SEND, m.Prepare, 1), True, 1, 2),
                 Travel(Event(SEND, m.PoolChunk, 1), False, 2, 3),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from importlib import resources
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,33 +26,8 @@ _HEAD_SIZE = 32  # of the MiniLM family, which the weights do not show
 _FLOAT = 1
 _MODULE = "model.0.auto_model."
 
-# The fields of onnx.proto that are read; the others are skipped.
-_SCHEMA = """
-name: "securealign/onnx.proto"
-package: "securealign.onnx"
-message_type {
-  name: "Tensor"
-  field { name: "dims" number: 1 type: TYPE_INT64 label: LABEL_REPEATED }
-  field { name: "data_type" number: 2 type: TYPE_INT32 label: LABEL_OPTIONAL }
-  field { name: "name" number: 8 type: TYPE_STRING label: LABEL_OPTIONAL }
-  field { name: "raw_data" number: 9 type: TYPE_BYTES label: LABEL_OPTIONAL }
-}
-message_type {
-  name: "Node"
-  field { name: "input" number: 1 type: TYPE_STRING label: LABEL_REPEATED }
-  field { name: "name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }
-  field { name: "op_type" number: 4 type: TYPE_STRING label: LABEL_OPTIONAL }
-}
-message_type {
-  name: "Graph"
-  field { name: "node" number: 1 type: TYPE_MESSAGE type_name: ".securealign.onnx.Node" label: LABEL_REPEATED }
-  field { name: "initializer" number: 5 type: TYPE_MESSAGE type_name: ".securealign.onnx.Tensor" label: LABEL_REPEATED }
-}
-message_type {
-  name: "Model"
-  field { name: "graph" number: 7 type: TYPE_MESSAGE type_name: ".securealign.onnx.Graph" label: LABEL_OPTIONAL }
-}
-"""
+#: The fields of onnx.proto that are read.
+_SCHEMA = (resources.files(__package__) / "onnx.textproto").read_text(encoding="utf-8")
 _POOL = descriptor_pool.DescriptorPool()
 _POOL.Add(text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto()))
 _Model: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("securealign.onnx.Model"))

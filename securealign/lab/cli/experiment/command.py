@@ -12,8 +12,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures, progress, table_console
+from securealign.commands import AsJson, failures, progress, table_console
 from securealign.harness.bench.drawing import load_figures
 from securealign.lab.cli.experiment.options import SHARED, Output, at_least_two, command_line, names
 from securealign.lab.experiments.corpora import Corpora

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from securealign.cli.options import AsJson
-from securealign.commands import failures
+from securealign.commands import AsJson, failures
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import load_figures
 from securealign.lab.cli.experiment.options import ALL, ALL_TASKS, Encoders, Tasks

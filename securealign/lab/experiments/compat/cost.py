@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from securealign.harness.planning import CostForecast, Workload, plan, speeds_of
+from securealign.harness.planning import Workload, plan, speeds_of
 from securealign.harness.planning.planner import USUAL_R2
 from securealign.harness.planning.speeds import Progress
 from securealign.harness.simulation.networks import find_network
@@ -74,14 +74,9 @@ def cost(setting: CompatConfig, usage: Usage, r2: float, progress: Progress) -> 
         batch=_BATCH,
         explained=r2 if r2 > _LEAST_R2 else USUAL_R2,
     )
-    planned = plan(
-        suite, speeds_of(suite, progress=progress), workload, Conditions(network=find_network(usage.network))
-    )
-    return _of(planned)
-
-
-def _of(planned: CostForecast) -> Cost:
-    workload, training, inference = planned.workload, planned.training, planned.inference
+    conditions = Conditions(network=find_network(usage.network))
+    planned = plan(suite, speeds_of(suite, progress=progress), workload, conditions)
+    training, inference = planned.training, planned.inference
     online = inference.stats.phases["online"]
     return Cost(
         suite=planned.suite.parameter_set,

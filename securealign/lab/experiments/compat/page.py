@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +11,7 @@ from markupsafe import Markup
 from securealign.harness import report
 from securealign.harness.report import bars, units
 from securealign.harness.report.bars import Bar, Piece
+from securealign.harness.report.templating import styled
 from securealign.lab.experiments.compat.assess import Assessment
 from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.rules import Advice
@@ -33,28 +32,18 @@ class ProbeView:
 
 def render(found: Assessment) -> str:
     """Return the page."""
-    style = _style()
-    return (
-        environment()
-        .get_template("compat.html")
-        .render(
-            style=Markup(style),  # noqa: S704 - files of this package
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            a=found,
-            tone=_TONES[found.recommendation.advice],
-            probes=_views(found.probes, "probe", found.shots),
-            labels=_views(found.labels, "label", found.shots),
-            clusters=_views(found.clusters, "cluster", found.shots),
-            enough=ROWS_PER_DIMENSION,
-        )
+    # The style of the report's page with what this one adds.
+    sheets = (resources.files(report) / "templates/page.css", resources.files(__package__) / "templates/compat.css")
+    page = environment().get_template("compat.html")
+    return page.render(
+        **styled("".join(sheet.read_text(encoding="utf-8") for sheet in sheets)),
+        a=found,
+        tone=_TONES[found.recommendation.advice],
+        probes=_views(found.probes, "probe", found.shots),
+        labels=_views(found.labels, "label", found.shots),
+        clusters=_views(found.clusters, "cluster", found.shots),
+        enough=ROWS_PER_DIMENSION,
     )
-
-
-def _style() -> str:
-    """Return the style of the report's page with what this one adds."""
-    shared = resources.files(report).joinpath("templates").joinpath("page.css")
-    own = resources.files(__package__).joinpath("templates").joinpath("compat.css")
-    return shared.read_text(encoding="utf-8") + own.read_text(encoding="utf-8")
 
 
 def _views(probes: Sequence[Probe], name: str, shots: int) -> list[ProbeView]:

@@ -60,7 +60,7 @@ class FileSide:
     @classmethod
     def load(cls, path: Path, texts: Sequence[str]) -> FileSide:
         """Read a file; raises `InputError` unless it holds one finite row for each text."""
-        matrix = np.ascontiguousarray(load_paired(path, texts), dtype=np.float32)
+        matrix = np.ascontiguousarray(load_paired(path, len(texts)), dtype=np.float32)
         content = hashlib.sha256(str(matrix.shape).encode())
         content.update(matrix.tobytes())
         # A text that occurs twice keeps the first of its rows.

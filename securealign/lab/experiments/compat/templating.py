@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
-from securealign.harness.report import units
+from securealign.harness.report import templating
 
 
 @cache
 def environment() -> Environment:
-    """Return the environment of this package's templates; those of pages escape what they show."""
-    made = Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the environment of this package's templates, which write numbers as the report does."""
+    made = templating.environment(__package__)
     made.filters.update(percent=percent, points=points)
     made.globals.update(signed=signed, points=lambda value: signed(100 * value, 1))
-    made.globals.update({name: getattr(units, name) for name in ("size", "seconds", "count", "share", "number")})
     return made
 
 

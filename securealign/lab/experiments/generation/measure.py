@@ -9,9 +9,8 @@ from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.generation.answering import answered
 from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_cell
-from securealign.lab.experiments.generation.questions import Question, category_questions, read_questions
+from securealign.lab.experiments.generation.questions import Question, answered, category_questions, read_questions
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.generation.streaming import measure_stream
 from securealign.lab.experiments.generation.writing import likeness, written

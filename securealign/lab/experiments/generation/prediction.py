@@ -19,7 +19,6 @@ from securealign.lab.generation.fitting import PairedStates, Stitch, paired_stat
 from securealign.lab.generation.maps import FitSettings, fitted_maps, map_key
 from securealign.lab.generation.scoring import (
     Predictions,
-    Scores,
     predict,
     predict_mapped,
     score,
@@ -93,6 +92,11 @@ class PairScorer:
         for positions, kept in ((PAIRED, np.ones(len(pairs), dtype=bool)), (EXACT, pairs.exact)):
             if kept.any():
                 ours, own = (score(one, native, pairs.following, kept) for one in (mapped, native))
+                compared = {
+                    f"{measure}_{side}": getattr(found, measure)
+                    for measure in ("nll", "perplexity", "top1")
+                    for side, found in (("native", own), ("mapped", ours))
+                }
                 rows.append(
                     {
                         **asdict(stitch),
@@ -102,7 +106,8 @@ class PairScorer:
                         "positions": positions,
                         "count": ours.positions,
                         "r2": r2 if positions == PAIRED else self._r2(alignment, pairs, stitch, kept),
-                        **_compared(own, ours),
+                        **compared,
+                        "agreement": ours.agreement,
                     }
                 )
         return rows
@@ -128,18 +133,6 @@ class PairScorer:
     @cached_property
     def _native(self) -> Predictions:
         return predict(self._target, self._states.target[POST_NORM], self._states.following)
-
-
-def _compared(own: Scores, mapped: Scores) -> Row:
-    return {
-        "nll_native": own.nll,
-        "nll_mapped": mapped.nll,
-        "perplexity_native": own.perplexity,
-        "perplexity_mapped": mapped.perplexity,
-        "top1_native": own.top1,
-        "top1_mapped": mapped.top1,
-        "agreement": mapped.agreement,
-    }
 
 
 def _first(pairs: PairedStates, count: int) -> PairedStates:

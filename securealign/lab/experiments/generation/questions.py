@@ -1,17 +1,29 @@
-"""Multiple-choice questions: made from WordNet's glosses, or read from a file in the format of MMLU."""
+"""Multiple-choice questions, made from WordNet's glosses or read from a file in the format of MMLU, and their cells.
+
+A model answers by the letter that it writes first, and by the likeliest of the letters.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from securealign.data import TextDataset
 from securealign.errors import ErrorCode, InputError
+from securealign.lab.experiments.generation.setting import Pair
+from securealign.lab.experiments.run import Cell
+from securealign.lab.experiments.store import Row
+from securealign.lab.generation.chat import Prompt
+from securealign.lab.generation.stitched import StitchedModel
+from securealign.lab.generation.stopping import StopRules, first_letter
 
 LETTERS = "ABCD"
+#: A model that writes no letter within so many tokens gives no answer.
+_MOST_TOKENS = 6
 
 
 @dataclass(frozen=True)
@@ -73,3 +85,33 @@ def _read(content: dict[str, object]) -> Question:
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
         raise ValueError("answer names none of the choices")
     return Question(str(content["question"]), tuple(map(str, choices)), index)
+
+
+def answered(pair: Pair, stitched: StitchedModel, key: dict[str, Any], questions: Sequence[Question]) -> list[Cell]:
+    """Return how many questions are answered, and rightly, by the first letter written and by the likeliest letter."""
+    asked = [asdict(question) for question in questions]
+    whole = {"what": "answers", **key, "questions": asked, "tokens": _MOST_TOKENS}
+    names = {"source": pair[0], "target": pair[1]}
+    return [Cell(table="questions", names=names, key=whole, compute=lambda: [_ask(stitched, questions)], kept="")]
+
+
+def _ask(stitched: StitchedModel, questions: Sequence[Question]) -> Row:
+    # The token of each letter where it goes on from "Answer:".
+    tokens = [int(stitched.target.tokenize([f"Answer: {letter}"])[0].ids[-1]) for letter in LETTERS]
+    given = right = likeliest = 0
+    for question in questions:
+        prompt, letters = Prompt(question.prompt()), LETTERS[: len(question.choices)]
+        logits = stitched.next_logits(prompt)
+        best = max(range(len(letters)), key=lambda choice: float(logits[tokens[choice]]))
+        likeliest += best == question.answer
+        text = stitched.complete(prompt, StopRules(max_new_tokens=_MOST_TOKENS, letters=letters)).text
+        letter = first_letter(text, letters)
+        given += letter is not None
+        right += letter == LETTERS[question.answer]
+    return {
+        "questions": len(questions),
+        "answered": given,
+        "written": right / len(questions),
+        "likeliest": likeliest / len(questions),
+        "chance": sum(1 / len(question.choices) for question in questions) / len(questions),
+    }

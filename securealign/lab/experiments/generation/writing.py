@@ -10,15 +10,30 @@ import numpy as np
 from sklearn.metrics.pairwise import cosine_similarity
 
 from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.generation.prompts import PROMPTS, prompt_for
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.run import Cell
 from securealign.lab.experiments.store import Row
+from securealign.lab.generation.chat import Prompt, frame
 from securealign.lab.generation.stitched import StitchedModel
 from securealign.lab.generation.stopping import StopRules
 
 #: A sequence of tokens that is repeated so many times is a loop; greedy decoding never leaves it.
 LOOPS = 4
+#: (text, whether it is a request in a conversation); requests go through the chat template of the model that reads.
+PROMPTS: tuple[tuple[str, bool], ...] = (
+    ("The capital of France is", False),
+    ("What is the capital of Italy?", True),
+    ("Once upon a time there was a farmer who", False),
+    ("Explain in one sentence why the sky is blue.", True),
+    ("The government announced on Monday that", False),
+    ("Name three animals that live in the sea.", True),
+    ("To make a good soup you first have to", False),
+    ("Write a short greeting to a new neighbour.", True),
+    ("The history of the city begins with", False),
+    ("What do plants need to grow?", True),
+    ("She opened the door and saw", False),
+    ("Give me one tip for learning a language.", True),
+)
 
 
 def written(config: GenerationConfig, pair: Pair, stitched: StitchedModel, key: dict[str, Any]) -> list[Cell]:
@@ -28,7 +43,8 @@ def written(config: GenerationConfig, pair: Pair, stitched: StitchedModel, key: 
 
     def compute() -> Iterator[Row]:
         for text, request in chosen:
-            found = stitched.complete(prompt_for(stitched.source, text, request=request), rules)
+            prompt = frame(stitched.source, [{"role": "user", "content": text}]) if request else Prompt(text)
+            found = stitched.complete(prompt, rules)
             told = {"text": found.text, "tokens": len(found.tokens), "end": found.end.value}
             yield {"prompt": text, "request": request, **told}
 

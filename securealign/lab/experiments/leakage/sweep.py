@@ -91,11 +91,8 @@ class PairSweep:
 
     def cells(self) -> Iterator[Cell]:
         """Yield what is leaked, used and predicted: for every size and seed, and by penalty for one draw."""
-        sizes, seeds, pair = (
-            self._sweep.sizes,
-            range(self._config.seeds),
-            self._config.public_key(self.source, self.target),
-        )
+        sizes, seeds = self._sweep.sizes, range(self._config.seeds)
+        pair = self._config.public_key(self.source, self.target)
         yield Cell(
             table="alignment",
             names=self.names,

@@ -48,8 +48,7 @@ def map_features(affine: FloatMatrix) -> npt.NDArray[np.float64]:
 def log_residuals(affine: FloatMatrix, source: FloatMatrix, target: FloatMatrix) -> npt.NDArray[np.float64]:
     """Return log || z_A - (z_B W + b) ||^2 for rows z_B (n, d_B) and z_A (n, d_A), shape (n,)."""
     residual = target - source @ affine[:-1] - affine[-1]
-    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", residual, residual)
-    return _logarithm(squares)
+    return _log_squares(residual)
 
 
 def log_distances(
@@ -69,13 +68,12 @@ def log_distances(
         left, _, _ = np.linalg.svd(projection @ (deviation @ np.linalg.qr(rotated).Q), full_matrices=False)
         space = left[:, :rank]
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    outside = unit - (unit @ space) @ space.T
-    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", outside, outside)
-    return _logarithm(squares)
+    return _log_squares(unit - (unit @ space) @ space.T)
 
 
-def _logarithm(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    logarithms: npt.NDArray[np.float64] = np.log(squares + _TINY)
+def _log_squares(rows: FloatMatrix) -> npt.NDArray[np.float64]:
+    """Return the logarithm of each row's squared norm."""
+    logarithms: npt.NDArray[np.float64] = np.log(np.einsum("ij,ij->i", rows, rows) + _TINY)
     return logarithms
 
 

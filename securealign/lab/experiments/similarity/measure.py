@@ -13,7 +13,6 @@ import numpy as np
 from securealign.alignment.scaling import deviations
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.lab.experiments.embeddings import Vectors
 from securealign.lab.experiments.run import Cell, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.values import PUBLIC
@@ -125,15 +124,12 @@ class _Corpus:
     def _side(self, encoder: str, subsample: int) -> _Side:
         if (encoder, subsample) not in self._sides:
             rows = self._embeddings.of(encoder, self._texts)
-            self._sides[encoder, subsample] = self._prepare(rows, subsample)
+            order = np.random.default_rng([0, subsample]).permutation(len(rows))
+            held = int(_HELD_OUT * len(rows))
+            test, train = rows[order[:held]], rows[order[held:]]
+            self._sides[encoder, subsample] = _Side(
+                CentredRows.of(test),
+                CentredRows.of(test / deviations(train)),
+                KeptComponents.of(train, test, max(self._components)),
+            )
         return self._sides[encoder, subsample]
-
-    def _prepare(self, rows: Vectors, subsample: int) -> _Side:
-        order = np.random.default_rng([0, subsample]).permutation(len(rows))
-        held = int(_HELD_OUT * len(rows))
-        test, train = rows[order[:held]], rows[order[held:]]
-        return _Side(
-            CentredRows.of(test),
-            CentredRows.of(test / deviations(train)),
-            KeptComponents.of(train, test, max(self._components)),
-        )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from securealign.errors import ErrorCode, InputError
 from securealign.lab.assets.causal import builtin_causal_lms
@@ -22,8 +21,6 @@ from securealign.lab.measures.tokenizers import Style, Tokenized, style_of, surf
 from securealign.models.optional import require
 
 _PURPOSE = "The comparison of tokenizers"
-#: The most that the header of a safetensors file may take, as the format says.
-_MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -108,11 +105,9 @@ def count_weights(folder: Path) -> int | None:
 
 def _weights_in(file: Path) -> int:
     try:
-        with file.open("rb") as content:
-            (size,) = struct.unpack("<Q", content.read(8))
-            header = json.loads(content.read(min(size, _MAX_HEADER)))
-        return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(file, "numpy") as content:
+            return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
+    except SafetensorError as error:
         raise InputError(
             f"{file} is no safetensors file.", hint="Fetch the model again.", code=ErrorCode.FILE_INVALID
         ) from error

@@ -44,14 +44,7 @@ def measure(
 def _own(one: NamedTokenizer, texts: Sequence[str], digest: str) -> Iterator[Cell]:
     def compute() -> list[Row]:
         found = fertility(texts, one.tokenize(texts))
-        return [
-            {
-                "tokens": one.tokenizer.get_vocab_size(),
-                "style": one.style.value,
-                "tokens_per_word": found.tokens_per_word,
-                "characters_per_token": found.characters_per_token,
-            }
-        ]
+        return [{"tokens": one.tokenizer.get_vocab_size(), "style": one.style.value, **found._asdict()}]
 
     key = {"tokenizer": one.fingerprint, "texts": digest}
     yield Cell(table="tokenizers", names={"tokenizer": one.name}, key=key, compute=compute, kept="")
