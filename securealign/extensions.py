@@ -1,7 +1,8 @@
 """Named things that installed packages add, found through entry points when they are asked for.
 
-An entry point of the group `securealign.datasets` or `securealign.encoders` refers to a catalogue: a mapping from names
-to functions (see `data.sources` and `models.encoders`). One entry point may so add many names.
+An entry point refers to a catalogue, a mapping of names, and may so add many of them. The groups are
+`securealign.datasets` (see `data.sources`), `securealign.encoders` (`models.encoders`), `securealign.suites`
+(`he.registry`) and `securealign.commands` (`cli`).
 """
 
 from __future__ import annotations

@@ -30,9 +30,7 @@ def _is_cached(name: str) -> bool:
     return is_fetched(ASSETS[name]) or (name in RECIPES and is_converted(RECIPES[name]))
 
 
-def model_folder(
-    spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None, code: bool = False
-) -> Path:
+def model_folder(spec: str, *, what: str, builtin: tuple[str, ...], cache: Path | None = None) -> Path:
     """Return the folder of one of the `builtin` names, a local folder, or a hub model; `what` names the kind.
 
     Raises `InputError` for anything else, such as a pinned name of another kind.
