@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib
 import os
 import secrets
 import stat
@@ -13,10 +12,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.files import write_atomically
+from securealign.optional import require
 
 #: Shortest passphrase for a new store, after NIST SP 800-63B.
 MIN_NEW_CHARACTERS = 8
@@ -128,7 +128,7 @@ class KeyringPassphrase:
 
     def read(self, *, new: bool) -> bytes:
         """Return the passphrase of the account; raises `DependencyError` without the package."""
-        keyring = _keyring()
+        keyring = require("keyring", "A passphrase from the keyring", extra="keyring")
         try:
             value = keyring.get_password(_SERVICE, self.account)
             if value is None and new:
@@ -231,13 +231,3 @@ def _checked(passphrase: bytes, name: str, *, new: bool) -> bytes:
 
 def _without_newline(data: bytes) -> bytes:
     return data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
-
-
-def _keyring() -> Any:  # noqa: ANN401 - the optional package has no types here
-    try:
-        return importlib.import_module("keyring")
-    except ImportError as error:
-        raise DependencyError(
-            f"A passphrase from the keyring needs keyring, which cannot be imported ({error}).",
-            hint="Run: pip install 'securealign[keyring]'",
-        ) from error

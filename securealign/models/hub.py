@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import AssetError
-from securealign.models.optional import require
 from securealign.models.pretrained import first_line
 from securealign.models.quiet import quiet
+from securealign.optional import require
 
 logger = logging.getLogger(__name__)
 

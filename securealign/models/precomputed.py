@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from securealign.errors import ErrorCode, InputError
 from securealign.models.encoder import check_finite
-from securealign.models.optional import require
+from securealign.optional import require
 
 _BLOCK_BYTES = 1 << 24
 _SHOWN = 20

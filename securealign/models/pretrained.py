@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import DependencyError, ErrorCode, InputError, SecurealignError
-from securealign.models.optional import require
 from securealign.models.quiet import quiet
+from securealign.optional import require
 
 _PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
 NO_WEIGHTS = "holds no config.json with safetensors weights"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from securealign.models.optional import require
+from securealign.optional import require
 
 _LIBRARIES = ("transformers", "sentence_transformers", "huggingface_hub")
 

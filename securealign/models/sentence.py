@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import ConfigurationError, InputError
-from securealign.models.optional import require
 from securealign.models.pretrained import CONVERT, NO_WEIGHTS, loading, unusable
+from securealign.optional import require
 
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 _PURPOSE = "A transformer encoder"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securealign.errors import ConfigurationError, DependencyError
+from securealign.errors import ConfigurationError
 from securealign.harness.bench.measurements import Spread
 from securealign.harness.bench.rows import CLEAR, Row
 from securealign.harness.report.units import brief
+from securealign.optional import require
 
 #: Colours of Okabe and Ito, which all kinds of colour vision tell apart, in an order that differs in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
@@ -96,13 +96,7 @@ def picture(figure: Any, file: Path) -> bytes:  # noqa: ANN401 - matplotlib has 
 
 def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
     """Return the module of figures, which draw without a display and without global state."""
-    try:
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise DependencyError(
-            f"Drawing figures needs matplotlib, which cannot be imported ({error}).",
-            hint="Run: pip install 'securealign[figures]'",
-        ) from error
+    return require("matplotlib.figure", "Drawing figures", extra="figures")
 
 
 def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], thickness: float) -> None:  # noqa: ANN401

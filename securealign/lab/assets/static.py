@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.models.encoder import Progress, check_finite, fingerprint_of
-from securealign.models.optional import require
+from securealign.optional import require
 
 VECTORS, WORDS = "vectors.npy", "words.json"
 _BATCH = 256

@@ -14,7 +14,7 @@ from securealign.lab.generation.depths import POST_NORM, PRE_NORM, blocks_below
 from securealign.lab.generation.loading import apply_head, final_norm, load_causal
 from securealign.lab.generation.pairs import NO_OFFSET, Integers
 from securealign.models.encoder import fingerprint_of
-from securealign.models.optional import require
+from securealign.optional import require
 
 States = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from typing import Any
 from securealign.errors import InputError
 from securealign.lab.generation.causal import CausalModel, States
 from securealign.lab.generation.depths import POST_NORM
-from securealign.models.optional import require
+from securealign.optional import require
 
 
 class Context:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import ErrorCode, InputError
-from securealign.models.optional import require
 from securealign.models.pretrained import NO_WEIGHTS, loading
+from securealign.optional import require
 
 _PURPOSE = "A language model"
 _PROBE = 8

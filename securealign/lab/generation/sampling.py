@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import ConfigurationError
-from securealign.models.optional import require
+from securealign.optional import require
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from securealign.lab.generation.causal import CausalModel
 from securealign.lab.generation.depths import POST_NORM
 from securealign.lab.generation.fitting import PairedStates
 from securealign.lab.measures.fits import explained
-from securealign.models.optional import require
+from securealign.optional import require
 
 
 @dataclass(frozen=True)

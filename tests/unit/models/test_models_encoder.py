@@ -5,7 +5,7 @@ import pytest
 
 from securealign.errors import DependencyError, ErrorCode, InputError
 from securealign.models.encoder import check_finite, fingerprint_of
-from securealign.models.optional import require
+from securealign.optional import require
 
 
 def test_a_fingerprint_changes_with_any_file_name_content_or_setting(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.models.optional import require
+from securealign.optional import require
 
 _NAMESPACE = "sentence_transformers.models"
 

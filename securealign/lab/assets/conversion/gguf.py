@@ -12,8 +12,8 @@ from typing import Any
 
 from securealign.files import sha256_of
 from securealign.lab.assets.conversion.folders import unusable
-from securealign.models.optional import require
 from securealign.models.quiet import quiet
+from securealign.optional import require
 
 _PURPOSE = "A model in the GGUF format"
 _SUMS = "SHA256SUMS"

@@ -10,7 +10,7 @@ import numpy as np
 from securealign.lab.assets.conversion.bert import write_json
 from securealign.lab.assets.conversion.folders import unusable
 from securealign.lab.assets.static import VECTORS, WORDS
-from securealign.models.optional import require
+from securealign.optional import require
 
 _TABLE = "glove_6B_50d_emb.npy"
 _INDEX = "glove_6B_index.parquet"

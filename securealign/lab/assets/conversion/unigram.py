@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from securealign.lab.assets.conversion.bert import write_json
-from securealign.models.optional import require
+from securealign.optional import require
 
 
 def write_unigram(

@@ -18,7 +18,7 @@ from securealign.lab.assets.causal import builtin_causal_lms
 from securealign.lab.assets.encoders import ENCODERS
 from securealign.lab.assets.lookup import model_folder
 from securealign.lab.measures.tokenizers import Style, Tokenized, style_of, surface, surfaces
-from securealign.models.optional import require
+from securealign.optional import require
 
 _PURPOSE = "The comparison of tokenizers"
 
