@@ -174,6 +174,7 @@ def test_training_goes_on_with_a_provider_that_was_stopped_and_started_at_the_sa
     assert set(provider.counters("rank").values()) == {DIM_B + 1}
 
 
+@pytest.mark.thorough
 def test_a_server_that_was_stopped_has_left_its_sessions(provider, client, z_b):
     client.on_event = when(4, RowBatch, provider.server.stop)
     with pytest.raises(TransportError):
@@ -654,6 +655,7 @@ def test_a_provider_that_refuses_does_not_end_the_streams_of_others(provider, cl
     assert names == {"client", "other"}
 
 
+@pytest.mark.thorough
 def test_a_stream_that_is_cut_off_by_a_deadline_leaves_a_session_that_goes_on(provider, client, queries, certificates):
     provider.stop()
     provider.settings = ServerSettings(session_seconds=2)

@@ -242,6 +242,7 @@ def test_a_client_that_is_silent_or_takes_too_long_is_cut_off(provider, certific
     assert report.error.code is ErrorCode.DEADLINE_EXCEEDED
 
 
+@pytest.mark.thorough
 def test_the_clients_deadline_is_named(provider, certificates, z_b):
     hold = threading.Event()
     provider.on_event = lambda event: event.message is RowBatch and hold.wait(600)

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from support.peers import embeddings, stored_space
 from support.sites import make_site, provider_process, run_client
+from typer.testing import CliRunner
 
 import parties
 from securealign.alignment import AlignmentMap, LinearAligner, LinearHead
+from securealign.client.__main__ import app as client_app
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode, TransportError
+from securealign.provider.__main__ import app as provider_app
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
@@ -76,6 +79,11 @@ def assert_is_the_map_in_clear(site, saved):
     assert np.linalg.norm(bias - clear.bias) < 2e-3 * np.linalg.norm(clear.weight)
 
 
+def invoke(app, *arguments):
+    """Run a program in this process."""
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "500", "TERM": "dumb"})
+
+
 def save_map(site, space="00" * 16):
     """Save a map that no training made, into a space."""
     AlignmentMap(embeddings(DIM_B, DIM_A, 5), np.zeros(DIM_A), {"space": space}).save_pretrained(site / "alignment")
@@ -111,6 +119,7 @@ def test_align_and_classify_between_two_processes(site):
     assert answered["stats"]["bytes_down"] > 0
 
 
+@pytest.mark.thorough
 def test_public_texts_that_are_repeated_count_once_on_both_sides(site):
     np.savez(site / "both.npz", a=np.load(site / "public_a.npy"), b=np.load(site / "public_b.npy"))
     lines = (site / "public.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -141,6 +150,7 @@ def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
     assert "granted 51 before; max_rank_fraction allows 59" in logged["reason"]
 
 
+@pytest.mark.thorough
 def test_classify_writes_one_label_and_score_a_line(site):
     with provider(site) as (process, port):
         save_map(site, process.space)
@@ -175,6 +185,7 @@ def killing(process):
     return kill
 
 
+@pytest.mark.thorough
 def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site):
     with provider(site) as (process, port):
         address, impatient = f"provider.address=127.0.0.1:{port}", "provider.patience_seconds=0"
@@ -208,16 +219,14 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
     ],
 )  # fmt: skip
 def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
-    done = subprocess.run(
-        [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), *arguments],
-        capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "COLUMNS": "500"},
-    )  # fmt: skip
-    assert done.returncode == code
+    done = invoke(provider_app, "--config", str(site / "provider.toml"), *arguments)
+    assert done.exit_code == code
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
+@pytest.mark.thorough
 def test_a_head_for_another_dimension_is_refused_at_the_start(site):
     LinearHead(np.ones((DIM_A + 1, 2)), np.zeros(2), ("a", "b")).save_pretrained(site / "head")
     done = subprocess.run(
@@ -244,10 +253,11 @@ def test_a_client_without_a_provider(site):
         (["--set", "inference.pool_slots=0", "--input", "-"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
     ],
 )
-def test_a_client_with_bad_input(site, arguments, code, error):
+def test_a_client_with_bad_input(site, monkeypatch, arguments, code, error):
     save_map(site)
-    done = client(site, 1, "classify", "--json", *arguments, cwd=site)
-    assert done.returncode == code
+    monkeypatch.chdir(site)
+    done = invoke(client_app, "classify", "--config", "client.toml", "--json", *arguments)
+    assert done.exit_code == code
     assert json.loads(done.stdout)["error"] == error
 
 
@@ -261,6 +271,7 @@ def test_a_query_that_is_not_finite_is_refused_before_it_is_sent(site):
     assert json.loads(done.stdout)["error"] == "NON_FINITE_INPUT"
 
 
+@pytest.mark.thorough
 def test_the_environment_overrides_the_file(site):
     environment = {
         **os.environ,

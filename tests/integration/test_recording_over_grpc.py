@@ -310,6 +310,7 @@ class TestFailures:
     def ours(self, site):
         return site / "out.jsonl"
 
+    @pytest.mark.thorough
     def test_a_refusal_before_an_agreement_leaves_no_file_at_the_client(self, site):
         with provider(site, "--set", "policy.min_rows=1000") as running:
             refused = client(site, running.port, "align", "--record", str(self.ours(site)))
@@ -321,6 +322,7 @@ class TestFailures:
         for file in (site / "recordings").iterdir():
             assert [one.end.error for one in read_run(file).sessions] == ["TOO_FEW_ROWS"]
 
+    @pytest.mark.thorough
     def test_a_client_without_a_provider_leaves_no_file(self, site):
         done = client(site, 1, "align", "--record", str(self.ours(site)), "--set", "provider.patience_seconds=0.01")
         assert json.loads(done.stdout)["error"] == "PEER_UNREACHABLE"
@@ -339,6 +341,7 @@ class TestFailures:
             Client(settings).align(nothing, nothing, self.ours(site))
         assert [file.name for file in site.iterdir() if "out.jsonl" in file.name] == []
 
+    @pytest.mark.thorough
     def test_a_provider_that_dies_is_named_and_what_goes_on_later_is_a_recording_of_its_own(self, site):
         with provider(site) as running:
             address, impatient = f"provider.address=127.0.0.1:{running.port}", "provider.patience_seconds=0"

@@ -157,6 +157,7 @@ def test_a_process_that_only_classifies_needs_a_space(site):
     assert "Start once with a section [public]" in error["hint"]
 
 
+@pytest.mark.thorough
 def test_a_folder_of_spaces_can_be_named(site):
     with provider(site / "first") as listening:
         space = listening["space"]
@@ -166,6 +167,7 @@ def test_a_folder_of_spaces_can_be_named(site):
         assert listening["space"] == space
 
 
+@pytest.mark.thorough
 def test_a_stored_space_that_was_altered_stops_the_provider_with_advice(site):
     with provider(site / "first"):
         pass

@@ -59,7 +59,7 @@ WORLDS = {"training": training, "inference": inference}
 @pytest.mark.parametrize(
     ("name", "accidents", "least"),
     [
-        ("inference", 1, 1_000),
+        pytest.param("inference", 1, 1_000, marks=pytest.mark.thorough),
         pytest.param("training", 2, 10_000, marks=pytest.mark.thorough),
         pytest.param("inference", 2, 5_000, marks=pytest.mark.thorough),
     ],
@@ -98,6 +98,7 @@ def test_the_search_finds_what_is_recorded_too_late(name, monkeypatch):
         explore(lambda: WORLDS[name](1))
 
 
+@pytest.mark.thorough
 def test_the_search_finds_acknowledgements_that_are_made_twice(monkeypatch):
     resume = ResumableProvider.resume
 

@@ -52,7 +52,7 @@ def test_a_map_and_the_public_rows_tell_members_without_any_shadow_map():
     assert found["span"]["plain AUROC"] > 0.999
 
 
-@pytest.mark.parametrize("public", [6, 400])
+@pytest.mark.parametrize("public", [6, pytest.param(400, marks=pytest.mark.thorough)])
 def test_nothing_is_found_about_members_that_have_been_shuffled(public):
     for row in attacked(material(public), shuffled=True).values():
         assert row["accuracy low"] - 0.01 < 0.5 < row["accuracy high"] + 0.01
@@ -72,6 +72,7 @@ def test_the_papers_features_tell_one_text_that_stands_out():
     assert accuracy[1] < 0.7
 
 
+@pytest.mark.thorough
 def test_differential_privacy_hides_a_row_of_the_provider_as_far_as_it_promises():
     rows = material(100)
     bare = attacked(rows, unit="row")
@@ -81,6 +82,7 @@ def test_differential_privacy_hides_a_row_of_the_provider_as_far_as_it_promises(
         assert row["accuracy low"] < row["bound"] < 0.6
 
 
+@pytest.mark.thorough
 def test_differential_privacy_does_not_hide_that_the_client_added_a_text():
     """Outside the claim: the client's own row is in its Gram matrix, and so in how the noise is shaped."""
     found = attacked(material(8), epsilons=(0.5,), penalty=0.01)

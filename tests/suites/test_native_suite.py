@@ -57,6 +57,7 @@ def test_an_honest_session_leaves_no_process(case):
     assert child_processes() == before
 
 
+@pytest.mark.thorough
 def test_the_python_interface_takes_the_suite_and_gives_what_no_encryption_gives():
     random = np.random.default_rng(1)
     z_a, z_b = random.normal(size=(20, 3)), random.normal(size=(20, 4))
@@ -67,6 +68,7 @@ def test_the_python_interface_takes_the_suite_and_gives_what_no_encryption_gives
 
 
 @pytest.mark.parametrize(("features", "columns"), [(1, 1), (3, 1024), (2, 2100)])
+@pytest.mark.thorough
 def test_rows_in_several_ciphertexts(features, columns):
     random = np.random.default_rng(1)
     left, right = random.normal(size=(5, features)), random.normal(size=(5, columns))
@@ -75,6 +77,7 @@ def test_rows_in_several_ciphertexts(features, columns):
 
 
 @pytest.mark.parametrize("features", [1, 1023, 2500])
+@pytest.mark.thorough
 def test_queries_in_several_ciphertexts(features):
     random = np.random.default_rng(1)
     weight, bias, queries = random.normal(size=(features, 3)), random.normal(size=3), random.normal(size=(2, features))
@@ -281,6 +284,7 @@ def test_more_classes_than_a_ciphertext_holds_are_refused():
     assert "1025" in str(infeasible(lambda: SUITE.head_sizes(HeadShape(provider_dim=2, classes=1025, slots=1))))
 
 
+@pytest.mark.thorough
 def test_a_library_whose_objects_outgrow_their_room_is_found_out_by_its_own_party():
     small: Job = replace(PROFILE.head, fresh_bytes=16)
     suite = NativeSuite(replace(PROFILE, head=small, covariance=small))

@@ -216,6 +216,7 @@ def test_a_library_is_imported_by_its_worker_and_never_by_the_party(tmp_path, mo
 # The end
 
 
+@pytest.mark.thorough
 def test_workers_leave_neither_processes_nor_descriptors(impatient):
     before = child_processes(), open_files()
     for order in ["abort", "exit", "leave", "garbage", "fail"] * 2:

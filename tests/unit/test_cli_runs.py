@@ -422,6 +422,7 @@ class TestBenchTraining:
 class TestBenchInference:
     ARGUMENTS = ("bench", "inference", "--dim-a", "6", "--classes", "3", "--queries", "5", "--pool-slots", "2")
 
+    @pytest.mark.thorough
     def test_json_of_several_suites_with_round_trips_between_processes(self):
         report = run_json(*self.ARGUMENTS, "--suites", "plaintext,lwe")
         assert set(report) == {

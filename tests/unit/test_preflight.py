@@ -132,6 +132,7 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_frame_is_no_provider(folder, 
         assert failure(target, bundle).stage is Stage.GRPC
 
 
+@pytest.mark.thorough
 def test_a_server_that_says_nothing_after_the_handshake_is_not_waited_for(folder, bundle):
     def answer(connection):
         with server_context(folder).wrap_socket(connection, server_side=True) as secured:

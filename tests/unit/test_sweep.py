@@ -221,6 +221,7 @@ class TestFigure:
     def test_the_name_of_the_file_asks_for_the_format(self, points, tmp_path, name, begin):
         assert draw_growth(points, tmp_path / name).startswith(begin)
 
+    @pytest.mark.thorough
     def test_many_sizes_and_a_wide_range_are_drawn_too(self, tmp_path):
         points = sweep(
             ["plaintext"], over(LAN, WAN), sizes(samples=[40, 4000], dim_a=[2, 6], dim_b=[1, 4], classes=[2, 9])

@@ -53,6 +53,7 @@ def result(folder):
     return run(folder)
 
 
+@pytest.mark.thorough
 def test_every_sweep_has_a_row_for_each_value_and_attack(result):
     rows = result.table("sweeps")
     values = {
@@ -90,6 +91,7 @@ def test_a_second_run_computes_nothing(folder, result, monkeypatch):
     assert run(folder).tables == result.tables
 
 
+@pytest.mark.thorough
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     plan = replace(PLAN, epsilons=(), penalties=(0.01,))
     real, done = module.attack_setting, []
