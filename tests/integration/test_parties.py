@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 import parties
 from securealign.alignment import AlignmentMap, LinearAligner, LinearHead
-from securealign.client.__main__ import app as client_app
+from securealign.client import __main__ as client_program
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode, TransportError
-from securealign.provider.__main__ import app as provider_app
+from securealign.provider import __main__ as provider_program
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
@@ -79,9 +79,15 @@ def assert_is_the_map_in_clear(site, saved):
     assert np.linalg.norm(bias - clear.bias) < 2e-3 * np.linalg.norm(clear.weight)
 
 
-def invoke(app, *arguments):
-    """Run a program in this process."""
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "500", "TERM": "dumb"})
+@pytest.fixture
+def invoke(monkeypatch):
+    """Run a program in this process, whose logging stays as it is."""
+    for program in (client_program, provider_program):
+        monkeypatch.setattr(program, "configure_logs", lambda **_options: None)
+        monkeypatch.setattr(program, "redact_python_output", lambda: None)
+    return lambda program, *arguments: CliRunner().invoke(
+        program.app, arguments, env={"COLUMNS": "500", "TERM": "dumb"}
+    )
 
 
 def save_map(site, space="00" * 16):
@@ -219,7 +225,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
     ],
 )  # fmt: skip
 def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
-    done = invoke(provider_app, "--config", str(site / "provider.toml"), *arguments)
+    done = invoke(provider_program, "--config", str(site / "provider.toml"), *arguments)
     assert done.exit_code == code
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -253,10 +259,10 @@ def test_a_client_without_a_provider(site):
         (["--set", "inference.pool_slots=0", "--input", "-"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
     ],
 )
-def test_a_client_with_bad_input(site, monkeypatch, arguments, code, error):
+def test_a_client_with_bad_input(site, monkeypatch, invoke, arguments, code, error):
     save_map(site)
     monkeypatch.chdir(site)
-    done = invoke(client_app, "classify", "--config", "client.toml", "--json", *arguments)
+    done = invoke(client_program, "classify", "--config", "client.toml", "--json", *arguments)
     assert done.exit_code == code
     assert json.loads(done.stdout)["error"] == error
 

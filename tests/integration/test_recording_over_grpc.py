@@ -292,6 +292,7 @@ def test_embeddings_are_in_no_recording(recorded):
     assert b"public text" not in written
 
 
+@pytest.mark.thorough
 def test_without_being_asked_neither_end_records(tmp_path):
     site = site_in(tmp_path)
     (site / "provider.toml").write_text(PROVIDER.partition("[record]")[0], encoding="utf-8")

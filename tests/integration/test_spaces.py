@@ -146,6 +146,7 @@ def expected_later(site, listening):
     return expected(site, "second")
 
 
+@pytest.mark.thorough
 def test_a_process_that_only_classifies_needs_a_space(site):
     done = subprocess.run(
         command(site / "first", "classify.toml"), capture_output=True, text=True, check=False, timeout=600
@@ -193,6 +194,7 @@ def test_a_map_without_a_space_is_refused_before_texts_are_embedded(site, metada
     assert "align' again" in error["hint"]
 
 
+@pytest.mark.thorough
 def test_public_embeddings_that_do_not_vary_stop_the_provider_with_advice(site):
     np.save(site / "first" / "public.npy", np.full((ROWS, DIM_A), 0.1))
     done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=600)

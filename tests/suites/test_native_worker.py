@@ -192,6 +192,7 @@ def test_a_worker_that_cannot_be_started_is_an_error_that_says_what_to_do(monkey
     assert open_files() == before
 
 
+@pytest.mark.thorough
 def test_a_library_that_is_missing_or_does_not_work_is_unavailable_for_a_reason():
     assert why_unavailable(PROFILE) == ""
     absent = replace(PROFILE, package="no_such_package")

@@ -86,6 +86,7 @@ def test_an_error_of_ours_ends_the_process():
         interrupt()
 
 
+@pytest.mark.thorough
 def test_of_two_errors_the_cause_is_raised():
     with (
         Worker("client", follow) as client,

@@ -351,6 +351,7 @@ class TestBenchTraining:
             assert set(figures["times_clear"]) == SPREAD
             assert figures["weight_error"] < 1e-3
 
+    @pytest.mark.thorough
     def test_memory_of_both_parties_is_measured_in_processes_of_their_own(self):
         report = run_json("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1)
         (figures,) = report["suites"]

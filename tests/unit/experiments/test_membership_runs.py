@@ -135,6 +135,7 @@ def test_plans_that_make_no_sense_are_refused(change):
         replace(PLAN, **change)
 
 
+@pytest.mark.thorough
 def test_files_pictures_and_section_follow_from_the_result(tmp_path, result):
     for name, rows in result.tables.items():
         result.tables[name] = [row for row in rows if row["source"] == "a"]

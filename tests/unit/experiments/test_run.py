@@ -147,7 +147,9 @@ def run(tmp_path, monkeypatch):
     return command
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name == "membership" else name for name in COMMANDS]
+)
 def test_the_command_writes_files_and_prints_a_table_or_json_and_nothing_else(run, tmp_path, name):
     _, settings, words, tables, pictures = COMMANDS[name]
     done = run(name, "--encoders", "a,b", "--output", tmp_path / "out")
