@@ -224,7 +224,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
         (["--set", "server.port=5"], ExitCode.USAGE, "server.port"),
     ],
 )  # fmt: skip
-def test_a_provider_that_cannot_start_says_why(site, arguments, code, named):
+def test_a_provider_that_cannot_start_says_why(site, invoke, arguments, code, named):
     done = invoke(provider_program, "--config", str(site / "provider.toml"), *arguments)
     assert done.exit_code == code
     assert named in done.stderr
@@ -259,10 +259,9 @@ def test_a_client_without_a_provider(site):
         (["--set", "inference.pool_slots=0", "--input", "-"], ExitCode.USAGE, "CONFIGURATION_INVALID"),
     ],
 )
-def test_a_client_with_bad_input(site, monkeypatch, invoke, arguments, code, error):
+def test_a_client_with_bad_input(site, invoke, arguments, code, error):
     save_map(site)
-    monkeypatch.chdir(site)
-    done = invoke(client_program, "classify", "--config", "client.toml", "--json", *arguments)
+    done = invoke(client_program, "classify", "--config", str(site / "client.toml"), "--json", *arguments)
     assert done.exit_code == code
     assert json.loads(done.stdout)["error"] == error
 
