@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from support.peers import embeddings, stored_space
 from support.sites import make_site, provider_process, run_client
 from typer.testing import CliRunner
@@ -81,13 +83,13 @@ def assert_is_the_map_in_clear(site, saved):
 
 @pytest.fixture
 def invoke(monkeypatch):
-    """Run a program in this process, whose logging stays as it is."""
+    """Run a program in this process, and set its logging back."""
     for program in (client_program, provider_program):
-        monkeypatch.setattr(program, "configure_logs", lambda **_options: None)
         monkeypatch.setattr(program, "redact_python_output", lambda: None)
-    return lambda program, *arguments: CliRunner().invoke(
-        program.app, arguments, env={"COLUMNS": "500", "TERM": "dumb"}
-    )
+    handlers = logging.root.handlers[:]
+    yield lambda program, *arguments: CliRunner().invoke(program.app, arguments, env={"COLUMNS": "500", "TERM": "dumb"})
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
 
 
 def save_map(site, space="00" * 16):
