@@ -9,10 +9,10 @@ suite checks what a peer sent before it uses it and raises `CiphertextError`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from securealign.errors import CiphertextError, ErrorCode, SuiteError
+from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
 from securealign.he.entropy import Entropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.matrices import FloatMatrix, Rows
@@ -42,6 +42,8 @@ class SuiteInfo:
     restorable: bool
     #: Whether work before the query is known makes the online phase cheaper.
     offline_phase: bool
+    #: Whether an answer can be a label that shows nothing else of the logits.
+    label_only: bool = False
 
     @property
     def encrypts(self) -> bool:
@@ -59,6 +61,18 @@ class CovarianceShape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelTerms:
+    """How label-only answers are computed: docs/label-spec.md."""
+
+    #: t, the top bits of each difference of logits that take part.
+    bits: int = 16
+    #: Parts of a comparison that run side by side.
+    segments: int = 4
+    #: Thresholds that the largest difference is compared with; each shows one more bit.
+    buckets: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadShape:
     """Dimensions of one inference session; `slots` queries fit in a pool."""
 
@@ -67,15 +81,38 @@ class HeadShape:
     slots: int
     #: Bits that the provider lets a logit hold at most; None for what the suite gives.
     logit_bits: int | None = None
+    #: Set where answers are labels and no logits; `classes` then counts the class that stands for no answer.
+    labels: LabelTerms | None = None
+
+    @property
+    def answer_columns(self) -> int:
+        """Numbers of an answer: a logit for each class, or the label and the bucket."""
+        return self.classes if self.labels is None else 2
 
     def require_full_logits(self, suite: str) -> None:
         """Raise `SuiteError` when less than full logits are asked of a suite that cannot give less."""
+        if self.labels is not None:
+            raise SuiteError(
+                f"Policy asks for labels without logits, which the suite {suite!r} cannot give.",
+                hint='Use the suite lwe, or set output = "logits".',
+                code=ErrorCode.OUTPUT_REFUSED,
+            )
         if self.logit_bits is not None:
             raise SuiteError(
                 f"Policy asks for logits of {self.logit_bits} bits, and the suite {suite!r} gives all of them or none.",
                 hint="Use the suite lwe, or set no output_bits.",
                 code=ErrorCode.OUTPUT_REFUSED,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSecrets:
+    """What the provider's side needs besides its head for label-only answers."""
+
+    #: 32 secret bytes from which the transfer derives, so that it can be made again.
+    transfer_seed: bytes = field(repr=False)
+    #: Thresholds of the buckets, ascending, in the unit of logits.
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +139,11 @@ class HeadSizes:
     answer_bits: int
     #: What the provider's side holds at most while the session runs.
     memory: int
+    #: The provider's offer of a transfer, and of each pool the client's choices and the provider's tables: 0 without
+    #: label-only answers.
+    offer: int = 0
+    choices: int = 0
+    tables: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,6 +158,35 @@ class EncryptedRows:
         """Raise `CiphertextError` unless these rows follow the first `absorbed` of `total`."""
         if self.first != absorbed or not 0 < self.count <= total - self.first:
             raise CiphertextError(f"Rows {self.first} to {self.first + self.count} are not the next ones.")
+
+
+class WithoutLabelsClient:
+    """The client's side of a head whose answers are logits."""
+
+    def choose(self, pool: int) -> bytes:
+        """Raise `LocalProtocolError`: the suite has no label-only answers."""
+        raise no_labels()
+
+    def load_tables(self, pool: int, data: bytes) -> None:
+        """Raise `LocalProtocolError`: the suite has no label-only answers."""
+        raise no_labels()
+
+
+class WithoutLabelsProvider:
+    """The provider's side of a head whose answers are logits."""
+
+    def offer(self) -> bytes:
+        """Return nothing: the suite has no label-only answers."""
+        return b""
+
+    def garble(self, pool: int, choices: bytes) -> bytes:
+        """Raise `LocalProtocolError`: the suite has no label-only answers."""
+        raise no_labels()
+
+
+def no_labels() -> LocalProtocolError:
+    """Return the error of a call that only label-only answers have."""
+    return LocalProtocolError("This session's answers are logits; it has neither choices nor tables.")
 
 
 class CovarianceEncryptor(Protocol):
@@ -165,8 +236,17 @@ class HeadEncryptor(Protocol):
     def key_material(self) -> bytes:
         """Return the public part of the key."""
 
-    def load_pool(self, pool: int, data: bytes) -> None:
-        """Take the provider's offline material of a pool; raises `CiphertextError` for malformed bytes."""
+    def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
+        """Take the provider's offline material of a pool that was asked for with a nonce of 32 bytes.
+
+        Raises `CiphertextError` for malformed bytes.
+        """
+
+    def choose(self, pool: int) -> bytes:
+        """Return the choices of a loaded pool, once; for label-only answers."""
+
+    def load_tables(self, pool: int, data: bytes) -> None:
+        """Take the tables for the choices of a pool, whose slots are then free; raises `CiphertextError`."""
 
     @property
     def head_norm(self) -> float:
@@ -176,13 +256,20 @@ class HeadEncryptor(Protocol):
         """Encrypt queries of shape (count, provider_dim) into consecutive slots that were never used before."""
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
-        """Return the logits of the queries in these slots, shape (count, classes)."""
+        """Return the logits of the queries in these slots, shape (count, classes).
+
+        For label-only answers, shape (count, 2): the index of the class, NaN where none is known, and the number of
+        thresholds that the largest difference exceeds.
+        """
 
     def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return what `decrypt` needs for the queries in these slots beyond the key and the pool."""
 
-    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
-        """Take a pool again for answers that are outstanding, by first slot; all its slots count as used."""
+    def restore_pool(self, pool: int, data: bytes, nonce: bytes, query_scales: Mapping[int, bytes]) -> None:
+        """Take a pool again for answers that are outstanding, by first slot; it encrypts no query any more.
+
+        For label-only answers `load_tables` follows.
+        """
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
@@ -194,8 +281,14 @@ class HeadEvaluator(Protocol):
     def accept_key(self, key: bytes) -> None:
         """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
 
-    def prepare(self, pool: int) -> bytes:
-        """Return the offline material of a pool; empty for a suite without an offline phase."""
+    def offer(self) -> bytes:
+        """Return the offer of a transfer that the client's key answers; empty without label-only answers."""
+
+    def prepare(self, pool: int, nonce: bytes) -> bytes:
+        """Return the offline material of a pool asked for with a nonce; empty for a suite without an offline phase."""
+
+    def garble(self, pool: int, choices: bytes) -> bytes:
+        """Return the tables for a client's choices, once for each pool; raises `CiphertextError` for malformed ones."""
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return the encrypted logits of `count` queries, sanitised; raises `CiphertextError` for malformed bytes."""
@@ -242,13 +335,23 @@ class Suite(Protocol):
     ) -> CovarianceEvaluator:
         """Make the provider's side for `rows` of shape (shape.rows, shape.provider_dim)."""
 
-    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> HeadEncryptor:
-        """Make the client's side."""
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b"") -> HeadEncryptor:
+        """Make the client's side; `offer` is the provider's offer of a transfer."""
 
     def head_evaluator(
-        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+        self,
+        shape: HeadShape,
+        session: bytes,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        entropy: Entropy,
+        *,
+        labels: LabelSecrets | None = None,
     ) -> HeadEvaluator:
-        """Make the provider's side for `weight` of shape (provider_dim, classes) and `bias` of shape (classes,)."""
+        """Make the provider's side for `weight` of shape (provider_dim, classes) and `bias` of shape (classes,).
+
+        `labels` is given exactly where the shape asks for labels.
+        """
 
 
 @dataclass(frozen=True)

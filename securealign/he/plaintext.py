@@ -18,7 +18,10 @@ from securealign.he.interface import (
     EncryptedRows,
     HeadShape,
     HeadSizes,
+    LabelSecrets,
     SuiteInfo,
+    WithoutLabelsClient,
+    WithoutLabelsProvider,
 )
 from securealign.limits import MAX_CHUNK_BYTES, MEBIBYTE
 from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows, require_finite
@@ -97,7 +100,7 @@ class _CovarianceProvider(_Party):
         self._absorbed = absorbed
 
 
-class _HeadClient(_Party):
+class _HeadClient(WithoutLabelsClient, _Party):
     #: Nothing that has a scale is sent.
     head_norm = 0.0
 
@@ -106,7 +109,7 @@ class _HeadClient(_Party):
         #: By pool and first slot: the number of queries that were asked together.
         self._asked: dict[tuple[int, int], int] = {}
 
-    def load_pool(self, pool: int, data: bytes) -> None:
+    def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
         if data:
             raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
 
@@ -121,19 +124,19 @@ class _HeadClient(_Party):
     def query_scales(self, pool: int, first_slot: int) -> bytes:
         return self._asked[pool, first_slot].to_bytes(4, "little")
 
-    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
-        self.load_pool(pool, data)
+    def restore_pool(self, pool: int, data: bytes, nonce: bytes, query_scales: Mapping[int, bytes]) -> None:
+        self.load_pool(pool, data, nonce)
         self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in query_scales.items()})
 
 
-class _HeadProvider(_Party):
+class _HeadProvider(WithoutLabelsProvider, _Party):
     def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
         require_finite(np.vstack([weight, bias]), "The head")
         self._shape = shape
         self._weight = weight
         self._bias = bias
 
-    def prepare(self, pool: int) -> bytes:
+    def prepare(self, pool: int, nonce: bytes) -> bytes:
         return b""
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
@@ -242,12 +245,19 @@ class PlaintextSuite:
         """Make the provider's side of a covariance."""
         return _CovarianceProvider(shape, rows)
 
-    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> _HeadClient:
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b"") -> _HeadClient:
         """Make the client's side of a head."""
         return _HeadClient(shape)
 
     def head_evaluator(
-        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+        self,
+        shape: HeadShape,
+        session: bytes,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        entropy: Entropy,
+        *,
+        labels: LabelSecrets | None = None,
     ) -> _HeadProvider:
         """Make the provider's side of a head."""
         return _HeadProvider(shape, weight, bias)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from securealign.errors import LocalProtocolError
@@ -13,6 +14,8 @@ from securealign.protocol.context import ClientContext
 from securealign.protocol.machine import SessionMachine, require
 from securealign.protocol.negotiation import check_accept, make_hello, session_id
 from securealign.protocol.randomness import FreshRoot, SessionEntropy
+from securealign.protocol.resume.snapshot import MachineState
+from securealign.protocol.states import Direction
 from securealign.protocol.streams import Uploader
 
 
@@ -32,6 +35,18 @@ class ClientMachine(SessionMachine):
         #: Names the session before the provider has answered, 32 bytes.
         self.nonce = self._hello.nonce
         self._uploader: Uploader | None = None
+        #: SHA-256 of the Accept as received.
+        self._accept_digest = b""
+
+    def resume(self, state: MachineState, blobs: Mapping[str, bytes]) -> None:
+        """Go on from a state with its recorded blobs."""
+        self._accept_digest = hashlib.sha256(blobs.get("accept", b"")).digest()
+        super().resume(state, blobs)
+
+    def _note(self, direction: Direction, message: m.Message, data: bytes) -> None:
+        if isinstance(message, m.TrainingAccept | m.InferenceAccept):
+            self._accept_digest = hashlib.sha256(data).digest()
+        super()._note(direction, message, data)
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
@@ -65,7 +80,7 @@ class ClientMachine(SessionMachine):
         self.suite = suite.info
         self.restorable = suite.info.restorable
         session = session_id(self.kind, self.nonce, accept.nonce)
-        return suite, session, SessionEntropy.of(self._root, session)
+        return suite, session, SessionEntropy.of(self._root, session, self._accept_digest)
 
     def _upload(self, window: int, *, sent: int = 0, acknowledged: int = 0) -> Uploader:
         """Begin an upload, or go on with one, under the smaller of both parties' windows."""

@@ -44,6 +44,8 @@ class OutputMode(Enum):
     """What the client learns of an answer."""
 
     LOGITS = 1
+    LABEL = 2
+    LABEL_CONFIDENCE = 3
 
 
 def _require(condition: bool, what: str) -> None:
@@ -136,6 +138,24 @@ class PrivacyTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelTerms:
+    """How label-only answers are computed, and the provider's offer of a transfer, which the client's key answers."""
+
+    bits: int
+    segments: int
+    buckets: int
+    #: Whether a last class, without a name, stands for no answer.
+    abstains: bool
+    offer: bytes
+
+    def __post_init__(self) -> None:
+        _require(8 <= self.bits <= 24, "a label rests on 8 to 24 bits")
+        _require(self.segments in {1, 2, 4}, "a comparison has 1, 2 or 4 segments")
+        _require(0 <= self.buckets <= 3, "there are at most 3 thresholds of confidence")
+        _require_payload(self.offer)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Sent:
     """Base of all messages; each names its sender, its stage and the key of its payload."""
 
@@ -204,7 +224,7 @@ class TrainingAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
-    """Versions and suites by preference, nonce; dimension and space of the mapped queries, slots in a pool.
+    """Versions and suites by preference, nonce; dimension and space of the mapped queries, slots, output modes.
 
     The client opens inference. Clients of protocol version 1 name no space; they are refused for their version.
     """
@@ -213,16 +233,19 @@ class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
     provider_dim: int
     slots: int
     space: bytes
+    #: What the client accepts as an answer.
+    outputs: tuple[OutputMode, ...] = (OutputMode.LOGITS,)
 
     def __post_init__(self) -> None:
         _require_positive(self.provider_dim, self.slots)
+        _require(0 < len(self.outputs) <= len(OutputMode), "a client accepts 1 to 3 output modes")
         if self.space:
             _require_space(self.space)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
-    """Version, suite, nonce; K, class names if published, output mode, bits of a logit, queries left, windows."""
+    """Version, suite, nonce; K, class names if published, output mode and terms, queries left, windows, head digest."""
 
     accept: Accept
     classes: int
@@ -233,9 +256,15 @@ class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
     live_pools: int
     #: Bits that a logit holds at most; 0 for what the suite gives.
     logit_bits: int = 0
+    #: Salted SHA-256 of the head: results of one head have one digest.
+    head_digest: bytes = bytes(DIGEST_BYTES)
+    #: Set where the output is not all logits.
+    labels: LabelTerms | None = None
 
     def __post_init__(self) -> None:
         _require_positive(self.classes)
+        _require_digest(self.head_digest, "a head digest")
+        _require((self.labels is None) is (self.output is OutputMode.LOGITS), "label terms come with labels alone")
         _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
         _require(self.queries_left >= 0, "a budget is not negative")
         _require_window(self.window)
@@ -285,17 +314,33 @@ class ResultChunk(Chunk, _Sent, sender=Sender.PROVIDER, stage="result", key=Key.
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare(_Sent, sender=Sender.CLIENT, stage="offline"):
-    """Number of the next pool of slots, which the client asks for."""
+    """Number of the next pool of slots, which the client asks for, and a fresh nonce for its public matrix."""
 
     pool: int
+    nonce: bytes
 
     def __post_init__(self) -> None:
         _require(self.pool >= 0, "a pool number is not negative")
+        _require_digest(self.nonce, "a nonce")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolChunk(Chunk, _Sent, sender=Sender.PROVIDER, stage="offline", key=Key.CLIENT):
     """A piece of the offline material of a pool, independent of any query."""
+
+    pool: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoicesChunk(Chunk, _Sent, sender=Sender.CLIENT, stage="offline", key=Key.CLIENT):
+    """A piece of the client's choices for a pool, for label-only answers."""
+
+    pool: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesChunk(Chunk, _Sent, sender=Sender.PROVIDER, stage="offline", key=Key.CLIENT):
+    """A piece of the tables of a pool, made for the client's choices."""
 
     pool: int
 
@@ -381,6 +426,8 @@ Message = (
     | ResultChunk
     | Prepare
     | PoolChunk
+    | ChoicesChunk
+    | TablesChunk
     | Query
     | Answer
     | Confirm

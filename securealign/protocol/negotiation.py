@@ -13,7 +13,7 @@ from securealign.protocol.messages import Accept, Hello, SuiteOffer
 from securealign.protocol.policy.rules import Policy
 
 #: Protocol versions of this release, newest first.
-VERSIONS = (2,)
+VERSIONS = (3,)
 
 
 def offer(suite: Suite) -> SuiteOffer:

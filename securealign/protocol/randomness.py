@@ -1,9 +1,13 @@
 """Randomness of one session, derived from a secret so that a restored session draws the same bytes again.
 
-All draws of a client in a session derive from 32 bytes that hash a secret and the session id. The keys of an
-interrupted session are not stored: the secret is, under a passphrase, and the keys are derived again. The session id
-holds a fresh nonce of the provider, so that another session under the same secret draws unrelated bytes. Two sessions
-with the same S and E would show P - P* = (A' - A'*) S, without any error.
+All draws of a client in a session derive from 32 bytes that hash a secret, the session id and the provider's Accept as
+it was received. The keys of an interrupted session are not stored: the secret is, under a passphrase, and the keys are
+derived again. The session id holds a fresh nonce of the provider, so that another session under the same secret draws
+unrelated bytes. Two sessions with the same S and E would show P - P* = (A' - A'*) S, without any error.
+
+A copy of a client's records has the same secret. A provider that answers the copy with another Accept gets unrelated
+keys; one that repeats its Accept gets what it had, as long as what is encrypted is the same. Suites see to that: rows
+take part in the randomness that encrypts them, and each pool of inference has a nonce that is never derived.
 """
 
 from __future__ import annotations
@@ -47,9 +51,9 @@ class SessionEntropy:
         self._draws = 0
 
     @classmethod
-    def of(cls, root: Root, session: bytes) -> SessionEntropy:
-        """Return the randomness of a session under a root."""
-        return cls(hashlib.sha256(_DOMAIN + session + root.derive(session)).digest())
+    def of(cls, root: Root, session: bytes, accept_digest: bytes) -> SessionEntropy:
+        """Return the randomness of a session under a root; `accept_digest` is SHA-256 of the Accept as received."""
+        return cls(hashlib.sha256(_DOMAIN + session + accept_digest + root.derive(session)).digest())
 
     def octets(self, count: int) -> npt.NDArray[np.uint8]:
         """Return `count` random bytes, shape (count,), unrelated to those of any other draw."""

@@ -94,6 +94,8 @@ INFERENCE_CLIENT: Table = {
         (_RECEIVE, m.UploadAck): State.READY,
         (_SEND, m.Prepare): State.READY,
         (_RECEIVE, m.PoolChunk): State.READY,
+        (_SEND, m.ChoicesChunk): State.READY,
+        (_RECEIVE, m.TablesChunk): State.READY,
         (_SEND, m.Query): State.READY,
         (_RECEIVE, m.Answer): State.READY,
         (_SEND, m.Confirm): State.CONFIRMING,
@@ -112,6 +114,8 @@ INFERENCE_PROVIDER: Table = {
     State.READY: {
         (_RECEIVE, m.Prepare): State.READY,
         (_SEND, m.PoolChunk): State.READY,
+        (_RECEIVE, m.ChoicesChunk): State.READY,
+        (_SEND, m.TablesChunk): State.READY,
         (_RECEIVE, m.Query): State.READY,
         (_SEND, m.Answer): State.READY,
         (_RECEIVE, m.Confirm): State.CONFIRMING,

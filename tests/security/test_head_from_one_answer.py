@@ -24,6 +24,7 @@ from support.lwe_attacks import (
     without_rerandomising,
 )
 from support.optional import library
+from support.pools import NONCE
 from support.toy import ask
 
 from securealign.he.lwe.planner import OPERAND_NORM
@@ -137,10 +138,10 @@ def test_an_answer_of_lwe_confirms_no_guess():
     weight, bias = random_head(1)
     encryptor, evaluator = head_pair(weight, bias, slots=1)
     answers, hints = [], []
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     query = encryptor.encrypt(0, 0, np.ones((1, len(weight))))
     for _ in range(2):
-        hints.append(evaluator.prepare(0))
+        hints.append(evaluator.prepare(0, NONCE))
         answers.append(evaluator.evaluate(0, 0, 1, query))
     assert hints[0] != hints[1]
     assert answers[0] != answers[1]
@@ -246,7 +247,7 @@ TERMS, HEADS, CLASSES = 3, 4, 25
 def columns_from_hint(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (column of U, recovered column): solve H = U A for the small U, a lattice of a few dimensions."""
     encryptor, evaluator = head_pair(*random_head(seed, TERMS - 1, CLASSES), slots=1, seed=seed)
-    pool = evaluator.prepare(0)
+    pool = evaluator.prepare(0, NONCE)
     hint = unpack_answer(memoryview(pool)[HEADER_BYTES + 2 :], (CLASSES, N))[:, :TERMS].astype(object)
     step = Q >> 40
     # Entries of U are brought to the size of the rounding of H.
@@ -287,7 +288,7 @@ def test_an_answer_of_lwe_shows_no_column_beyond_its_sum():
     for seed in range(400):
         weight, bias = random_head(seed, classes=1)
         encryptor, evaluator = head_pair(weight, bias, slots=1, seed=seed)
-        encryptor.load_pool(0, evaluator.prepare(0))
+        encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
         query = np.random.default_rng(seed).normal(size=(1, len(weight)))
         shown = ask(encryptor, evaluator, query)[0, 0]
         scale = evaluator._exponent + encryptor._pools[0].query_exponents[0][0]

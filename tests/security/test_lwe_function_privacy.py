@@ -22,6 +22,7 @@ from support.lwe_attacks import (
     secret_integers,
     wire_integers,
 )
+from support.pools import NONCE
 
 from securealign.he.lwe import head as head_module
 from securealign.he.lwe import sampling
@@ -62,7 +63,7 @@ def test_a_key_with_large_errors_reads_the_mask_which_is_not_claimed_to_be_preve
     limbs = Residues((forged % (1 << 40)).astype(np.int64), (forged >> 40).astype(np.int64))
     evaluator.accept_key(key[:start] + pack(limbs))
     binding = evaluator._key.binding
-    pool = evaluator.prepare(0)
+    pool = evaluator.prepare(0, NONCE)
     hint = unpack_answer(memoryview(pool)[HEADER_BYTES + 2 :], (1, N))
 
     # Encryptions of zero, so that only R E' remains of an answer.

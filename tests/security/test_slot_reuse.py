@@ -27,6 +27,7 @@ from support.lwe_attacks import (
 )
 from support.machines import inference_client, inference_provider
 from support.pair import TOY_LWE, InferenceCase, Pair, TrainingCase
+from support.pools import NONCE
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, LocalProtocolError
@@ -75,7 +76,7 @@ def ciphertexts(query: bytes, count: int = 1) -> np.ndarray:
 
 def test_two_queries_in_one_slot_show_their_difference_if_the_client_forgets_the_first():
     encryptor, evaluator = head_pair(*random_head(1), slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     first = encryptor.encrypt(0, 0, FIRST[None])
     with pytest.raises(LocalProtocolError, match="second query"):
         encryptor.encrypt(0, 0, SECOND[None])
@@ -87,7 +88,7 @@ def test_two_queries_in_one_slot_show_their_difference_if_the_client_forgets_the
 
 def test_queries_in_two_slots_show_nothing():
     encryptor, evaluator = head_pair(*random_head(1), slots=2 * SLOTS)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     sent = [ciphertexts(encryptor.encrypt(0, slot, (FIRST, SECOND)[slot % 2][None])) for slot in range(2 * SLOTS)]
     shown = np.hstack([centred(sent[slot] - sent[slot + 1]) for slot in range(0, 2 * SLOTS, 2)]).astype(np.float64)
     assert show_nothing(shown)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.entropy import SeededEntropy
+from support.pools import NONCE
 from support.toy import SESSION, TOY, TOY_76, ask
 
 from securealign.errors import ErrorCode, SuiteError
@@ -36,7 +37,7 @@ def errors(bits: int | None, parameters=TOY):
     encryptor = suite.head_encryptor(shape(bits), SESSION, SeededEntropy(b"client"))
     evaluator = suite.head_evaluator(shape(bits), SESSION, WEIGHT, BIAS, SeededEntropy(b"provider"))
     evaluator.accept_key(encryptor.key_material())
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     queries = np.tile(QUERY, (SLOTS, 1))
     found = ask(encryptor, evaluator, queries) - (queries @ WEIGHT + BIAS)
     state = encryptor._pools[0]

@@ -36,6 +36,7 @@ from support.contract import (
     shows,
     wrong_lengths,
 )
+from support.pools import NONCE
 from support.toy import TOY, TOY_76
 
 from securealign.errors import CiphertextError, ErrorCode, InputError, LocalProtocolError, SecurealignError
@@ -323,7 +324,7 @@ class TestContract:
 
     def test_queries_that_are_not_finite_are_refused_and_use_no_slot(self, exchange):
         encryptor, pool = exchange.head.encryptor, exchange.head.new_pool()
-        encryptor.load_pool(pool, exchange.head.evaluator.prepare(pool))
+        encryptor.load_pool(pool, exchange.head.evaluator.prepare(pool, NONCE), NONCE)
         for value in (np.nan, np.inf):
             with pytest.raises(InputError) as refusal:
                 encryptor.encrypt(pool, 0, np.full_like(exchange.queries, value))
@@ -335,7 +336,7 @@ class TestContract:
         if not suite.info.offline_phase:
             pytest.skip("without an offline phase, the randomness of a query is drawn for that query")
         encryptor, pool = exchange.head.encryptor, exchange.head.new_pool()
-        encryptor.load_pool(pool, exchange.head.evaluator.prepare(pool))
+        encryptor.load_pool(pool, exchange.head.evaluator.prepare(pool, NONCE), NONCE)
         encryptor.encrypt(pool, 1, exchange.queries)
         with pytest.raises(LocalProtocolError):
             encryptor.encrypt(pool, 1, exchange.queries)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pools import NONCE
 from support.toy import TOY, TOY_76, ToySuite, ask
 
 from securealign.errors import CiphertextError, LocalProtocolError
@@ -38,7 +39,7 @@ def test_many_pools_under_one_key():
     weight, bias = head(12, 4)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=3)
     for pool in range(20):
-        encryptor.load_pool(pool, evaluator.prepare(pool))
+        encryptor.load_pool(pool, evaluator.prepare(pool, NONCE), NONCE)
         asked = queries(3, 12, seed=pool)
         assert_close(ask(encryptor, evaluator, asked, pool=pool), weight, bias, asked)
         evaluator.retire(pool)
@@ -49,7 +50,7 @@ def test_many_pools_under_one_key():
 def test_slots_are_used_in_any_order_and_number(features, classes, order, seed):
     weight, bias = head(features, classes, seed)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=6)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     cuts = sorted({0, order[0], order[1], 6})
     for first, stop in [*pairwise(cuts)][:: 1 - 2 * (seed % 2)]:
         asked = queries(stop - first, features, seed + first)
@@ -60,7 +61,7 @@ def test_slots_are_used_in_any_order_and_number(features, classes, order, seed):
 def test_a_bias_of_any_size(size):
     weight, bias = head(12, 3)
     encryptor, evaluator = ToySuite().head_pair(weight, bias * size, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     asked = queries(2, 12)
     assert_close(ask(encryptor, evaluator, asked), weight, bias * size, asked)
 
@@ -69,7 +70,7 @@ def test_a_bias_of_any_size(size):
 def test_more_features_than_a_tile(features):
     weight, bias = head(features, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     asked = queries(2, features)
     assert_close(ask(encryptor, evaluator, asked), weight, bias, asked)
 
@@ -77,7 +78,7 @@ def test_more_features_than_a_tile(features):
 def test_a_modulus_that_does_not_fill_its_bytes():
     weight, bias = head(12, 3)
     encryptor, evaluator = ToySuite(TOY_76).head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     asked = queries(2, 12)
     assert_close(ask(encryptor, evaluator, asked), weight, bias, asked, TOY_76)
 
@@ -86,7 +87,7 @@ def test_a_modulus_that_does_not_fill_its_bytes():
 def test_a_slot_cannot_be_used_twice(used, again):
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     encryptor.encrypt(0, used[0], queries(used[1], 5))
     with pytest.raises(LocalProtocolError):
         encryptor.encrypt(0, again[0], queries(again[1], 5))
@@ -96,7 +97,7 @@ def test_a_slot_cannot_be_used_twice(used, again):
 def test_a_batch_cannot_leave_its_pool(first, count):
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     with pytest.raises(LocalProtocolError):
         encryptor.encrypt(0, first, queries(count, 5))
 
@@ -104,9 +105,9 @@ def test_a_batch_cannot_leave_its_pool(first, count):
 def test_a_pool_cannot_be_loaded_twice():
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=4)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     with pytest.raises(LocalProtocolError):
-        encryptor.load_pool(0, evaluator.prepare(0))
+        encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_a_pool_cannot_be_loaded_twice():
 def test_provider_refuses_slots_that_no_live_pool_has(pool, first, count):
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     query = encryptor.encrypt(0, 0, queries(1, 5))
     with pytest.raises(CiphertextError):
         evaluator.evaluate(pool, first, count, query)
@@ -124,7 +125,7 @@ def test_provider_refuses_slots_that_no_live_pool_has(pool, first, count):
 def test_provider_refuses_a_pool_that_was_retired():
     weight, bias = head(5, 2)
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     query = encryptor.encrypt(0, 0, queries(1, 5))
     evaluator.retire(0)
     evaluator.retire(0)

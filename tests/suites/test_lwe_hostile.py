@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pools import NONCE
 from support.toy import TOY, TOY_76, ToySuite
 
 from securealign.errors import CiphertextError
@@ -34,7 +35,7 @@ class Exchange:
         provider.absorb(rows)
         asker, answerer = self._suite.head_pair(WEIGHT, BIAS, 2)
         pool = answerer.prepare(0)
-        asker.load_pool(0, pool)
+        asker.load_pool(0, pool, NONCE)
         query = asker.encrypt(0, 0, QUERIES)
         answer = answerer.evaluate(0, 0, 2, query)
         self._covariance_client, self._head_client, self._head_provider = client, asker, answerer
@@ -62,11 +63,11 @@ class Exchange:
     def _receive_head_key(self, data: bytes) -> bytes:
         _, provider = self._suite.head_pair(WEIGHT, BIAS, 2)
         provider.accept_key(data)
-        return provider.prepare(0)
+        return provider.prepare(0, NONCE)
 
     def _receive_pool(self, data: bytes) -> np.ndarray:
         client, _ = self._suite.head_pair(WEIGHT, BIAS, 2)
-        client.load_pool(0, data)
+        client.load_pool(0, data, NONCE)
         client.encrypt(0, 0, QUERIES)
         return client.decrypt(0, 0, self.blobs["answer"][0])
 

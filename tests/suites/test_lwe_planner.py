@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.entropy import SeededEntropy
+from support.pools import NONCE
 from support.toy import TOY, TOY_76, ToySuite, predicted_error
 
 from securealign.errors import ErrorCode, InputError, SuiteError
@@ -160,4 +161,4 @@ def test_sizes_are_exact():
 
     head_sizes = LweSuite(TOY).head_sizes(HeadShape(provider_dim=4, classes=3, slots=5))
     encryptor, evaluator = suite.head_pair(random.normal(size=(4, 3)), random.normal(size=3), 5)
-    assert (len(encryptor.key_material()), len(evaluator.prepare(0))) == (head_sizes.key, head_sizes.pool)
+    assert (len(encryptor.key_material()), len(evaluator.prepare(0, NONCE))) == (head_sizes.key, head_sizes.pool)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.entropy import SeededEntropy
+from support.pools import NONCE
 from support.toy import ToySuite
 from vectors import generate, reference, scenarios
 
@@ -71,9 +72,9 @@ def test_head(name):
     encryptor, evaluator = suite_of(scenario).head_pair(weight, bias, scenario["slots"])
     assert_blob(encryptor.key_material(), scenario["key"])
     for number, expected in enumerate(scenario["pools"]):
-        data = evaluator.prepare(number)
+        data = evaluator.prepare(number, NONCE)
         assert_blob(data, expected)
-        encryptor.load_pool(number, data)
+        encryptor.load_pool(number, data, NONCE)
     for batch in scenario["batches"]:
         place = batch["pool"], batch["first_slot"]
         query = encryptor.encrypt(*place, np.array(batch["queries"]))
@@ -98,8 +99,8 @@ def _feed_head(scenario: dict[str, Any], target: str, data: bytes) -> None:
     """Run a head with one blob replaced by `data`."""
     weight, bias = np.array(scenario["weight"]), np.array(scenario["bias"])
     encryptor, evaluator = suite_of(scenario).head_pair(weight, bias, scenario["slots"])
-    pool = evaluator.prepare(0)
-    encryptor.load_pool(0, data if target == "pool" else pool)
+    pool = evaluator.prepare(0, NONCE)
+    encryptor.load_pool(0, data if target == "pool" else pool, NONCE)
     queries = np.array(scenario["batches"][0]["queries"])
     query = encryptor.encrypt(0, 0, queries)
     answer = evaluator.evaluate(0, 0, len(queries), data if target == "query" else query)

@@ -11,6 +11,7 @@ import pytest
 from support.contract import CovarianceSession, Exchange, HeadSession, child_processes, logit_error, product_error
 from support.engines import PROFILE, SENDS_CIPHERTEXT, SENDS_KEY, SENDS_RESULT
 from support.pair import InferenceCase, TrainingCase
+from support.pools import NONCE
 
 from securealign.api import align_in_process, classify_in_process
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SecurealignError, SuiteError
@@ -247,7 +248,7 @@ def test_a_slot_holds_one_query_and_a_pool_holds_nothing(exchange):
     with pytest.raises(LocalProtocolError, match="second query"):
         encryptor.encrypt(0, 0, exchange.queries)
     with pytest.raises(CiphertextError, match="no offline phase"):
-        encryptor.load_pool(7, b"x")
+        encryptor.load_pool(7, b"x", NONCE)
 
 
 # Shapes that do not fit

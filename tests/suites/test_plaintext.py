@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.pools import NONCE
 
 from securealign.errors import CiphertextError, ErrorCode
 from securealign.he.entropy import SystemEntropy
@@ -72,7 +73,7 @@ def test_another_key_is_refused(covariance, head, key):
 
 def test_a_pool_with_content_is_refused(head):
     with pytest.raises(CiphertextError, match="no offline phase"):
-        head[0].load_pool(0, b"x")
+        head[0].load_pool(0, b"x", NONCE)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.pools import NONCE
 from support.toy import TOY, ToySuite, ask
 
 from securealign.he.entropy import SystemEntropy
@@ -64,14 +65,14 @@ def head(suite, shape: HeadShape) -> Callable[[], object]:
     other = suite.head_evaluator(shape, SESSION, weight, bias, SystemEntropy())
     other.accept_key(key)
     for pool in range(2):
-        encryptor.load_pool(pool, other.prepare(pool))
+        encryptor.load_pool(pool, other.prepare(pool), NONCE)
     queries = {place: encryptor.encrypt(*place, random.normal(size=(batch, shape.provider_dim))) for place in places}
 
     def work():
         evaluator = suite.head_evaluator(shape, SESSION, weight, bias, SystemEntropy())
         received = bytearray(key)
         evaluator.accept_key(bytes(received))
-        kept = [evaluator.prepare(pool) and evaluator.checkpoint(pool) for pool in range(2)]
+        kept = [evaluator.prepare(pool, NONCE) and evaluator.checkpoint(pool) for pool in range(2)]
         return kept + [evaluator.evaluate(*place, batch, query) for place, query in queries.items()]
 
     return work
@@ -116,7 +117,7 @@ def test_logits_of_lwe_hold_what_the_flood_leaves_of_the_modulus():
     random = np.random.default_rng(1)
     weight, bias, slots = random.normal(size=(4, 1)), random.normal(size=1), 4000
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots)
-    encryptor.load_pool(0, evaluator.prepare(0))
+    encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     queries = np.tile(random.normal(size=4), (slots, 1))
     errors = ask(encryptor, evaluator, queries)[:, 0] - (queries @ weight + bias)[:, 0]
     state = encryptor._pools[0]

@@ -17,6 +17,8 @@ from securealign.he.interface import CovarianceEvaluator, CovarianceShape, Encry
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix, Rows
 
+from .pools import NONCE
+
 SESSION = bytes(range(32))
 OTHER_SESSION = bytes(range(1, 33))
 
@@ -152,7 +154,7 @@ class HeadSession:
         """Encrypt queries into slots of a pool that has room for them."""
         if len(queries) > len(self._free):
             self._pool, self._free = self.new_pool(), range(self.shape.slots)
-            self.encryptor.load_pool(self._pool, self.evaluator.prepare(self._pool))
+            self.encryptor.load_pool(self._pool, self.evaluator.prepare(self._pool, NONCE), NONCE)
         first, self._free = self._free[0], self._free[len(queries) :]
         return Query(self._pool, first, len(queries), self.encryptor.encrypt(self._pool, first, queries))
 
@@ -229,7 +231,7 @@ class Exchange:
 
     def _prepare_spare(self) -> None:
         self._spare = self.head.new_pool()
-        self.blobs["pool"] = self.head.evaluator.prepare(self._spare)
+        self.blobs["pool"] = self.head.evaluator.prepare(self._spare, NONCE)
 
     @property
     def layout(self) -> dict[str, list[int]]:
@@ -258,12 +260,12 @@ class Exchange:
                 with closing(head.new_evaluator()) as evaluator:
                     evaluator.accept_key(data)
                     pool = head.new_pool()
-                    head.encryptor.load_pool(pool, evaluator.prepare(pool))
+                    head.encryptor.load_pool(pool, evaluator.prepare(pool, NONCE), NONCE)
                     answer = evaluator.evaluate(pool, 0, 1, head.encryptor.encrypt(pool, 0, self.queries))
                     return head.encryptor.decrypt(pool, 0, answer)
             case "pool":
                 pool = self._spare
-                head.encryptor.load_pool(pool, data)
+                head.encryptor.load_pool(pool, data, NONCE)
                 self._prepare_spare()
                 answer = head.evaluator.evaluate(pool, 0, 1, head.encryptor.encrypt(pool, 0, self.queries))
                 return head.encryptor.decrypt(pool, 0, answer)

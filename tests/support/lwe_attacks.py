@@ -15,6 +15,7 @@ from securealign.he.lwe.residues import Residues, planes
 from securealign.matrices import FloatMatrix
 
 from .entropy import SeededEntropy
+from .pools import NONCE
 from .toy import TOY, ToySuite, ask
 
 N = TOY.dimension
@@ -112,7 +113,7 @@ class Residuals:
 
         monkeypatch.setattr(head_module, "switch_modulus", spy)
         encryptor, evaluator = head_pair(weight, bias, slots, parameters=parameters)
-        encryptor.load_pool(0, evaluator.prepare(0))
+        encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
         queries = np.random.default_rng(5).normal(size=(slots, len(weight)))
         columns = np.hstack([queries, np.ones((slots, 1))]).T
         ask(encryptor, evaluator, queries)

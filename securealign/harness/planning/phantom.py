@@ -17,6 +17,7 @@ from securealign.he.interface import (
     EncryptedRows,
     HeadShape,
     HeadSizes,
+    LabelSecrets,
     Suite,
     SuiteInfo,
 )
@@ -74,12 +75,19 @@ class PhantomSuite:
         """Make the provider's side of a covariance."""
         return self._covariance(shape, "make")
 
-    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> PhantomHead:
+    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b"") -> PhantomHead:
         """Make the client's side of a head."""
         return self._head(shape, "key")
 
     def head_evaluator(
-        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+        self,
+        shape: HeadShape,
+        session: bytes,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        entropy: Entropy,
+        *,
+        labels: LabelSecrets | None = None,
     ) -> PhantomHead:
         """Make the provider's side of a head."""
         return self._head(shape, "make")
@@ -174,9 +182,24 @@ class PhantomHead(_Phantom):
     #: A phantom has no weights, so their norm is 0.
     head_norm: float = 0.0
 
-    def load_pool(self, pool: int, data: bytes) -> None:
+    def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
         """Take the material of a pool."""
         self._meter.charge("load_pool")
+
+    def choose(self, pool: int) -> bytes:
+        """Return the choices' size of zeros."""
+        return bytes(self._sizes.choices)
+
+    def load_tables(self, pool: int, data: bytes) -> None:
+        """Take the tables of a pool."""
+
+    def offer(self) -> bytes:
+        """Return an offer's size of zeros."""
+        return bytes(self._sizes.offer)
+
+    def garble(self, pool: int, choices: bytes) -> bytes:
+        """Return the tables' size of zeros."""
+        return bytes(self._sizes.tables)
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Return the queries' size of zeros."""
@@ -188,9 +211,9 @@ class PhantomHead(_Phantom):
         """Return zeros."""
         count = self._asked[pool, first_slot]
         self._meter.charge("decrypt", count)
-        return np.zeros((count, self._shape.classes))
+        return np.zeros((count, self._shape.answer_columns))
 
-    def prepare(self, pool: int) -> bytes:
+    def prepare(self, pool: int, nonce: bytes) -> bytes:
         """Return a pool's size of zeros."""
         self._meter.charge("prepare")
         return bytes(self._sizes.pool)
@@ -211,6 +234,8 @@ class PhantomHead(_Phantom):
         """Return nothing."""
         return b""
 
-    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes] | None = None) -> None:
+    def restore_pool(
+        self, pool: int, data: bytes, nonce: bytes = b"", query_scales: Mapping[int, bytes] | None = None
+    ) -> None:
         """Raise `NotImplementedError`: a phantom has no checkpoints."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ from securealign.matrices import FloatMatrix, Rows
 
 T = TypeVar("T")
 
+_NONCE = bytes(32)
 _SESSION = bytes(32)
 _RIDGE: Penalty = "auto"
 
@@ -93,8 +94,8 @@ def time_head(suite: Suite, shape: HeadShape) -> dict[str, float]:
     try:
         key = watches["key"](encryptor.key_material)
         watches["accept_key"](lambda: evaluator.accept_key(key))
-        pool = watches["prepare"](lambda: evaluator.prepare(0))
-        watches["load_pool"](lambda: encryptor.load_pool(0, pool))
+        pool = watches["prepare"](lambda: evaluator.prepare(0, _NONCE))
+        watches["load_pool"](lambda: encryptor.load_pool(0, pool, _NONCE))
         for slot in range(shape.slots):
             own = queries[slot : slot + 1]
             query = watches["encrypt"](partial(encryptor.encrypt, 0, slot, own))

@@ -25,11 +25,14 @@ class PublicMatrix:
     columns: int
 
     @classmethod
-    def derive(cls, purpose: str, session: bytes, seed: bytes, columns: int) -> PublicMatrix:
-        """Derive the matrix of a `purpose` ("rows", "mask", "pool 3", ...) in one session."""
+    def derive(cls, purpose: str, session: bytes, seed: bytes, columns: int, nonce: bytes = b"") -> PublicMatrix:
+        """Derive the matrix of a `purpose` ("rows", "mask", "pool 3", ...) in one session.
+
+        `nonce` is that of a pool, 32 bytes.
+        """
         label = purpose.encode()
         prefix = b"securealign/lwe/matrix" + len(label).to_bytes(2, "big") + label
-        return cls(hashlib.sha256(prefix + session + seed).digest(), columns)
+        return cls(hashlib.sha256(prefix + session + seed + nonce).digest(), columns)
 
     def rows(self, first: int, count: int) -> npt.NDArray[np.uint8]:
         """Return rows `first` to `first + count` in wire form, shape (count, columns * 10)."""

@@ -16,7 +16,7 @@ import numpy as np
 from securealign.errors import CiphertextError, ErrorCode, KeyStoreError, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
-from securealign.he.interface import HeadShape
+from securealign.he.interface import HeadShape, WithoutLabelsClient, WithoutLabelsProvider
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
@@ -107,7 +107,8 @@ def _place(plan: BitBudget, pool: int, first_slot: int) -> int:
 
 
 class _ClientPool(NamedTuple):
-    masks: Residues
+    #: A S + E for every slot; None for a pool that was restored, which masks no query any more.
+    masks: Residues | None
     unmasks: IntMatrix
     exponent: int
     #: By first slot of a batch: the exponents of its queries.
@@ -115,7 +116,7 @@ class _ClientPool(NamedTuple):
     used: set[int]
 
 
-class LweHeadEncryptor:
+class LweHeadEncryptor(WithoutLabelsClient):
     """The client's side: one secret for all pools of a session, fresh public randomness for each."""
 
     def __init__(self, plan: BitBudget, session: bytes, entropy: Entropy) -> None:
@@ -134,8 +135,17 @@ class LweHeadEncryptor:
         """Return seeds and P."""
         return self._key.public
 
-    def load_pool(self, pool: int, data: bytes) -> None:
+    def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
         """Check H, then prepare A S + E and H S for every slot."""
+        plan, purpose = self._plan, _purpose(pool)
+        self._take_hint(pool, data)
+        zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
+        errors = self._entropy.fork(f"{purpose} {nonce.hex()}")
+        masks = self._key.encrypt(self._key.matrix(purpose, nonce), 0, zeros, errors)
+        self._pools[pool] = self._pools[pool]._replace(masks=masks)
+
+    def _take_hint(self, pool: int, data: bytes) -> None:
+        """Check H and prepare H S."""
         plan = self._plan
         if pool in self._pools:
             raise LocalProtocolError(
@@ -147,10 +157,7 @@ class LweHeadEncryptor:
         exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
         self._head_norm = float(np.ldexp(OPERAND_NORM * TYPICAL_SHARE, -exponent))
         hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
-        zeros = np.zeros((plan.terms, plan.width), dtype=np.int64)
-        purpose = _purpose(pool)
-        masks = self._key.encrypt(self._key.matrix(purpose), 0, zeros, self._entropy.fork(purpose))
-        self._pools[pool] = _ClientPool(masks, self._key.unmask_hint(hint), exponent, {}, set())
+        self._pools[pool] = _ClientPool(None, self._key.unmask_hint(hint), exponent, {}, set())
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Add the scaled queries, shape (count, provider_dim), to the masks of their slots."""
@@ -158,7 +165,7 @@ class LweHeadEncryptor:
         columns = np.hstack([queries, np.ones((len(queries), 1))]).T
         exponents = largest_exponents(np.linalg.norm(columns, axis=0), plan.message_norm)
         slots = range(first_slot, first_slot + len(queries))
-        if not state.used.isdisjoint(slots) or not 0 <= slots.start < slots.stop <= plan.width:
+        if state.masks is None or not state.used.isdisjoint(slots) or not 0 <= slots.start < slots.stop <= plan.width:
             raise LocalProtocolError("A slot cannot mask a second query.", hint="Prepare another pool.")
         state.used.update(slots)
         state.query_exponents[first_slot] = exponents
@@ -191,11 +198,10 @@ class LweHeadEncryptor:
         """Return the scales of the queries that begin at `first_slot`."""
         return self._pools[pool].query_exponents[first_slot].astype("<i2").tobytes()
 
-    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, nonce: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Take a pool again for the answers to come; none of its slots masks a query any more."""
-        self.load_pool(pool, data)
+        self._take_hint(pool, data)
         state = self._pools[pool]
-        state.used.update(range(self._plan.width))
         for first_slot, scales in query_scales.items():
             state.query_exponents[first_slot] = np.frombuffer(scales, dtype="<i2").astype(np.int64)
 
@@ -205,7 +211,7 @@ class LweHeadEncryptor:
         self._pools.clear()
 
 
-class LweHeadEvaluator:
+class LweHeadEvaluator(WithoutLabelsProvider):
     """The provider's side: owns U and a mask per pool."""
 
     def __init__(
@@ -225,11 +231,11 @@ class LweHeadEvaluator:
         """Check and take the client's public key."""
         self._key = PublicKey(self._plan, Kind.HEAD_KEY, self._session, key)
 
-    def prepare(self, pool: int) -> bytes:
-        """Return H = U A + R A' + E1 for a pool and keep R P."""
+    def prepare(self, pool: int, nonce: bytes) -> bytes:
+        """Return H = U A + R A' + E1 for a pool and keep R P; A depends on the client's nonce."""
         plan = self._plan
         n, log_q = plan.parameters.dimension, plan.parameters.log_q
-        matrix = self._key.matrix(_purpose(pool))
+        matrix = self._key.matrix(_purpose(pool), nonce)
         mask = rerandomisation(plan, self._key, self._entropy)
         product = self._multiply([planes(matrix.rows(0, plan.terms), n)], n)
         hint = switch_modulus(add(product, mask.columns(slice(0, n)), log_q), log_q)

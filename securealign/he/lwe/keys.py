@@ -50,9 +50,9 @@ class SecretKey:
     def __reduce__(self) -> str:
         raise TypeError("a secret key cannot be pickled or copied")
 
-    def matrix(self, purpose: str) -> PublicMatrix:
-        """Return the public matrix of a purpose under this key's seed."""
-        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
+    def matrix(self, purpose: str, nonce: bytes = b"") -> PublicMatrix:
+        """Return the public matrix of a purpose under this key's seed, and a pool's nonce."""
+        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension, nonce)
 
     def encrypt(self, public: PublicMatrix, first: int, messages: IntMatrix, entropy: Entropy) -> Residues:
         """Return A S + E + M for rows `first`, ... of a public matrix; `messages` (rows, w) is at most 2^62.9 in size.
@@ -93,9 +93,9 @@ class PublicKey:
         self._zeros = unpack(zeros, width, parameters.log_q)
         self.binding = binding(parameters, session, key_name(data))
 
-    def matrix(self, purpose: str) -> PublicMatrix:
-        """Return the public matrix of a purpose under the client's seed."""
-        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension)
+    def matrix(self, purpose: str, nonce: bytes = b"") -> PublicMatrix:
+        """Return the public matrix of a purpose under the client's seed, and a pool's nonce."""
+        return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension, nonce)
 
     def mask_tile(self, first: int, count: int) -> list[Planes]:
         """Return rows of A' and of P, side by side."""

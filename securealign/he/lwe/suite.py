@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from securealign.he.entropy import Entropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
-from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
+from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, LabelSecrets, SuiteInfo
 from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
 from securealign.he.lwe.forecast import forecast_covariance, forecast_head
 from securealign.he.lwe.head import (
@@ -81,12 +81,21 @@ class LweSuite:
         """Make the provider's side of a covariance."""
         return LweCovarianceEvaluator(covariance_plan(self.parameters, shape), session, rows, entropy)
 
-    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> LweHeadEncryptor:
+    def head_encryptor(
+        self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b""
+    ) -> LweHeadEncryptor:
         """Make the client's side of a head."""
         return LweHeadEncryptor(head_plan(self.parameters, shape), session, entropy)
 
     def head_evaluator(
-        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+        self,
+        shape: HeadShape,
+        session: bytes,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        entropy: Entropy,
+        *,
+        labels: LabelSecrets | None = None,
     ) -> LweHeadEvaluator:
         """Make the provider's side of a head."""
         return LweHeadEvaluator(head_plan(self.parameters, shape), session, weight, bias, entropy)

@@ -11,7 +11,13 @@ import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
-from securealign.he.interface import NUMBER_BITS, HeadShape, HeadSizes
+from securealign.he.interface import (
+    NUMBER_BITS,
+    HeadShape,
+    HeadSizes,
+    WithoutLabelsClient,
+    WithoutLabelsProvider,
+)
 from securealign.he.native.envelope import seal, sealed_bytes, unseal
 from securealign.he.native.profile import Profile
 from securealign.he.native.results import unscale
@@ -72,7 +78,7 @@ class HeadPlan:
         return {"index": pool * self.shape.slots + first_slot, "rows": self.terms, "columns": count}
 
 
-class NativeHeadEncryptor:
+class NativeHeadEncryptor(WithoutLabelsClient):
     """The client's side: the secret key stays in the worker."""
 
     def __init__(self, plan: HeadPlan, session: bytes) -> None:
@@ -93,7 +99,7 @@ class NativeHeadEncryptor:
         """Return the public key and the evaluation keys."""
         return self._key
 
-    def load_pool(self, pool: int, data: bytes) -> None:
+    def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
         """Accept an empty pool."""
         if data:
             raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
@@ -125,7 +131,7 @@ class NativeHeadEncryptor:
         """Return nothing: without its worker this side cannot go on."""
         return b""
 
-    def restore_pool(self, pool: int, data: bytes, query_scales: Mapping[int, bytes]) -> None:
+    def restore_pool(self, pool: int, data: bytes, nonce: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Raise `LocalProtocolError`: the secret key has gone with its worker."""
         raise LocalProtocolError(f"{self._plan.profile.name} cannot be restored.", hint="Start another session.")
 
@@ -134,7 +140,7 @@ class NativeHeadEncryptor:
         self._worker.close()
 
 
-class NativeHeadEvaluator:
+class NativeHeadEvaluator(WithoutLabelsProvider):
     """The provider's side: its worker holds the client's keys and the head."""
 
     def __init__(self, plan: HeadPlan, session: bytes, weight: FloatMatrix, bias: FloatMatrix) -> None:
@@ -153,7 +159,7 @@ class NativeHeadEvaluator:
         self._worker.read(int, "accept_key", *unseal(body, plan.key_room))
         self._binding = plan.profile.binding(self._session, key)
 
-    def prepare(self, pool: int) -> bytes:
+    def prepare(self, pool: int, nonce: bytes) -> bytes:
         """Return nothing: the suite has no offline phase."""
         return b""
 

@@ -9,7 +9,7 @@ from functools import cache
 from securealign.errors import SecurealignError
 from securealign.he.entropy import Entropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
-from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, SuiteInfo
+from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, LabelSecrets, SuiteInfo
 from securealign.he.native.covariance import CovariancePlan, NativeCovarianceEncryptor, NativeCovarianceEvaluator
 from securealign.he.native.forecast import forecast_covariance, forecast_head
 from securealign.he.native.head import HeadPlan, NativeHeadEncryptor, NativeHeadEvaluator
@@ -81,12 +81,21 @@ class NativeSuite:
         """Make the provider's side of a covariance."""
         return NativeCovarianceEvaluator(CovariancePlan(self.profile, shape), session, rows)
 
-    def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy) -> NativeHeadEncryptor:
+    def head_encryptor(
+        self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b""
+    ) -> NativeHeadEncryptor:
         """Make the client's side of a head."""
         return NativeHeadEncryptor(HeadPlan(self.profile, shape), session)
 
     def head_evaluator(
-        self, shape: HeadShape, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
+        self,
+        shape: HeadShape,
+        session: bytes,
+        weight: FloatMatrix,
+        bias: FloatMatrix,
+        entropy: Entropy,
+        *,
+        labels: LabelSecrets | None = None,
     ) -> NativeHeadEvaluator:
         """Make the provider's side of a head."""
         return NativeHeadEvaluator(HeadPlan(self.profile, shape), session, weight, bias)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from securealign.errors import CiphertextError, ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
 from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes
+from securealign.limits import DIGEST_BYTES
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.protocol import messages as m
 from securealign.protocol.client import ClientMachine
@@ -30,7 +31,7 @@ _OPEN = frozenset({State.KEY, State.READY})
 class InferenceClientState(MachineState):
     """Queries submitted, pools requested, and what is under way in messages of the upload, answers and a pool.
 
-    Blobs: pools with slots that are used and not all answered, the answers so far, and what has arrived of a pool.
+    Blobs: pools with slots that are used and not all answered, each after its nonce, and the answers so far.
     """
 
     submitted: int
@@ -42,8 +43,17 @@ class InferenceClientState(MachineState):
     acknowledged: int = 0
     #: For each answer that is due: pool, first slot, count, number of the first query, and scales in hexadecimal.
     outstanding: Sequence[Sequence[Any]] = ()
-    #: Number and size of a pool that is under way, and the bytes of it that have arrived.
-    under_way: Sequence[int] | None = None
+    #: Number of a pool that is under way.
+    under_way: int | None = None
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A pool that was asked for; without `material` it was given up, and what arrives of it is dropped."""
+
+    number: int
+    nonce: bytes = b""
+    material: Assembler | None = None
 
 
 class InferenceClient(ClientMachine):
@@ -71,7 +81,7 @@ class InferenceClient(ClientMachine):
         self._sizes: HeadSizes | None = None
         self._allocator = SlotAllocator(slots)
         self._pools_requested = 0
-        self._pool: tuple[int, Assembler] | None = None
+        self._pool: _UnderWay | None = None
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
@@ -177,16 +187,12 @@ class InferenceClient(ClientMachine):
             return InferenceClientState(**self._common(), **own)
         if not self.restorable or any(answer.pending for _, answer in self._outstanding.values()):
             return None
-        encryptor, common = require(self._encryptor), self._common("part/")
+        encryptor, common = require(self._encryptor), self._common()
         outstanding = [
             [slots.pool, slots.first, slots.count, number, encryptor.query_scales(slots.pool, slots.first).hex()]
             for slots, (number, _) in self._outstanding.items()
         ]
-        under_way = None
-        if self._pool is not None:
-            number, assembler = self._pool
-            under_way = [number, assembler.total, len(assembler.pending)]
-            common["blobs"][f"part/{number}/{len(assembler.pending)}"] = assembler.pending
+        under_way = self._pool.number if self._pool is not None else None
         return InferenceClientState(
             **common, **own, **self._upload_progress(), outstanding=outstanding, under_way=under_way
         )
@@ -207,11 +213,7 @@ class InferenceClient(ClientMachine):
         self._upload(message.window, sent=state.uploaded, acknowledged=state.acknowledged)
         self._resume_outstanding(state.outstanding, blobs)
         if state.under_way is not None:
-            number, total, size = state.under_way
-            assembler = self._pool_assembler()
-            if size:
-                assembler.restore(total, require_blob(blobs, f"part/{number}/{size}"))
-            self._pool = (number, assembler)
+            self._pool = _UnderWay(state.under_way)
 
     def _resume_answers(self, blobs: Mapping[str, bytes]) -> None:
         """Take up the answers decrypted so far: names hold number and count of their queries."""
@@ -230,7 +232,9 @@ class InferenceClient(ClientMachine):
             scales.setdefault(pool, {})[first] = bytes.fromhex(query_scales)
             self._expect_answer(SlotRange(pool, first, count), number)
         for pool, by_slot in scales.items():
-            require(self._encryptor).restore_pool(pool, require_blob(blobs, f"pool/{pool}"), by_slot)
+            blob = require_blob(blobs, f"pool/{pool}")
+            nonce, material = blob[:DIGEST_BYTES], blob[DIGEST_BYTES:]
+            require(self._encryptor).restore_pool(pool, material, nonce, by_slot)
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
@@ -267,28 +271,32 @@ class InferenceClient(ClientMachine):
     def _next_pool(self) -> m.Prepare:
         number = self._pools_requested
         self._pools_requested += 1
-        self._pool = (number, self._pool_assembler())
-        return m.Prepare(pool=number)
-
-    def _pool_assembler(self) -> Assembler:
-        return Assembler(min(require(self._sizes).pool, self._limits.max_pool_bytes))
+        # Not derived: a copy of this client that asks for the same pool gets another matrix.
+        nonce = self._context.entropy.octets(DIGEST_BYTES).tobytes()
+        self._pool = _UnderWay(number, nonce, Assembler(min(require(self._sizes).pool, self._limits.max_pool_bytes)))
+        return m.Prepare(pool=number, nonce=nonce)
 
     def _expect_answer(self, slots: SlotRange, number: int) -> None:
         answer = Assembler(min(require(self._sizes).answer, self._limits.max_answer_bytes))
         self._outstanding[slots] = number, answer
 
     def _on_pool(self, message: m.PoolChunk) -> None:
-        number, assembler = self._pool or (None, None)
-        if assembler is None or message.pool != number:
+        pool = self._pool
+        if pool is None or message.pool != pool.number:
             raise RemoteProtocolError(f"Pool {message.pool} was not asked for.", code=ErrorCode.SEQUENCE_BROKEN)
-        assembler.add(message)
-        if assembler.complete:
-            material = assembler.take()
+        if pool.material is None:
+            # Asked for before a restart, and given up: what was sent for it is not known for certain.
+            if message.offset + len(message.data) == message.total:
+                self._pool = None
+            return
+        pool.material.add(message)
+        if pool.material.complete:
+            material = pool.material.take()
             encryptor = require(self._encryptor)
-            encryptor.load_pool(message.pool, material)
+            encryptor.load_pool(pool.number, material, pool.nonce)
             self._head_norm = max(self._head_norm, encryptor.head_norm)
-            self.record.keep(f"pool/{message.pool}", material)
-            self._allocator.add_pool(message.pool)
+            self.record.keep(f"pool/{pool.number}", pool.nonce + material)
+            self._allocator.add_pool(pool.number)
             self._pool = None
 
     def _on_answer(self, message: m.Answer) -> None:

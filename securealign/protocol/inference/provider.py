@@ -182,7 +182,7 @@ class InferenceProvider(ProviderMachine):
             evaluator.retire(retired)
             self.record.drop(f"pool/{retired}")
         with self._compute_slot:
-            material = evaluator.prepare(message.pool)
+            material = evaluator.prepare(message.pool, message.nonce)
         if self.record.wanted:
             self.record.keep(f"pool/{message.pool}", evaluator.checkpoint(message.pool))
         yield from chunks(m.PoolChunk, material, pool=message.pool)

@@ -25,27 +25,33 @@ _sym_db = _symbol_database.Default()
 from . import common_pb2 as securealign_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esecurealign/v1/inference.proto\x12\x0esecurealign.v1\x1a\x1bsecurealign/v1/common.proto\"j\n\x0eInferenceHello\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.securealign.v1.Hello\x12\x14\n\x0cprovider_dim\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05space\x18\x04 \x01(\x0c\"\xd9\x01\n\x0fInferenceAccept\x12&\n\x06\x61\x63\x63\x65pt\x18\x01 \x01(\x0b\x32\x16.securealign.v1.Accept\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12*\n\x06output\x18\x04 \x01(\x0e\x32\x1a.securealign.v1.OutputMode\x12\x14\n\x0cqueries_left\x18\x05 \x01(\x04\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x12\n\nlive_pools\x18\x07 \x01(\r\x12\x12\n\nlogit_bits\x18\x08 \x01(\r\"\x17\n\x07Prepare\x12\x0c\n\x04pool\x18\x01 \x01(\r\"F\n\tPoolChunk\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"F\n\x05Query\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\x12\n\nfirst_slot\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"f\n\x06\x41nswer\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\x12\n\nfirst_slot\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\xda\x04\n\x10InferenceMessage\x12/\n\x05hello\x18\x01 \x01(\x0b\x32\x1e.securealign.v1.InferenceHelloH\x00\x12\x31\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x0b\x32\x1f.securealign.v1.InferenceAcceptH\x00\x12\'\n\x03key\x18\x03 \x01(\x0b\x32\x18.securealign.v1.KeyChunkH\x00\x12(\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x19.securealign.v1.UploadAckH\x00\x12*\n\x07prepare\x18\x05 \x01(\x0b\x32\x17.securealign.v1.PrepareH\x00\x12)\n\x04pool\x18\x06 \x01(\x0b\x32\x19.securealign.v1.PoolChunkH\x00\x12&\n\x05query\x18\x07 \x01(\x0b\x32\x15.securealign.v1.QueryH\x00\x12(\n\x06\x61nswer\x18\x08 \x01(\x0b\x32\x16.securealign.v1.AnswerH\x00\x12*\n\x07\x63onfirm\x18\t \x01(\x0b\x32\x17.securealign.v1.ConfirmH\x00\x12&\n\x05\x61\x62ort\x18\n \x01(\x0b\x32\x15.securealign.v1.AbortH\x00\x12(\n\x06resume\x18\x0b \x01(\x0b\x32\x16.securealign.v1.ResumeH\x00\x12*\n\x07resumed\x18\x0c \x01(\x0b\x32\x17.securealign.v1.ResumedH\x00\x12\x31\n\x0b\x64urable_ack\x18\r \x01(\x0b\x32\x1a.securealign.v1.DurableAckH\x00\x42\t\n\x07message*A\n\nOutputMode\x12\x1b\n\x17OUTPUT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTPUT_MODE_LOGITS\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esecurealign/v1/inference.proto\x12\x0esecurealign.v1\x1a\x1bsecurealign/v1/common.proto\"^\n\nLabelTerms\x12\x0c\n\x04\x62its\x18\x01 \x01(\r\x12\x10\n\x08segments\x18\x02 \x01(\r\x12\x0f\n\x07\x62uckets\x18\x03 \x01(\r\x12\x10\n\x08\x61\x62stains\x18\x04 \x01(\x08\x12\r\n\x05offer\x18\x05 \x01(\x0c\"\x97\x01\n\x0eInferenceHello\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.securealign.v1.Hello\x12\x14\n\x0cprovider_dim\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05space\x18\x04 \x01(\x0c\x12+\n\x07outputs\x18\x05 \x03(\x0e\x32\x1a.securealign.v1.OutputMode\"\x9a\x02\n\x0fInferenceAccept\x12&\n\x06\x61\x63\x63\x65pt\x18\x01 \x01(\x0b\x32\x16.securealign.v1.Accept\x12\x0f\n\x07\x63lasses\x18\x02 \x01(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12*\n\x06output\x18\x04 \x01(\x0e\x32\x1a.securealign.v1.OutputMode\x12\x14\n\x0cqueries_left\x18\x05 \x01(\x04\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x12\n\nlive_pools\x18\x07 \x01(\r\x12\x12\n\nlogit_bits\x18\x08 \x01(\r\x12\x13\n\x0bhead_digest\x18\t \x01(\x0c\x12*\n\x06labels\x18\n \x01(\x0b\x32\x1a.securealign.v1.LabelTerms\"&\n\x07Prepare\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"F\n\tPoolChunk\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"I\n\x0c\x43hoicesChunk\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"H\n\x0bTablesChunk\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"F\n\x05Query\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\x12\n\nfirst_slot\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"f\n\x06\x41nswer\x12\x0c\n\x04pool\x18\x01 \x01(\r\x12\x12\n\nfirst_slot\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"\xba\x05\n\x10InferenceMessage\x12/\n\x05hello\x18\x01 \x01(\x0b\x32\x1e.securealign.v1.InferenceHelloH\x00\x12\x31\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x0b\x32\x1f.securealign.v1.InferenceAcceptH\x00\x12\'\n\x03key\x18\x03 \x01(\x0b\x32\x18.securealign.v1.KeyChunkH\x00\x12(\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x19.securealign.v1.UploadAckH\x00\x12*\n\x07prepare\x18\x05 \x01(\x0b\x32\x17.securealign.v1.PrepareH\x00\x12)\n\x04pool\x18\x06 \x01(\x0b\x32\x19.securealign.v1.PoolChunkH\x00\x12&\n\x05query\x18\x07 \x01(\x0b\x32\x15.securealign.v1.QueryH\x00\x12(\n\x06\x61nswer\x18\x08 \x01(\x0b\x32\x16.securealign.v1.AnswerH\x00\x12*\n\x07\x63onfirm\x18\t \x01(\x0b\x32\x17.securealign.v1.ConfirmH\x00\x12&\n\x05\x61\x62ort\x18\n \x01(\x0b\x32\x15.securealign.v1.AbortH\x00\x12(\n\x06resume\x18\x0b \x01(\x0b\x32\x16.securealign.v1.ResumeH\x00\x12*\n\x07resumed\x18\x0c \x01(\x0b\x32\x17.securealign.v1.ResumedH\x00\x12\x31\n\x0b\x64urable_ack\x18\r \x01(\x0b\x32\x1a.securealign.v1.DurableAckH\x00\x12/\n\x07\x63hoices\x18\x0e \x01(\x0b\x32\x1c.securealign.v1.ChoicesChunkH\x00\x12-\n\x06tables\x18\x0f \x01(\x0b\x32\x1b.securealign.v1.TablesChunkH\x00\x42\t\n\x07message*z\n\nOutputMode\x12\x1b\n\x17OUTPUT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTPUT_MODE_LOGITS\x10\x01\x12\x15\n\x11OUTPUT_MODE_LABEL\x10\x02\x12 \n\x1cOUTPUT_MODE_LABEL_CONFIDENCE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'securealign.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTPUTMODE']._serialized_start=1285
-  _globals['_OUTPUTMODE']._serialized_end=1350
-  _globals['_INFERENCEHELLO']._serialized_start=79
-  _globals['_INFERENCEHELLO']._serialized_end=185
-  _globals['_INFERENCEACCEPT']._serialized_start=188
-  _globals['_INFERENCEACCEPT']._serialized_end=405
-  _globals['_PREPARE']._serialized_start=407
-  _globals['_PREPARE']._serialized_end=430
-  _globals['_POOLCHUNK']._serialized_start=432
-  _globals['_POOLCHUNK']._serialized_end=502
-  _globals['_QUERY']._serialized_start=504
-  _globals['_QUERY']._serialized_end=574
-  _globals['_ANSWER']._serialized_start=576
-  _globals['_ANSWER']._serialized_end=678
-  _globals['_INFERENCEMESSAGE']._serialized_start=681
-  _globals['_INFERENCEMESSAGE']._serialized_end=1283
+  _globals['_OUTPUTMODE']._serialized_start=1752
+  _globals['_OUTPUTMODE']._serialized_end=1874
+  _globals['_LABELTERMS']._serialized_start=79
+  _globals['_LABELTERMS']._serialized_end=173
+  _globals['_INFERENCEHELLO']._serialized_start=176
+  _globals['_INFERENCEHELLO']._serialized_end=327
+  _globals['_INFERENCEACCEPT']._serialized_start=330
+  _globals['_INFERENCEACCEPT']._serialized_end=612
+  _globals['_PREPARE']._serialized_start=614
+  _globals['_PREPARE']._serialized_end=652
+  _globals['_POOLCHUNK']._serialized_start=654
+  _globals['_POOLCHUNK']._serialized_end=724
+  _globals['_CHOICESCHUNK']._serialized_start=726
+  _globals['_CHOICESCHUNK']._serialized_end=799
+  _globals['_TABLESCHUNK']._serialized_start=801
+  _globals['_TABLESCHUNK']._serialized_end=873
+  _globals['_QUERY']._serialized_start=875
+  _globals['_QUERY']._serialized_end=945
+  _globals['_ANSWER']._serialized_start=947
+  _globals['_ANSWER']._serialized_end=1049
+  _globals['_INFERENCEMESSAGE']._serialized_start=1052
+  _globals['_INFERENCEMESSAGE']._serialized_end=1750
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ client.
   client: hello              provider: accept
   client: key ...            provider: acks
   client: prepare (pool p)   provider: pool ...    offline, any time, before the queries are known
+  client: choices ...        provider: tables ...  offline, for label-only answers
   client: query              provider: answer      online, once for each slot
   client: confirm            provider: confirm
 """
@@ -37,6 +38,10 @@ class _OutputModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputMode
     OUTPUT_MODE_UNSPECIFIED: _OutputMode.ValueType  # 0
     OUTPUT_MODE_LOGITS: _OutputMode.ValueType  # 1
     """All K logits. d_A + 1 independent answers determine the provider's head."""
+    OUTPUT_MODE_LABEL: _OutputMode.ValueType  # 2
+    """The class of the largest logit, and nothing else of the logits."""
+    OUTPUT_MODE_LABEL_CONFIDENCE: _OutputMode.ValueType  # 3
+    """The class of the largest logit, and how many thresholds its lead over the reference class exceeds."""
 
 class OutputMode(_OutputMode, metaclass=_OutputModeEnumTypeWrapper):
     """What the client learns of an answer."""
@@ -44,7 +49,49 @@ class OutputMode(_OutputMode, metaclass=_OutputModeEnumTypeWrapper):
 OUTPUT_MODE_UNSPECIFIED: OutputMode.ValueType  # 0
 OUTPUT_MODE_LOGITS: OutputMode.ValueType  # 1
 """All K logits. d_A + 1 independent answers determine the provider's head."""
+OUTPUT_MODE_LABEL: OutputMode.ValueType  # 2
+"""The class of the largest logit, and nothing else of the logits."""
+OUTPUT_MODE_LABEL_CONFIDENCE: OutputMode.ValueType  # 3
+"""The class of the largest logit, and how many thresholds its lead over the reference class exceeds."""
 Global___OutputMode: _TypeAlias = OutputMode  # noqa: Y015
+
+@_typing.final
+class LabelTerms(_message.Message):
+    """How label-only answers are computed. Sent in clear under TLS."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BITS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    ABSTAINS_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
+    bits: _builtins.int
+    """Top bits of each difference of logits that take part; 8 to 24."""
+    segments: _builtins.int
+    """Parts of a comparison that run side by side: 1, 2 or 4."""
+    buckets: _builtins.int
+    """Thresholds of confidence, 0 to 3."""
+    abstains: _builtins.bool
+    """Whether a last class, without a name, stands for no answer: no logit reaches the provider's threshold."""
+    offer: _builtins.bytes
+    """The provider's offer of a transfer; the client's key answers it."""
+    def __init__(
+        self,
+        *,
+        bits: _builtins.int = ...,
+        segments: _builtins.int = ...,
+        buckets: _builtins.int = ...,
+        abstains: _builtins.bool = ...,
+        offer: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "bits", b"bits", "buckets", b"buckets", "offer", b"offer", "segments", b"segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelTerms: _TypeAlias = LabelTerms  # noqa: Y015
 
 @_typing.final
 class InferenceHello(_message.Message):
@@ -56,6 +103,7 @@ class InferenceHello(_message.Message):
     PROVIDER_DIM_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     provider_dim: _builtins.int
     """Dimension of the client's mapped queries; must equal d_A."""
     slots: _builtins.int
@@ -66,6 +114,10 @@ class InferenceHello(_message.Message):
     """
     @_builtins.property
     def hello(self) -> _common_pb2.Hello: ...
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[Global___OutputMode.ValueType]:
+        """What the client accepts as an answer, at least one; the provider refuses a client that does not take its mode."""
+
     def __init__(
         self,
         *,
@@ -73,10 +125,11 @@ class InferenceHello(_message.Message):
         provider_dim: _builtins.int = ...,
         slots: _builtins.int = ...,
         space: _builtins.bytes = ...,
+        outputs: _abc.Iterable[Global___OutputMode.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "provider_dim", b"provider_dim", "slots", b"slots", "space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "outputs", b"outputs", "provider_dim", b"provider_dim", "slots", b"slots", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,6 +149,8 @@ class InferenceAccept(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     LIVE_POOLS_FIELD_NUMBER: _builtins.int
     LOGIT_BITS_FIELD_NUMBER: _builtins.int
+    HEAD_DIGEST_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     classes: _builtins.int
     """K, the number of classes; 1 to 4,096."""
     output: Global___OutputMode.ValueType
@@ -108,11 +163,17 @@ class InferenceAccept(_message.Message):
     """Pools that the provider keeps ready at a time; the next one retires the oldest. At least 1."""
     logit_bits: _builtins.int
     """Bits that a logit holds at most, 4 to 64; 0 for what the suite gives. Both parties plan with it."""
+    head_digest: _builtins.bytes
+    """SHA-256 of the salt and the head, 32 bytes: results of one head have one digest while the provider keeps its salt."""
     @_builtins.property
     def accept(self) -> _common_pb2.Accept: ...
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the classes in order, or none if the provider does not publish them; each 1 to 256 printable characters."""
+
+    @_builtins.property
+    def labels(self) -> Global___LabelTerms:
+        """Present where output is not all logits."""
 
     def __init__(
         self,
@@ -125,10 +186,12 @@ class InferenceAccept(_message.Message):
         window: _builtins.int = ...,
         live_pools: _builtins.int = ...,
         logit_bits: _builtins.int = ...,
+        head_digest: _builtins.bytes = ...,
+        labels: Global___LabelTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "labels", b"labels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "live_pools", b"live_pools", "logit_bits", b"logit_bits", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "head_digest", b"head_digest", "labels", b"labels", "live_pools", b"live_pools", "logit_bits", b"logit_bits", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,16 +204,20 @@ class Prepare(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     pool: _builtins.int
     """Number of the pool, counted from 0."""
+    nonce: _builtins.bytes
+    """32 fresh bytes of the client's operating system; the public matrix of the pool depends on them."""
     def __init__(
         self,
         *,
         pool: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +258,74 @@ class PoolChunk(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PoolChunk: _TypeAlias = PoolChunk  # noqa: Y015
+
+@_typing.final
+class ChoicesChunk(_message.Message):
+    """The client sends a piece of its choices for a pool whose material has arrived; pseudorandom without its secrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    pool: _builtins.int
+    """Number of the pool."""
+    total: _builtins.int
+    """Length of the whole in bytes; exactly what the suite's parameters and the agreed dimensions give."""
+    offset: _builtins.int
+    """Where this piece starts, in bytes; pieces arrive in order, and all but the last are as large as they may be."""
+    data: _builtins.bytes
+    """The piece; at most 1 MiB less 1 KiB."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.int = ...,
+        total: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset", b"offset", "pool", b"pool", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoicesChunk: _TypeAlias = ChoicesChunk  # noqa: Y015
+
+@_typing.final
+class TablesChunk(_message.Message):
+    """The provider sends a piece of the tables of a pool, made for the client's choices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    pool: _builtins.int
+    """Number of the pool."""
+    total: _builtins.int
+    """Length of the whole in bytes; exactly what the suite's parameters and the agreed dimensions give."""
+    offset: _builtins.int
+    """Where this piece starts, in bytes; pieces arrive in order, and all but the last are as large as they may be."""
+    data: _builtins.bytes
+    """The piece; at most 1 MiB less 1 KiB."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.int = ...,
+        total: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset", b"offset", "pool", b"pool", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TablesChunk: _TypeAlias = TablesChunk  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
@@ -286,6 +421,8 @@ class InferenceMessage(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     DURABLE_ACK_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___InferenceHello: ...
     @_builtins.property
@@ -312,6 +449,10 @@ class InferenceMessage(_message.Message):
     def resumed(self) -> _common_pb2.Resumed: ...
     @_builtins.property
     def durable_ack(self) -> _common_pb2.DurableAck: ...
+    @_builtins.property
+    def choices(self) -> Global___ChoicesChunk: ...
+    @_builtins.property
+    def tables(self) -> Global___TablesChunk: ...
     def __init__(
         self,
         *,
@@ -328,12 +469,14 @@ class InferenceMessage(_message.Message):
         resume: _common_pb2.Resume | None = ...,
         resumed: _common_pb2.Resumed | None = ...,
         durable_ack: _common_pb2.DurableAck | None = ...,
+        choices: Global___ChoicesChunk | None = ...,
+        tables: Global___TablesChunk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "answer", b"answer", "confirm", b"confirm", "durable_ack", b"durable_ack", "hello", b"hello", "key", b"key", "message", b"message", "pool", b"pool", "prepare", b"prepare", "query", b"query", "resume", b"resume", "resumed", b"resumed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "answer", b"answer", "choices", b"choices", "confirm", b"confirm", "durable_ack", b"durable_ack", "hello", b"hello", "key", b"key", "message", b"message", "pool", b"pool", "prepare", b"prepare", "query", b"query", "resume", b"resume", "resumed", b"resumed", "tables", b"tables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "answer", b"answer", "confirm", b"confirm", "durable_ack", b"durable_ack", "hello", b"hello", "key", b"key", "message", b"message", "pool", b"pool", "prepare", b"prepare", "query", b"query", "resume", b"resume", "resumed", b"resumed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "accept", b"accept", "ack", b"ack", "answer", b"answer", "choices", b"choices", "confirm", b"confirm", "durable_ack", b"durable_ack", "hello", b"hello", "key", b"key", "message", b"message", "pool", b"pool", "prepare", b"prepare", "query", b"query", "resume", b"resume", "resumed", b"resumed", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "accept", "key", "ack", "prepare", "pool", "query", "answer", "confirm", "abort", "resume", "resumed", "durable_ack"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "accept", "key", "ack", "prepare", "pool", "query", "answer", "confirm", "abort", "resume", "resumed", "durable_ack", "choices", "tables"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -1,0 +1,3 @@
+"""The nonce with which tests ask for pools."""
+
+NONCE = bytes(range(64, 96))
