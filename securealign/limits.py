@@ -35,8 +35,8 @@ class Limits:
     max_rows: int = 1 << 20
     #: Classes of a head.
     max_classes: int = 4096
-    #: Query slots of one pool; key material and pool grow with it.
-    max_pool_slots: int = 4096
+    #: Query slots of one pool, which share the randomness that hides the head; key material and pool grow with it.
+    max_pool_slots: int = 1024
     #: Pools that wait for queries at a time; an older pool is retired.
     max_live_pools: int = 2
     #: Unacknowledged upload messages a client may have in flight; bounds both parties' buffers to 8 MiB.
@@ -48,8 +48,8 @@ class Limits:
     messages_between_receipts: int = 32
     #: Key material: 8,192 columns of 4,096 ten-byte coefficients.
     max_key_bytes: int = 352 * MEBIBYTE
-    #: An encrypted cross-covariance between two 8,192-dimensional spaces.
-    max_result_bytes: int = 512 * MEBIBYTE
+    #: An encrypted cross-covariance between two 8,192-dimensional spaces, in eight groups of columns.
+    max_result_bytes: int = 1664 * MEBIBYTE
     #: Offline material of one pool: 4,096 classes, 4,096 five-byte coefficients, and slack for other suites.
     max_pool_bytes: int = 128 * MEBIBYTE
     #: The answer to the queries of one message: a ciphertext for each of 1,024 classes in suites that need one.

@@ -13,7 +13,7 @@ from securealign.errors import CiphertextError
 
 _LAYOUT = struct.Struct("<4sBB2x16s16s16sQII")
 HEADER_BYTES = _LAYOUT.size
-_FORMAT = 1
+_FORMAT = 2
 #: Part of a digest kept in a header.
 _TAG_BYTES = 16
 

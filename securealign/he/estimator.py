@@ -22,6 +22,10 @@ STANDARD_LOG_Q = {1024: 26, 2048: 53, 4096: 106, 8192: 214, 16384: 430, 32768: 8
 TERNARY_VARIANCE = 2 / 3
 
 
+#: Standard deviation of such a secret.
+TERNARY_DEVIATION = math.sqrt(TERNARY_VARIANCE)
+
+
 @dataclass(frozen=True)
 class SecurityEstimate:
     """Cost of the primal attack: BKZ block size, log2 of classical operations, log2 of quantum core-SVP operations."""
@@ -30,16 +34,21 @@ class SecurityEstimate:
     classical_bits: float
     quantum_bits: float
 
+    @property
+    def core_svp_bits(self) -> float:
+        """log2 of classical core-SVP operations: one call of the oracle, without lower-order terms."""
+        return 0.292 * self.block_size
+
 
 def _log_root_hermite(beta: int) -> float:
     """Return log2 of the root Hermite factor that BKZ with block size `beta` reaches (Chen 2013)."""
     return (math.log2(beta / (2 * math.pi * math.e)) + math.log2(math.pi * beta) / beta) / (2 * (beta - 1))
 
 
-def _attack_succeeds(beta: int, dimension: int, log_q: float, sigma: float) -> int:
+def _attack_succeeds(beta: int, dimension: int, log_q: float, sigma: float, deviation: float) -> int:
     """Return the lattice dimension in which block size `beta` finds the secret, or 0."""
     log_delta = _log_root_hermite(beta)
-    secret_scale = math.log2(sigma / math.sqrt(TERNARY_VARIANCE))
+    secret_scale = math.log2(sigma / deviation)
     target = math.log2(sigma) + math.log2(beta) / 2
 
     def margin(samples: int) -> float:
@@ -54,16 +63,19 @@ def _attack_succeeds(beta: int, dimension: int, log_q: float, sigma: float) -> i
 
 
 @lru_cache(maxsize=64)
-def estimate(dimension: int, log_q: float, sigma: float) -> SecurityEstimate:
-    """Return the cost of the primal attack: ternary secret of `dimension` n, modulus 2^log_q, error width `sigma`."""
+def estimate(dimension: int, log_q: float, sigma: float, deviation: float = TERNARY_DEVIATION) -> SecurityEstimate:
+    """Return the cost of the primal attack on a secret of `dimension` entries of a standard deviation.
+
+    The modulus is 2^log_q, the error has width `sigma`; without `deviation` the secret is ternary.
+    """
     low, high = 50, 4 * dimension
     while low < high:
         middle = (low + high) // 2
-        if _attack_succeeds(middle, dimension, log_q, sigma):
+        if _attack_succeeds(middle, dimension, log_q, sigma, deviation):
             high = middle
         else:
             low = middle + 1
-    lattice = _attack_succeeds(low, dimension, log_q, sigma) or 3 * dimension
+    lattice = _attack_succeeds(low, dimension, log_q, sigma, deviation) or 3 * dimension
     return SecurityEstimate(
         block_size=low,
         classical_bits=0.292 * low + 16.4 + math.log2(8 * lattice),

@@ -34,7 +34,7 @@ class Exchange:
         (rows,) = client.encrypt(1 << 16)
         provider.absorb(rows)
         asker, answerer = self._suite.head_pair(WEIGHT, BIAS, 2)
-        pool = answerer.prepare(0)
+        pool = answerer.prepare(0, NONCE)
         asker.load_pool(0, pool, NONCE)
         query = asker.encrypt(0, 0, QUERIES)
         answer = answerer.evaluate(0, 0, 2, query)

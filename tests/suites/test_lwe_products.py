@@ -13,7 +13,6 @@ from securealign.he.lwe.products import (
     TILE_ROWS,
     IntegerProduct,
     Planes,
-    TernaryProduct,
     public_times_ternary,
 )
 from securealign.he.lwe.residues import Residues, planes, reduce
@@ -79,14 +78,6 @@ def test_integer_product_is_exact(drawn):
     assert integers(product.result()) == exact(left, right, log_q)
 
 
-@given(products(ternaries))
-def test_ternary_product_is_exact(drawn):
-    log_q, left, right = drawn
-    product = TernaryProduct(len(left), len(right[0]), log_q)
-    product.add(np.array(left, dtype=np.int8), [wire(right)])
-    assert integers(product.result()) == exact(left, right, log_q)
-
-
 @given(st.sampled_from(LOG_Q), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_public_matrix_times_ternary_is_exact(log_q, rows, width, data):
     public = data.draw(matrices(values, rows, 8))
@@ -118,6 +109,16 @@ def test_integer_product_of_the_largest_norm_and_limbs_is_exact(log_q, sign):
     assert integers(product.result()) == exact(left, right, log_q)
 
 
+@pytest.mark.parametrize("sign", [-1024, 1023])
+def test_wide_masks_of_the_largest_entries_are_exact(sign):
+    assert 1024 * 8192**0.5 < OPERAND_NORM_LIMIT
+    tile = wire([[2**80 - 1]] * TILE_ROWS)
+    product = IntegerProduct(1, 1, 80)
+    for _ in range(8192 // TILE_ROWS):
+        product.add(np.full((TILE_ROWS, 1), float(sign)), [tile])
+    assert integers(product.result()) == [[sign * 8192 * (2**80 - 1) % 2**80]]
+
+
 def test_the_norm_limit_leaves_exact_sums_and_no_more_than_a_bit_to_spare():
     largest = OPERAND_NORM_LIMIT * TILE_ROWS**0.5 * (2**27 - 1)
     assert 2**52 < largest < 2**53
@@ -138,13 +139,7 @@ def test_accumulators_hold_the_largest_number_of_tiles():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_ternary_products_of_8192_terms_at_the_largest_limb_are_exact(sign):
     terms = 8192
-    tile = wire([[2**80 - 1, 2**80 - 1]] * TILE_ROWS)
-    product = TernaryProduct(1, 2, 80)
-    for _ in range(terms // TILE_ROWS):
-        product.add(np.full((1, TILE_ROWS), sign, dtype=np.int8), [tile])
     expected = sign * terms * (2**80 - 1) % 2**80
-    assert integers(product.result()) == [[expected, expected]]
-
     public = wire([[2**80 - 1] * terms] * 2)
     low, high = public_times_ternary(public, np.full((terms, 1), float(sign)), 80)
     assert integers(reduce(low, high, 80)) == [[expected], [expected]]

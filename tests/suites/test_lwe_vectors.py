@@ -130,6 +130,7 @@ def test_public_matrices():
             bytes.fromhex(scenario["session"]),
             bytes.fromhex(scenario["seed"]),
             expected["columns"],
+            bytes.fromhex(expected["nonce"]),
         )
         assert matrix.key.hex() == expected["key"]
         assert_blob(matrix.rows(expected["first"], expected["count"]).tobytes(), expected)
@@ -139,10 +140,10 @@ def test_samplers():
     scenario = load("samplers")
     lower = [int(value) for value in scenario["boundaries"]][: len(sampling.LOWER_CUMULATIVE)]
     assert lower == list(sampling.LOWER_CUMULATIVE)
-    for name, sample in (("gaussian", sampling.gaussian), ("ternary", sampling.ternary)):
+    for name, sample in (("gaussian", sampling.gaussian), ("ternary", sampling.ternary), ("wide", sampling.wide)):
         expected = scenario[name]
         values = sample(SeededEntropy(bytes.fromhex(expected["seed"])), (expected["count"], 1))
-        assert_blob(values.tobytes(), expected)
+        assert_blob(values.astype(values.dtype.newbyteorder("<")).tobytes(), expected)
     for expected in scenario["flood"]:
         values = sampling.flood(SeededEntropy(bytes.fromhex(expected["seed"])), (1, 4), expected["bits"])
         assert values.ravel().tolist() == expected["values"]

@@ -65,7 +65,7 @@ def head(suite, shape: HeadShape) -> Callable[[], object]:
     other = suite.head_evaluator(shape, SESSION, weight, bias, SystemEntropy())
     other.accept_key(key)
     for pool in range(2):
-        encryptor.load_pool(pool, other.prepare(pool), NONCE)
+        encryptor.load_pool(pool, other.prepare(pool, NONCE), NONCE)
     queries = {place: encryptor.encrypt(*place, random.normal(size=(batch, shape.provider_dim))) for place in places}
 
     def work():

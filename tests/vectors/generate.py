@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from .scenarios import (
     HEADS,
     LWE_128,
     LWE_128Q,
+    NONCE,
     REJECTS,
     SEEDS,
     SESSION,
@@ -76,6 +78,7 @@ def run_head(inputs: HeadInputs) -> reference.Head:
         weight=inputs.weight,
         bias=inputs.bias,
         slots=inputs.slots,
+        nonce=NONCE,
         batches=inputs.batches,
     )
 
@@ -101,6 +104,7 @@ def head_scenario(inputs: HeadInputs) -> Scenario:
         "weight": inputs.weight,
         "bias": inputs.bias,
         "slots": inputs.slots,
+        "nonce": NONCE.hex(),
         "key": blob(run.key),
         "pools": [blob(pool) for pool in run.pools],
         "batches": [
@@ -147,11 +151,23 @@ def parameters_scenario() -> Scenario:
 def expansion_scenario() -> Scenario:
     seed = bytes(32)
     matrices = []
-    for purpose, columns, first in (("rows", 8, 0), ("mask", 64, 3), ("pool 12", 3200, 70_000)):
-        key = reference.matrix_key(purpose, SESSION, seed)
+    for purpose, columns, first, nonce in (
+        ("rows", 8, 0, b""),
+        ("mask", 64, 3, b""),
+        ("pool 12", 3200, 70_000, NONCE),
+    ):
+        key = reference.matrix_key(purpose, SESSION, seed, nonce)
         data = reference.aes_ctr(key, first * columns * 10, 2 * columns * 10)
         matrices.append(
-            {"purpose": purpose, "columns": columns, "first": first, "count": 2, "key": key.hex(), **blob(data)}
+            {
+                "purpose": purpose,
+                "nonce": nonce.hex(),
+                "columns": columns,
+                "first": first,
+                "count": 2,
+                "key": key.hex(),
+                **blob(data),
+            }
         )
     return {
         "description": "rows of public matrices",
@@ -164,11 +180,13 @@ def expansion_scenario() -> Scenario:
 def samplers_scenario() -> Scenario:
     gaussian = reference.gaussian(reference.Randomness(b"gaussian"), 4000)
     ternary = reference.ternary(reference.Randomness(b"ternary"), 1000)
+    wide = reference.wide(reference.Randomness(b"wide"), 1000)
     return {
-        "description": "samples from seeded randomness; Gaussian and ternary values as signed bytes",
+        "description": "samples from seeded randomness; Gaussian and ternary values as signed bytes, wide ones as 16-bit",
         "boundaries": [str(value) for value in reference.BOUNDARIES],
         "gaussian": {"seed": b"gaussian".hex(), "count": len(gaussian), **blob(bytes(x % 256 for x in gaussian))},
         "ternary": {"seed": b"ternary".hex(), "count": len(ternary), **blob(bytes(x % 256 for x in ternary))},
+        "wide": {"seed": b"wide".hex(), "count": len(wide), **blob(struct.pack(f"<{len(wide)}h", *wide))},
         "flood": [
             {"seed": b"flood".hex(), "bits": bits, "values": reference.flood(reference.Randomness(b"flood"), 4, bits)}
             for bits in (1, 40, 61, 62)

@@ -19,6 +19,7 @@ Matrix = list[Vector]
 
 LOG_ANSWER = 40
 TILE = 2048
+GROUP = 1025
 OPERAND_NORM = 100_000.0
 SIGMA = 3.19
 PI = Decimal(
@@ -52,7 +53,7 @@ class Parameters:
             {
                 "classical_bits": self.classical_bits,
                 "dimension": self.dimension,
-                "format": 1,
+                "format": 2,
                 "log_answer_modulus": 40,
                 "log_q": self.log_q,
                 "name": self.name,
@@ -73,9 +74,10 @@ def aes_ctr(key: bytes, offset: int, count: int) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(count))
 
 
-def matrix_key(purpose: str, session: bytes, seed: bytes) -> bytes:
+def matrix_key(purpose: str, session: bytes, seed: bytes, nonce: bytes = b"") -> bytes:
     label = purpose.encode()
-    return hashlib.sha256(b"securealign/lwe/matrix" + struct.pack(">H", len(label)) + label + session + seed).digest()
+    prefix = b"securealign/lwe/matrix" + struct.pack(">H", len(label)) + label
+    return hashlib.sha256(prefix + session + seed + nonce).digest()
 
 
 def row_from_wire(data: bytes, columns: int) -> Vector:
@@ -119,6 +121,10 @@ def ternary(randomness: Randomness, count: int) -> Vector:
         raw = randomness.octets(missing + missing // 128 + 16)
         kept += [byte % 3 - 1 for byte in raw if byte != 255][:missing]
     return kept
+
+
+def wide(randomness: Randomness, count: int) -> Vector:
+    return [value // 32 - 1024 for value in struct.unpack(f"<{count}H", randomness.octets(2 * count))]
 
 
 def normal_distribution(t: Decimal) -> Decimal:
@@ -180,7 +186,7 @@ class Plan:
     @property
     def flood_bits(self) -> int:
         variance = SIGMA**2 + 1 / 12
-        noise = 6 * math.sqrt(variance * (self.operand_bound**2 + 2 * self.parameters.dimension))
+        noise = 6 * math.sqrt(variance * (self.operand_bound**2 + self.parameters.dimension * (349_525.5 + 1)))
         return math.ceil(math.log2(noise)) + 40
 
     @property
@@ -255,7 +261,7 @@ def header(
 ) -> bytes:
     return (
         b"SLWE"
-        + bytes([1, KINDS[kind], 0, 0])
+        + bytes([2, KINDS[kind], 0, 0])
         + parameters.digest[:16]
         + session[:16].ljust(16, b"\0")
         + key_name[:16].ljust(16, b"\0")
@@ -313,8 +319,8 @@ class Client:
             for row, error, message in zip(rows, errors, messages, strict=True)
         ]
 
-    def row_key(self, purpose: str) -> bytes:
-        return matrix_key(purpose, self.session, self.row_seed)
+    def row_key(self, purpose: str, nonce: bytes = b"") -> bytes:
+        return matrix_key(purpose, self.session, self.row_seed, nonce)
 
     def seal(self, kind: str, index: int, rows: int, columns: int, body: bytes) -> bytes:
         return (
@@ -357,23 +363,23 @@ class Masker:
         ]
         self.key_name = hashlib.sha256(b"securealign/lwe/key" + self.key_blob).digest()
 
-    def mask(self) -> tuple[Matrix, Matrix]:
-        """R A' + E1 and R P, unreduced."""
+    def mask(self, first: int = 0, last: int | None = None) -> tuple[Matrix, Matrix]:
+        """R A' + E1 and, for columns `first` to `last` of P, R P; unreduced."""
         n = self.plan.parameters.dimension
-        factors = reshape(ternary(self.randomness, self.plan.left * n), n)
+        factors = reshape(wide(self.randomness, self.plan.left * n), n)
         errors = reshape(gaussian(self.randomness, self.plan.left * n), n)
-        right = [[0] * self.plan.width for _ in factors]
+        right = [[0] * len(self.zeros[0][first:last]) for _ in factors]
         for i, row in enumerate(public_rows(self.mask_key, n, 0, n)):
             for k, factor in enumerate(factors):
                 errors[k] = add_multiple(errors[k], factor[i], row)
-                right[k] = add_multiple(right[k], factor[i], self.zeros[i])
+                right[k] = add_multiple(right[k], factor[i], self.zeros[i][first:last])
         return errors, right
 
-    def multiply(self, operand: Matrix, purpose: str) -> Matrix:
+    def multiply(self, operand: Matrix, purpose: str, nonce: bytes = b"") -> Matrix:
         """U A for `operand` of shape (left, terms), unreduced."""
         n = self.plan.parameters.dimension
         totals = [[0] * n for _ in operand]
-        key = matrix_key(purpose, self.session, self.row_seed)
+        key = matrix_key(purpose, self.session, self.row_seed, nonce)
         for i, row in enumerate(public_rows(key, n, 0, self.plan.terms)):
             totals = [add_multiple(total, factors[i], row) for total, factors in zip(totals, operand, strict=True)]
         return totals
@@ -453,13 +459,23 @@ def covariance(
     provider = Masker(plan, session, Randomness(seeds[1]), client.key_blob)
     left = column_exponents(provider_rows, OPERAND_NORM)
     operand = [[fixed_point(value, left[k]) for value in column(provider_rows, k)] for k in range(plan.left)]
-    mask, mask_right = provider.mask()
-    hint = provider.hint(provider.multiply(operand, "rows"), mask)
+    shared = provider.multiply(operand, "rows")
+    hints: list[Matrix] = []
+    mask_right: Matrix = [[] for _ in operand]
+    for first in range(0, plan.width, GROUP):
+        mask, more = provider.mask(first, first + GROUP)
+        hints.append(provider.hint(shared, mask))
+        mask_right = [[*row, *others] for row, others in zip(mask_right, more, strict=True)]
     answer = provider.answer(operand, ciphertext, mask_right)
-    body = struct.pack(f"<{plan.left}h", *left) + answer_to_wire(hint) + answer_to_wire(answer)
+    body = struct.pack(f"<{plan.left}h", *left) + b"".join(map(answer_to_wire, hints)) + answer_to_wire(answer)
+    unmasked: Matrix = [[] for _ in operand]
+    for group, hint in enumerate(hints):
+        first = group * GROUP
+        part = client.unmask(hint, [row[first : first + GROUP] for row in answer], first)
+        unmasked = [[*row, *others] for row, others in zip(unmasked, part, strict=True)]
     product = [
         [math.ldexp(value, parameters.log_q - LOG_ANSWER - right[j] - left[k]) for j, value in enumerate(values)]
-        for k, values in enumerate(client.unmask(hint, answer))
+        for k, values in enumerate(unmasked)
     ]
     return Covariance(client.key_blob, pieces, provider.seal("covariance result", 0, plan.width, body), product)
 
@@ -492,6 +508,7 @@ def head(
     weight: Sequence[Sequence[float]],
     bias: Sequence[float],
     slots: int,
+    nonce: bytes,
     batches: Sequence[tuple[int, int, Sequence[Sequence[float]]]],
 ) -> Head:
     """Pools 0, 1, ... are prepared and loaded first, then the (pool, first slot, queries) in `batches` are answered."""
@@ -505,13 +522,13 @@ def head(
     pools, hints, client_masks, provider_masks = [], [], [], []
     for pool in range(1 + max(batch[0] for batch in batches)):
         mask, mask_right = provider.mask()
-        hint = provider.hint(provider.multiply(operand, f"pool {pool}"), mask)
+        hint = provider.hint(provider.multiply(operand, f"pool {pool}", nonce), mask)
         body = struct.pack("<h", scale) + answer_to_wire(hint)
         pools.append(provider.seal("head pool", pool, slots, body))
         hints.append(hint)
         provider_masks.append(mask_right)
         zeros = [[0] * slots for _ in range(plan.terms)]
-        client_masks.append(client.encrypt(client.row_key(f"pool {pool}"), 0, zeros))
+        client_masks.append(client.encrypt(client.row_key(f"pool {pool}", nonce), 0, zeros))
 
     answered = []
     for pool, first, queries in batches:

@@ -14,6 +14,8 @@ LWE_128 = Parameters("lwe-128", 3200, 80, classical_bits=128)
 LWE_128Q = Parameters("lwe-128q", 4096, 80, classical_bits=128, quantum_bits=128)
 
 SESSION = bytes(range(32))
+#: The nonce of every pool.
+NONCE = bytes(range(64, 96))
 SEEDS = (b"client", b"provider")
 
 Rows = list[list[float]]
@@ -66,6 +68,9 @@ COVARIANCES: Mapping[str, CovarianceInputs] = {
         "columns of very different size, down to scales at their limit",
         [[1e-30, 2e30, 1e-150], [3e-30, -1e30, 0.0], [-2e-30, 1e30, 0.0]],
         [[1e30, 5.0], [-2e30, 2e-30], [5e29, -1.0]],
+    ),
+    "covariance_two_groups": CovarianceInputs(
+        "more columns than one R serves", eighths(2, 1, 11), eighths(2, 1027, 7), max_bytes=1 << 15
     ),
     "covariance_lwe_128": CovarianceInputs("the default parameter set", [[1.5], [-2.0]], [[0.25], [3.0]], LWE_128),
 }

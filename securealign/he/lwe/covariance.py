@@ -6,6 +6,7 @@ each feature scaled to `OPERAND_NORM`. The scales of U travel with the result, t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,7 +20,17 @@ from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, tiles
-from securealign.he.lwe.residues import add, pack, pack_answer, planes, switch_modulus, unpack, unpack_answer
+from securealign.he.lwe.residues import (
+    IntMatrix,
+    Residues,
+    add,
+    pack,
+    pack_answer,
+    planes,
+    switch_modulus,
+    unpack,
+    unpack_answer,
+)
 from securealign.he.scales import largest_exponents, received_exponents
 from securealign.matrices import FloatMatrix, Rows
 
@@ -36,7 +47,7 @@ def covariance_plan(parameters: LweParameters, shape: CovarianceShape) -> BitBud
 
 def result_bytes(plan: BitBudget) -> int:
     """Return the size of an encrypted covariance."""
-    return HEADER_BYTES + plan.left * _EXPONENT_BYTES + plan.hint_bytes + plan.answer_bytes
+    return HEADER_BYTES + plan.left * _EXPONENT_BYTES + len(plan.groups) * plan.hint_bytes + plan.answer_bytes
 
 
 class LweCovarianceEncryptor:
@@ -45,12 +56,28 @@ class LweCovarianceEncryptor:
     def __init__(self, plan: BitBudget, session: bytes, rows: Rows, entropy: Entropy) -> None:
         self._plan = plan
         self._rows = rows
+        self._exponents = largest_exponents(rows.column_norms(), plan.message_norm)
+        # Same key and errors only for the same messages: two messages under one mask would show their difference to a
+        # provider that goes on with a copy of this client whose rows have changed.
+        entropy = entropy.fork(f"rows {self._digest().hex()}")
         self._entropy = entropy
-        norms = rows.column_norms()
-        self._exponents = largest_exponents(norms, plan.message_norm)
         self._key = SecretKey(plan, Kind.COVARIANCE_KEY, session, entropy)
         self._matrix = self._key.matrix(_ROWS_PURPOSE)
         self._encrypted = False
+
+    def _messages(self, start: int, stop: int) -> IntMatrix:
+        """Return rows of M."""
+        scaled = np.rint(self._rows.block(start, stop) * np.ldexp(1.0, self._exponents))
+        # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps. What it
+        # holds is noise, but it must not leave int64.
+        return np.clip(scaled, -_LARGEST_MESSAGE, _LARGEST_MESSAGE).astype(np.int64)
+
+    def _digest(self) -> bytes:
+        """Return SHA-256 of M."""
+        digest = hashlib.sha256()
+        for start, rows in tiles(self._plan.terms):
+            digest.update(self._messages(start, start + rows).astype("<i8", copy=False).tobytes())
+        return digest.digest()
 
     def key_material(self) -> bytes:
         """Return seeds and P."""
@@ -63,20 +90,15 @@ class LweCovarianceEncryptor:
         self._encrypted = True
         width = self._plan.row_bytes
         piece = (max_bytes - HEADER_BYTES) // width
-        scale = np.ldexp(1.0, self._exponents)
         for start, rows in tiles(self._plan.terms):
             if start + rows <= first_row:
                 continue
-            block = self._rows.block(start, start + rows)
-            # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps.
-            # What it holds is noise, but it must not leave int64.
-            scaled = np.clip(np.rint(block * scale), -_LARGEST_MESSAGE, _LARGEST_MESSAGE)
-            messages = scaled.astype(np.int64)
+            messages = self._messages(start, start + rows)
             # A tile that was cut off is encrypted again with the errors that it had; what was sent of it stays.
             errors = self._entropy.fork(f"rows {start}")
             tile = pack(self._key.encrypt(self._matrix, start, messages, errors))
-            for offset in range(max(0, first_row - start), len(block), piece):
-                count = min(piece, len(block) - offset)
+            for offset in range(max(0, first_row - start), rows, piece):
+                count = min(piece, rows - offset)
                 body = tile[offset * width : (offset + count) * width]
                 first = start + offset
                 data = self._key.binding.seal(
@@ -95,11 +117,14 @@ class LweCovarianceEncryptor:
             columns=plan.width,
         )
         scales_end = plan.left * _EXPONENT_BYTES
-        hint_end = scales_end + plan.hint_bytes
+        hints_end = scales_end + len(plan.groups) * plan.hint_bytes
         left_exponents = received_exponents(body[:scales_end])
-        hint = unpack_answer(body[scales_end:hint_end], (plan.left, plan.parameters.dimension))
-        answer = unpack_answer(body[hint_end:], (plan.left, plan.width))
-        values = self._key.unmask(hint, answer)
+        answer = unpack_answer(body[hints_end:], (plan.left, plan.width))
+        values = np.empty((plan.left, plan.width), dtype=np.int64)
+        for group, columns in enumerate(plan.groups):
+            start = scales_end + group * plan.hint_bytes
+            hint = unpack_answer(body[start : start + plan.hint_bytes], (plan.left, plan.parameters.dimension))
+            values[:, columns] = self._key.unmask(hint, answer[:, columns], columns)
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - self._exponents
         product: FloatMatrix = np.ldexp(values.astype(np.float64), scale - left_exponents[:, None])
         return product
@@ -163,16 +188,23 @@ class LweCovarianceEvaluator:
         self._product.add(operand, [public, ciphertext])
 
     def finish(self) -> bytes:
-        """Return the scales of U, then H and Y modulo 2^40."""
+        """Return the scales of U, then H of each group and Y modulo 2^40."""
         plan = self._plan
         if self._absorbed != plan.terms:
             raise CiphertextError(f"{self._absorbed} of {plan.terms} rows have arrived.")
         n, log_q = plan.parameters.dimension, plan.parameters.log_q
-        masked = add(self._product.result(), rerandomisation(plan, self._key, self._entropy), log_q)
+        product = self._product.result()
         del self._product
-        hint = switch_modulus(masked.columns(slice(0, n)), log_q)
-        answer = switch_modulus(flooded(plan, masked.columns(slice(n, None)), self._entropy), log_q)
-        body = self._exponents.astype("<i2").tobytes() + pack_answer(hint) + pack_answer(answer)
+        hints, answers = [], []
+        for columns in plan.groups:
+            mask = rerandomisation(plan, self._key, columns, self._entropy)
+            hint = add(product.columns(slice(0, n)), mask.columns(slice(0, n)), log_q)
+            hints.append(pack_answer(switch_modulus(hint, log_q)))
+            own = product.columns(slice(n + columns.start, n + columns.stop))
+            answers.append(add(own, mask.columns(slice(n, None)), log_q))
+        whole = Residues(np.hstack([part.low for part in answers]), np.hstack([part.high for part in answers]))
+        answer = switch_modulus(flooded(plan, whole, self._entropy), log_q)
+        body = b"".join([self._exponents.astype("<i2").tobytes(), *hints, pack_answer(answer)])
         return self._key.binding.seal(Kind.COVARIANCE_RESULT, body, rows=plan.left, columns=plan.width)
 
     def checkpoint(self) -> bytes:

@@ -20,7 +20,7 @@ from securealign.he.interface import HeadShape, WithoutLabelsClient, WithoutLabe
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
-from securealign.he.lwe.planner import OPERAND_NORM, BitBudget
+from securealign.he.lwe.planner import MAX_SLOTS, OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import IntegerProduct, Planes, tiles
 from securealign.he.lwe.residues import (
     IntMatrix,
@@ -40,6 +40,7 @@ from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
 
 _EXPONENT_BYTES = 2
+_NORM_BYTES = 8
 #: Fewer bits leave too little of the modulus beside the flood.
 _SMALLEST_LOGIT_BITS = 4
 
@@ -66,6 +67,12 @@ class CoarseBudget(BitBudget):
 
 def head_plan(parameters: LweParameters, shape: HeadShape) -> BitBudget:
     """Return the bit budget of a head; raises `SuiteError` when it does not fit."""
+    if shape.slots > MAX_SLOTS:
+        raise SuiteError(
+            f"A pool of {shape.slots} slots shows too much of its randomness to a client with a forged key.",
+            hint=f"Use pool_slots = {MAX_SLOTS} or less.",
+            code=ErrorCode.PLAN_INFEASIBLE,
+        )
     plan = BitBudget(parameters, left=shape.classes, terms=shape.provider_dim + 1, width=shape.slots)
     if shape.logit_bits is None:
         return plan
@@ -89,12 +96,8 @@ def answer_bytes(plan: BitBudget, count: int) -> int:
 
 
 def answer_bits(plan: BitBudget) -> int:
-    """Return the bits that the logits of one query can hold: log2 of the modulus over the width of the flood, for each.
-
-    Modulo q, the uniform flood leaves that much of any message (the capacity of a modulo-additive channel), however
-    large the query is.
-    """
-    return plan.left * min(LOG_ANSWER_MODULUS, plan.parameters.log_q - plan.flood_bits - 1)
+    """Return the bits that the logits of one query can show together, whatever the key and the query are."""
+    return plan.left * plan.coefficient_bits
 
 
 def _purpose(pool: int) -> str:
@@ -106,13 +109,29 @@ def _place(plan: BitBudget, pool: int, first_slot: int) -> int:
     return pool * plan.width + first_slot
 
 
+class _QueryScales(NamedTuple):
+    """Of the queries in one message: exponents, and norms of the columns of M."""
+
+    exponents: Exponents
+    norms: FloatMatrix
+
+    def save(self) -> bytes:
+        return self.exponents.astype("<i2").tobytes() + self.norms.astype("<f8").tobytes()
+
+    @classmethod
+    def load(cls, data: bytes) -> _QueryScales:
+        count = len(data) // (_EXPONENT_BYTES + _NORM_BYTES)
+        exponents = np.frombuffer(data, dtype="<i2", count=count).astype(np.int64)
+        return cls(exponents, np.frombuffer(data, dtype="<f8", offset=_EXPONENT_BYTES * count))
+
+
 class _ClientPool(NamedTuple):
     #: A S + E for every slot; None for a pool that was restored, which masks no query any more.
     masks: Residues | None
     unmasks: IntMatrix
     exponent: int
-    #: By first slot of a batch: the exponents of its queries.
-    query_exponents: dict[int, Exponents]
+    #: By first slot of a batch: the scales of its queries.
+    queries: dict[int, _QueryScales]
     used: set[int]
 
 
@@ -163,12 +182,13 @@ class LweHeadEncryptor(WithoutLabelsClient):
         """Add the scaled queries, shape (count, provider_dim), to the masks of their slots."""
         plan, state = self._plan, self._pools[pool]
         columns = np.hstack([queries, np.ones((len(queries), 1))]).T
-        exponents = largest_exponents(np.linalg.norm(columns, axis=0), plan.message_norm)
+        norms = np.linalg.norm(columns, axis=0)
+        exponents = largest_exponents(norms, plan.message_norm)
         slots = range(first_slot, first_slot + len(queries))
         if state.masks is None or not state.used.isdisjoint(slots) or not 0 <= slots.start < slots.stop <= plan.width:
             raise LocalProtocolError("A slot cannot mask a second query.", hint="Prepare another pool.")
         state.used.update(slots)
-        state.query_exponents[first_slot] = exponents
+        state.queries[first_slot] = _QueryScales(exponents, np.ldexp(norms, exponents))
         messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64)
         masks = state.masks.columns(slice(slots.start, slots.stop))
         body = pack(reduce(masks.low + messages, masks.high, plan.parameters.log_q))
@@ -176,9 +196,12 @@ class LweHeadEncryptor(WithoutLabelsClient):
         return self._key.binding.seal(Kind.HEAD_QUERY, body, index=index, rows=plan.terms, columns=len(queries))
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
-        """Return the logits of the queries that begin at `first_slot`, shape (count, classes)."""
+        """Return the logits of the queries that begin at `first_slot`, shape (count, classes).
+
+        A query with a logit that no head of this scale gives has NaN in their place: an altered H shows itself so.
+        """
         plan, state = self._plan, self._pools[pool]
-        exponents = state.query_exponents[first_slot]
+        exponents, norms = state.queries[first_slot]
         count = len(exponents)
         body = self._key.binding.open(
             Kind.HEAD_ANSWER,
@@ -192,18 +215,19 @@ class LweHeadEncryptor(WithoutLabelsClient):
         values = centre(unpack_answer(body, (plan.left, count)) - state.unmasks[:, slots])
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - exponents - state.exponent
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
+        logits[np.any(np.abs(values) > plan.largest_value(norms), axis=0)] = np.nan
         return logits
 
     def query_scales(self, pool: int, first_slot: int) -> bytes:
         """Return the scales of the queries that begin at `first_slot`."""
-        return self._pools[pool].query_exponents[first_slot].astype("<i2").tobytes()
+        return self._pools[pool].queries[first_slot].save()
 
     def restore_pool(self, pool: int, data: bytes, nonce: bytes, query_scales: Mapping[int, bytes]) -> None:
         """Take a pool again for the answers to come; none of its slots masks a query any more."""
         self._take_hint(pool, data)
         state = self._pools[pool]
         for first_slot, scales in query_scales.items():
-            state.query_exponents[first_slot] = np.frombuffer(scales, dtype="<i2").astype(np.int64)
+            state.queries[first_slot] = _QueryScales.load(scales)
 
     def close(self) -> None:
         """Forget the secret key and its pools."""
@@ -236,7 +260,7 @@ class LweHeadEvaluator(WithoutLabelsProvider):
         plan = self._plan
         n, log_q = plan.parameters.dimension, plan.parameters.log_q
         matrix = self._key.matrix(_purpose(pool), nonce)
-        mask = rerandomisation(plan, self._key, self._entropy)
+        mask = rerandomisation(plan, self._key, slice(0, plan.width), self._entropy)
         product = self._multiply([planes(matrix.rows(0, plan.terms), n)], n)
         hint = switch_modulus(add(product, mask.columns(slice(0, n)), log_q), log_q)
         self._masks[pool] = mask.columns(slice(n, None))

@@ -66,13 +66,13 @@ class SecretKey:
         low += messages
         return reduce(low, high, self._parameters.log_q)
 
-    def unmask(self, hint: IntMatrix, answer: IntMatrix) -> IntMatrix:
-        """Return Y - H S modulo the answer modulus, centred: H (m, n), Y (m, w) in [0, 2^40)."""
-        return centre(answer - self.unmask_hint(hint))
+    def unmask(self, hint: IntMatrix, answer: IntMatrix, columns: slice) -> IntMatrix:
+        """Return Y - H S modulo the answer modulus, centred: H (m, n), Y (m, columns) in [0, 2^40)."""
+        return centre(answer - self.unmask_hint(hint, columns))
 
-    def unmask_hint(self, hint: IntMatrix) -> IntMatrix:
-        """Return H S, exact: sums of at most 8,192 terms below 2^40."""
-        return (hint.astype(np.float64) @ self._secret).astype(np.int64)
+    def unmask_hint(self, hint: IntMatrix, columns: slice = slice(None)) -> IntMatrix:
+        """Return H S for some columns of S, exact: sums of at most 8,192 terms below 2^40."""
+        return (hint.astype(np.float64) @ self._secret[:, columns]).astype(np.int64)
 
 
 class PublicKey:
@@ -97,11 +97,14 @@ class PublicKey:
         """Return the public matrix of a purpose under the client's seed, and a pool's nonce."""
         return PublicMatrix.derive(purpose, self._session, self._seed, self._parameters.dimension, nonce)
 
-    def mask_tile(self, first: int, count: int) -> list[Planes]:
-        """Return rows of A' and of P, side by side."""
+    def mask_tile(self, first: int, count: int, columns: slice) -> list[Planes]:
+        """Return rows of A' and of some columns of P, side by side."""
         words, halves = self._zeros
-        stop = first + count
-        return [planes(self._mask.rows(first, count), self._mask.columns), (words[first:stop], halves[first:stop])]
+        rows = slice(first, first + count)
+        return [
+            planes(self._mask.rows(first, count), self._mask.columns),
+            (words[rows, columns], halves[rows, columns]),
+        ]
 
 
 def binding(parameters: LweParameters, session: bytes, key: bytes = b"") -> Binding:

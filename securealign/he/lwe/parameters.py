@@ -71,7 +71,7 @@ class LweParameters:
             "sigma": SIGMA,
             "statistical_bits": STATISTICAL_BITS,
             "log_answer_modulus": LOG_ANSWER_MODULUS,
-            "format": 1,
+            "format": 2,
         }
         return hashlib.sha256(b"securealign/lwe/parameters" + json.dumps(fields, sort_keys=True).encode()).digest()
 

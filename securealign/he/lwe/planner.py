@@ -11,9 +11,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from securealign.errors import ErrorCode, SuiteError
 from securealign.he.blobs import HEADER_BYTES
-from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES, SIGMA, STATISTICAL_BITS, LweParameters
+from securealign.he.estimator import SecurityEstimate, estimate
+from securealign.he.lwe.parameters import (
+    ANSWER_BYTES,
+    LOG_ANSWER_MODULUS,
+    RESIDUE_BYTES,
+    SIGMA,
+    STATISTICAL_BITS,
+    LweParameters,
+)
+from securealign.matrices import FloatMatrix
 
 #: Norm to which the rows of U are scaled; balances the rounding of U against the flood, which grows with it.
 OPERAND_NORM = 100_000.0
@@ -23,6 +34,14 @@ MAX_RELATIVE_ERROR = 2.0**-12
 MAX_TERMS = 1 << 20
 #: Tail of the noise bound in standard deviations.
 _TAIL = 6.0
+#: Bits of an entry of R.
+MASK_BITS = 11
+#: Mean square of an entry of R, uniform from -1,024 to 1,023.
+_MASK_SQUARE = 349_525.5
+#: Columns that one R may serve. What a forged P reads of R then leaves an LWE problem of 145 bits (docs/lwe-spec.md).
+COLUMNS_OF_A_GROUP = 1025
+#: Slots of a pool, which share one R.
+MAX_SLOTS = 1024
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class BitBudget:
     def noise_bound(self) -> float:
         """Six standard deviations of a coefficient of U E + R E' - E1 S."""
         variance = SIGMA**2 + 1 / 12
-        return _TAIL * math.sqrt(variance * (self.operand_bound**2 + 2 * self.parameters.dimension))
+        return _TAIL * math.sqrt(variance * (self.operand_bound**2 + self.parameters.dimension * (_MASK_SQUARE + 1)))
 
     @property
     def flood_bits(self) -> int:
@@ -71,6 +90,15 @@ class BitBudget:
     def message_norm(self) -> float:
         """Largest norm of a column of M for which U M, noise and flood stay within half the modulus."""
         return (2.0 ** (self.parameters.log_q - 1) - 2.0 ** (self.flood_bits + 1)) / self.operand_bound
+
+    def largest_value(self, norms: FloatMatrix) -> FloatMatrix:
+        """Return the largest size of a decrypted coefficient for columns of M with these norms, in units of 2^(L - 40).
+
+        By Cauchy-Schwarz, and with the flood, six standard deviations of the noise, and what rounding adds.
+        """
+        extreme = self.operand_bound * (norms + math.sqrt(self.terms)) + 2.0 ** (self.flood_bits + 1)
+        largest: FloatMatrix = np.ldexp(extreme, LOG_ANSWER_MODULUS - self.parameters.log_q)
+        return largest + self.parameters.dimension
 
     @property
     def relative_error(self) -> float:
@@ -107,8 +135,36 @@ class BitBudget:
         return self.width * RESIDUE_BYTES
 
     @property
+    def coefficient_bits(self) -> int:
+        """Bits that a coefficient of an answer can show, whatever P and M are: log2 of q over the flood's width.
+
+        Modulo q, the uniform flood leaves that much of any value (the capacity of a modulo-additive channel).
+        """
+        return min(LOG_ANSWER_MODULUS, self.parameters.log_q - self.flood_bits - 1)
+
+    @property
+    def groups(self) -> list[slice]:
+        """The columns that share one H each."""
+        return [
+            slice(first, min(first + COLUMNS_OF_A_GROUP, self.width))
+            for first in range(0, self.width, COLUMNS_OF_A_GROUP)
+        ]
+
+    @property
+    def forged_key_security(self) -> SecurityEstimate:
+        """What is left of a row of R when P is forged and each column of a group shows all that it can.
+
+        R has 11 bits for each of n entries; what is shown is taken off as whole entries. H is known to 40 bits, so its
+        error is that of rounding. A heuristic: the leakage is linear and chosen by the client, which no entropic-LWE
+        theorem covers at these parameters.
+        """
+        shown = min(self.width, COLUMNS_OF_A_GROUP) * self.coefficient_bits
+        left = self.parameters.dimension - math.ceil(shown / MASK_BITS)
+        return estimate(left, LOG_ANSWER_MODULUS, math.sqrt(1 / 12), math.sqrt(_MASK_SQUARE))
+
+    @property
     def hint_bytes(self) -> int:
-        """Bytes of H, the part of an answer that does not depend on M."""
+        """Bytes of H of one group, the part of an answer that does not depend on M."""
         return self.left * self.parameters.dimension * ANSWER_BYTES
 
     @property

@@ -64,30 +64,6 @@ def public_times_ternary(public: Planes, ternary: npt.NDArray[np.float64], log_q
     return sums[0], sums[1]
 
 
-class TernaryProduct:
-    """Accumulates R [X | Y | ...] for ternary R (m, k) and matrices that arrive in tiles of rows."""
-
-    def __init__(self, rows: int, columns: int, log_q: int) -> None:
-        self._sums = [np.zeros((rows, columns)) for _ in range(2)]
-        self._limb = np.empty((TILE_ROWS, columns))
-        self._partial = np.empty((rows, columns))
-        self._log_q = log_q
-
-    def add(self, ternary: npt.NDArray[np.int8], parts: Sequence[Planes]) -> None:
-        """Add the product of `ternary`, (m, t), with a tile of t <= `TILE_ROWS` rows; at most 8,192 rows in all."""
-        limb = self._limb[: len(parts[0][0])]
-        left = ternary.astype(np.float64)
-        for index, total in enumerate(self._sums):
-            _fill(wide_limb, parts, index, self._log_q, limb)
-            np.matmul(left, limb, out=self._partial)
-            np.add(total, self._partial, out=total)
-
-    def result(self) -> Residues:
-        """Return the sum of all tiles modulo q."""
-        low, high = (total.astype(np.int64) for total in self._sums)
-        return reduce(low, high, self._log_q)
-
-
 class IntegerProduct:
     """Accumulates U [X | Y | ...] for integer U (m, r) and matrices that arrive in tiles.
 

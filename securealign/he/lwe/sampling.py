@@ -94,6 +94,13 @@ def ternary(entropy: Entropy, shape: tuple[int, int]) -> Int8Matrix:
     return values.reshape(shape)
 
 
+def wide(entropy: Entropy, shape: tuple[int, int]) -> npt.NDArray[np.int16]:
+    """Return a uniform matrix over the 2,048 integers from -1,024 to 1,023."""
+    draws = entropy.octets(2 * shape[0] * shape[1]).view("<u2") >> np.uint16(5)
+    values: npt.NDArray[np.int16] = draws.view(np.int16) - np.int16(1024)
+    return values.reshape(shape)
+
+
 def flood(entropy: Entropy, shape: tuple[int, int], bits: int) -> npt.NDArray[np.int64]:
     """Return a uniform matrix over [-2^bits, 2^bits), bits <= 62."""
     draws = entropy.octets(8 * shape[0] * shape[1]).view("<u8") >> np.uint64(63 - bits)

@@ -331,6 +331,8 @@ class InferenceClient(ClientMachine):
         try:
             logits = encryptor.decrypt(slots.pool, slots.first, answer)
             self._head_norm = max(self._head_norm, encryptor.head_norm)
+            if np.isnan(logits).any() and self.undecrypted is None:
+                self.undecrypted = CiphertextError("An answer lies beyond what any head of the provider's scale gives.")
             return logits
         except CiphertextError as error:
             self.undecrypted = self.undecrypted or error
