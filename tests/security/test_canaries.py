@@ -11,7 +11,7 @@ import json
 import pickle
 import struct
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from securealign.alignment import AlignmentMap, LinearHead
 from securealign.client.config import ClientSettings
 from securealign.data import dataset_digest, load_texts
 from securealign.data.datasets import TextDataset
-from securealign.errors import ErrorCode, SecurealignError
+from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
@@ -36,6 +36,7 @@ from securealign.matrices import Rows, as_matrix
 from securealign.models import load_embeddings
 from securealign.pki.certificates import Role, create_certificates, load_bundle
 from securealign.protocol.machine import SessionMachine
+from securealign.protocol.messages import Prepare
 from securealign.protocol.randomness import SessionEntropy
 from securealign.provider.app import _report
 from securealign.provider.config import ProviderSettings
@@ -45,6 +46,7 @@ from securealign.transport.grpc_server import TRAINING_METHOD, Peer, SessionRepo
 from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
+from securealign.wire import InferenceCodec
 
 SUITES = {"toy": LweSuite(TOY), "plaintext": PlaintextSuite()}
 TEXT = "the patient was given canary seed"
@@ -345,6 +347,15 @@ def seeds(recorder):
     return {body[first : first + 32] for body in bodies for first in (0, 32)} & set(recorder.derived)
 
 
+def pool_nonces(recorder):
+    """Return the nonces with which clients asked for pools."""
+    for frame in recorder.frames:
+        with suppress(RemoteProtocolError):
+            message = InferenceCodec().decode(frame)
+            if isinstance(message, Prepare):
+                yield message.nonce
+
+
 def test_no_secret_key_and_no_noise_leaves_a_party_or_is_printed(sessions, recorder, provider, z_b, capsys):
     run_all(sessions("toy"), z_b, provider)
     assert len(recorder.secrets) == 2
@@ -354,11 +365,14 @@ def test_no_secret_key_and_no_noise_leaves_a_party_or_is_printed(sessions, recor
         for kind in ("<f8", "<f4", "i1", "<i8"):
             pieces = windows(values.astype(kind).tobytes(), 64)
             secrets[f"key {number} as {kind}"] = set().union(*map(octet_forms, pieces))
+    asked = set(pool_nonces(recorder))
+    assert asked
     drawn = {
         f"source {number}, draw {call}": octets
         for number, entropy in enumerate(recorder.entropies)
         for call, octets in enumerate(entropy.drawn)
-        if call  # What a party draws first is its nonce.
+        # What a party draws first is its nonce, and a client draws one for each pool.
+        if call and octets not in asked
     }
     public = seeds(recorder)
     drawn |= {f"derived {call}": octets for call, octets in enumerate(recorder.derived) if octets not in public}

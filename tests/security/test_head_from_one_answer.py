@@ -252,7 +252,7 @@ def columns_from_hint(seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     step = Q >> 40
     # Entries of U are brought to the size of the rounding of H.
     weight = step // 2 // (int(OPERAND_NORM) // 2)
-    public = public_matrix(encryptor._key, "pool 0", TERMS)[:, :TERMS]
+    public = public_matrix(encryptor._key, "pool 0", TERMS, NONCE)[:, :TERMS]
     identity = np.eye(TERMS, dtype=int).astype(object)
     basis = np.block([[public, weight * identity], [Q * identity, 0 * identity]])
     reduced = reduce_basis(basis.tolist())
@@ -291,7 +291,7 @@ def test_an_answer_of_lwe_shows_no_column_beyond_its_sum():
         encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
         query = np.random.default_rng(seed).normal(size=(1, len(weight)))
         shown = ask(encryptor, evaluator, query)[0, 0]
-        scale = evaluator._exponent + encryptor._pools[0].query_exponents[0][0]
+        scale = evaluator._exponent + encryptor._pools[0].queries[0].exponents[0]
         rest.append(np.ldexp(shown - (query @ weight + bias)[0, 0], scale))
         columns.append([*weight[:, 0], bias[0]])
     assert min(stats.pearsonr(rest, entries).pvalue for entries in np.array(columns).T) > SMALLEST_P

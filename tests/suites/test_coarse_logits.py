@@ -21,7 +21,7 @@ from securealign.he.native.suite import NativeSuite
 from securealign.he.openfhe_ckks.profile import PROFILE
 from securealign.he.plaintext import PlaintextSuite
 
-FEATURES, CLASSES, SLOTS = 5, 3, 1500
+FEATURES, CLASSES, SLOTS = 5, 3, 1000
 RANDOM = np.random.default_rng(0)
 WEIGHT, BIAS = RANDOM.normal(size=(FEATURES, CLASSES)), RANDOM.normal(size=CLASSES)
 QUERY = RANDOM.normal(size=FEATURES)
@@ -41,7 +41,7 @@ def errors(bits: int | None, parameters=TOY):
     queries = np.tile(QUERY, (SLOTS, 1))
     found = ask(encryptor, evaluator, queries) - (queries @ WEIGHT + BIAS)
     state = encryptor._pools[0]
-    return found / math.ldexp(1, parameters.log_q - int(state.query_exponents[0][0]) - state.exponent)
+    return found / math.ldexp(1, parameters.log_q - int(state.queries[0].exponents[0]) - state.exponent)
 
 
 @pytest.mark.parametrize("parameters", [TOY, TOY_76], ids=["80", "76"])

@@ -64,8 +64,9 @@ def test_noise_bound_is_six_deviations_of_the_noise():
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_noise_bound_counts_all_three_errors(plan):
-    # U E, R E' and E1 S, with R and S at their largest.
-    norms = plan.operand_bound**2 + plan.parameters.dimension + plan.parameters.dimension
+    # U E, R E' and E1 S, with S at its largest.
+    squares = np.arange(-1024, 1024.0) ** 2
+    norms = plan.operand_bound**2 + plan.parameters.dimension * (squares.mean() + 1)
     assert plan.noise_bound == pytest.approx(6 * math.sqrt((3.19**2 + 1 / 12) * norms), rel=1e-13)
 
 

@@ -115,13 +115,13 @@ def test_logits_of_lwe_hold_what_the_flood_leaves_of_the_modulus():
     assert LWE.head_sizes(wide(768, 6, 64)).answer_bits == 6 * 18
     # Observed: the error of many answers fills a share 2^-18 of the modulus, and no less.
     random = np.random.default_rng(1)
-    weight, bias, slots = random.normal(size=(4, 1)), random.normal(size=1), 4000
+    weight, bias, slots = random.normal(size=(4, 1)), random.normal(size=1), 1000
     encryptor, evaluator = ToySuite().head_pair(weight, bias, slots)
     encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
     queries = np.tile(random.normal(size=4), (slots, 1))
     errors = ask(encryptor, evaluator, queries)[:, 0] - (queries @ weight + bias)[:, 0]
     state = encryptor._pools[0]
-    modulus = math.ldexp(1, TOY.log_q - int(state.query_exponents[0][0]) - state.exponent)
+    modulus = math.ldexp(1, TOY.log_q - int(state.queries[0].exponents[0]) - state.exponent)
     bits = TOY_LWE.head_sizes(wide(4, 1, slots)).answer_bits
     assert math.log2(modulus / np.ptp(errors)) == pytest.approx(bits, abs=0.01)
 

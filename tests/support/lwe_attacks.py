@@ -28,8 +28,8 @@ SMALLEST_P = 1e-3
 def without_rerandomising(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the re-randomisation of heads away."""
 
-    def zeros(plan, key, entropy):
-        shape = (plan.left, plan.parameters.dimension + plan.width)
+    def zeros(plan, key, columns, entropy):
+        shape = (plan.left, plan.parameters.dimension + columns.stop)
         return Residues(np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64))
 
     monkeypatch.setattr(head_module, "rerandomisation", zeros)
@@ -74,9 +74,9 @@ def expanded(matrix: PublicMatrix, rows: int) -> np.ndarray:
     return plane_integers(planes(matrix.rows(0, rows), matrix.columns))
 
 
-def public_matrix(key: SecretKey, purpose: str, rows: int) -> np.ndarray:
+def public_matrix(key: SecretKey, purpose: str, rows: int, nonce: bytes = b"") -> np.ndarray:
     """Return A as its owner knows it, shape (rows, n)."""
-    return expanded(key.matrix(purpose), rows)
+    return expanded(key.matrix(purpose, nonce), rows)
 
 
 def secret_integers(key: SecretKey) -> np.ndarray:
@@ -112,12 +112,14 @@ class Residuals:
             return switch(residues, log_q)
 
         monkeypatch.setattr(head_module, "switch_modulus", spy)
+        # Ten thousand answers are quickest in one pool.
+        monkeypatch.setattr(head_module, "MAX_SLOTS", slots)
         encryptor, evaluator = head_pair(weight, bias, slots, parameters=parameters)
         encryptor.load_pool(0, evaluator.prepare(0, NONCE), NONCE)
         queries = np.random.default_rng(5).normal(size=(slots, len(weight)))
         columns = np.hstack([queries, np.ones((slots, 1))]).T
         ask(encryptor, evaluator, queries)
-        exponents = encryptor._pools[0].query_exponents[0]
+        exponents = encryptor._pools[0].queries[0].exponents
         messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64).astype(object)
         hint, answer = (integers(residues) for residues in seen)
         secret = secret_integers(encryptor._key)
@@ -129,7 +131,9 @@ class Residuals:
         self.noise = centred(answer - hint @ secret - exact).astype(np.float64)
         masks = integers(encryptor._pools[0].masks)
         #: The errors of the client's own ciphertexts, shape (terms, slots).
-        self.errors = centred(masks - public_matrix(encryptor._key, "pool 0", len(columns)) @ secret).astype(np.float64)
+        self.errors = centred(masks - public_matrix(encryptor._key, "pool 0", len(columns), NONCE) @ secret).astype(
+            np.float64
+        )
 
     def regression(self) -> FloatMatrix:
         """Estimate U from the noise and the errors that the client chose itself."""

@@ -182,7 +182,7 @@ def samplers_scenario() -> Scenario:
     ternary = reference.ternary(reference.Randomness(b"ternary"), 1000)
     wide = reference.wide(reference.Randomness(b"wide"), 1000)
     return {
-        "description": "samples from seeded randomness; Gaussian and ternary values as signed bytes, wide ones as 16-bit",
+        "description": "samples from seeded randomness: Gaussian and ternary ones of 8 bits, wide ones of 16",
         "boundaries": [str(value) for value in reference.BOUNDARIES],
         "gaussian": {"seed": b"gaussian".hex(), "count": len(gaussian), **blob(bytes(x % 256 for x in gaussian))},
         "ternary": {"seed": b"ternary".hex(), "count": len(ternary), **blob(bytes(x % 256 for x in ternary))},

@@ -143,7 +143,7 @@ REJECTS: Mapping[str, Reject] = {
     "rejects_empty": Reject("no bytes at all", "rows", lambda _: b""),
     "rejects_header_only": Reject("a header without a body", "key", lambda blob: blob[:72]),
     "rejects_magic": Reject("another magic", "rows", _put(0, b"SLWF")),
-    "rejects_format": Reject("an unknown format", "rows", _put(4, b"\2")),
+    "rejects_format": Reject("an unknown format", "rows", _put(4, b"\3")),
     "rejects_kind": Reject("the kind of another blob", "key", _put(5, b"\4")),
     "rejects_reserved": Reject("reserved bytes that are not zero", "rows", _put(6, b"\1")),
     "rejects_parameters": Reject("other parameters", "key", _put(8, TOY.digest[:16])),

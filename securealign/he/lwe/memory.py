@@ -17,7 +17,7 @@ _WORD = 8
 #: Limbs of a tile, and what surrounds them.
 _LIMBS = 4
 #: Arrays of sums, with those of a checkpoint under way.
-_COVARIANCE_SUMS = 24
+_COVARIANCE_SUMS = 13
 _HEAD_SUMS = 12
 #: The key as it arrives, whole, unpacked, and cut into tiles.
 _KEYS = 4
