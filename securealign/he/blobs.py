@@ -28,6 +28,8 @@ class Kind(IntEnum):
     HEAD_POOL = 5
     HEAD_QUERY = 6
     HEAD_ANSWER = 7
+    HEAD_CHOICES = 8
+    HEAD_TABLES = 9
 
 
 @dataclass(frozen=True)

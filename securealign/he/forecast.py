@@ -53,15 +53,17 @@ class HeadForecast:
     #: Expected error of a logit, relative to the norms of query and class.
     relative_error: float
     #: Work of each call by its name in the interface: "key", "load_pool", "encrypt" and "decrypt" of one query, "make",
-    #: "accept_key", "prepare", "evaluate" of one query.
+    #: "accept_key", "prepare", "evaluate" of one query; for labels also "choose", "garble" and "load_tables".
     work: Mapping[str, Work]
 
     def __post_init__(self) -> None:
-        _require_calls(self.work, HEAD_CALLS)
+        _require_calls({call: work for call, work in self.work.items() if call not in LABEL_CALLS}, HEAD_CALLS)
 
 
 COVARIANCE_CALLS = ("key", "encrypt", "decrypt", "make", "accept_key", "absorb", "finish")
 HEAD_CALLS = ("key", "load_pool", "encrypt", "decrypt", "make", "accept_key", "prepare", "evaluate")
+#: Calls of label-only answers, beside the others.
+LABEL_CALLS = ("choose", "garble", "load_tables")
 
 
 def _require_calls(work: Mapping[str, Work], calls: tuple[str, ...]) -> None:

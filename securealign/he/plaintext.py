@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securealign.errors import CiphertextError, ErrorCode
+from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError
 from securealign.he.entropy import Entropy
-from securealign.he.forecast import CALL, CovarianceForecast, HeadForecast
+from securealign.he.forecast import CALL, LABEL_CALLS, CovarianceForecast, HeadForecast
 from securealign.he.interface import (
     NUMBER_BITS,
     CovarianceShape,
@@ -20,14 +20,19 @@ from securealign.he.interface import (
     HeadSizes,
     LabelSecrets,
     SuiteInfo,
-    WithoutLabelsClient,
-    WithoutLabelsProvider,
+    no_labels,
 )
 from securealign.limits import MAX_CHUNK_BYTES, MEBIBYTE
 from securealign.matrices import BLOCK_ROWS, FloatMatrix, Rows, require_finite
 
 _KEY = b"plaintext"
 _ITEM_BYTES = 8
+#: What stands for the transfer of label-only answers; the offer is a digest of the provider's seed.
+_OFFER_BYTES = 8
+_CHOICES = b"choices"
+_TABLES = b"tables"
+#: What a checkpoint of a pool holds once its tables exist.
+_GARBLED = b"garbled"
 
 
 def _encode(matrix: FloatMatrix) -> bytes:
@@ -100,18 +105,39 @@ class _CovarianceProvider(_Party):
         self._absorbed = absorbed
 
 
-class _HeadClient(WithoutLabelsClient, _Party):
+class _HeadClient(_Party):
     #: Nothing that has a scale is sent.
     head_norm = 0.0
 
-    def __init__(self, shape: HeadShape) -> None:
+    def __init__(self, shape: HeadShape, offer: bytes) -> None:
         self._shape = shape
+        if len(offer) != _offer_bytes(shape):
+            raise CiphertextError(f"An offer has {len(offer)} bytes, expected {_offer_bytes(shape)}.")
+        self._offer = offer
+        self._loaded: set[int] = set()
+        self._chosen: set[int] = set()
         #: By pool and first slot: the number of queries that were asked together.
         self._asked: dict[tuple[int, int], int] = {}
+
+    def key_material(self) -> bytes:
+        return _KEY + self._offer
 
     def load_pool(self, pool: int, data: bytes, nonce: bytes) -> None:
         if data:
             raise CiphertextError(f"Pool {pool} holds {len(data)} bytes; this suite has no offline phase.")
+        self._loaded.add(pool)
+
+    def choose(self, pool: int) -> bytes:
+        if self._shape.labels is None:
+            raise no_labels()
+        _once(self._chosen, pool, self._loaded)
+        return _CHOICES
+
+    def load_tables(self, pool: int, data: bytes) -> None:
+        if self._shape.labels is None:
+            raise no_labels()
+        if data != _TABLES:
+            raise CiphertextError("The tables are not the constant of the plaintext suite.")
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         require_finite(queries, "The query matrix")
@@ -119,7 +145,11 @@ class _HeadClient(WithoutLabelsClient, _Party):
         return _encode(queries)
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
-        return _decode(answer, self._asked[pool, first_slot], self._shape.classes)
+        matrix = _decode(answer, self._asked[pool, first_slot], self._shape.answer_columns)
+        if self._shape.labels is None:
+            return matrix
+        labels, buckets = matrix.T
+        return np.stack([np.where(np.isin(labels, range(self._shape.classes)), labels, np.nan), buckets], axis=1)
 
     def query_scales(self, pool: int, first_slot: int) -> bytes:
         return self._asked[pool, first_slot].to_bytes(4, "little")
@@ -129,29 +159,79 @@ class _HeadClient(WithoutLabelsClient, _Party):
         self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in query_scales.items()})
 
 
-class _HeadProvider(WithoutLabelsProvider, _Party):
-    def __init__(self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix) -> None:
+class _HeadProvider(_Party):
+    def __init__(
+        self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix, labels: LabelSecrets | None = None
+    ) -> None:
         require_finite(np.vstack([weight, bias]), "The head")
         self._shape = shape
         self._weight = weight
         self._bias = bias
+        self._labels = labels
+        self._prepared: set[int] = set()
+        self._garbled: set[int] = set()
+
+    def offer(self) -> bytes:
+        if self._labels is None:
+            return b""
+        return hashlib.sha256(self._labels.transfer_seed).digest()[:_OFFER_BYTES]
+
+    def accept_key(self, key: bytes) -> None:
+        if key != _KEY + self.offer():
+            raise CiphertextError("The key is not the constant of the plaintext suite, or answers another offer.")
 
     def prepare(self, pool: int, nonce: bytes) -> bytes:
+        self._prepared.add(pool)
         return b""
+
+    def garble(self, pool: int, choices: bytes) -> bytes:
+        if self._labels is None:
+            raise no_labels()
+        if choices != _CHOICES:
+            raise CiphertextError("The choices are not the constant of the plaintext suite.")
+        _once(self._garbled, pool, self._prepared)
+        return _TABLES
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         queries = _decode(query, count, self._shape.provider_dim)
         with np.errstate(over="ignore", invalid="ignore"):
-            return _encode(queries @ self._weight + self._bias)
+            logits = queries @ self._weight + self._bias
+        if self._labels is None:
+            return _encode(logits)
+        if pool not in self._garbled:
+            raise LocalProtocolError(f"Pool {pool} has no tables.")
+        largest = logits[:, :-1].max(axis=1, initial=-np.inf)
+        buckets = (largest[:, None] > self._labels.thresholds).sum(axis=1)
+        return _encode(np.stack([logits.argmax(axis=1), buckets], axis=1))
 
     def retire(self, pool: int) -> None:
-        pass
+        self._prepared.discard(pool)
+        self._garbled.discard(pool)
 
     def checkpoint(self, pool: int) -> bytes:
-        return b""
+        return _GARBLED if pool in self._garbled else b""
 
     def restore_pool(self, pool: int, state: bytes) -> None:
-        pass
+        self._prepared.add(pool)
+        if state == _GARBLED:
+            self._garbled.add(pool)
+
+
+def _offer_bytes(shape: HeadShape) -> int:
+    return 0 if shape.labels is None else _OFFER_BYTES
+
+
+def _once(done: set[int], pool: int, ready: set[int]) -> None:
+    """Note what is done with a pool; raises `LocalProtocolError` for one that is not ready or for which it was done."""
+    if pool in done or pool not in ready:
+        raise LocalProtocolError(f"Pool {pool} is not at the step before its choices.")
+    done.add(pool)
+
+
+def _answer_bits(shape: HeadShape) -> int:
+    if shape.labels is None:
+        return shape.classes * NUMBER_BITS
+    return max(1, (shape.classes - 1).bit_length() + shape.labels.buckets)
 
 
 @dataclass(frozen=True)
@@ -171,6 +251,7 @@ class PlaintextSuite:
             function_private=False,
             restorable=True,
             offline_phase=False,
+            label_only=True,
         )
 
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
@@ -180,18 +261,23 @@ class PlaintextSuite:
         return CovarianceSizes(key=len(_KEY), result=result, memory=4 * (result + blocks) + MEBIBYTE)
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
-        """Return the size of the constant key; pools are empty."""
-        shape.require_full_logits(self.info.name)
+        """Return the sizes of constants; pools are empty."""
+        if shape.labels is None:
+            shape.require_full_logits(self.info.name)
         batch = MAX_CHUNK_BYTES // (max(shape.provider_dim, shape.classes) * _ITEM_BYTES)
-        answer = batch * shape.classes * _ITEM_BYTES
+        answer = batch * shape.answer_columns * _ITEM_BYTES
+        offer = _offer_bytes(shape)
         kept = 4 * shape.slots * (shape.classes * _ITEM_BYTES + 512)
         return HeadSizes(
-            key=len(_KEY),
+            key=len(_KEY) + offer,
             pool=0,
             batch=batch,
             answer=answer,
-            answer_bits=shape.classes * NUMBER_BITS,
+            answer_bits=_answer_bits(shape),
             memory=4 * (MAX_CHUNK_BYTES + answer) + kept + MEBIBYTE,
+            offer=offer,
+            choices=len(_CHOICES) if shape.labels else 0,
+            tables=len(_TABLES) if shape.labels else 0,
         )
 
     def covariance_forecast(self, shape: CovarianceShape) -> CovarianceForecast:
@@ -216,7 +302,7 @@ class PlaintextSuite:
 
     def head_forecast(self, shape: HeadShape) -> HeadForecast:
         """Return the messages and the work of a layer in clear."""
-        query, answer = shape.provider_dim * _ITEM_BYTES, shape.classes * _ITEM_BYTES
+        query, answer = shape.provider_dim * _ITEM_BYTES, shape.answer_columns * _ITEM_BYTES
         return HeadForecast(
             query_header_bytes=0,
             query_bytes=query,
@@ -230,6 +316,7 @@ class PlaintextSuite:
                 "encrypt": {CALL: 1, "moved": shape.provider_dim},
                 "decrypt": {CALL: 1, "moved": shape.classes},
                 "evaluate": {CALL: 1, "multiplied": shape.provider_dim * shape.classes},
+                **{call: {CALL: 1} for call in (LABEL_CALLS if shape.labels else ())},
             },
         )
 
@@ -247,7 +334,7 @@ class PlaintextSuite:
 
     def head_encryptor(self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b"") -> _HeadClient:
         """Make the client's side of a head."""
-        return _HeadClient(shape)
+        return _HeadClient(shape, offer)
 
     def head_evaluator(
         self,
@@ -260,4 +347,4 @@ class PlaintextSuite:
         labels: LabelSecrets | None = None,
     ) -> _HeadProvider:
         """Make the provider's side of a head."""
-        return _HeadProvider(shape, weight, bias)
+        return _HeadProvider(shape, weight, bias, labels)

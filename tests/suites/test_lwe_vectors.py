@@ -13,7 +13,7 @@ import pytest
 from support.entropy import SeededEntropy
 from support.pools import NONCE
 from support.toy import ToySuite
-from vectors import generate, reference, scenarios
+from vectors import generate, label_reference, reference, scenarios
 
 from securealign.errors import CiphertextError
 from securealign.he.interface import EncryptedRows
@@ -163,7 +163,7 @@ def test_every_file_has_a_scenario():
     assert {path.stem for path in generate.FOLDER.glob("*.json")} == set(generate.SCENARIOS)
 
 
-@pytest.mark.parametrize("module", [reference, scenarios, generate])
+@pytest.mark.parametrize("module", [reference, label_reference, scenarios, generate])
 def test_reference_shares_no_code_with_the_package(module):
     tree = ast.parse(Path(module.__file__).read_text())
     imported = {

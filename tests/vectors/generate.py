@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import reference
+from . import label_reference, reference
 from .scenarios import (
     COVARIANCES,
     HEADS,
+    LABELS,
     LWE_128,
     LWE_128Q,
     NONCE,
@@ -22,8 +23,10 @@ from .scenarios import (
     SESSION,
     TOY,
     TOY_76,
+    TRANSFER_SEED,
     CovarianceInputs,
     HeadInputs,
+    LabelInputs,
     Reject,
     describe_parameters,
 )
@@ -121,6 +124,40 @@ def head_scenario(inputs: HeadInputs) -> Scenario:
     }
 
 
+def label_scenario(inputs: LabelInputs) -> Scenario:
+    v, g = inputs.shares
+    terms = {
+        "classes": inputs.classes,
+        "bits": inputs.bits,
+        "segments": inputs.segments,
+        "buckets": inputs.buckets,
+    }
+    run = label_reference.run(
+        SESSION, NONCE, inputs.pool, TRANSFER_SEED, SEEDS, **terms, v=v, g=g, batches=inputs.batches
+    )
+    return {
+        "description": inputs.description,
+        "session": SESSION.hex(),
+        "nonce": NONCE.hex(),
+        "transfer_seed": TRANSFER_SEED.hex(),
+        "client_seed": SEEDS[0].hex(),
+        "provider_seed": SEEDS[1].hex(),
+        "pool": inputs.pool,
+        **terms,
+        "provider_shares": v,
+        "client_shares": g,
+        "offer": blob(run.offer),
+        "reply": blob(run.reply),
+        "choices": blob(run.choices),
+        "tables": blob(run.tables),
+        "answers": [
+            {"first_slot": first, "count": count, **blob(answer)}
+            for (first, count), answer in zip(inputs.batches, run.answers, strict=True)
+        ],
+        "results": run.results,
+    }
+
+
 def reject_scenario(reject: Reject) -> Scenario:
     if reject.base in COVARIANCES:
         training = run_covariance(COVARIANCES[reject.base])
@@ -200,6 +237,7 @@ SCENARIOS: Mapping[str, Callable[[], Scenario]] = {
     "samplers": samplers_scenario,
     **{name: partial(covariance_scenario, inputs) for name, inputs in COVARIANCES.items()},
     **{name: partial(head_scenario, inputs) for name, inputs in HEADS.items()},
+    **{name: partial(label_scenario, inputs) for name, inputs in LABELS.items()},
     **{name: partial(reject_scenario, reject) for name, reject in REJECTS.items()},
 }
 

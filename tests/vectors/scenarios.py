@@ -44,10 +44,40 @@ class HeadInputs:
     parameters: Parameters = TOY
 
 
+@dataclass(frozen=True)
+class LabelInputs:
+    """One pool of label-only answers: (first slot, count) per batch, in order."""
+
+    description: str
+    classes: int
+    bits: int
+    segments: int
+    buckets: int
+    slots: int
+    batches: list[tuple[int, int]]
+    pool: int = 0
+
+    @property
+    def shares(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Shares of the provider and of the client; their sums are small numbers of both signs, with ties."""
+        rows, slots = range(self.classes - 1 + self.buckets), range(self.slots)
+        client = [[(7919 * k + 104729 * j + k * j * j) % 2**self.bits for j in slots] for k in rows]
+        sums = [[(5 * k + 3 * j + k * j) % 9 - 5 for j in slots] for k in rows]
+        return [[(sums[k][j] - client[k][j]) % 2**self.bits for j in slots] for k in rows], client
+
+
 def eighths(rows: int, columns: int, step: int) -> Rows:
     """A matrix of multiples of 1/8 between -1.75 and 1.75 that looks like nothing in particular."""
     return [[((step * i + 17 * j + i * j) % 29 - 14) / 8 for j in range(columns)] for i in range(rows)]
 
+
+TRANSFER_SEED = bytes(range(32, 64))
+LABELS: Mapping[str, LabelInputs] = {
+    "label_two_classes": LabelInputs("one difference of eight bits", 2, 8, 4, 0, 3, [(1, 2), (0, 1)]),
+    "label_blocks": LabelInputs("six classes, and slots of two blocks", 6, 16, 4, 0, 18, [(0, 1), (1, 17)], pool=3),
+    "label_thresholds": LabelInputs("thresholds, and bits that are no multiple of segments", 4, 9, 2, 2, 3, [(0, 3)]),
+    "label_high_reference": LabelInputs("a reference with a bit of its own", 9, 8, 2, 1, 2, [(0, 2)]),
+}
 
 COVARIANCES: Mapping[str, CovarianceInputs] = {
     "covariance_small": CovarianceInputs("five rows in one piece", eighths(5, 3, 11), eighths(5, 2, 7)),

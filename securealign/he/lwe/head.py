@@ -104,7 +104,7 @@ def _purpose(pool: int) -> str:
     return f"pool {pool}"
 
 
-def _place(plan: BitBudget, pool: int, first_slot: int) -> int:
+def place(plan: BitBudget, pool: int, first_slot: int) -> int:
     """Return the header index of a slot: its number in the sequence of all pools."""
     return pool * plan.width + first_slot
 
@@ -192,7 +192,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
         messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64)
         masks = state.masks.columns(slice(slots.start, slots.stop))
         body = pack(reduce(masks.low + messages, masks.high, plan.parameters.log_q))
-        index = _place(plan, pool, first_slot)
+        index = place(plan, pool, first_slot)
         return self._key.binding.seal(Kind.HEAD_QUERY, body, index=index, rows=plan.terms, columns=len(queries))
 
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
@@ -207,7 +207,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
             Kind.HEAD_ANSWER,
             answer,
             plan.left * count * ANSWER_BYTES,
-            index=_place(plan, pool, first_slot),
+            index=place(plan, pool, first_slot),
             rows=plan.left,
             columns=count,
         )
@@ -270,18 +270,24 @@ class LweHeadEvaluator(WithoutLabelsProvider):
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return Y = U C + R P + F modulo 2^40 for `count` slots."""
         plan = self._plan
+        masked = self._masked(pool, first_slot, count, query)
+        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
+        index = place(plan, pool, first_slot)
+        return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
+
+    def _masked(self, pool: int, first_slot: int, count: int, query: bytes) -> Residues:
+        """Return U C + R P for `count` slots."""
+        plan = self._plan
         if pool not in self._masks or not 0 <= first_slot < first_slot + count <= plan.width:
             raise CiphertextError("A query names slots that no live pool has.")
-        index = _place(plan, pool, first_slot)
+        index = place(plan, pool, first_slot)
         body = self._key.binding.open(
             Kind.HEAD_QUERY, query, plan.terms * count * RESIDUE_BYTES, index=index, rows=plan.terms, columns=count
         )
         rows = np.frombuffer(body, dtype=np.uint8).reshape(plan.terms, count * RESIDUE_BYTES)
         product = self._multiply([unpack(rows, count, plan.parameters.log_q)], count)
         mask = self._masks[pool].columns(slice(first_slot, first_slot + count))
-        masked = add(product, mask, plan.parameters.log_q)
-        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
-        return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
+        return add(product, mask, plan.parameters.log_q)
 
     def retire(self, pool: int) -> None:
         """Forget a pool's mask."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from securealign.errors import LocalProtocolError
 from securealign.he.entropy import Entropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, LabelSecrets, SuiteInfo
@@ -18,6 +19,8 @@ from securealign.he.lwe.head import (
     pool_bytes,
     query_batch,
 )
+from securealign.he.lwe.label_head import LabelHeadEncryptor, LabelHeadEvaluator
+from securealign.he.lwe.label_plan import label_plan
 from securealign.he.lwe.memory import covariance_memory, head_memory
 from securealign.he.lwe.parameters import LWE_128, LweParameters
 from securealign.matrices import FloatMatrix, Rows
@@ -42,6 +45,8 @@ class LweSuite:
             function_private=True,
             restorable=True,
             offline_phase=True,
+            # The transfer of labels rests on an elliptic curve.
+            label_only=self.parameters.quantum_bits == 0,
         )
 
     def covariance_sizes(self, shape: CovarianceShape) -> CovarianceSizes:
@@ -51,6 +56,8 @@ class LweSuite:
 
     def head_sizes(self, shape: HeadShape) -> HeadSizes:
         """Return the exact sizes of key and pool."""
+        if shape.labels is not None:
+            return label_plan(self.parameters, shape).sizes
         plan = head_plan(self.parameters, shape)
         return HeadSizes(
             key=plan.key_bytes,
@@ -67,6 +74,8 @@ class LweSuite:
 
     def head_forecast(self, shape: HeadShape) -> HeadForecast:
         """Return the messages and the work of a head."""
+        if shape.labels is not None:
+            return label_plan(self.parameters, shape).forecast
         return forecast_head(head_plan(self.parameters, shape))
 
     def covariance_encryptor(
@@ -85,6 +94,8 @@ class LweSuite:
         self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b""
     ) -> LweHeadEncryptor:
         """Make the client's side of a head."""
+        if shape.labels is not None:
+            return LabelHeadEncryptor(label_plan(self.parameters, shape), session, entropy, offer)
         return LweHeadEncryptor(head_plan(self.parameters, shape), session, entropy)
 
     def head_evaluator(
@@ -98,4 +109,9 @@ class LweSuite:
         labels: LabelSecrets | None = None,
     ) -> LweHeadEvaluator:
         """Make the provider's side of a head."""
+        if (labels is None) is not (shape.labels is None):
+            raise LocalProtocolError("A head has label terms and label secrets, or neither.")
+        if labels is not None:
+            plan = label_plan(self.parameters, shape)
+            return LabelHeadEvaluator(plan, session, weight, bias, entropy, secrets=labels)
         return LweHeadEvaluator(head_plan(self.parameters, shape), session, weight, bias, entropy)
