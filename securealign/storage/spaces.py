@@ -3,6 +3,7 @@
 spaces/NAME/            0700
   HASH.space            sealed; the hash names encoder, public texts and whether privacy keeps the rows out of it
   current               the name of the file in use, for processes that serve inference only
+  head.salt             sealed; what the digests of heads are salted with
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from securealign.alignment.coordinates import Space
 from securealign.alignment.scaling import Scaling
 from securealign.errors import ConfigurationError, ErrorCode, KeyStoreError
 from securealign.files import write_atomically
+from securealign.he.entropy import Entropy
+from securealign.limits import DIGEST_BYTES
 from securealign.storage.sealing import Sealers
 
 _FORMAT = 1
 _CURRENT = "current"
+_SALT = "head.salt"
 
 
 class Origin(NamedTuple):
@@ -80,10 +84,7 @@ class SpaceFolder:
         header = json.dumps({"format": _FORMAT, "id": space.identifier.hex(), "origin": origin}).encode()
         arrays = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
         content = header + b"\n" + arrays
-        sealer = self._sealers.current
-        sealed = sealer.seal(content, _place(origin.file))
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(self._folder / origin.file, sealer.name.encode() + b"\n" + sealed, mode=0o600)
+        self._write(origin.file, content)
 
     def use(self, origin: Origin) -> None:
         """Take note of the space in use."""
@@ -91,19 +92,36 @@ class SpaceFolder:
         if not (self._folder / _CURRENT).exists() or (self._folder / _CURRENT).read_bytes() != name:
             write_atomically(self._folder / _CURRENT, name, mode=0o600)
 
+    def salt(self, entropy: Entropy) -> bytes:
+        """Return the salt of heads' digests, 32 bytes, drawn when there is none; raises `KeyStoreError` like `find`."""
+        if not (self._folder / _SALT).exists():
+            self._write(_SALT, entropy.octets(DIGEST_BYTES).tobytes())
+        return self._open(_SALT, _SALT_HINT)
+
+    def _write(self, file: str, content: bytes) -> None:
+        sealer = self._sealers.current
+        sealed = sealer.seal(content, _place(file))
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self._folder / file, sealer.name.encode() + b"\n" + sealed, mode=0o600)
+
     def _read(self, file: str, expected: Origin | None = None) -> Space:
+        return _decoded(self._open(file, _HINT), self._folder / file, expected)
+
+    def _open(self, file: str, hint: str) -> bytes:
         path = self._folder / file
         try:
             key, _, sealed = path.read_bytes().partition(b"\n")
-            content = self._sealers.named(key.decode()).open(sealed, _place(file))
+            return self._sealers.named(key.decode()).open(sealed, _place(file))
         except (OSError, UnicodeDecodeError) as error:
-            raise KeyStoreError(f"{path} cannot be read.", hint=_HINT) from error
+            raise KeyStoreError(f"{path} cannot be read.", hint=hint) from error
         except KeyStoreError as error:
-            raise KeyStoreError(f"{path} was altered, or sealed under a key that is not here.", hint=_HINT) from error
-        return _decoded(content, path, expected)
+            raise KeyStoreError(f"{path} was altered, or sealed under a key that is not here.", hint=hint) from error
 
 
 _HINT = "Restore it with the key store that it was made under, or move it away: clients then have to align again."
+_SALT_HINT = (
+    "Restore it with the key store, or move it away: the digest that clients keep with results is then another."
+)
 
 
 def _place(file: str) -> str:

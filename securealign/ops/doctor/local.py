@@ -19,6 +19,7 @@ from securealign.data import load_public
 from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
 from securealign.he.registry import get_suite
 from securealign.models.source import load_public_embeddings
+from securealign.ops.doctor.budgets import check_answers, known_dimension, trainings_of_clients, trainings_of_own
 from securealign.ops.doctor.configuration import PartySettings
 from securealign.ops.doctor.findings import Finding, failed, fine, warning
 from securealign.pki.bundles import load_bundle
@@ -181,6 +182,10 @@ def _check_public(site: Site) -> Iterator[Finding]:
     if public is not None:
         columns = f" of dimension {public.dimension}" if public.dimension else ""
         yield fine("public data", f"{public.rows} texts{columns}, digest {public.digest.hex()[:16]}")
+        if isinstance(site.file, ProviderSettings):
+            yield trainings_of_clients(public.rows, site.file.policy.max_rank_fraction)
+        elif (dimension := known_dimension(site.file, public.dimension)) is not None:
+            yield trainings_of_own(public.rows, dimension)
 
 
 def _unreadable(error: OSError) -> InputError:
@@ -226,6 +231,7 @@ def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:
         yield failed("dimension", problem)
     else:
         yield fine("head", f"{head.weight.shape[1]} classes over {features} dimensions")
+    yield from check_answers(file.policy, file.policy.suites, head)
 
 
 def _known_dimension(site: Site) -> int | None:

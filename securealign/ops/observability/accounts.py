@@ -15,8 +15,8 @@ def watched_queries(account: QueryAccount, identity: str, metrics: Metrics) -> Q
 
 
 def watched_rank(account: RankAccount, identity: str, metrics: Metrics) -> RankAccount:
-    """Return the account, which shows the columns left to an identity from now on."""
-    return _Rank(account.store, account.name, account.lock, identity, metrics)
+    """Return the account, which shows what an identity may still be charged from now on."""
+    return _Rank(account.store, account.name, account.lock, identity, metrics, related=account.related)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class _Rank(RankAccount):
     identity: str
     metrics: Metrics
 
-    def charge(self, columns: int, limit: int) -> None:
-        super().charge(columns, limit)
-        self.metrics.show_left(self.identity, rank=limit - self.store.get(self.name, 0))
+    def charge(self, columns: int, rows: int, fraction: float) -> int:
+        left = super().charge(columns, rows, fraction)
+        self.metrics.show_left(self.identity, rank=left)
+        return left

@@ -65,7 +65,7 @@ class Metrics:
         self._by_identity = {
             "queries": gauge("securealign_queries_left", "Queries left.", ["identity"]),
             "bits": gauge("securealign_answer_bits_left", "Bits of answers left.", ["identity"]),
-            "rank": gauge("securealign_rank_left", "Columns of public embeddings left to show.", ["identity"]),
+            "rank": gauge("securealign_rank_left", "What is left of the rank of public embeddings.", ["identity"]),
         }
         self._expires = gauge(
             "securealign_certificate_expiry_timestamp_seconds",

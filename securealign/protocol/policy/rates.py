@@ -41,6 +41,11 @@ def queries_per_minute(count: int) -> Rate:
     return Rate(count, 60.0, "queries", "max_queries_per_minute")
 
 
+def pools_per_hour(count: int) -> Rate:
+    """Return the rate of the setting `max_pools_per_hour`."""
+    return Rate(count, 3600.0, "pools", "max_pools_per_hour")
+
+
 class _Bucket(NamedTuple):
     tokens: float
     filled: float
