@@ -1,7 +1,8 @@
 """The demo: a news classifier of one organisation, the encoder and texts of another, two processes, real texts.
 
 Plays three parts. As the provider it fits a head on its private news and serves it. As the client it aligns on public
-texts and classifies private ones. As the referee, who sees both sides, it compares with the same computation in clear.
+texts, or uses the map of an earlier run that is still valid, and classifies private ones. As the referee, who sees both
+sides, it compares with the same computation in clear.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from securealign import AlignmentMap, LinearHead
 from securealign.alignment.secure import ClientProblem
 from securealign.commands import progress
 from securealign.data import TextDataset, load_dataset, load_public
+from securealign.errors import SecurealignError
 from securealign.files import write_atomically
 from securealign.matrices import Rows
 from securealign.models import open_encoder
@@ -155,6 +157,34 @@ def few_shot_accuracy(
     return reached
 
 
+def kept_training(folder: Path, space: str) -> dict[str, Any] | None:
+    """Return the figures of an earlier alignment whose map leads from these texts into this space; None without one.
+
+    Each alignment shows more of the provider's public embeddings, which the provider bounds.
+    """
+    figures = folder / "training.json"
+    if not figures.exists() or not (folder / "alignment").exists():
+        return None
+    try:
+        kept = AlignmentMap.from_pretrained(folder / "alignment").metadata
+    except SecurealignError:
+        return None
+    encoder = open_encoder(CLIENT_ENCODER, max_tokens=MAX_TOKENS).fingerprint
+    made_of = (load_public(str(folder / "public.jsonl")).digest.hex(), space, encoder)
+    if made_of != (kept.get("dataset_digest"), kept.get("space"), kept.get("encoder")):
+        return None
+    earlier: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    return earlier
+
+
+def align(folder: Path, config: Sequence[str], process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Align, and keep the figures of both parties for later runs."""
+    aligned = run("securealign-client", "align", *config)
+    training = {"aligned": aligned, "trained": next_event(process, "session done")}
+    write_atomically(folder / "training.json", (json.dumps(training) + "\n").encode())
+    return training
+
+
 def main() -> None:
     """Run the demo in the folder named on the command line."""
     folder = Path(sys.argv[1])
@@ -179,10 +209,14 @@ def main() -> None:
     with provider_process(folder) as (listening, process):
         here = f"provider.address=127.0.0.1:{listening['port']}"
         client = ("securealign-client",)
-        step(f"client: embeds the public texts ({CLIENT_ENCODER}) and aligns under encryption")
         config = ("--config", f"{folder}/client.toml", "--set", here)
-        aligned = run(*client, "align", *config)
-        trained = next_event(process, "session done")
+        training = kept_training(folder, listening["space"])
+        if training is None:
+            step(f"client: embeds the public texts ({CLIENT_ENCODER}) and aligns under encryption")
+            training = align(folder, config, process)
+        else:
+            step("client: uses the map of an earlier run, made on the same texts with the same provider")
+        aligned, trained = training["aligned"], training["trained"]
         step(f"client: embeds {PRIVATE_TEXTS} private texts, and gets the label of each under encryption, one by one")
         run(
             *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--cache",

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 
 import numpy as np
 import numpy.typing as npt
 
+from securealign.alignment.checks import (
+    CheckedQueries,
+    require_consistent,
+    require_same_labels,
+    slots_with_checks,
+)
 from securealign.alignment.clear import distinct_rows, warn_unrelated
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
@@ -23,12 +30,13 @@ from securealign.errors import DependencyError, SecurealignWarning
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.interface import Suite
 from securealign.he.registry import DEFAULT_SUITE, get_suite
+from securealign.limits import DIGEST_BYTES
 from securealign.matrices import FloatMatrix, Rows, as_matrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine, require
 from securealign.protocol.policy.privacy import Privacy
-from securealign.protocol.policy.rules import Policy
+from securealign.protocol.policy.rules import Output, Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.transport.in_process import InProcessLink, in_process_contexts
@@ -53,12 +61,16 @@ class AlignmentRun:
 
 @dataclass(frozen=True)
 class ClassificationRun:
-    """Logits (m, K), the index of the largest in each row (m,), what they cost, and the session."""
+    """Labels (m,), the index of the largest logit or -1 for none, what they cost, and the session.
 
-    logits: FloatMatrix = field(repr=False)
+    With labels alone, `logits` (m, K) is None and `confidence` (m,) says how many thresholds the largest logit exceeds.
+    """
+
+    logits: FloatMatrix | None = field(repr=False)
     labels: npt.NDArray[np.int64] = field(repr=False)
     stats: RunStats
     session: InProcessSession
+    confidence: npt.NDArray[np.int64] | None = field(default=None, repr=False)
 
 
 def align_in_process(
@@ -131,16 +143,26 @@ def classify_in_process(
     network: object | None = None,
     pool_slots: int = 64,
     batch: int | None = None,
+    verify_answers: bool = True,
     entropy: Entropy | None = None,
+    output: Output = "logits",
+    abstain_below: float | None = None,
+    confidence_thresholds: Sequence[float] = (),
 ) -> ClassificationRun:
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
     Queries travel in private coordinates that are made from all of them, so that neither scale nor offset of raw
-    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. Over a `network`, by
-    name or as one made by its simulator, the times of the figures are virtual. Raises `InputError` for
-    matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown network, `DependencyError` when
-    no package simulates networks, `SuiteError` for a suite that is unknown or cannot hold the problem; warns when
-    encryption makes labels uncertain.
+    embeddings costs precision. A message carries up to `batch` queries, all that fit without it. With `verify_answers`
+    8 queries or more are checked, which costs two more for each 32, in pools and messages that have room for them: see
+    `securealign.alignment.checks`. With `output` "label" an answer is a label and shows nothing else of the logits; a
+    query whose logits all lie below `abstain_below` gets none, and up to three `confidence_thresholds` above it are
+    compared with the largest logit. Over a `network`, by name or as one made by its simulator, the times of the figures
+    are virtual.
+
+    Raises `InputError` for matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown network
+    or output and for thresholds that do not ascend, `DependencyError` when no package simulates networks, `SuiteError`
+    for a suite that is unknown, cannot hold the problem or has no such output, `RemoteProtocolError` for answers that
+    fail a check; warns when encryption makes labels uncertain.
     """
     simulated = _simulated(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
@@ -154,23 +176,35 @@ def classify_in_process(
     common = float(folded.bias.mean())
     head = replace(folded, bias=folded.bias - common)
     log = _Log()
-    policy = Policy(max_queries=len(query_matrix))
+    mapped = space.apply(query_matrix)
+    labels = output == "label"
+    checked = CheckedQueries(mapped, entropy.fork("checks") if verify_answers else None, labels=labels)
+    policy = Policy(
+        max_queries=len(checked),
+        output=output,
+        abstain_below=None if abstain_below is None else abstain_below - common,
+        confidence_thresholds=tuple(threshold - common for threshold in confidence_thresholds),
+    )
     client_context, provider_context = in_process_contexts(
         InferenceCodec(), chosen, entropy, log.meter, policy=policy, space=space.identifier
     )
-    client = InferenceClient(client_context, len(matrix), slots=pool_slots, space=space.identifier)
-    provider = InferenceProvider(provider_context, head)
+    slots = slots_with_checks(pool_slots, len(mapped)) if verify_answers else pool_slots
+    client = InferenceClient(client_context, len(matrix), slots=slots, space=space.identifier)
+    salt = entropy.fork("head").octets(DIGEST_BYTES).tobytes()
+    provider = InferenceProvider(provider_context, head, head_digest=head.digest(salt))
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
-    step = batch or len(query_matrix)
-    blocks, norms = [], []
-    for first in range(0, len(query_matrix), step):
-        mapped = space.apply(query_matrix[first : first + step])
-        blocks.append(open_session.logits(mapped))
-        norms.append(query_norms(mapped))
+    step = checked.room(batch) if batch else len(checked)
+    blocks = [open_session.answers(checked.block(first, first + step)) for first in range(0, len(checked), step)]
     logit_error = open_session.logit_error
     open_session.close()
-    logits = np.vstack(blocks) + common
-    warning = precision_warning(uncertain_share(logits, logit_error * np.concatenate(norms)))
+    terms = open_session.accepted.labels
+    if terms is not None:
+        found = require_same_labels(checked, np.vstack(blocks), terms.bits).astype(np.int64)
+        chosen_labels = np.where(found[:, 0] < matrix.shape[1], found[:, 0], -1)
+        session = log.session(client)
+        return ClassificationRun(None, chosen_labels, session.stats(simulated), session, found[:, 1])
+    logits = require_consistent(checked, np.vstack(blocks), logit_error) + common
+    warning = precision_warning(uncertain_share(logits, logit_error * query_norms(mapped)))
     if warning is not None:
         warnings.warn(warning, SecurealignWarning, stacklevel=2)
     session = log.session(client)

@@ -104,6 +104,7 @@ class ErrorCode(Enum):
         "The map was made with another provider, another encoder of it or other public texts; align again.",
     )
     PAIRS_UNRELATED = (50, "The public embeddings of the two parties do not belong together.", ExitCode.INPUT)
+    ANSWERS_INCONSISTENT = (51, "Answers of a provider contradict each other; do not use them.")
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number = number

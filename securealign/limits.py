@@ -52,6 +52,10 @@ class Limits:
     max_result_bytes: int = 1664 * MEBIBYTE
     #: Offline material of one pool: 4,096 classes, 4,096 five-byte coefficients, and slack for other suites.
     max_pool_bytes: int = 128 * MEBIBYTE
+    #: A client's choices for one pool: labels of 150 classes and 1,024 slots, at 16 bits for each difference.
+    max_choices_bytes: int = 48 * MEBIBYTE
+    #: The tables of one such pool.
+    max_tables_bytes: int = 512 * MEBIBYTE
     #: The answer to the queries of one message: a ciphertext for each of 1,024 classes in suites that need one.
     max_answer_bytes: int = 144 * MEBIBYTE
     #: Suites offered in one handshake.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -20,6 +22,7 @@ from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.naming import fault_of_name
 
 KIND = "head"
+_DIGEST_DOMAIN = b"securealign/head/digest"
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,6 +96,12 @@ class LinearHead:
         """Return logits of shape (n, K) for embeddings of shape (n, d_A)."""
         matrix = np.asarray(as_matrix(embeddings, "The embedding matrix", columns=len(self.weight)), dtype=np.float64)
         return matrix @ self.weight + self.bias
+
+    def digest(self, salt: bytes) -> bytes:
+        """Return SHA-256 of a salt (32 bytes) and the head, which names the head to whoever does not know the salt."""
+        header = json.dumps([self.weight.shape, self.class_names]).encode()
+        numbers = [np.asarray(array, dtype="<f8").tobytes() for array in (self.weight, self.bias)]
+        return hashlib.sha256(b"".join([_DIGEST_DOMAIN, salt, header, *numbers])).digest()
 
     def predict(self, embeddings: npt.ArrayLike) -> list[str]:
         """Return the class name with the largest logit for every embedding."""

@@ -72,7 +72,11 @@ def classify(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Classify private texts: one line for each, label and probability, or a JSON object with --json."""
+    """Classify private texts: one line for each, label and probability, or a JSON object with --json.
+
+    Where the provider answers with labels alone there are no probabilities. A label that it withholds is empty, and
+    "abstained" in JSON; confidence is the number of its thresholds that the answer exceeds.
+    """
     configure_logs(as_json=False, quiet=quiet)
     redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
@@ -100,14 +104,20 @@ def classify(
 
 def _lines(result: Classification) -> list[str]:
     # A class name holds neither tabs nor line ends: the message that brings it was checked.
-    return [f"{label}\t{score:.4f}" for label, score in zip(result.labels, result.scores, strict=True)]
+    lines = []
+    for row in result.rows():
+        # A label that was withheld is an empty first column.
+        columns = [row["label"] or ""]
+        if "score" in row:
+            columns.append(f"{row['score']:.4f}")
+        if "confidence" in row:
+            columns.append(str(row["confidence"]))
+        lines.append("\t".join(columns))
+    return lines
 
 
 def _json_lines(result: Classification) -> list[str]:
-    return [
-        json.dumps({"label": label, "score": float(score), "logits": logits.tolist()})
-        for label, score, logits in zip(result.labels, result.scores, result.logits, strict=True)
-    ]
+    return [json.dumps(row) for row in result.rows()]
 
 
 def _print_alignment(figures: dict[str, Any]) -> None:
@@ -141,11 +151,12 @@ def _print_alignment(figures: dict[str, Any]) -> None:
 
 
 def _print_classification(figures: dict[str, Any]) -> None:
+    uncertain = figures["uncertain_share"]
     Console(stderr=True, highlight=False).print(
         f"{figures['queries']} queries under {figures['suite']}: {figures['online_ms_median']:.1f} ms online for each "
         f"{figures['batch']}, {figures['offline_ms_per_query']:.1f} ms offline and "
-        f"{(figures['bytes_up_per_query'] + figures['bytes_down_per_query']) / 1000:.1f} KB online for each query; "
-        f"{figures['uncertain_share']:.2%} of the labels are within the error of encryption"
+        f"{(figures['bytes_up_per_query'] + figures['bytes_down_per_query']) / 1000:.1f} KB online for each query"
+        + (f"; {uncertain:.2%} of the labels are within the error of encryption" if uncertain is not None else "")
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from securealign.alignment.checks import slots_with_checks
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.margins import precision_warning
 from securealign.alignment.regression import unrelated_warning
@@ -20,7 +21,7 @@ from securealign.client.work import Answers, Classification, Training
 from securealign.commands import Progress
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
-from securealign.he.entropy import SystemEntropy
+from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
 from securealign.models import Encoder, open_encoder
@@ -28,7 +29,7 @@ from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.randomness import Root
+from securealign.protocol.randomness import Root, SessionEntropy
 from securealign.protocol.resume.session import ResumableClient
 from securealign.recording.measured import RunLog
 from securealign.storage.work import Attempt, durable_attempts, work_name
@@ -119,22 +120,27 @@ class Client:
         """
         queries, space = self.alignment.apply(embeddings), self.alignment.space
         provider, slots = self._settings.provider, self._settings.inference.pool_slots
+        verify = self._settings.inference.verify_answers
+        if verify:
+            slots = slots_with_checks(slots, len(queries))
         run_log = RunLog(record, command="classify", side="client")
         meter = Meter(counted="client", listener=run_log)
-        work = work_name(provider.address, ",".join(provider.suites), str(slots), space, queries)
+        work = work_name(provider.address, ",".join(provider.suites), f"{slots} {verify}", space, queries)
         with run_log, self._attempts(Purpose.INFERENCE, work) as attempts:
             for attempt in attempts:
                 with attempt:
-                    answers = Answers(queries, batch, classifying)
                     context = self._context(InferenceCodec(), meter, attempt.root)
                     client = InferenceClient(context, queries.shape[1], slots=slots, space=space)
                     resumable = attempt.session(client)
+                    answers = Answers(queries, batch, classifying, _checks(attempt.root, client) if verify else None)
                     with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
                         session = InferenceSession(link, client, meter)
                         answers.ask(session)
                         session.close()
-                    result = answers.classification(session.accepted.class_names, meter, client.suite_name)
-        warning = precision_warning(result.figures["uncertain_share"])
+        # Outside of the attempt: the session has ended as always, whatever the answers are.
+        result = answers.classification(session.accepted, meter, client.suite_name)
+        uncertain = result.figures["uncertain_share"]
+        warning = precision_warning(uncertain) if uncertain is not None else None
         if warning is not None:
             log.warning("precision is short", reason=warning)
         return result
@@ -199,6 +205,11 @@ class Client:
                 hint="Run 'securealign-client align' again.",
                 code=ErrorCode.CONFIGURATION_INVALID,
             )
+
+
+def _checks(root: Root, client: InferenceClient) -> Entropy:
+    """Return the randomness of the check rows: secret, and the same when the session goes on in another process."""
+    return SessionEntropy(root.derive(b"securealign/checks/" + client.nonce))
 
 
 def _notice(error: SecurealignError) -> None:

@@ -48,9 +48,10 @@ class AlignmentSection(Section):
 
 
 class InferenceSection(Section):
-    """Slots in a pool: how many queries are prepared at a time."""
+    """Slots in a pool: how many queries are prepared at a time; and whether answers are checked."""
 
-    pool_slots: int = Field(default=64, gt=0, le=4096)
+    pool_slots: int = Field(default=64, gt=0, le=1024)
+    verify_answers: bool = True
 
 
 class ClientStateSection(StateSection):

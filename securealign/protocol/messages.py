@@ -19,6 +19,8 @@ from securealign.naming import fault_of_name
 
 #: The space of sessions whose parties share a process and name none.
 UNNAMED_SPACE = bytes(SPACE_BYTES)
+#: The digest of a head that its provider does not name.
+UNNAMED_HEAD = bytes(DIGEST_BYTES)
 _LIMITS = Limits()
 
 #: The parts of a session, to which messages, time and bytes are attributed.
@@ -257,7 +259,7 @@ class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
     #: Bits that a logit holds at most; 0 for what the suite gives.
     logit_bits: int = 0
     #: Salted SHA-256 of the head: results of one head have one digest.
-    head_digest: bytes = bytes(DIGEST_BYTES)
+    head_digest: bytes = UNNAMED_HEAD
     #: Set where the output is not all logits.
     labels: LabelTerms | None = None
 
@@ -265,6 +267,8 @@ class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
         _require_positive(self.classes)
         _require_digest(self.head_digest, "a head digest")
         _require((self.labels is None) is (self.output is OutputMode.LOGITS), "label terms come with labels alone")
+        buckets = self.labels is not None and self.labels.buckets > 0
+        _require(buckets is (self.output is OutputMode.LABEL_CONFIDENCE), "thresholds come with confidence alone")
         _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
         _require(self.queries_left >= 0, "a budget is not negative")
         _require_window(self.window)

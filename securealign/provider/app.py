@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from types import FrameType
 
 import grpc
@@ -18,7 +19,7 @@ from securealign.commands import Progress
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import SystemEntropy
-from securealign.he.interface import HeadShape, Suite
+from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
 from securealign.logs import describe
 from securealign.matrices import Rows
@@ -39,6 +40,8 @@ from securealign.protocol.context import Observer
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.policy.admission import Admission
+from securealign.protocol.policy.rank import charged_datasets
+from securealign.protocol.policy.sharing import sharing_warning
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.config import ProviderSettings, PublicSection
 from securealign.provider.machines import LEDGERS, Machines, PublicData
@@ -46,6 +49,7 @@ from securealign.provider.recordings import RunLogs
 from securealign.provider.spaces import space_folder
 from securealign.storage.counters import Ledger
 from securealign.storage.opening import State
+from securealign.storage.public_rows import PublicRows, row_identities
 from securealign.storage.sessions import ProviderSessions
 from securealign.storage.spaces import Origin
 from securealign.transport.credentials import BundleSource, peer_identity
@@ -173,10 +177,17 @@ class Provider:
 
     def _hosts(self, state: State, metrics: Metrics, space: Space) -> Hosts:
         settings, public = self._settings, self._public
-        head = space.fold(self._head) if self._head is not None else None
-        if head is not None:
+        head, digest = None, b""
+        if self._head is not None:
+            head = space.fold(self._head)
             self._check_precision(head, space)
+            digest = self._head.digest(space_folder(settings, state).salt(SystemEntropy()))
+            self._check_sharing(head)
         ledgers = {kind: Ledger(state.folder.database, kind) for kind in LEDGERS}
+        if public is not None:
+            earlier = PublicRows(settings.path(settings.state.folder) / "rows")
+            charged = charged_datasets(ledgers["rank"].values)
+            public = replace(public, related=earlier.serve(public.digest, self._identities, charged))
         machines = Machines(self._suites, SystemEntropy(), settings.policy, ledgers, metrics, privacy=settings.privacy)
         sessions = ProviderSessions(
             state.folder,
@@ -194,7 +205,7 @@ class Provider:
         if head is not None:
 
             def make_inference(peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
-                return machines.inference(head, space, peer, observer, counters)
+                return machines.inference(head, space, peer, observer, counters, digest=digest)
 
             hosts[INFERENCE_METHOD] = DurableSessionManager("inference", InferenceCodec(), make_inference, sessions)
         return hosts
@@ -210,6 +221,7 @@ class Provider:
             self._check_encoder(encoder)
             embeddings = encode_cached(encoder, public.texts, report)
             made_by = encoder.fingerprint
+        self._identities = row_identities(public.texts)
         return PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"), made_by)
 
     def _check_encoder(self, encoder: Encoder) -> None:
@@ -242,13 +254,23 @@ class Provider:
         else:
             return
         features, classes = head.weight.shape
-        shape = HeadShape(provider_dim=features, classes=classes, slots=_MARGIN_SLOTS, logit_bits=policy.output_bits)
+        shape = policy.head_shape(features, classes, _MARGIN_SLOTS)
         for suite in self._suites:
             error = suite.head_forecast(shape).relative_error
             share = expected_uncertain_share(head, embeddings, error)
             warning = precision_warning(share)
             if warning is not None:
                 log.warning("precision is short", suite=suite.info.parameter_set, share=round(share, 4), reason=warning)
+
+    def _check_sharing(self, head: LinearHead) -> None:
+        """Warn when the answers allowed to one client determine the head."""
+        features, classes = head.weight.shape
+        policy = self._settings.policy
+        shape = policy.head_shape(features, classes, 1)
+        answer_bits = min(suite.head_sizes(shape).answer_bits for suite in self._suites)
+        shared = sharing_warning(policy, features, answer_bits)
+        if shared is not None:
+            log.warning("the head is shared", reason=shared)
 
     def _check_dimensions(self) -> None:
         if self._public is None or self._head is None:

@@ -61,6 +61,7 @@ class PolicySection(Rules):
     max_memory_bytes: int | None = Field(default=None, gt=0)
     max_sessions_per_hour: int | None = Field(default=600, gt=0)
     max_queries_per_minute: int | None = Field(default=None, gt=0)
+    max_pools_per_hour: int | None = Field(default=3600, gt=0)
 
 
 class ProviderStateSection(StateSection):

@@ -6,8 +6,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
@@ -17,10 +17,11 @@ from securealign.matrices import Rows
 from securealign.ops.observability import Metrics, watched_queries, watched_rank
 from securealign.protocol.context import Codec, Observer, ProviderContext, Quota
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.messages import UNNAMED_HEAD
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.privacy import Privacy, PrivacyAccount
-from securealign.protocol.policy.rank import RankAccount
-from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
+from securealign.protocol.policy.rank import RankAccount, SharedRows
+from securealign.protocol.policy.rates import Rate, RateLimiter, pools_per_hour, queries_per_minute
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.config import PolicySection
@@ -36,11 +37,15 @@ _LONGEST_WAIT = 60.0
 
 @dataclass(frozen=True)
 class PublicData:
-    """The public texts as the provider holds them: their digest, one embedding for each, and who made those."""
+    """The public texts as the provider holds them: their digest, one embedding for each, and who made those.
+
+    `related` are data sets served before that have texts in common with this one.
+    """
 
     digest: bytes
     rows: Rows
     encoder: str
+    related: tuple[SharedRows, ...] = ()
 
 
 class Machines:
@@ -66,8 +71,8 @@ class Machines:
         metrics.pool_depth(lambda: sum(machine.free_slots for machine in list(self._live)))
         # Half of the machine for pools and products that take long, the other half for answers.
         self._compute_slot = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
-        rate = policy.max_queries_per_minute
-        self._queries = None if rate is None else RateLimiter(queries_per_minute(rate), threading.Lock())
+        self._queries = _limiter(queries_per_minute, policy.max_queries_per_minute)
+        self._pools = _limiter(pools_per_hour, policy.max_pools_per_hour)
 
     def training(
         self, public: PublicData, space: Space, peer: Peer, observer: Observer, counters: Counters
@@ -81,20 +86,29 @@ class Machines:
             public.rows if self._privacy is not None else space.rows(public.rows),
             public.digest,
             total_squares=space.total_squares,
-            account=watched_rank(rank, identity, self._metrics),
+            account=watched_rank(replace(rank, related=public.related), identity, self._metrics),
             privacy_account=privacy,
         )
 
     def inference(
-        self, head: LinearHead, space: Space, peer: Peer, observer: Observer, counters: Counters
+        self,
+        head: LinearHead,
+        space: Space,
+        peer: Peer,
+        observer: Observer,
+        counters: Counters,
+        *,
+        digest: bytes = UNNAMED_HEAD,
     ) -> InferenceProvider:
-        """Return the machine of an inference session for a head of embeddings in the space."""
+        """Return the machine of an inference session for a head of embeddings in the space, and its digest."""
         answers = QueryAccount.of(peer.identity, store=counters["answers"], lock=self._ledgers["answers"].lock)
         machine = InferenceProvider(
             self._context(InferenceCodec(), space, peer, observer),
             head,
             account=watched_queries(answers, peer.identity, self._metrics),
-            throttle=self._throttle(peer),
+            throttle=_throttle(self._queries, peer),
+            prepare_throttle=_throttle(self._pools, peer),
+            head_digest=digest,
         )
         self._live.add(machine)
         return machine
@@ -115,16 +129,20 @@ class Machines:
             compute_slot=self._compute_slot,
         )
 
-    def _throttle(self, peer: Peer) -> Quota | None:
-        """Return what makes a peer wait until its queries are within their rate."""
-        limiter = self._queries
-        if limiter is None:
-            return None
 
-        def wait(queries: int) -> None:
-            seconds = limiter.wait(peer.identity, time.monotonic(), queries)
-            if seconds <= _LONGEST_WAIT:
-                time.sleep(seconds)
-            limiter.take(peer.identity, time.monotonic(), queries)
+def _limiter(rate: Callable[[int], Rate], count: int | None) -> RateLimiter | None:
+    return None if count is None else RateLimiter(rate(count), threading.Lock())
 
-        return wait
+
+def _throttle(limiter: RateLimiter | None, peer: Peer) -> Quota | None:
+    """Return what makes a peer wait until what it asks for is within its rate."""
+    if limiter is None:
+        return None
+
+    def wait(amount: int) -> None:
+        seconds = limiter.wait(peer.identity, time.monotonic(), amount)
+        if 0 < seconds <= _LONGEST_WAIT:
+            time.sleep(seconds)
+        limiter.take(peer.identity, time.monotonic(), amount)
+
+    return wait

@@ -35,7 +35,7 @@ def train(link: Link, client: TrainingClient, meter: Meter) -> FloatMatrix:
 
 
 class InferenceSession:
-    """An open inference session: logits for any number of queries, with pools prepared ahead of need.
+    """An open inference session: answers to any number of queries, with pools prepared ahead of need.
 
     Of a session that was interrupted, `restored` holds the answers to the queries that were submitted before.
     """
@@ -47,8 +47,9 @@ class InferenceSession:
         with meter.timed("client"):
             frames = client.start() if client.state is State.START else []
         link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0)
-        #: Logits (m, K) of the first m queries, which need not be asked again.
-        self.restored = self._answers([]) if client.submitted else np.empty((0, self.accepted.classes))
+        _ = self.accepted
+        #: Answers to the first m queries, which need not be asked again.
+        self.restored = self._answers([]) if client.submitted else np.empty((0, client.answer_columns))
 
     @property
     def accepted(self) -> InferenceAccept:
@@ -63,9 +64,17 @@ class InferenceSession:
         return self._client.logit_error
 
     def logits(self, queries: npt.ArrayLike) -> FloatMatrix:
-        """Return the logits (m, K) of mapped queries (m, d_A), in as many pools as that takes.
+        """Return the logits (m, K) of mapped queries (m, d_A); raises `LocalProtocolError` where answers are labels."""
+        if self.accepted.labels is not None:
+            raise LocalProtocolError("This provider answers with labels, which hold no logits.")
+        return self.answers(queries)
 
-        Raises `InputError` for queries that do not fit, the session's error otherwise.
+    def answers(self, queries: npt.ArrayLike) -> FloatMatrix:
+        """Return the answers to mapped queries (m, d_A), in as many pools as that takes.
+
+        They are logits (m, K), or where answers are labels (m, 2): the index of the class, K for a query that was given
+        none, and how many thresholds it exceeds. Raises `InputError` for queries that do not fit, the session's error
+        otherwise.
         """
         matrix = np.asarray(queries)
         parts = []
@@ -77,7 +86,7 @@ class InferenceSession:
                 frames = self._client.submit(block)
             parts.append(self._answers(frames))
             first += len(block)
-        return np.vstack(parts) if parts else np.empty((0, self.accepted.classes))
+        return np.vstack(parts) if parts else np.empty((0, self._client.answer_columns))
 
     def prepare(self) -> None:
         """Ask for the next pool without waiting for it, unless one is under way or enough are ready."""
@@ -109,7 +118,7 @@ class InferenceSession:
         self._link.drive(frames, lambda: True)
 
     def _answers(self, frames: Sequence[bytes]) -> FloatMatrix:
-        """Send frames and return the logits of all queries that are due."""
+        """Send frames and return the answers to all queries that are due."""
         self._link.drive(frames, lambda: self._client.outstanding == 0)
         answers = sorted(self._client.take_answers(), key=lambda answer: answer[0])
-        return np.vstack([logits for _, logits in answers])
+        return np.vstack([found for _, found in answers])

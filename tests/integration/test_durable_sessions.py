@@ -30,6 +30,7 @@ from securealign.he.lwe.suite import LweSuite
 from securealign.limits import ServerSettings
 from securealign.pki.certificates import Role
 from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, RowBatch
+from securealign.protocol.policy.rank import rank_charge
 from securealign.protocol.states import Direction
 from securealign.storage.blobs import BlobFolder
 from securealign.storage.journal import SessionJournal
@@ -40,6 +41,8 @@ from securealign.transport.meter import Meter
 from securealign.wire import TrainingCodec
 
 ROWS, DIM_A, DIM_B = 60, 6, 4
+#: What a training session is charged.
+CHARGE = rank_charge(DIM_B + 1, ROWS)
 SUITES = [LweSuite(TOY)]
 CANARY = "canary-7f3a"
 
@@ -133,7 +136,7 @@ def test_training_goes_on_over_a_new_connection_and_nothing_is_processed_twice(p
     assert first.party.session == second.party.session
     assert second.resumed
     assert not first.resumed
-    assert provider.counters("rank") == dict.fromkeys(provider.counters("rank"), DIM_B + 1) != {}
+    assert provider.counters("rank") == dict.fromkeys(provider.counters("rank"), CHARGE) != {}
 
 
 def test_classification_goes_on_over_a_new_connection_and_every_query_is_charged_once(provider, client, queries):
@@ -163,7 +166,7 @@ def test_a_connection_may_be_cut_at_any_byte_of_its_beginning_and_after_it(provi
         fitted = client.align(proxy.address, z_b)
         assert proxy.cuts == 2
     assert_clear(provider, z_b, fitted)
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 def test_training_goes_on_with_a_provider_that_was_stopped_and_started_at_the_same_port(provider, client, z_b):
@@ -171,7 +174,7 @@ def test_training_goes_on_with_a_provider_that_was_stopped_and_started_at_the_sa
     fitted = client.align(provider.address, z_b, tries(then=once(provider.restart)))
     assert_clear(provider, z_b, fitted)
     assert provider.reports[-1].resumed
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 @pytest.mark.thorough
@@ -294,7 +297,7 @@ def test_a_second_stream_takes_the_session_over_and_the_first_ends(provider, cer
         assert decoded(second.open(resume_frame(party.nonce, 1))) == "Resumed"
         assert first.end() is grpc.StatusCode.CANCELLED
         assert [report.suspended for report in provider.reports] == [True]
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 def test_a_stream_that_does_not_let_go_of_its_session_keeps_it_however_many_come(provider, hello, monkeypatch):
@@ -400,7 +403,7 @@ def test_a_greeting_with_a_used_nonce_is_refused(provider, certificates, hello):
     with RawStream(provider.address, certificates[1]) as stream:
         assert stream.open(greeting) == ErrorCode.SESSION_UNKNOWN.name
     assert provider.refusals[-1].code is ErrorCode.SESSION_UNKNOWN
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 def test_a_refused_greeting_leaves_nothing_and_charges_nothing(provider, certificates, hello):
@@ -438,7 +441,7 @@ def test_sessions_that_nobody_comes_back_to_are_given_up_and_refunded(provider, 
         provider.on_report = lambda report: ended.set()
     assert ended.wait(600)
     assert host.expire() == 0, "it was recorded a moment ago"
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
     provider.now += provider.keep_seconds + 1
     assert host.expire() == 1
     assert provider.kept() == []
@@ -454,7 +457,7 @@ def test_sessions_that_had_ended_are_deleted_without_being_counted_as_given_up(p
     provider.now += provider.keep_seconds + 1
     assert provider.hosts[TRAINING_METHOD].expire() == 0
     assert provider.kept() == []
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 @pytest.mark.parametrize("change", ["suite", "damage"])
@@ -470,7 +473,7 @@ def test_a_session_whose_record_cannot_be_used_is_given_up_all_the_same(provider
     assert provider.hosts[TRAINING_METHOD].expire() == 1
     assert provider.kept() == []
     # What cannot be read cannot be refunded.
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
 
 
 def test_a_session_sealed_under_a_destroyed_key_is_deleted(provider, certificates, hello):
@@ -552,7 +555,7 @@ def test_a_disk_that_is_full_for_a_moment_does_not_end_a_classification(provider
 def test_a_disk_that_is_full_for_a_moment_does_not_end_a_training(provider, client, z_b, monkeypatch, number):
     provider_only(monkeypatch, provider, "record", {number})
     assert_clear(provider, z_b, client.align(provider.address, z_b))
-    assert set(provider.counters("rank").values()) == {DIM_B + 1}
+    assert set(provider.counters("rank").values()) == {CHARGE}
     assert provider.ledgers["rank"].values == provider.counters("rank")
 
 

@@ -120,6 +120,9 @@ def test_align_and_classify_between_two_processes(site):
     assert figures["stats"]["bytes_up"] == trained["stats"]["bytes_up"]
 
     results = [json.loads(line) for line in classified.stdout.splitlines()]
+    (digest,) = {result["head"] for result in results}
+    assert len(bytes.fromhex(digest)) == 32
+    assert any(bytes.fromhex(digest))
     head = stored_space(site).fold(LinearHead.from_pretrained(site / "head"))
     assert [result["label"] for result in results] == head.predict(saved.apply(np.load(site / "private.npy")))
     assert all(0 < result["score"] <= 1 for result in results)
@@ -144,18 +147,18 @@ def test_public_texts_that_are_repeated_count_once_on_both_sides(site):
 
 @pytest.mark.thorough
 def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
-    # 17 columns a session of 120 rows: three stay below a half.
+    # 17 columns of 120 rows are charged as 39: one session stays below a half.
     with provider(site) as (process, port):
-        for _ in range(3):
-            aligned = client(site, port, "align", "--quiet")
-            assert aligned.returncode == 0, aligned.stderr
-            assert json.loads(process.stdout.readline())["event"] == "session done"
+        aligned = client(site, port, "align", "--quiet")
+        assert aligned.returncode == 0, aligned.stderr
+        assert json.loads(process.stdout.readline())["event"] == "session done"
         refused = client(site, port, "align", "--json")
         logged = json.loads(process.stdout.readline())
     assert refused.returncode == ExitCode.REFUSED
     assert json.loads(refused.stdout)["error"] == "RANK_BUDGET_EXHAUSTED"
     assert (logged["event"], logged["code"]) == ("session refused", "RANK_BUDGET_EXHAUSTED")
-    assert "granted 51 before; max_rank_fraction allows 59" in logged["reason"]
+    assert "charged 39 before" in logged["reason"]
+    assert "max_rank_fraction = 0.5 allows 59" in logged["reason"]
 
 
 @pytest.mark.thorough
@@ -178,7 +181,7 @@ def test_classify_writes_one_label_and_score_a_line(site):
         assert label in CLASSES
         assert 0 < float(score) <= 1
     stats = json.loads((site / "stats.json").read_text(encoding="utf-8"))
-    assert stats["queries"] == 20
+    assert (stats["queries"], stats["checks"]) == (20, 2)
     assert stats["bytes_up_per_query"] > DIM_A * 10
 
 

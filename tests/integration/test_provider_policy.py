@@ -120,15 +120,15 @@ def test_a_budget_of_answers_holds_over_sessions_and_restarts(serve, clients, ru
 
 
 def test_the_rank_that_trainings_show_holds_over_restarts(serve, client, z_b):
-    # 5 columns a session of 60 rows: two stay below a fifth.
-    provider = serve(max_rank_fraction=0.2)
+    # 5 columns of 60 rows are charged as 12: two sessions stay below this fraction.
+    provider = serve(max_rank_fraction=0.41)
     client.align(provider.address, z_b)
-    provider = serve(max_rank_fraction=0.2)
+    provider = serve(max_rank_fraction=0.41)
     client.align(provider.address, z_b)
     code, words = refusal(provider, lambda: client.align(provider.address, z_b))
     assert code is ErrorCode.RANK_BUDGET_EXHAUSTED
     assert "max_rank_fraction" in words
-    assert set(provider.counters("rank").values()) == {10}
+    assert set(provider.counters("rank").values()) == {24}
 
 
 def test_a_peer_has_so_many_sessions_at_a_time(serve, clients, z_b):
@@ -304,7 +304,7 @@ def test_what_is_left_is_shown_in_the_metrics(serve, client, z_b):
     client.align(provider.address, z_b)
     text = provider.metrics.render().decode()
     assert 'securealign_queries_left{identity="client"} 7.0' in text
-    assert 'securealign_rank_left{identity="client"} 24.0' in text
+    assert 'securealign_rank_left{identity="client"} 17.0' in text
     assert "securealign_queries_total 3.0" in text
 
 

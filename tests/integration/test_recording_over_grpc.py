@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from securealign import align_in_process, classify_in_process
 from securealign.alignment import AlignmentMap, LinearHead
+from securealign.alignment.checks import rows_with_checks
 from securealign.cli import app
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
@@ -58,7 +59,7 @@ embeddings = "public_a.npy"
 [head]
 folder = "head"
 [policy]
-max_queries = {QUERIES}
+max_queries = {rows_with_checks(QUERIES)}
 [record]
 folder = "recordings"
 """

@@ -202,3 +202,26 @@ def test_public_embeddings_that_do_not_vary_stop_the_provider_with_advice(site):
     assert done.returncode == ExitCode.INPUT
     assert "holds the same embedding in all its rows" in error["message"]
     assert error["hint"]
+
+
+def grow(site, rows):
+    """Let both parties hold `rows` public texts, the first of which are those of before."""
+    write_texts(site, rows)
+    z_b = embeddings(rows, DIM_B, 1)
+    np.save(site / "client" / "public.npy", z_b)
+    mixing = np.random.default_rng(0).normal(size=(DIM_B, DIM_A))
+    np.save(site / "first" / "public.npy", z_b @ mixing + 5)
+
+
+@pytest.mark.thorough
+def test_a_client_is_refused_while_too_few_texts_are_new(site):
+    # A session of nine columns over 120 rows is charged 21, so as many texts have to be new.
+    for rows, refused in ((ROWS, False), (ROWS + 20, True), (ROWS + 21, False)):
+        grow(site, rows)
+        with provider(site / "first") as listening:
+            aligned = client(site, listening["port"], "align")
+        assert aligned.returncode == (ExitCode.REFUSED if refused else 0), aligned.stderr
+        if refused:
+            assert json.loads(aligned.stdout)["error"] == "RANK_BUDGET_EXHAUSTED"
+    kept = list((site / "first" / "provider-state" / "rows").iterdir())
+    assert len(kept) == 2

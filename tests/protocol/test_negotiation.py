@@ -80,14 +80,14 @@ def test_a_client_of_other_versions_is_refused(case):
 def test_a_newer_client_that_still_speaks_our_version_is_served_in_it(case):
     pair = case.pair()
     message = opening(pair)
-    newer = replace(message, hello=replace(message.hello, versions=(3, 2)))
+    newer = replace(message, hello=replace(message.hello, versions=(4, 3)))
     (reply,) = pair.provider.receive(pair.codec.encode(newer))
-    assert pair.codec.decode(reply).accept.version == 2
+    assert pair.codec.decode(reply).accept.version == 3
 
 
 def test_a_provider_that_chooses_another_version_is_refused(case):
     pair = case.pair()
-    send_accept(pair, version=3)
+    send_accept(pair, version=4)
     pair.assert_aborted(ErrorCode.VERSION_UNSUPPORTED, by="client")
 
 

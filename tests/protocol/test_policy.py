@@ -17,7 +17,7 @@ from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.policy.admission import Admission
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rank import RankAccount
-from securealign.protocol.policy.rates import RateLimiter, queries_per_minute
+from securealign.protocol.policy.rates import RateLimiter, pools_per_hour, queries_per_minute
 from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 
@@ -95,10 +95,10 @@ def test_a_training_session_reserves_its_estimate_before_anything_is_charged_for
     shape = CovarianceShape(rows=12, provider_dim=3, columns=5)
     needed = PLAINTEXT.covariance_sizes(shape).memory
     account = RankAccount.of("peer", DATASET)
-    pair = training(reserve=permit(needed - 1).reserve, account=account)
+    pair = training(reserve=permit(needed - 1).reserve, account=account, max_rank_fraction=1.0)
     pair.assert_aborted(ErrorCode.MEMORY_EXHAUSTED, by="provider")
     assert "max_memory_bytes" in pair.provider.error.message
-    assert account.store == {account.name: 0}
+    assert account.store == {f"charged/{account.name}": 0}
     training(reserve=permit(needed).reserve).assert_done()
 
 
@@ -116,6 +116,17 @@ def test_queries_are_throttled_before_they_are_charged():
     pair.assert_aborted(ErrorCode.RATE_LIMITED, by="provider")
     assert "max_queries_per_minute" in pair.provider.error.message
     assert account.queries == 2
+
+
+def test_each_pool_is_asked_for_within_its_rate():
+    limiter = RateLimiter(pools_per_hour(1))
+    options = {"prepare_throttle": lambda count: limiter.take("peer", 0.0, count)}
+    assert inference(**options).provider.error is None
+    refused = inference(**options)
+    refused.assert_aborted(ErrorCode.RATE_LIMITED, by="provider")
+    assert "max_pools_per_hour" in refused.provider.error.message
+    assert refused.provider.free_slots == 0
+    assert inference().provider.error is None
 
 
 def test_a_retry_is_neither_throttled_nor_charged():
@@ -206,6 +217,14 @@ def test_a_client_of_coarse_logits_plans_with_the_same_flood():
 def test_a_session_does_not_go_on_with_coarser_logits_than_it_began():
     pair = inference(recorded=True)
     other = policy_provider(output_bits=8)
+    with pytest.raises(KeyStoreError, match="Policy has changed") as caught:
+        restore(other, take_snapshot(pair.provider))
+    assert caught.value.code is ErrorCode.SESSION_UNKNOWN
+
+
+def test_a_session_does_not_go_on_under_another_head():
+    pair = inference(recorded=True)
+    other = policy_provider(head_digest=bytes([1]) * 32)
     with pytest.raises(KeyStoreError, match="Policy has changed") as caught:
         restore(other, take_snapshot(pair.provider))
     assert caught.value.code is ErrorCode.SESSION_UNKNOWN

@@ -37,7 +37,7 @@ from securealign.protocol.policy.privacy import (
     gaussian_delta,
     gaussian_epsilon,
 )
-from securealign.protocol.policy.rank import RankAccount
+from securealign.protocol.policy.rank import RankAccount, rank_charge
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 from securealign.protocol.training.noise import (
@@ -257,13 +257,13 @@ def problem(case: TrainingCase = CASE) -> PrivateProblem:
 def pair(
     *, suite=PLAINTEXT, accept: bool = True, rule: Privacy | None = RULE, limits: Limits | None = None, **accounts
 ):
-    """Return a session of twelve rows and five columns."""
+    """Return a session of twelve rows and five columns, of which the rank allows two."""
     private = problem()
     client = training_client([suite], ClientProblem(CASE.z_b, 1e-3).rows, private_rows=private.rows if accept else None)
     provider = training_provider(
         [suite],
         CASE.z_a,
-        policy=Policy(allow_unencrypted=True, privacy=rule, max_rank_fraction=1.0),
+        policy=Policy(allow_unencrypted=True, privacy=rule, max_rank_fraction=2.0),
         limits=limits or Limits(),
         **accounts,
     )
@@ -347,10 +347,14 @@ def accounts():
     }
 
 
+def columns_charged(account):
+    return account.store.get(f"charged/{account.name}")
+
+
 def test_a_session_is_charged_to_both_accounts():
     both = accounts()
     finished(**both).assert_done()
-    assert both["account"].store[both["account"].name] == WIDTH
+    assert columns_charged(both["account"]) == rank_charge(WIDTH, CASE.rows)
     assert both["privacy_account"].spent(RULE.delta) == pytest.approx(1.0)
 
 
@@ -363,7 +367,7 @@ def test_a_session_that_breaks_off_before_its_rows_are_complete_costs_nothing():
     for _ in range(2):
         session.provider.abandon(TransportError("The stream ended."))
         assert both["privacy_account"].spent(RULE.delta) == 0
-        assert both["account"].store[both["account"].name] == 0
+        assert columns_charged(both["account"]) == 0
 
 
 def test_a_session_beyond_the_privacy_budget_costs_no_rank():
@@ -371,7 +375,7 @@ def test_a_session_beyond_the_privacy_budget_costs_no_rank():
     rule = Privacy(epsilon=1.0, delta=1e-5, max_epsilon=1.0)
     finished(rule=rule, **both).assert_done()
     finished(rule=rule, **both).assert_aborted(ErrorCode.PRIVACY_BUDGET_EXHAUSTED, by="provider")
-    assert both["account"].store[both["account"].name] == WIDTH
+    assert columns_charged(both["account"]) == rank_charge(WIDTH, CASE.rows)
 
 
 def test_the_privacy_budget_holds_without_an_account_of_rank():
@@ -385,7 +389,7 @@ def test_the_privacy_budget_holds_without_an_account_of_rank():
 
 def test_a_session_beyond_the_rank_costs_no_privacy():
     both = accounts()
-    both["account"].charge(11, 11)
+    both["account"].charge(2 * WIDTH, 12, 2.0)
     finished(**both).assert_aborted(ErrorCode.RANK_BUDGET_EXHAUSTED, by="provider")
     assert both["privacy_account"].spent(RULE.delta) == 0
 

@@ -24,6 +24,10 @@ def query(pool: int, first: int, count: int, *, value: float = 1.0) -> m.Query:
     return m.Query(pool=pool, first_slot=first, count=count, data=np.full((count, CASE.features), value).tobytes())
 
 
+def prepare(pool: int) -> m.Prepare:
+    return m.Prepare(pool=pool, nonce=bytes(32))
+
+
 def asked(pair: Pair, *messages: m.Message) -> list[m.Message]:
     """Hand messages to the provider and tell the client if it refuses one."""
     replies = pair.to_provider(*messages)
@@ -150,10 +154,10 @@ NO_SLOTS = {
     "an unknown pool": [query(1, 0, 1)],
     "slots beyond the pool": [query(0, 3, 2)],
     "a slot far beyond": [query(0, 2**32 - 1, 1)],
-    "a retired pool": [m.Prepare(pool=1), m.Prepare(pool=2), query(0, 0, 1)],
-    "a retry in a retired pool": [query(0, 0, 1), m.Prepare(pool=1), m.Prepare(pool=2), query(0, 0, 1)],
-    "a pool out of order": [m.Prepare(pool=2)],
-    "a pool again": [m.Prepare(pool=0)],
+    "a retired pool": [prepare(1), prepare(2), query(0, 0, 1)],
+    "a retry in a retired pool": [query(0, 0, 1), prepare(1), prepare(2), query(0, 0, 1)],
+    "a pool out of order": [prepare(2)],
+    "a pool again": [prepare(0)],
 }
 
 
@@ -170,7 +174,7 @@ def test_a_pool_is_asked_for_after_the_key():
     pair = CASE.pair()
     pair.start()
     pair.deliver_up()
-    asked(pair, m.Prepare(pool=0))
+    asked(pair, prepare(0))
     assert pair.provider.error.code is ErrorCode.SEQUENCE_BROKEN
 
 

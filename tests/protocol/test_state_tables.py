@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support import messages
-from support.pair import SUITES, TOY_LWE, InferenceCase, TrainingCase
+from support.pair import LABELS, SUITES, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.limits import Limits
@@ -136,6 +136,7 @@ def test_honest_sessions_make_every_transition_and_no_other(suite, monkeypatch, 
     narrow = Limits(upload_window=1)
     TrainingCase(suites=(suite,), limits=narrow).finished().assert_done()
     InferenceCase(suites=(suite,), limits=narrow).finished().assert_done()
+    InferenceCase(policy=LABELS).finished().assert_done()
     assert seen == set().union(*map(transitions, ROLES))
 
 

@@ -269,12 +269,12 @@ class DurableInference(Durable):
         self._leave(self.client.send(party.finish()))
         return True
 
-    def logits(self) -> FloatMatrix:
+    def answers(self) -> FloatMatrix:
         """Return all answers in the order of their queries; each must have arrived once."""
         assert self.client is not None
         party: Any = self.client.machine
         answers = sorted(party.take_answers(), key=lambda answer: answer[0])
-        assert sorted(n for number, logits in answers for n in range(number, number + len(logits))) == list(
+        assert sorted(n for number, found in answers for n in range(number, number + len(found))) == list(
             range(self.queries)
         )
-        return np.vstack([logits for _, logits in answers])
+        return np.vstack([found for _, found in answers])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securealign.errors import SecurealignError
-from securealign.protocol.messages import Abort, DurableAck, Query, Resume, Resumed, RowBatch
+from securealign.protocol.messages import Abort, ChoicesChunk, DurableAck, Query, Resume, Resumed, RowBatch
 from securealign.protocol.resume.session import ResumableSession
 from securealign.protocol.states import State
 
@@ -68,7 +68,7 @@ class World:
     ended: str = ""
     #: By direction and number: the digest of the counted frame.
     numbered: dict[tuple[bool, int], bytes] = field(default_factory=dict)
-    #: By row or slot: the digest of what was sent under its randomness.
+    #: By row, slot or pool: the digest of what was sent under its randomness.
     spent: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     _next: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
     _seen: int = 0
@@ -190,6 +190,8 @@ class World:
                 kind, pool = "row", 0
             case Query(pool=pool, first_slot=first, count=count):
                 kind = "slot"
+            case ChoicesChunk(pool=pool, offset=first):
+                kind, count = "choices", 1
             case _:
                 return
         for place in range(first, first + count):

@@ -15,7 +15,7 @@ from securealign.matrices import FloatMatrix, Rows
 from securealign.protocol.context import ClientContext, ProviderContext, Quota
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.messages import UNNAMED_SPACE
+from securealign.protocol.messages import UNNAMED_HEAD, UNNAMED_SPACE, OutputMode
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.client import TrainingClient
@@ -63,10 +63,20 @@ def training_provider(
 
 
 def inference_client(
-    suites: Sequence[Suite], provider_dim: int, *, slots: int = 64, space: bytes = UNNAMED_SPACE, **context: Any
+    suites: Sequence[Suite],
+    provider_dim: int,
+    *,
+    slots: int = 64,
+    space: bytes = UNNAMED_SPACE,
+    outputs: Sequence[OutputMode] = tuple(OutputMode),
+    **context: Any,
 ) -> InferenceClient:
     return InferenceClient(
-        _client(codec=InferenceCodec(), suites=suites, **context), provider_dim, slots=slots, space=space
+        _client(codec=InferenceCodec(), suites=suites, **context),
+        provider_dim,
+        slots=slots,
+        space=space,
+        outputs=outputs,
     )
 
 
@@ -76,10 +86,17 @@ def inference_provider(
     *,
     account: QueryAccount | None = None,
     throttle: Quota | None = None,
+    head_digest: bytes = UNNAMED_HEAD,
+    prepare_throttle: Quota | None = None,
     **context: Any,
 ) -> InferenceProvider:
     return InferenceProvider(
-        _provider(codec=InferenceCodec(), suites=suites, **context), head, account=account, throttle=throttle
+        _provider(codec=InferenceCodec(), suites=suites, **context),
+        head,
+        account=account,
+        throttle=throttle,
+        head_digest=head_digest,
+        prepare_throttle=prepare_throttle,
     )
 
 

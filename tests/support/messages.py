@@ -12,8 +12,8 @@ from securealign.protocol import messages as m
 DIGEST = bytes(32)
 SPACE = bytes(range(16))
 _OFFER = m.SuiteOffer(name="plaintext", parameter_set="plaintext", parameter_digest=DIGEST)
-_HELLO = m.Hello(versions=(2,), suites=(_OFFER,), nonce=DIGEST)
-_ACCEPT = m.Accept(version=2, suite=_OFFER, nonce=DIGEST)
+_HELLO = m.Hello(versions=(3,), suites=(_OFFER,), nonce=DIGEST)
+_ACCEPT = m.Accept(version=3, suite=_OFFER, nonce=DIGEST)
 
 _SHARED = (
     m.KeyChunk(total=9, offset=0, data=b"plaintext"),
@@ -43,11 +43,25 @@ TRAINING: tuple[m.Message, ...] = (
 )
 INFERENCE: tuple[m.Message, ...] = (
     m.InferenceHello(hello=_HELLO, provider_dim=3, slots=4, space=SPACE),
+    m.InferenceHello(hello=_HELLO, provider_dim=3, slots=4, space=SPACE, outputs=tuple(m.OutputMode)),
     m.InferenceAccept(
         accept=_ACCEPT, classes=2, class_names=(), output=m.OutputMode.LOGITS, queries_left=10, window=8, live_pools=2
     ),
-    m.Prepare(pool=0),
+    m.InferenceAccept(
+        accept=_ACCEPT,
+        classes=2,
+        class_names=("no", "yes"),
+        output=m.OutputMode.LABEL,
+        queries_left=10,
+        window=8,
+        live_pools=2,
+        head_digest=DIGEST,
+        labels=m.LabelTerms(bits=16, segments=4, buckets=0, abstains=True, offer=b"offer"),
+    ),
+    m.Prepare(pool=0, nonce=DIGEST),
     m.PoolChunk(pool=0, total=4, offset=0, data=b"pool"),
+    m.ChoicesChunk(pool=0, total=7, offset=0, data=b"choices"),
+    m.TablesChunk(pool=0, total=6, offset=0, data=b"tables"),
     m.Query(pool=0, first_slot=0, count=1, data=b"query"),
     m.Answer(pool=0, first_slot=0, count=1, total=6, offset=0, data=b"answer"),
     *_SHARED,
@@ -68,6 +82,15 @@ _hellos = st.builds(
     nonce=_digests,
 )
 _accepts = st.builds(m.Accept, version=_u32, suite=_offers, nonce=_digests)
+_label_terms = st.builds(
+    m.LabelTerms,
+    bits=st.integers(8, 24),
+    segments=st.sampled_from([1, 2, 4]),
+    buckets=st.integers(0, 3),
+    abstains=st.booleans(),
+    offer=_payloads,
+)
+_outputs = st.lists(st.sampled_from(m.OutputMode), min_size=1, max_size=3).map(tuple)
 
 
 @st.composite
@@ -81,15 +104,20 @@ def _chunks(draw: st.DrawFn, kind: type[m.Chunk], **fields: st.SearchStrategy[in
 @st.composite
 def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
     names = tuple(draw(st.lists(_texts, max_size=4)))
+    labels = draw(st.none() | _label_terms)
+    mode = m.OutputMode.LOGITS if labels is None else m.OutputMode.LABEL
+    mode = m.OutputMode.LABEL_CONFIDENCE if labels is not None and labels.buckets else mode
     return m.InferenceAccept(
         accept=draw(_accepts),
         classes=len(names) or draw(_positive),
         class_names=names,
-        output=m.OutputMode.LOGITS,
+        output=mode,
         queries_left=draw(st.integers(0, 2**64 - 1)),
         window=draw(_windows),
         live_pools=draw(st.integers(1, 2**32 - 1)),
         logit_bits=draw(st.integers(0, 64)),
+        head_digest=draw(_digests),
+        labels=labels,
     )
 
 
@@ -128,10 +156,12 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
     *_shared_messages,
 )
 inference_messages: st.SearchStrategy[m.Message] = st.one_of(
-    st.builds(m.InferenceHello, hello=_hellos, provider_dim=_positive, slots=_positive, space=_spaces),
+    st.builds(
+        m.InferenceHello, hello=_hellos, provider_dim=_positive, slots=_positive, space=_spaces, outputs=_outputs
+    ),
     _inference_accepts(),
-    st.builds(m.Prepare, pool=_u32),
-    _chunks(m.PoolChunk, pool=_u32),
+    st.builds(m.Prepare, pool=_u32, nonce=_digests),
+    *(_chunks(kind, pool=_u32) for kind in (m.PoolChunk, m.ChoicesChunk, m.TablesChunk)),
     st.builds(m.Query, pool=_u32, first_slot=_u32, count=_positive, data=_payloads),
     _chunks(m.Answer, pool=_u32, first_slot=_u32, count=_positive),
     *_shared_messages,

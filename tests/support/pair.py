@@ -20,7 +20,7 @@ from securealign.matrices import FloatMatrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
-from securealign.protocol.messages import Message
+from securealign.protocol.messages import Message, OutputMode
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.states import State
 from securealign.protocol.training.client import TrainingClient
@@ -36,6 +36,8 @@ TOY_LWE = LweSuite(TOY)
 SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
 #: Lets suites run that protect nothing.
 OPEN_POLICY = Policy(allow_unencrypted=True)
+#: Answers are labels.
+LABELS = Policy(allow_unencrypted=True, output="label")
 DATASET = bytes(range(32))
 
 C = TypeVar("C", bound=TrainingClient | InferenceClient)
@@ -219,12 +221,22 @@ class InferenceCase(Case):
     client_features: int | None = None
     class_names: tuple[str, ...] = ("red", "green")
     slots: int = 4
+    outputs: tuple[OutputMode, ...] = tuple(OutputMode)
 
     @property
     def head(self) -> LinearHead:
         classes = len(self.class_names)
         weight = dyadic(f"{self.data} weight", self.features, classes)
         return LinearHead(weight, dyadic(f"{self.data} bias", 1, classes)[0], self.class_names)
+
+    def labelled(self, queries: FloatMatrix) -> FloatMatrix:
+        """Return label and bucket of queries, shape (count, 2), as policy wants them."""
+        logits, levels = self.head.logits(queries), self.policy.levels
+        largest = logits.max(axis=1)
+        abstains = self.policy.abstain_below is not None
+        labels = np.where(largest >= levels[0], logits.argmax(axis=1), logits.shape[1]) if abstains else None
+        buckets = (largest[:, None] > self.policy.confidence_thresholds).sum(axis=1)
+        return np.stack([logits.argmax(axis=1) if labels is None else labels, buckets], axis=1).astype(np.float64)
 
     def queries(self, count: int) -> FloatMatrix:
         return dyadic(f"{self.data} queries", count, self.features) * self.scale
@@ -235,6 +247,7 @@ class InferenceCase(Case):
                 self.suites,
                 self.client_features or self.features,
                 slots=self.slots,
+                outputs=self.outputs,
                 limits=self.client_limits,
                 allow_unencrypted=self.allow_unencrypted,
             ),

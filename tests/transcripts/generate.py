@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from support.pair import PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
+from support.pair import LABELS, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
 from securealign.he.lwe.suite import LweSuite
 
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, TrainingCase | InferenceCase] = {
     "training_plaintext": TrainingCase(suites=(PLAINTEXT,)),
     "training_toy": TrainingCase(suites=(TOY_LWE,)),
     "inference_plaintext": InferenceCase(suites=(PLAINTEXT,)),
+    "labels_plaintext": InferenceCase(policy=LABELS),
     "inference_toy": InferenceCase(suites=(TOY_LWE,)),
     "inference_lwe_128": InferenceCase(suites=(LweSuite(),), slots=3),
 }

@@ -22,6 +22,7 @@ from securealign.errors import (
 )
 from securealign.harness.simulation import built_in_networks
 from securealign.he.plaintext import PlaintextSuite
+from securealign.protocol.policy.rank import rank_allowance, rank_charge
 
 RANDOM = np.random.default_rng(3)
 
@@ -50,6 +51,14 @@ def alignment():
 @pytest.fixture(scope="module")
 def classification():
     return classify_in_process(WEIGHT, BIAS, QUERIES, suite=TOY_LWE)
+
+
+def test_a_process_with_both_parties_is_charged_nothing():
+    # A provider would refuse the first session already: 34 of 29.
+    assert rank_charge(15, 60) > rank_allowance(60, 0.5)
+    z_a, z_b = embeddings(60, 14, 4)
+    for _ in range(3):
+        assert align_in_process(z_a, z_b, suite="plaintext").alignment.weight.shape == (14, 4)
 
 
 def test_shapes_are_those_of_the_contract(alignment, classification):
@@ -344,7 +353,7 @@ def test_queries_take_as_many_pools_as_they_need(pool_slots):
 
 
 def test_a_pool_larger_than_a_provider_allows_is_refused():
-    with pytest.raises(RemoteProtocolError, match="exceeds 4096") as caught:
+    with pytest.raises(RemoteProtocolError, match="exceeds 1024") as caught:
         call(classify_in_process, pool_slots=5000)
     assert caught.value.code is ErrorCode.LIMIT_EXCEEDED
 

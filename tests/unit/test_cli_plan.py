@@ -50,7 +50,7 @@ def test_one_plan_is_one_object():
     planned = run_json(*SIZES, "--suite", "plaintext", "--network", "lan")
     assert (planned["suite"], planned["network"], planned["samples"], planned["batch"]) == ("plaintext", "lan", 60, 2)
     assert planned["training"]["bytes_up"] > 60 * 6 * 8
-    assert planned["inference"]["phases"]["online"]["rounds"] == 5
+    assert planned["inference"]["phases"]["online"]["rounds"] == 6
 
 
 def test_lists_of_suites_and_networks_are_combined():
@@ -80,7 +80,9 @@ def test_the_table_names_every_figure_and_the_leak():
         assert name in lines
     assert "training: 60 public rows, 5 -> 8 dimensions" in done.stdout
     assert "The client learns 6 directions of 60 rows: 10.0% of the provider's public embeddings" in done.stdout
-    assert "9 queries determine the head, and these are 1 times as many" in done.stdout
+    assert "A training session is charged 14 of 29 that 60 texts allow" in done.stdout
+    assert "enough for 2 sessions" in done.stdout
+    assert "9 queries that are answered in logits determine the head, and these are 1 times as many." in done.stdout
 
 
 @pytest.mark.parametrize(("flags", "renewed"), [((), False), (("--calibrate",), True)])

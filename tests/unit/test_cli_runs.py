@@ -65,7 +65,15 @@ class TestSuites:
         for name in (*REGISTRY, "other"):
             assert set(rows[name]) == {
                 *("suite", "available", "reason", "summary", "parameter_set", "parameter_digest"),
-                *("classical_bits", "quantum_bits", "exact", "function_private", "restorable", "offline_phase"),
+                *(
+                    "classical_bits",
+                    "quantum_bits",
+                    "exact",
+                    "function_private",
+                    "restorable",
+                    "offline_phase",
+                    "label_only",
+                ),
                 *("training_key_bytes", "inference_key_bytes"),
             }
             assert len(bytes.fromhex(rows[name]["parameter_digest"])) == 32

@@ -12,7 +12,7 @@ import pytest
 from support.sites import write_texts
 from typer.testing import CliRunner
 
-from securealign.alignment import LinearHead
+from securealign.alignment import AlignmentMap, LinearHead
 from securealign.cli import app
 from securealign.client.config import ClientSettings
 from securealign.errors import ErrorCode, ExitCode
@@ -24,7 +24,7 @@ from securealign.pki.authority import Authority
 from securealign.pki.certificates import create_certificates
 from securealign.pki.chains import now_utc
 
-ROWS, DIM_A, DIM_B = 30, 6, 4
+ROWS, DIM_A, DIM_B = 40, 6, 4
 
 
 CLIENT = """
@@ -48,6 +48,7 @@ embeddings = "public_a.npy"
 folder = "head"
 [policy]
 suites = ["lwe", "lwe-128"]
+max_queries = 4
 """
 
 
@@ -218,6 +219,46 @@ def test_a_head_that_is_not_there_or_of_another_encoder(site):
     assert problems(site / "provider.toml", "--set", "head.folder=nowhere") == [("head", "failed", "FILE_INVALID")]
     np.save(site / "public_a.npy", np.ones((ROWS, DIM_A + 1)))
     assert problems(site / "provider.toml") == [("dimension", "failed", "SHAPE_MISMATCH")]
+
+
+def said(file, check, *arguments):
+    """Return level, message and hint of a check."""
+    (found,) = (item for item in doctor(file, *arguments)[1] if item["check"] == check)
+    return found["level"], found["message"], found["hint"]
+
+
+def test_how_often_a_client_may_train_is_told_beforehand(site):
+    level, message, _ = said(site / "client.toml", "rank")
+    assert level == "ok"
+    assert message.endswith("40 texts allow at max_rank_fraction = 0.5, the default: enough for 1")
+    assert "4 dimensions is charged 12 of the 19" in message
+    # Without a file of embeddings, the map tells the dimension; before there is one, nothing does.
+    client = CLIENT.replace('embeddings = "public_b.npy"\n', "") + '[encoder]\nname = "wordllama"\n'
+    (site / "client.toml").write_text(client, encoding="utf-8")
+    assert "rank" not in {item["check"] for item in doctor(site / "client.toml")[1]}
+    AlignmentMap(np.zeros((8, DIM_A)), np.zeros(DIM_A), {}).save_pretrained(site / "alignment")
+    level, message, hint = said(site / "client.toml", "rank")
+    assert (level, "8 dimensions is charged 20 of the 19" in message) == ("warning", True)
+    assert hint.startswith("Agree on 41 public texts")
+
+
+def test_a_provider_is_told_how_often_its_clients_may_train(site):
+    level, message, _ = said(site / "provider.toml", "rank", "--set", "policy.max_rank_fraction=0.25")
+    assert level == "ok"
+    assert message.startswith("40 texts at max_rank_fraction = 0.25 allow one client training sessions: 0 of 384, 0 of")
+
+
+@pytest.mark.parametrize(
+    ("setting", "level"),
+    [("max_queries=7", "warning"), ("max_queries=6", "ok"), ("max_answer_bits=251", "ok"), ('output="label"', "ok")],
+)
+def test_a_head_that_follows_from_the_answers_allowed(site, setting, level):
+    loose = ("--set", "policy.max_queries=100000", "--set", f"policy.{setting}")
+    found = [item for item in doctor(site / "provider.toml", *loose)[1] if item["check"] == "answers"]
+    assert [item["level"] for item in found] == (["warning"] if level == "warning" else [])
+    for item in found:
+        assert item["message"].startswith("The head is shared with every client that asks for it: 7 answers")
+        assert item["hint"].startswith('To keep it, set output = "label", max_queries below 7')
 
 
 def test_a_state_folder_that_cannot_be_written(site):

@@ -214,14 +214,14 @@ def test_an_account_of_queries_shows_what_is_left(metrics):
 
 def test_an_account_of_rank_shows_what_is_left(metrics):
     account = watched_rank(RankAccount.of("acme", bytes(32)), "acme", metrics)
-    account.charge(65, 1000)
-    assert value(metrics, "securealign_rank_left", identity="acme") == 935
-    account.refund(65)
-    account.charge(5, 1000)
-    assert value(metrics, "securealign_rank_left", identity="acme") == 995
+    account.charge(65, 1000, 0.5)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 499 - 158
+    account.refund(65, 1000)
+    account.charge(5, 1000, 0.5)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 499 - 13
     with pytest.raises(RemoteProtocolError):
-        account.charge(996, 1000)
-    assert value(metrics, "securealign_rank_left", identity="acme") == 995
+        account.charge(499, 1000, 0.5)
+    assert value(metrics, "securealign_rank_left", identity="acme") == 499 - 13
 
 
 def test_queries_add_up(metrics):

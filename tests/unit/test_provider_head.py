@@ -1,8 +1,9 @@
-"""A provider serves the head of its own encoder, and says at its start where labels will be uncertain."""
+"""What a provider checks at its start: the encoder of its head, precision, who may know the head, and earlier texts."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from securealign.alignment import LinearHead
 from securealign.alignment.coordinates import Space
 from securealign.errors import ConfigurationError
 from securealign.he.entropy import SystemEntropy
+from securealign.ops.observability import Metrics
 from securealign.pki.certificates import create_certificates
 from securealign.provider import app
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
+from securealign.transport.grpc_server import TRAINING_METHOD
+from securealign.transport.session_manager import Peer
 
 ROWS, DIMENSION = 60, 6
 RANDOM = np.random.default_rng(0)
@@ -55,11 +59,11 @@ folder = "head"
     return tmp_path
 
 
-def start(site, *, shared=0.0, **metadata):
+def start(site, *, shared=0.0, settings=(), **metadata):
     """Save a head, with a weight that all classes share, and make the provider that would serve it."""
     weight = RANDOM.normal(size=(DIMENSION, 3)) + shared * RANDOM.normal(size=(DIMENSION, 1))
     LinearHead(weight, np.zeros(3), ("a", "b", "c")).save_pretrained(site / "head", **metadata)
-    return app.Provider(load_settings(ProviderSettings, site / "provider.toml", []))
+    return app.Provider(load_settings(ProviderSettings, site / "provider.toml", list(settings)))
 
 
 def test_a_head_of_another_encoder_of_as_many_dimensions_is_refused(site):
@@ -91,3 +95,57 @@ def test_a_head_whose_norm_costs_precision_is_warned_of(site, shared, warned):
     if warned:
         assert logs[0]["suite"] == "lwe-128"
         assert "of the labels cannot be trusted" in logs[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ((), True),
+        (("policy.max_queries=7",), True),
+        (("policy.max_queries=6",), False),
+        (("policy.max_answer_bits=378",), True),
+        (("policy.max_answer_bits=377",), False),
+        (("policy.output_bits=8", "policy.max_answer_bits=168"), True),
+        (("policy.output_bits=8", "policy.max_answer_bits=167"), False),
+        (('policy.output="label"',), False),
+    ],
+)
+def test_a_head_that_follows_from_the_answers_allowed_is_warned_of(site, settings, warned):
+    # Seven answers of three logits determine the head; a logit holds 18 bits unless it is told to hold fewer.
+    provider = start(site, settings=settings)
+    with capture_logs() as logs:
+        provider._check_sharing(provider._head)
+    assert [entry["event"] for entry in logs] == (["the head is shared"] if warned else [])
+    if warned:
+        assert "7 answers in logits determine it" in logs[0]["reason"]
+        assert 'set output = "label", max_queries below 7, or max_answer_bits below' in logs[0]["reason"]
+
+
+def related(site):
+    """Return the earlier data sets that sessions of a provider are charged for, as it starts."""
+    provider = start(site)
+    state = provider._settings.open_state(provider._settings.state)
+    try:
+        hosts = provider._hosts(state, Metrics(), provider._space(state))
+        counters = {kind: {} for kind in ("rank", "privacy")}
+        peer = Peer("", loopback=True, identity="peer")
+        machine = hosts[TRAINING_METHOD]._make(peer, lambda event: None, counters)
+        return provider._public.digest, machine._account.related
+    finally:
+        state.close()
+
+
+def test_charges_of_an_earlier_data_set_are_found_when_its_texts_are_served_again(site):
+    first, none = related(site)
+    assert none == ()
+    more = (site / "public.jsonl").read_text(encoding="utf-8") + json.dumps({"text": "another"}) + "\n"
+    (site / "public.jsonl").write_text(more, encoding="utf-8")
+    # Nobody was charged over the first data set, so it is forgotten.
+    second, none = related(site)
+    assert none == ()
+    with sqlite3.connect(site / "provider-state" / "sessions.db") as database:
+        database.execute("INSERT INTO counter VALUES ('rank', ?, 5)", (f"charged/{second.hex()}/peer",))
+    (site / "public.jsonl").write_text(more.replace("public text 0", "replaced"), encoding="utf-8")
+    third, (earlier,) = related(site)
+    assert len({first, second, third}) == 3
+    assert (earlier.digest, earlier.rows, earlier.common.bit_count()) == (second, ROWS + 1, ROWS)

@@ -222,3 +222,23 @@ def test_a_space_whose_key_was_destroyed_is_refused(tmp_path):
         SpaceFolder(tmp_path / "spaces", state.folder.sealers).find(ORIGIN)
     assert "align again" in caught.value.hint
     state.close()
+
+
+def test_the_salt_of_heads_is_drawn_once(folder, tmp_path):
+    first = folder.salt(SeededEntropy(b"first"))
+    assert len(first) == 32
+    again = SpaceFolder(tmp_path / "spaces" / "default", Sealers(FixedRoot()))
+    assert again.salt(SeededEntropy(b"second")) == first
+    assert SpaceFolder(tmp_path / "other", Sealers(FixedRoot())).salt(SeededEntropy(b"second")) != first
+    file = tmp_path / "spaces" / "default" / "head.salt"
+    assert first not in file.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_an_altered_salt_is_refused(folder, tmp_path):
+    folder.salt(SeededEntropy(b"first"))
+    file = tmp_path / "spaces" / "default" / "head.salt"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(KeyStoreError, match="was altered") as caught:
+        folder.salt(SeededEntropy(b"second"))
+    assert "digest" in caught.value.hint

@@ -32,9 +32,9 @@ def computed(monkeypatch):
     """What was computed, in order; everything else is as it is."""
     runs = []
 
-    def spy(suite, chosen):
+    def spy(suite, chosen, output):
         runs.append((suite, chosen))
-        return run_once(suite, chosen)
+        return run_once(suite, chosen, output)
 
     monkeypatch.setattr(module, "run_once", spy)
     return runs

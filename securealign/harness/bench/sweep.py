@@ -19,6 +19,7 @@ from securealign.harness.bench.inputs import made_up, synthetic_embeddings, synt
 from securealign.harness.bench.rows import csv_of
 from securealign.harness.simulation.replay import Conditions
 from securealign.he.registry import get_suite
+from securealign.protocol.policy.rules import Output
 from securealign.transport.stats import FIGURES, RunStats
 
 
@@ -95,14 +96,14 @@ class Point:
 
 
 @made_up()
-def run_once(suite: str, sizes: Sizes) -> Run:
+def run_once(suite: str, sizes: Sizes, output: Output = "logits") -> Run:
     """Train and classify on synthetic embeddings in this process."""
     z_a, z_b = synthetic_embeddings(sizes.samples, sizes.dim_a, sizes.dim_b)
     weight, bias = synthetic_head(sizes.dim_a, sizes.classes)
     training = align_in_process(z_a, z_b, suite=suite, ridge="auto")
     _, private = synthetic_embeddings(sizes.queries, sizes.dim_a, sizes.dim_b, seed=2)
     mapped = training.alignment.apply(private)
-    inference = classify_in_process(weight, bias, mapped, suite=suite, batch=sizes.batch)
+    inference = classify_in_process(weight, bias, mapped, suite=suite, batch=sizes.batch, output=output)
     secure, clear = training.alignment.apply(z_b), fit_map(z_b, z_a, "auto").apply(z_b)
     results = {
         "label_agreement": float(np.mean(inference.labels == (mapped @ weight + bias).argmax(axis=1))),
@@ -117,6 +118,7 @@ def sweep(
     links: Sequence[Conditions],
     sizes: Sequence[Sizes],
     *,
+    output: Output = "logits",
     progress: Callable[[int, int], None] = lambda done, total: None,
     done: Callable[[Run, Conditions], None] = lambda run, conditions: None,
 ) -> list[Point]:
@@ -128,7 +130,7 @@ def sweep(
         get_suite(suite)
     points = []
     for chosen, suite in counted(list(product(sizes, suites)), progress):
-        run = run_once(suite, chosen)
+        run = run_once(suite, chosen, output)
         for conditions in links:
             points.append(run.over(conditions))
             done(run, conditions)

@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -29,6 +29,9 @@ Networks = Annotated[
     ),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Queries in one round trip.")]
+Outputs = Annotated[
+    Literal["logits", "label"], typer.Option(help="What an answer holds: all logits, or the label alone.")
+]
 Suites = Annotated[
     str, typer.Option(help="Suites to measure, separated by commas; 'all': each that encrypts and can run here.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,7 @@ from securealign.harness.cli.options import (
     DimA,
     DimB,
     Networks,
+    Outputs,
     ProviderFactor,
     RunSuites,
     Samples,
@@ -54,6 +55,7 @@ def show(
     classes: Classes = 20,
     queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
     batch: Batch = 64,
+    output: Outputs = "logits",
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
     explained: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")
@@ -93,6 +95,7 @@ def show(
             batch=batch,
             pool_slots=pool_slots,
             explained=explained,
+            output=output,
         )
         plans = []
         for name in names:
@@ -184,6 +187,14 @@ def _table(workload: Workload, plans: Sequence[CostForecast]) -> Table:
     return table
 
 
+def _sessions(leak: Mapping[str, float]) -> str:
+    """Return how many training sessions the public texts allow, in words."""
+    sessions = leak["sessions_allowed"]
+    if sessions:
+        return f"enough for {sessions:,.0f} session{'s' if sessions > 1 else ''}"
+    return f"too few, {leak['samples_needed']:,.0f} texts allow one session"
+
+
 def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
     """Say in words what the client learns, which no suite changes."""
     leak, workload = plans[0].leak, plans[0].workload
@@ -191,8 +202,11 @@ def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
     lines = [
         f"The client learns {rank:,.0f} directions of {workload.samples:,} rows: {share:.1%} of the provider's public "
         f"embeddings if the encoders have nothing in common, {workload.explained:.0%} if the map explains as much.",
-        f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries determine the head, and these are "
-        f"{leak['queries_over_head']:.2g} times as many.",
+        f"A training session is charged {leak['rank_charge']:,.0f} of {leak['rank_allowance']:,.0f} that "
+        f"{workload.samples:,} texts allow a client under the default max_rank_fraction: {_sessions(leak)}.",
+        f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries that are answered in logits "
+        f"determine the head, and these are {leak['queries_over_head']:.2g} times as many"
+        + (", answered in labels alone." if workload.output == "label" else "."),
         "The error of the map is expected, and relative to what it makes of the public rows.",
     ]
     for line in lines:

@@ -25,6 +25,7 @@ from securealign.harness.cli.options import (
     FigureFile,
     Integers,
     Networks,
+    Outputs,
     ProviderFactor,
     RunSuites,
     Seed,
@@ -53,6 +54,7 @@ def simulate(
     classes: Annotated[str, Integers("--classes", "Classes of the head.")] = "10",
     queries: Annotated[str, Integers("--queries", "Queries to classify.")] = "64",
     batch: Batch = 64,
+    output: Outputs = "logits",
     seed: Seed = 0,
     client_factor: ClientFactor = 1.0,
     provider_factor: ProviderFactor = 1.0,
@@ -98,7 +100,7 @@ def simulate(
                 record_sessions(file, sessions, conditions, command="simulate", started=started, results=run.results)
 
         with progress(enabled=several) as bar:
-            points = sweep(suites, links, sizes, progress=bar("simulating"), done=write)
+            points = sweep(suites, links, sizes, output=output, progress=bar("simulating"), done=write)
         if csv is not None:
             write_atomically(csv, points_as_csv(points))
         if figure is not None:

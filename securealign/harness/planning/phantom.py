@@ -99,7 +99,8 @@ class PhantomSuite:
 
     def _head(self, shape: HeadShape, call: str) -> PhantomHead:
         forecast = self.head_forecast(shape)
-        return PhantomHead(shape, self.head_sizes(shape), forecast, self._charged("head", forecast.work, call))
+        job = "head" if shape.labels is None else "label"
+        return PhantomHead(shape, self.head_sizes(shape), forecast, self._charged(job, forecast.work, call))
 
     def _charged(self, job: str, work: Mapping[str, Work], call: str) -> CostMeter:
         """Return the meter of a job that has been charged its first call."""
@@ -188,10 +189,12 @@ class PhantomHead(_Phantom):
 
     def choose(self, pool: int) -> bytes:
         """Return the choices' size of zeros."""
+        self._meter.charge("choose")
         return bytes(self._sizes.choices)
 
     def load_tables(self, pool: int, data: bytes) -> None:
         """Take the tables of a pool."""
+        self._meter.charge("load_tables")
 
     def offer(self) -> bytes:
         """Return an offer's size of zeros."""
@@ -199,6 +202,7 @@ class PhantomHead(_Phantom):
 
     def garble(self, pool: int, choices: bytes) -> bytes:
         """Return the tables' size of zeros."""
+        self._meter.charge("garble")
         return bytes(self._sizes.tables)
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from securealign.alignment.checks import rows_with_checks, slots_with_checks
 from securealign.alignment.head import LinearHead
 from securealign.api import UNNAMED_DATASET
 from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
@@ -22,7 +23,8 @@ from securealign.matrices import Rows
 from securealign.protocol.context import Codec
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.policy.rules import Policy
+from securealign.protocol.policy.rank import rank_allowance, rank_charge, rows_needed, sessions_allowed
+from securealign.protocol.policy.rules import Output, Policy, Rules
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.transport.in_process import InProcessLink, in_process_contexts
@@ -58,6 +60,12 @@ class Workload:
     pool_slots: int = 64
     #: Share of the variance of Z_A that the map will explain.
     explained: float = USUAL_R2
+    output: Output = "logits"
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """What the suite is asked for in inference."""
+        return Rules(output=self.output).head_shape(self.dim_a, self.classes, self.pool_slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +133,19 @@ def expected_leak(suite: Suite, workload: Workload) -> dict[str, float]:
     """Return what the client will learn beyond its results, in numbers.
 
     Its d_B + 1 columns are that many directions among N rows, so this share of the provider's public embeddings follows
-    from the product even if the encoders have nothing in common; what the alignment explains follows in any case.
+    from the product even if the encoders have nothing in common; what the alignment explains follows in any case. What
+    a session is charged, and how many are allowed, is for a provider with the default `max_rank_fraction`. The answers
+    of check rows follow from the others, and teach nothing.
     """
-    shape = HeadShape(provider_dim=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
-    bits = suite.head_sizes(shape).answer_bits
+    bits = suite.head_sizes(workload.head_shape).answer_bits
+    columns, rows, fraction = workload.dim_b + 1, workload.samples, Rules().max_rank_fraction
     return {
-        "rank": min(workload.dim_b + 1, workload.samples),
-        "rank_over_samples": min(1.0, (workload.dim_b + 1) / workload.samples),
+        "rank": min(columns, rows),
+        "rank_over_samples": min(1.0, columns / rows),
+        "rank_charge": rank_charge(columns, rows),
+        "rank_allowance": rank_allowance(rows, fraction),
+        "sessions_allowed": sessions_allowed(columns, rows, fraction),
+        "samples_needed": rows_needed(columns, fraction),
         "answer_bits": bits * workload.queries,
         "queries_over_head": workload.queries / (workload.dim_a + 1),
     }
@@ -148,14 +162,28 @@ def _plan_training(suite: Suite, speeds: Speeds, workload: Workload, conditions:
 
 
 def _plan_inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> SessionForecast:
+    workload = _with_checks(workload)
+
     def stats(queries: int) -> RunStats:
         return _inference(suite, speeds, replace(workload, queries=queries), conditions)
 
-    shape = HeadShape(provider_dim=workload.dim_a, classes=workload.classes, slots=workload.pool_slots)
     # Whole pools and whole round trips, so that both points of the line have no partial ones.
     unit = math.lcm(workload.batch, workload.pool_slots)
     most = max(1, _MOST_ROUNDS * workload.batch // unit) * unit
-    return _session(_extended(stats, workload.queries, most), suite.head_forecast(shape))
+    return _session(_extended(stats, workload.queries, most), suite.head_forecast(workload.head_shape))
+
+
+def _with_checks(workload: Workload) -> Workload:
+    """Return the workload with the rows among the queries that check the answers."""
+    queries, slots = workload.queries, workload.pool_slots
+    if rows_with_checks(queries) == queries:
+        return workload
+    return replace(
+        workload,
+        queries=rows_with_checks(queries),
+        batch=rows_with_checks(workload.batch),
+        pool_slots=slots_with_checks(slots, queries),
+    )
 
 
 def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> SessionForecast:
@@ -220,7 +248,7 @@ def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Cond
 
 
 def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
-    session = _Session(suite, speeds, InferenceCodec(), Policy(max_queries=workload.queries))
+    session = _Session(suite, speeds, InferenceCodec(), Policy(max_queries=workload.queries, output=workload.output))
     meter, features, classes = session.meter, workload.dim_a, workload.classes
     names = tuple(str(index) for index in range(classes))
     head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
@@ -228,7 +256,7 @@ def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Con
     provider = InferenceProvider(session.provider, head)
     opened = InferenceSession(InProcessLink(client, provider, meter), client, meter)
     for first in range(0, workload.queries, workload.batch):
-        opened.logits(np.zeros((min(workload.batch, workload.queries - first), features)))
+        opened.answers(np.zeros((min(workload.batch, workload.queries - first), features)))
     opened.close()
     return session.stats(conditions)
 

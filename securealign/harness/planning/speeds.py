@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,8 @@ from securealign.cache import cache_root
 from securealign.commands import counted
 from securealign.files import write_atomically
 from securealign.harness.planning.timing import problem_work, solution_work, time_covariance, time_head, time_problem
-from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, Work
-from securealign.he.interface import CovarianceShape, HeadShape, Suite
+from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS, Work
+from securealign.he.interface import CovarianceShape, HeadShape, LabelTerms, Suite
 
 #: Shapes that are timed: (d_A, d_B), (features, classes, slots), (rows, d_B, d_A) of what the client does in clear.
 _COVARIANCES = ((64, 64), (384, 96), (96, 384), (320, 320))
@@ -35,7 +35,7 @@ _ROWS, _FEW_ROWS = 2048, 24
 _FEW_CLASSES, _FEW_QUERIES = 8, 16
 _REPETITIONS = 2
 #: Version of what is timed and how it is explained; a file of another version is not used.
-_EDITION = 2
+_EDITION = 3
 
 Progress = Callable[[int, int], None]
 #: Seconds for a unit of work, by kind.
@@ -44,11 +44,15 @@ Rates = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds for a unit of each kind of work: of the calls of a covariance, of a head, and of the client in clear."""
+    """Seconds for a unit of each kind of work: of the calls of a covariance, of a head, and of the client in clear.
+
+    `label` is of a head whose answers are labels, and empty for a suite without them.
+    """
 
     covariance: Mapping[str, Rates]
     head: Mapping[str, Rates]
     problem: Mapping[str, Rates]
+    label: Mapping[str, Rates] = field(default_factory=dict)
 
     def seconds(self, job: str, call: str, work: Work) -> float:
         """Return how long a call takes here."""
@@ -56,6 +60,7 @@ class Speeds:
             "covariance": self.covariance,
             "head": self.head,
             "problem": self.problem,
+            "label": self.label,
         }
         rates = jobs[job][call]
         return sum(rates[kind] * amount for kind, amount in work.items())
@@ -103,7 +108,7 @@ def _load(file: Path) -> Speeds | None:
     except (OSError, ValueError, TypeError):
         return None
     complete = set(speeds.covariance) == set(COVARIANCE_CALLS) and set(speeds.head) == set(HEAD_CALLS)
-    return speeds if complete else None
+    return speeds if complete and set(speeds.label) in (set(), {*HEAD_CALLS, *LABEL_CALLS}) else None
 
 
 def _measure(suite: Suite, progress: Progress) -> Speeds:
@@ -121,9 +126,15 @@ def _measure(suite: Suite, progress: Progress) -> Speeds:
             ("covariance", suite.covariance_forecast(shape).work, partial(time_covariance, suite, shape))
             for shape in _covariance_shapes(suite)
         ),
-        *(("head", suite.head_forecast(shape).work, partial(time_head, suite, shape)) for shape in _head_shapes(suite)),
+        *(
+            (job, suite.head_forecast(shape).work, partial(time_head, suite, shape))
+            for job, shapes in (("head", _head_shapes(suite)), ("label", _label_shapes(suite)))
+            for shape in shapes
+        ),
     ]
-    observed: dict[str, dict[str, list[tuple[Work, float]]]] = {"covariance": {}, "head": {}, "problem": {}}
+    observed: dict[str, dict[str, list[tuple[Work, float]]]] = {
+        job: {} for job in ("covariance", "head", "problem", "label")
+    }
     for job, work, timed in counted(tasks, progress):
         runs = [timed() for _ in range(_REPETITIONS)]
         for call in runs[0]:
@@ -143,6 +154,11 @@ def _head_shapes(suite: Suite) -> list[HeadShape]:
     """Return the shapes to time; few classes and queries where they are slow."""
     classes, slots = (_FEW_CLASSES, _FEW_QUERIES) if _is_slow(suite) else (1, 1)
     return [HeadShape(provider_dim=d, classes=-(-k // classes), slots=-(-n // slots)) for d, k, n in _HEADS]
+
+
+def _label_shapes(suite: Suite) -> list[HeadShape]:
+    """Return the shapes to time of a head whose answers are labels."""
+    return [replace(shape, labels=LabelTerms()) for shape in _head_shapes(suite)] if suite.info.label_only else []
 
 
 def _covariance_shapes(suite: Suite) -> list[CovarianceShape]:

@@ -13,8 +13,8 @@ import numpy as np
 from securealign.alignment.ridge import Penalty
 from securealign.alignment.secure import ClientProblem
 from securealign.he.entropy import SystemEntropy
-from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, Work
-from securealign.he.interface import CovarianceShape, HeadShape, Suite
+from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS, Work
+from securealign.he.interface import CovarianceShape, HeadShape, LabelSecrets, Suite
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix, Rows
 
@@ -86,16 +86,23 @@ def time_covariance(suite: Suite, shape: CovarianceShape) -> dict[str, float]:
 
 def time_head(suite: Suite, shape: HeadShape) -> dict[str, float]:
     """Return the seconds of every call of a head, one query at a time."""
-    watches = {call: Stopwatch() for call in HEAD_CALLS}
+    labels = None if shape.labels is None else LabelSecrets(transfer_seed=_SESSION)
+    watches = {call: Stopwatch() for call in (HEAD_CALLS if labels is None else HEAD_CALLS + LABEL_CALLS)}
     weight, bias = _normal(shape.provider_dim, shape.classes), _normal(1, shape.classes)[0]
     queries = _normal(shape.slots, shape.provider_dim)
-    encryptor = watches["key"](lambda: suite.head_encryptor(shape, _SESSION, SystemEntropy()))
-    evaluator = watches["make"](lambda: suite.head_evaluator(shape, _SESSION, weight, bias, SystemEntropy()))
+    entropy = SystemEntropy()
+    evaluator = watches["make"](lambda: suite.head_evaluator(shape, _SESSION, weight, bias, entropy, labels=labels))
+    offer = watches["make"](evaluator.offer)
+    encryptor = watches["key"](lambda: suite.head_encryptor(shape, _SESSION, entropy, offer))
     try:
         key = watches["key"](encryptor.key_material)
         watches["accept_key"](lambda: evaluator.accept_key(key))
         pool = watches["prepare"](lambda: evaluator.prepare(0, _NONCE))
         watches["load_pool"](lambda: encryptor.load_pool(0, pool, _NONCE))
+        if labels is not None:
+            choices = watches["choose"](lambda: encryptor.choose(0))
+            tables = watches["garble"](lambda: evaluator.garble(0, choices))
+            watches["load_tables"](lambda: encryptor.load_tables(0, tables))
         for slot in range(shape.slots):
             own = queries[slot : slot + 1]
             query = watches["encrypt"](partial(encryptor.encrypt, 0, slot, own))

@@ -1,4 +1,9 @@
-"""The client in inference: prepares pools of one-time slots, sends encrypted queries and decrypts logits."""
+"""The client in inference: prepares pools of one-time slots, sends encrypted queries and decrypts answers.
+
+A pool is asked for; its hint arrives; for label-only answers the client then sends its choices, once, and tables
+arrive; now its slots are free. A pool that is on this way when the client's process ends is given up: choices are never
+made a second time, and what arrives of the pool is dropped. Nothing that depends on an answer is sent.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import CiphertextError, ConfigurationError, ErrorCode, LocalProtocolError, RemoteProtocolError
-from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes
+from securealign.he.interface import HeadEncryptor, HeadShape, HeadSizes, LabelTerms
 from securealign.limits import DIGEST_BYTES
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.protocol import messages as m
 from securealign.protocol.client import ClientMachine
 from securealign.protocol.context import ClientContext
 from securealign.protocol.inference.slots import SlotAllocator, SlotRange
+from securealign.protocol.inference.under_way import UnderWay
 from securealign.protocol.machine import require
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_CLIENT, State
@@ -31,7 +37,8 @@ _OPEN = frozenset({State.KEY, State.READY})
 class InferenceClientState(MachineState):
     """Queries submitted, pools requested, and what is under way in messages of the upload, answers and a pool.
 
-    Blobs: pools with slots that are used and not all answered, each after its nonce, and the answers so far.
+    Blobs: pools with slots that are used and not all answered, each after its nonce, their tables for label-only
+    answers, and the answers so far.
     """
 
     submitted: int
@@ -43,23 +50,14 @@ class InferenceClientState(MachineState):
     acknowledged: int = 0
     #: For each answer that is due: pool, first slot, count, number of the first query, and scales in hexadecimal.
     outstanding: Sequence[Sequence[Any]] = ()
-    #: Number of a pool that is under way.
-    under_way: int | None = None
-
-
-@dataclass(frozen=True)
-class _UnderWay:
-    """A pool that was asked for; without `material` it was given up, and what arrives of it is dropped."""
-
-    number: int
-    nonce: bytes = b""
-    material: Assembler | None = None
+    #: Number of a pool that is under way, and whether its choices were sent.
+    under_way: Sequence[Any] | None = None
 
 
 class InferenceClient(ClientMachine):
     """The client of one inference session over queries of d_A = `provider_dim` dimensions, in pools of `slots`.
 
-    `space` names the provider's coordinates that the queries are in.
+    `space` names the provider's coordinates that the queries are in. `outputs` are the modes that it takes.
     """
 
     table = INFERENCE_CLIENT
@@ -67,7 +65,13 @@ class InferenceClient(ClientMachine):
     state_type = InferenceClientState
 
     def __init__(
-        self, context: ClientContext, provider_dim: int, *, slots: int = 64, space: bytes = m.UNNAMED_SPACE
+        self,
+        context: ClientContext,
+        provider_dim: int,
+        *,
+        slots: int = 64,
+        space: bytes = m.UNNAMED_SPACE,
+        outputs: Sequence[m.OutputMode] = tuple(m.OutputMode),
     ) -> None:
         super().__init__(context)
         if slots < 1:
@@ -75,19 +79,26 @@ class InferenceClient(ClientMachine):
         self._provider_dim = provider_dim
         self._slots = slots
         self._space = space
+        self._outputs = tuple(outputs)
         #: What the provider accepted: classes, names, output mode, queries left.
         self.accepted: m.InferenceAccept | None = None
         self._encryptor: HeadEncryptor | None = None
         self._sizes: HeadSizes | None = None
+        self._shape: HeadShape | None = None
         self._allocator = SlotAllocator(slots)
         self._pools_requested = 0
-        self._pool: _UnderWay | None = None
+        self._pool: UnderWay | None = None
         self._submitted = 0
         self._outstanding: dict[SlotRange, tuple[int, Assembler]] = {}
         self._answers: list[tuple[int, FloatMatrix]] = []
         self._head_norm = self._relative_error = 0.0
         #: Why an answer did not decrypt, if one did not; for the local user, and only once the session is over.
         self.undecrypted: CiphertextError | None = None
+
+    @property
+    def answer_columns(self) -> int:
+        """Numbers of an answer: K logits, or label and bucket."""
+        return require(self._shape).answer_columns
 
     @property
     def free_slots(self) -> int:
@@ -131,7 +142,11 @@ class InferenceClient(ClientMachine):
     def start(self) -> list[bytes]:
         """Return the opening message; the first pool is requested as soon as the key is sent."""
         hello = m.InferenceHello(
-            hello=self._hello, provider_dim=self._provider_dim, slots=self._slots, space=self._space
+            hello=self._hello,
+            provider_dim=self._provider_dim,
+            slots=self._slots,
+            space=self._space,
+            outputs=self._outputs,
         )
         return self._send_all([hello])
 
@@ -165,7 +180,11 @@ class InferenceClient(ClientMachine):
         return self._send_all(messages)
 
     def take_answers(self) -> list[tuple[int, FloatMatrix]]:
-        """Return (number of the first query, logits of shape (count, K)) for what was answered since the last call."""
+        """Return (number of the first query, answers) for what was answered since the last call.
+
+        Answers are logits of shape (count, K), or of shape (count, 2) the index of the label and the number of
+        thresholds exceeded; NaN stands for an answer that did not decrypt.
+        """
         answers, self._answers = self._answers, []
         return answers
 
@@ -192,7 +211,7 @@ class InferenceClient(ClientMachine):
             [slots.pool, slots.first, slots.count, number, encryptor.query_scales(slots.pool, slots.first).hex()]
             for slots, (number, _) in self._outstanding.items()
         ]
-        under_way = self._pool.number if self._pool is not None else None
+        under_way = [self._pool.number, self._pool.chosen] if self._pool is not None else None
         return InferenceClientState(
             **common, **own, **self._upload_progress(), outstanding=outstanding, under_way=under_way
         )
@@ -213,7 +232,7 @@ class InferenceClient(ClientMachine):
         self._upload(message.window, sent=state.uploaded, acknowledged=state.acknowledged)
         self._resume_outstanding(state.outstanding, blobs)
         if state.under_way is not None:
-            self._pool = _UnderWay(state.under_way)
+            self._pool = UnderWay(*state.under_way)
 
     def _resume_answers(self, blobs: Mapping[str, bytes]) -> None:
         """Take up the answers decrypted so far: names hold number and count of their queries."""
@@ -235,11 +254,15 @@ class InferenceClient(ClientMachine):
             blob = require_blob(blobs, f"pool/{pool}")
             nonce, material = blob[:DIGEST_BYTES], blob[DIGEST_BYTES:]
             require(self._encryptor).restore_pool(pool, material, nonce, by_slot)
+            if require(self._shape).labels is not None:
+                require(self._encryptor).load_tables(pool, require_blob(blobs, f"tables/{pool}"))
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
             case m.PoolChunk():
-                self._on_pool(message)
+                yield from self._on_pool(message)
+            case m.TablesChunk():
+                self._on_tables(message)
             case m.Answer():
                 self._on_answer(message)
             case _:
@@ -252,16 +275,23 @@ class InferenceClient(ClientMachine):
                 f"The provider's {message.classes} classes exceed {self._limits.max_classes}.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
+        if message.output not in self._outputs:
+            raise RemoteProtocolError(
+                f"The provider gives answers of the mode {message.output.name}, which was not asked for.",
+                code=ErrorCode.OUTPUT_REFUSED,
+            )
+        terms = message.labels
         shape = HeadShape(
             provider_dim=self._provider_dim,
-            classes=message.classes,
+            classes=message.classes + (terms is not None and terms.abstains),
             slots=self._slots,
             logit_bits=message.logit_bits or None,
+            labels=LabelTerms(bits=terms.bits, segments=terms.segments, buckets=terms.buckets) if terms else None,
         )
-        self.accepted = message
+        self.accepted, self._shape = message, shape
         self._sizes = suite.head_sizes(shape)
         self._relative_error = suite.head_forecast(shape).relative_error
-        self._encryptor = suite.head_encryptor(shape, session, entropy)
+        self._encryptor = suite.head_encryptor(shape, session, entropy, terms.offer if terms else b"")
 
     def _uploads(self, sent: int) -> Iterator[m.Message]:
         yield from islice(chunks(m.KeyChunk, require(self._encryptor).key_material()), sent, None)
@@ -273,31 +303,56 @@ class InferenceClient(ClientMachine):
         self._pools_requested += 1
         # Not derived: a copy of this client that asks for the same pool gets another matrix.
         nonce = self._context.entropy.octets(DIGEST_BYTES).tobytes()
-        self._pool = _UnderWay(number, nonce, Assembler(min(require(self._sizes).pool, self._limits.max_pool_bytes)))
+        hint = Assembler(min(require(self._sizes).pool, self._limits.max_pool_bytes))
+        self._pool = UnderWay(number, arriving=hint, nonce=nonce)
         return m.Prepare(pool=number, nonce=nonce)
 
     def _expect_answer(self, slots: SlotRange, number: int) -> None:
         answer = Assembler(min(require(self._sizes).answer, self._limits.max_answer_bytes))
         self._outstanding[slots] = number, answer
 
-    def _on_pool(self, message: m.PoolChunk) -> None:
+    def _on_pool(self, message: m.PoolChunk) -> Iterator[m.ChoicesChunk]:
+        pool, hint = self._arrived(message)
+        if hint is None:
+            return
+        encryptor, shape = require(self._encryptor), require(self._shape)
+        encryptor.load_pool(pool.number, hint, pool.nonce)
+        self._head_norm = max(self._head_norm, encryptor.head_norm)
+        pool.hint = hint
+        if shape.labels is None:
+            self._free(pool)
+            return
+        pool.chosen = True
+        pool.arriving = Assembler(min(require(self._sizes).tables, self._limits.max_tables_bytes))
+        yield from chunks(m.ChoicesChunk, encryptor.choose(pool.number), pool=pool.number)
+
+    def _on_tables(self, message: m.TablesChunk) -> None:
+        pool, tables = self._arrived(message)
+        if tables is not None:
+            require(self._encryptor).load_tables(pool.number, tables)
+            self.record.keep(f"tables/{pool.number}", tables)
+            self._free(pool)
+
+    def _arrived(self, message: m.PoolChunk | m.TablesChunk) -> tuple[UnderWay, bytes | None]:
+        """Add a piece of the pool under way; returns the pool, and what arrives of it once that is whole."""
         pool = self._pool
-        if pool is None or message.pool != pool.number:
-            raise RemoteProtocolError(f"Pool {message.pool} was not asked for.", code=ErrorCode.SEQUENCE_BROKEN)
-        if pool.material is None:
-            # Asked for before a restart, and given up: what was sent for it is not known for certain.
+        if pool is None or not pool.expects(message):
+            raise RemoteProtocolError(
+                f"{type(message).__name__} of pool {message.pool} is not due.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        if pool.arriving is None:
+            # The pool was given up; the provider still sends what was asked for, and pieces may be missing here.
             if message.offset + len(message.data) == message.total:
                 self._pool = None
-            return
-        pool.material.add(message)
-        if pool.material.complete:
-            material = pool.material.take()
-            encryptor = require(self._encryptor)
-            encryptor.load_pool(pool.number, material, pool.nonce)
-            self._head_norm = max(self._head_norm, encryptor.head_norm)
-            self.record.keep(f"pool/{pool.number}", pool.nonce + material)
-            self._allocator.add_pool(pool.number)
-            self._pool = None
+            return pool, None
+        pool.arriving.add(message)
+        return pool, pool.arriving.take() if pool.arriving.complete else None
+
+    def _free(self, pool: UnderWay) -> None:
+        """Let queries use the slots of a pool."""
+        self.record.keep(f"pool/{pool.number}", pool.nonce + pool.hint)
+        self._allocator.add_pool(pool.number)
+        self._pool = None
 
     def _on_answer(self, message: m.Answer) -> None:
         slots = SlotRange(message.pool, message.first_slot, message.count)
@@ -309,9 +364,9 @@ class InferenceClient(ClientMachine):
         answer.add(message)
         if answer.complete:
             del self._outstanding[slots]
-            logits = self._decrypt(slots, answer.take())
-            self._answers.append((number, logits))
-            self.record.keep(f"answer/{number}/{len(logits)}", logits.astype("<f8").tobytes())
+            found = self._decrypt(slots, answer.take())
+            self._answers.append((number, found))
+            self.record.keep(f"answer/{number}/{len(found)}", found.astype("<f8").tobytes())
             self._forget_pools()
 
     def _forget_pools(self) -> None:
@@ -319,21 +374,24 @@ class InferenceClient(ClientMachine):
         finished = self._allocator.spent - {slots.pool for slots in self._outstanding}
         for pool in finished:
             self.record.drop(f"pool/{pool}")
+            self.record.drop(f"tables/{pool}")
         self._allocator.spent -= finished
 
     def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:
-        """Return the logits of a query, or NaN for an answer that does not decrypt.
+        """Return the answers to a query, NaN for those that do not decrypt.
 
         The session goes on as if nothing had happened: a client that aborts, or asks again, would tell the provider
         what came of a ciphertext of its choice, and with enough of that a secret key is lost.
         """
         encryptor = require(self._encryptor)
         try:
-            logits = encryptor.decrypt(slots.pool, slots.first, answer)
+            found = encryptor.decrypt(slots.pool, slots.first, answer)
             self._head_norm = max(self._head_norm, encryptor.head_norm)
-            if np.isnan(logits).any() and self.undecrypted is None:
-                self.undecrypted = CiphertextError("An answer lies beyond what any head of the provider's scale gives.")
-            return logits
+            if np.isnan(found).any():
+                self.undecrypted = self.undecrypted or CiphertextError(
+                    "An answer holds what no head of the provider's scale gives."
+                )
+            return found
         except CiphertextError as error:
             self.undecrypted = self.undecrypted or error
-            return np.full((slots.count, require(self.accepted).classes), np.nan)
+            return np.full((slots.count, self.answer_columns), np.nan)

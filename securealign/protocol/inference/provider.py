@@ -1,23 +1,32 @@
-"""The provider in inference: prepares pools, applies its head to encrypted queries, and keeps the slots one-time."""
+"""The provider in inference: prepares pools, applies its head to encrypted queries, and keeps the slots one-time.
+
+For label-only answers a pool has three states: prepared, garbled once its only choices have arrived, and retired.
+Slots answer queries in a garbled pool alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.he.interface import HeadEvaluator, HeadShape, Suite
+from securealign.he.interface import HeadEvaluator, HeadSizes, LabelSecrets, Suite
+from securealign.limits import DIGEST_BYTES
+from securealign.matrices import FloatMatrix
 from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext, Quota
 from securealign.protocol.inference.slots import SlotLedger, SlotRange
 from securealign.protocol.machine import require
 from securealign.protocol.policy.budget import QueryAccount
+from securealign.protocol.policy.rules import Policy
 from securealign.protocol.provider import ProviderMachine
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_PROVIDER, State
-from securealign.protocol.streams import chunks
+from securealign.protocol.streams import Assembler, chunks
 
 #: States in which the key, pools and queries pass.
 _OPEN = frozenset({State.KEY, State.READY})
@@ -27,7 +36,9 @@ _OPEN = frozenset({State.KEY, State.READY})
 class InferenceProviderState(MachineState):
     """Pools made, queries answered, messages of the upload received, and whether the key is complete.
 
-    `used` holds the used slots of each live pool as a hexadecimal bit mask. Blobs: the key and the live pools.
+    `used` holds the used slots of each live pool as a hexadecimal bit mask. Blobs: the key and the live pools, under
+    "pool/" as they were prepared and under "garbled/" with their tables; for label-only answers the seed of the
+    transfer.
     """
 
     pools: int
@@ -35,6 +46,8 @@ class InferenceProviderState(MachineState):
     uploads: int = 0
     has_key: bool = False
     used: Mapping[str, str] = field(default_factory=dict)
+    #: Thresholds that the pools were made under.
+    levels: Sequence[float] = ()
 
 
 class InferenceProvider(ProviderMachine):
@@ -42,7 +55,8 @@ class InferenceProvider(ProviderMachine):
 
     The head takes embeddings in the coordinates of the context's `space`; maps into others are refused.
     `account` bounds what the peer's sessions are given together; without it each session stands alone. `throttle` is
-    asked for the number of queries of a message before they are charged.
+    asked for the number of queries of a message before they are charged, `prepare_throttle` for each pool.
+    `head_digest` names the head to the client.
     """
 
     table = INFERENCE_PROVIDER
@@ -56,16 +70,24 @@ class InferenceProvider(ProviderMachine):
         *,
         account: QueryAccount | None = None,
         throttle: Quota | None = None,
+        head_digest: bytes = m.UNNAMED_HEAD,
+        prepare_throttle: Quota | None = None,
     ) -> None:
         super().__init__(context)
         self._head = head
+        #: With labels: 32 secret bytes from which the transfer derives.
+        self._transfer_seed = b""
+        self._sizes: HeadSizes | None = None
+        #: Live pools that have tables, and the choices that arrive for another one.
+        self._garbled: set[int] = set()
+        self._choices: tuple[int, Assembler] | None = None
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
         self._shared_account = account
         self._account = account or QueryAccount.of("session")
-        self._throttle = throttle
-        self._answer_bits = 0
+        self._throttle, self._prepare_throttle = throttle, prepare_throttle
+        self._head_digest = head_digest
         self._answered = self._slots = 0
 
     @property
@@ -74,6 +96,10 @@ class InferenceProvider(ProviderMachine):
         provider_dim, classes = self._head.weight.shape
         known = {"dim_a": provider_dim, "classes": classes, "queries": self._answered}
         return known | ({"pool_slots": self._slots, "answer_bits": self._answer_bits} if self._slots else {})
+
+    @property
+    def _answer_bits(self) -> int:
+        return self._sizes.answer_bits if self._sizes is not None else 0
 
     @property
     def queries_answered(self) -> int:
@@ -87,16 +113,16 @@ class InferenceProvider(ProviderMachine):
 
     @property
     def free_slots(self) -> int:
-        """Query slots prepared and not used, while the session is open."""
+        """Query slots of live pools that are not used, while the session is open."""
         return self._ledger.free if self._ledger is not None and self._state is State.READY else 0
 
     def capture(self) -> InferenceProviderState | None:
-        """Return where the machine stands; None while part of the key has arrived."""
-        own: dict[str, Any] = {"pools": self._pools, "answered": self._answered}
+        """Return where the machine stands; None while part of the key or of choices has arrived."""
+        own: dict[str, Any] = {"pools": self._pools, "answered": self._answered, "levels": self._policy.levels}
         if self._state not in _OPEN:
-            return InferenceProviderState(**self._common("key", "pool/"), **own)
+            return InferenceProviderState(**self._common("key", "pool/", "garbled/", "transfer"), **own)
         upload = self._upload_progress()
-        if upload is None:
+        if upload is None or self._choices is not None:
             return None
         return InferenceProviderState(**self._common(), **own, **upload, used=require(self._ledger).save())
 
@@ -106,22 +132,36 @@ class InferenceProvider(ProviderMachine):
             return
         hello = require_message(self.codec, blobs, "hello", m.InferenceHello)
         accept = require_message(self.codec, blobs, "accept", m.InferenceAccept)
-        same = hello.space == self._space and accept.logit_bits == (self._policy.output_bits or 0)
+        policy = self._policy
+        same = hello.space == self._space and accept.logit_bits == (policy.output_bits or 0)
+        same &= accept.head_digest == self._head_digest
+        same &= accept.output is _mode(policy) and tuple(state.levels) == policy.levels
         self._require_same_policy(same)
         suite, session = self._agreed(accept.accept, hello.hello)
+        if policy.labels is not None:
+            self._transfer_seed = require_blob(blobs, "transfer")
         evaluator = self._begin(hello, suite, session)
         if self._shared_account is None:
             self._account.charge(self._answered, self._answer_bits, self._policy.query_limits)
         self._resume_upload(state.uploads, state.has_key, blobs)
         for pool in require(self._ledger).load(state.used):
-            evaluator.restore_pool(pool, require_blob(blobs, f"pool/{pool}"))
+            garbled = f"garbled/{pool}"
+            if garbled in blobs:
+                self._garbled.add(pool)
+            evaluator.restore_pool(pool, require_blob(blobs, garbled if garbled in blobs else f"pool/{pool}"))
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
+        if self._choices is not None and not isinstance(message, m.ChoicesChunk):
+            raise RemoteProtocolError(
+                f"{type(message).__name__} arrives between pieces of choices.", code=ErrorCode.SEQUENCE_BROKEN
+            )
         match message:
             case m.InferenceHello():
                 yield self._on_hello(message)
             case m.Prepare():
                 yield from self._on_prepare(message)
+            case m.ChoicesChunk():
+                yield from self._on_choices(message)
             case m.Query():
                 yield from self._on_query(message)
             case _:
@@ -145,29 +185,53 @@ class InferenceProvider(ProviderMachine):
             raise RemoteProtocolError(
                 f"A pool of {message.slots} slots exceeds {self._limits.max_pool_slots}.", code=ErrorCode.LIMIT_EXCEEDED
             )
-        self._begin(message, suite, session)
+        mode, terms = _mode(self._policy), self._policy.labels
+        if mode not in message.outputs:
+            raise RemoteProtocolError(
+                f"Policy gives answers of the mode {mode.name}, which the client does not take.",
+                hint="Its client has to be one that takes labels without logits.",
+                code=ErrorCode.OUTPUT_REFUSED,
+            )
+        if terms is not None:
+            self._transfer_seed = self._entropy.octets(DIGEST_BYTES).tobytes()
+            self.record.keep("transfer", self._transfer_seed)
+        evaluator = self._begin(message, suite, session)
         return m.InferenceAccept(
             accept=accept,
             classes=classes,
             class_names=self._head.class_names if self._policy.publish_class_names else (),
-            output=m.OutputMode.LOGITS,
+            output=mode,
             queries_left=self._account.left(self._answer_bits, self._policy.query_limits),
             window=self._limits.upload_window,
             live_pools=self._limits.max_live_pools,
             logit_bits=self._policy.output_bits or 0,
+            labels=None
+            if terms is None
+            else m.LabelTerms(
+                bits=terms.bits,
+                segments=terms.segments,
+                buckets=terms.buckets,
+                abstains=self._policy.abstain_below is not None,
+                offer=evaluator.offer(),
+            ),
+            head_digest=self._head_digest,
         )
 
     def _begin(self, hello: m.InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:
         """Make this side of the suite and expect the key."""
-        provider_dim, classes = self._head.weight.shape
-        shape = HeadShape(
-            provider_dim=provider_dim, classes=classes, slots=hello.slots, logit_bits=self._policy.output_bits
-        )
-        sizes = suite.head_sizes(shape)
-        self._answer_bits, self._slots = sizes.answer_bits, hello.slots
-        self._expect_key(sizes.key, sizes.memory)
+        policy = self._policy
+        weight, bias = _classes(self._head, policy.abstain_below)
+        features, classes = self._head.weight.shape
+        shape = policy.head_shape(features, classes, hello.slots)
+        if shape.labels is not None and not suite.info.label_only:
+            shape.require_full_logits(suite.info.name)
+        self._sizes, self._slots = suite.head_sizes(shape), hello.slots
+        self._expect_key(self._sizes.key, self._sizes.memory)
         self._ledger = SlotLedger(hello.slots, self._limits.max_live_pools)
-        self._evaluator = suite.head_evaluator(shape, session, self._head.weight, self._head.bias, self._entropy)
+        labels = None
+        if shape.labels is not None:
+            labels = LabelSecrets(transfer_seed=self._transfer_seed, thresholds=policy.confidence_thresholds)
+        self._evaluator = suite.head_evaluator(shape, session, weight, bias, self._entropy, labels=labels)
         return self._evaluator
 
     def _on_prepare(self, message: m.Prepare) -> Iterator[m.PoolChunk]:
@@ -176,20 +240,50 @@ class InferenceProvider(ProviderMachine):
             raise RemoteProtocolError(
                 f"Pool {message.pool} is requested, {self._pools} is next.", code=ErrorCode.SEQUENCE_BROKEN
             )
+        if self._prepare_throttle is not None:
+            self._prepare_throttle(1)
         evaluator = require(self._evaluator)
         self._pools += 1
         for retired in require(self._ledger).open_pool(message.pool):
             evaluator.retire(retired)
+            self._garbled.discard(retired)
             self.record.drop(f"pool/{retired}")
+            self.record.drop(f"garbled/{retired}")
         with self._compute_slot:
             material = evaluator.prepare(message.pool, message.nonce)
         if self.record.wanted:
             self.record.keep(f"pool/{message.pool}", evaluator.checkpoint(message.pool))
         yield from chunks(m.PoolChunk, material, pool=message.pool)
 
+    def _on_choices(self, message: m.ChoicesChunk) -> Iterator[m.TablesChunk]:
+        pool, ledger, sizes = message.pool, require(self._ledger), require(self._sizes)
+        if self._choices is None:
+            if self._policy.labels is None or not ledger.is_live(pool) or pool in self._garbled:
+                raise RemoteProtocolError(f"Pool {pool} waits for no choices.", code=ErrorCode.SEQUENCE_BROKEN)
+            self._choices = pool, Assembler(min(sizes.choices, self._limits.max_choices_bytes))
+        begun, choices = self._choices
+        if pool != begun:
+            raise RemoteProtocolError(
+                f"Choices for pool {pool} arrive between those for pool {begun}.", code=ErrorCode.SEQUENCE_BROKEN
+            )
+        choices.add(message)
+        if not choices.complete:
+            return
+        self._choices = None
+        evaluator = require(self._evaluator)
+        with self._compute_slot:
+            tables = evaluator.garble(pool, choices.take())
+        self._garbled.add(pool)
+        if self.record.wanted:
+            self.record.drop(f"pool/{pool}")
+            self.record.keep(f"garbled/{pool}", evaluator.checkpoint(pool))
+        yield from chunks(m.TablesChunk, tables, pool=pool)
+
     def _on_query(self, message: m.Query) -> Iterator[m.Answer]:
         ledger = require(self._ledger)
         slots = SlotRange(message.pool, message.first_slot, message.count)
+        if self._policy.labels is not None and message.pool not in self._garbled:
+            raise RemoteProtocolError(f"Pool {message.pool} has no tables.", code=ErrorCode.SEQUENCE_BROKEN)
         data = ledger.replay(slots, message.data)
         if data is None:
             if self._throttle is not None:
@@ -200,3 +294,17 @@ class InferenceProvider(ProviderMachine):
             data = require(self._evaluator).evaluate(slots.pool, slots.first, slots.count, message.data)
             ledger.record(slots, message.data, data)
         yield from chunks(m.Answer, data, pool=slots.pool, first_slot=slots.first, count=slots.count)
+
+
+def _mode(policy: Policy) -> m.OutputMode:
+    """Return what an answer holds under a policy."""
+    if policy.labels is None:
+        return m.OutputMode.LOGITS
+    return m.OutputMode.LABEL_CONFIDENCE if policy.labels.buckets else m.OutputMode.LABEL
+
+
+def _classes(head: LinearHead, abstain_below: float | None) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return weight (d_A, K) and bias (K,), or K + 1 classes where the last stands for no answer."""
+    if abstain_below is None:
+        return head.weight, head.bias
+    return np.pad(head.weight, ((0, 0), (0, 1))), np.append(head.bias, abstain_below)

@@ -94,6 +94,10 @@ class SlotLedger:
             del self._answers[old], self._used[old]
         return retired
 
+    def is_live(self, pool: int) -> bool:
+        """Return whether a pool was opened and not retired."""
+        return pool in self._used
+
     def save(self) -> dict[str, str]:
         """Return which slots of which pools were used, for `load`."""
         return {str(pool): f"{used:x}" for pool, used in self._used.items()}

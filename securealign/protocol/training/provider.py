@@ -122,7 +122,8 @@ class TrainingProvider(ProviderMachine):
         hello = require_message(self.codec, blobs, "hello", m.TrainingHello)
         accept = require_message(self.codec, blobs, "accept", m.TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
-        self._require_same_policy(accept.privacy == self._terms() and accept.space == self._space)
+        same_texts = accept.dataset_digest == self._digest and accept.space == self._space
+        self._require_same_policy(same_texts and accept.privacy == self._terms())
         if accept.privacy is not None:
             self._noise_seed = require_blob(blobs, "noise")
         evaluator = self._begin(hello, suite, session)
@@ -201,7 +202,7 @@ class TrainingProvider(ProviderMachine):
     def _charge(self, columns: int) -> None:
         """Charge the session to the peer's accounts, to all or to none."""
         if self._account is not None:
-            self._account.charge(columns, self._policy.max_columns(self._rows.shape[0]))
+            self._account.charge(columns, self._rows.shape[0], self._policy.max_rank_fraction)
         self._charged = self._columns = columns
         if self._privacy_account is not None and self._policy.privacy is not None:
             try:
@@ -209,12 +210,12 @@ class TrainingProvider(ProviderMachine):
             except RemoteProtocolError:
                 self._charged = 0
                 if self._account is not None:
-                    self._account.refund(columns)
+                    self._account.refund(columns, self._rows.shape[0])
                 raise
 
     def _refund(self, columns: int) -> None:
         if self._account is not None:
-            self._account.refund(columns)
+            self._account.refund(columns, self._rows.shape[0])
         if self._privacy_account is not None and self._policy.privacy is not None:
             self._privacy_account.refund(self._policy.privacy)
 

@@ -107,7 +107,7 @@ class InferenceHello(_message.Message):
     provider_dim: _builtins.int
     """Dimension of the client's mapped queries; must equal d_A."""
     slots: _builtins.int
-    """Query slots that the client wants in a pool; 1 to 4,096."""
+    """Query slots that the client wants in a pool; 1 to 1,024."""
     space: _builtins.bytes
     """The space into which the client's map leads, as the provider named it in training; 16 bytes. The provider refuses
     any but its own.

@@ -166,3 +166,18 @@ def test_embeddings_of_another_dimension_are_refused():
     head = LinearHead(np.zeros((2, 2)), np.zeros(2), ("a", "b"))
     with pytest.raises(InputError, match="3 columns where 2"):
         head.predict(np.zeros((1, 3)))
+
+
+def test_a_digest_names_the_head_and_depends_on_all_of_it():
+    weight, bias, names, salt = EMBEDDINGS[:2, :3], np.arange(3.0), ("a", "b", "c"), bytes(32)
+    digest = LinearHead(weight, bias, names).digest(salt)
+    assert len(digest) == 32
+    same = LinearHead(np.asfortranarray(weight), bias, names, {"made": "elsewhere"})
+    assert same.digest(salt) == digest
+    others = (
+        LinearHead(weight + 1e-9, bias, names).digest(salt),
+        LinearHead(weight, bias + 1e-9, names).digest(salt),
+        LinearHead(weight, bias, ("a", "b", "d")).digest(salt),
+        LinearHead(weight, bias, names).digest(bytes([1]) * 32),
+    )
+    assert len({digest, *others}) == 5

@@ -27,6 +27,7 @@ from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Embeddings
 from securealign.lab.experiments.store import Store
 from securealign.lab.measures.tokenizers import Tokenized
+from securealign.protocol.policy.rank import sessions_allowed
 from securealign.protocol.policy.rules import Policy
 
 MEANINGS, CLASSES = 24, 16
@@ -295,10 +296,10 @@ def test_the_least_that_is_not_refused_still_gives_a_page(folder):
 @pytest.mark.parametrize("dimension", [50, 383, 384, 768])
 def test_what_a_usual_policy_asks_for_is_what_it_allows(dimension):
     rows = usual_least(dimension)
-    assert Policy().max_columns(rows) >= dimension + 1
-    assert Policy().max_columns(rows - 1) < dimension + 1
-    assert usual_texts(dimension) == 2500
-    assert usual_texts(4096) == 3 * 4096
+    assert sessions_allowed(dimension + 1, rows, Policy().max_rank_fraction) == 1
+    assert sessions_allowed(dimension + 1, rows - 1, Policy().max_rank_fraction) == 0
+    assert usual_texts(dimension) == max(2500, rows)
+    assert usual_texts(4096) == usual_least(4096) > 3 * 4096
 
 
 def test_the_page_holds_every_part_and_none_of_the_texts(turned):

@@ -63,11 +63,11 @@ def test_the_clients_mathematics_is_timed_where_rows_that_do_not_pair_would_be_r
     assert min(timed.values()) > 0
 
 
-def test_queries_are_charged_one_by_one():
+def test_queries_and_their_check_rows_are_charged_one_by_one():
     planned = plan(TOY_LWE, at_speed(10.0), QUESTION, LAN).inference.stats
     online = planned.phases["online"]
-    assert online.client_seconds == pytest.approx(16 * (10 + 10), rel=1e-2)
-    assert online.provider_seconds == pytest.approx(16 * 10, rel=1e-2)
+    assert online.client_seconds == pytest.approx(18 * (10 + 10), rel=1e-2)
+    assert online.provider_seconds == pytest.approx(18 * 10, rel=1e-2)
 
 
 def test_a_slower_machine_and_a_slower_network_take_longer():
@@ -82,7 +82,7 @@ def test_a_slower_machine_and_a_slower_network_take_longer():
 @pytest.mark.parametrize("job", ["training", "inference"])
 def test_figures_beyond_what_is_simulated_go_on_in_a_line(monkeypatch, job):
     """What is planned in a straight line is what simulating all of it gives."""
-    workload = replace(QUESTION, samples=12_288, queries=512)
+    workload = replace(QUESTION, samples=12_288, queries=640)
     calm = Conditions(network=Network(name="calm", round_trip_ms=1, up_mbit=10_000, down_mbit=10_000))
     whole = getattr(plan(TOY_LWE, at_speed(0.0), workload, calm), job).stats
     monkeypatch.setattr(planner, "_MOST_ROWS", 4096)
@@ -100,7 +100,7 @@ def test_a_plan_survives_json_and_says_everything():
     assert set(described) == {
         *("suite", "parameter_set", "classical_bits", "quantum_bits", "function_private", "network"),
         *("samples", "dim_a", "dim_b", "classes", "queries", "batch", "pool_slots"),
-        *("explained", "training", "inference", "leak"),
+        *("explained", "output", "training", "inference", "leak"),
     }
     for job in ("training", "inference"):
         assert {"bytes_up", "total_seconds", "phases", "messages"} <= set(described[job])
@@ -122,6 +122,9 @@ def test_the_leak_is_a_matter_of_rows_and_queries():
     assert leak["rank_over_samples"] == pytest.approx(0.09)
     assert leak["queries_over_head"] == pytest.approx(16 / 13)
     assert leak["answer_bits"] > 16
+    assert (leak["rank_charge"], leak["rank_allowance"], leak["sessions_allowed"]) == (21, 49, 2)
+    assert expected_leak(TOY_LWE, replace(QUESTION, dim_b=768, samples=3906))["sessions_allowed"] == 0
+    assert expected_leak(TOY_LWE, replace(QUESTION, dim_b=768, samples=3906))["samples_needed"] == 3907
     more = expected_leak(TOY_LWE, replace(QUESTION, samples=1000, queries=160))
     assert more["rank_over_samples"] == leak["rank_over_samples"] / 10
     assert more["answer_bits"] == 10 * leak["answer_bits"]
@@ -221,7 +224,7 @@ def test_every_kind_of_work_of_a_suite_gets_a_rate(monkeypatch):
         ]
         assert all(rate >= 0 for rate in rates)
         assert any(rate > 0 for rate in rates)
-    assert steps[:7] == [(done, 6) for done in range(7)]
+    assert steps[:9] == [(done, 8) for done in range(9)]
 
 
 def test_a_charged_clock_goes_on_by_what_is_charged():

@@ -18,6 +18,8 @@ from securealign.errors import ErrorCode, InputError
 from securealign.lab.experiments.compat.sides import Side
 from securealign.lab.experiments.corpora import Corpora
 from securealign.lab.experiments.embeddings import Vectors
+from securealign.protocol.policy.rank import rows_needed
+from securealign.protocol.policy.rules import Rules
 
 Rows = npt.NDArray[np.intp]
 
@@ -141,11 +143,10 @@ class CompatConfig:
 
 
 def usual_least(dimension: int) -> int:
-    """Return how many public rows a provider's usual policy asks for: it shows half of their dimensions at most."""
-    # Policy.max_columns: ceil(rows / 2) - 1 columns, of which a session takes d_B + 1.
-    return 2 * (dimension + 2) - 1
+    """Return how many public rows a provider's usual policy asks for: so many allow one session."""
+    return rows_needed(dimension + 1, Rules.max_rank_fraction)
 
 
 def usual_texts(dimension: int) -> int:
     """Return how many public texts to use for a client of this dimension."""
-    return max(USUAL_TEXTS, math.ceil(ROWS_PER_DIMENSION * dimension))
+    return max(USUAL_TEXTS, math.ceil(ROWS_PER_DIMENSION * dimension), usual_least(dimension))

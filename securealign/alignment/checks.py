@@ -1,0 +1,251 @@
+"""Checks of a provider's answers: rows among the queries whose answers must follow from those of the others.
+
+A check row is a combination of queries whose coefficients add up to 1, so that a linear head with a bias answers it by
+the same combination of logits. Two such rows lie at random places in each group of queries. They also hold queries of
+earlier groups: otherwise another head for every group would pass. Where answers are labels, a check row repeats a
+query, and midpoints of two queries with one label have that label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securealign.alignment.margins import query_norms
+from securealign.alignment.scaling import Vector
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.he.entropy import Entropy
+from securealign.limits import Limits
+from securealign.matrices import FloatMatrix
+
+#: Fewer queries are not checked.
+FEWEST_QUERIES = 8
+#: Queries of a group at most, and check rows for each group.
+GROUP_QUERIES, GROUP_CHECKS = 32, 2
+#: Queries of the group before, and of any earlier one, that a check row holds besides those of its group.
+_FROM_LAST, _FROM_EARLIER = 2, 2
+#: Deviations of a check's error at which it fails. Scales are powers of two, so that the computed deviation is up to
+#: 1.36 times too small: an honest logit fails with a probability below 1e-9.
+DEVIATIONS = 8.5
+#: Share of queries that honestly get two labels when asked twice, at one bit, and falls by half with each more: at most
+#: 1.3 % with 12 bits and 0.03 % with 16 on real embeddings. Probability that an honest provider is refused for it.
+_HONEST_DIFFERENCES, _FALSE_ALARM = 64.0, 1e-6
+#: Rounding of logits in float64 relative to the largest, for suites that add no error of their own.
+_ROUNDING = 1e-9
+
+Indices = npt.NDArray[np.int64]
+
+
+class Check(NamedTuple):
+    """A check row: the group that it is for, its place among the rows, and the queries (B,) that it combines."""
+
+    group: int
+    place: int
+    queries: Indices
+    coefficients: Vector
+
+
+def rows_with_checks(queries: int) -> int:
+    """Return the number of rows that queries become: two more for each group of at most 32, from 8 queries on."""
+    groups = -(-queries // GROUP_QUERIES) if queries >= FEWEST_QUERIES else 0
+    return queries + GROUP_CHECKS * groups
+
+
+def slots_with_checks(slots: int, queries: int) -> int:
+    """Return the slots of a pool for `slots` of so many queries and the check rows among them, within the limit."""
+    if queries < FEWEST_QUERIES:
+        return slots
+    return max(slots, min(rows_with_checks(slots), Limits().max_pool_slots))
+
+
+class CheckedQueries:
+    """Queries (m, d) with check rows among them, in the order in which they are submitted.
+
+    Everything that is random comes from `entropy`, so that the rows can be made again; without it nothing is checked.
+    With `labels` check rows suit answers that are labels.
+    """
+
+    def __init__(self, queries: npt.NDArray[np.floating], entropy: Entropy | None, *, labels: bool = False) -> None:
+        self._queries = queries
+        self._checks: list[Check] = []
+        if entropy is not None and len(queries) >= FEWEST_QUERIES:
+            self._checks = list(_label_checks(len(queries), entropy) if labels else _checks(len(queries), entropy))
+        #: For each row its query, or -1 - k for check k.
+        self._order = _order(len(queries), [check.place for check in self._checks])
+
+    def __len__(self) -> int:
+        """Return the number of rows to submit."""
+        return len(self._order)
+
+    @property
+    def checks(self) -> int:
+        """Check rows among them."""
+        return len(self._checks)
+
+    def room(self, queries: int) -> int:
+        """Return the rows of a message for so many queries and the check rows among them."""
+        return rows_with_checks(queries) if self._checks else queries
+
+    def block(self, first: int, last: int) -> FloatMatrix:
+        """Return rows `first` to `last`, shape (last - first, d); fewer at the end."""
+        order = self._order[first:last]
+        rows = np.asarray(self._queries[np.maximum(order, 0)], dtype=np.float64)
+        for place in np.flatnonzero(order < 0):
+            rows[place] = self._row(self._checks[-1 - order[place]])
+        return rows
+
+    def answers(self, answers: FloatMatrix) -> FloatMatrix:
+        """Return the answers of the queries alone, in their order, shape (m, K)."""
+        return answers[self._order >= 0]
+
+    def failed_groups(self, logits: FloatMatrix, logit_error: float) -> list[int]:
+        """Return the groups whose checks fail, given the logits of all rows (len(self), K).
+
+        `logit_error` is the standard deviation of a logit's error for a query [z; 1] of norm 1. NaN fails.
+        """
+        answers = self.answers(logits)
+        return sorted({check.group for check in self._checks if not self._holds(check, logits, answers, logit_error)})
+
+    def different_labels(self, labels: npt.NDArray[np.floating]) -> list[int]:
+        """Return the check rows whose label (len(self),) is another than that of the query which they repeat."""
+        own = labels[self._order >= 0]
+        return [k for k, check in enumerate(self._checks) if labels[check.place] != own[check.queries[0]]]
+
+    def _holds(self, check: Check, logits: FloatMatrix, answers: FloatMatrix, logit_error: float) -> bool:
+        answer, parts = logits[check.place], answers[check.queries]
+        norms = query_norms(np.vstack([self._row(check), self._queries[check.queries]]))
+        deviation = logit_error * float(np.linalg.norm(norms * np.append(1.0, check.coefficients)))
+        largest = max(float(np.abs(answer).max()), float(np.abs(parts).max()))
+        difference = np.abs(answer - check.coefficients @ parts)
+        return bool((difference <= DEVIATIONS * deviation + _ROUNDING * largest).all())
+
+    def _row(self, check: Check) -> Vector:
+        row: Vector = check.coefficients @ np.asarray(self._queries[check.queries], dtype=np.float64)
+        return row
+
+
+def require_consistent(checked: CheckedQueries, logits: FloatMatrix, logit_error: float) -> FloatMatrix:
+    """Return the logits of the queries, shape (m, K), given those of all rows.
+
+    Raises `RemoteProtocolError` when a check fails. Call it when the session is over: a provider that sees a client
+    stop after an answer learns what became of that answer.
+    """
+    failed = checked.failed_groups(logits, logit_error)
+    if failed:
+        groups = checked.checks // GROUP_CHECKS
+        raise RemoteProtocolError(
+            f"The answers to {len(failed)} of {groups} groups of queries contradict each other.",
+            hint="Do not use any of them; ask the provider's operator which head answered.",
+            code=ErrorCode.ANSWERS_INCONSISTENT,
+        )
+    return checked.answers(logits)
+
+
+def require_same_labels(checked: CheckedQueries, answers: FloatMatrix, bits: int) -> FloatMatrix:
+    """Return the answers of the queries, shape (m, 2), given those of all rows, where these are labels.
+
+    Labels are computed from the top `bits` of differences of logits, so a query at a boundary may honestly get two.
+    Raises `RemoteProtocolError` when more queries that were asked twice got two labels than that explains; call it when
+    the session is over.
+    """
+    from scipy.special import bdtrc  # Importing scipy.special takes a tenth of a second, and few programs need it.
+
+    different = checked.different_labels(answers[:, 0])
+    share = min(1.0, _HONEST_DIFFERENCES * 2.0**-bits)
+    if different and bdtrc(len(different) - 1, checked.checks, share) < _FALSE_ALARM:
+        raise RemoteProtocolError(
+            f"{len(different)} of {checked.checks} queries that were asked twice got two labels.",
+            hint="Do not use any of them; ask the provider's operator which head answered.",
+            code=ErrorCode.ANSWERS_INCONSISTENT,
+        )
+    return checked.answers(answers)
+
+
+def midpoints(
+    queries: npt.NDArray[np.floating], labels: npt.NDArray[np.floating], entropy: Entropy, count: int
+) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
+    """Return midpoints of at most `count` pairs of queries (m, d) with one label (m,), and the labels implied (count,).
+
+    The queries that a linear head gives one label are convex. Queries without a label (NaN) take no part.
+    """
+    order = np.argsort(_uniform(entropy, len(labels)), kind="stable")
+    order = order[~np.isnan(labels[order])]
+    order = order[np.argsort(labels[order], kind="stable")]
+    pairs = np.stack([order[:-1], order[1:]], axis=1)
+    pairs = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]]
+    chosen = pairs[np.argsort(_uniform(entropy, len(pairs)), kind="stable")[:count]]
+    middle = np.asarray(queries[chosen], dtype=np.float64).mean(axis=1)
+    return middle, np.asarray(labels[chosen[:, 0]], dtype=np.float64)
+
+
+def _order(queries: int, places: list[int]) -> Indices:
+    order = np.zeros(queries + len(places), dtype=np.int64)
+    order[places] = -1 - np.arange(len(places))
+    order[order >= 0] = np.arange(queries)
+    return order
+
+
+def _groups(queries: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, first and last query of groups of nearly equal size."""
+    count = -(-queries // GROUP_QUERIES)
+    bounds = [queries * group // count for group in range(count + 1)]
+    yield from zip(range(count), bounds[:-1], bounds[1:], strict=True)
+
+
+def _checks(queries: int, entropy: Entropy) -> Iterator[Check]:
+    """Yield the check rows of all groups."""
+    before = 0
+    for group, first, last in _groups(queries):
+        for place in _places(first, last, group, entropy):
+            mixed = np.concatenate(
+                [_choice(before, first, _FROM_LAST, entropy), _choice(0, before, _FROM_EARLIER, entropy)]
+            )
+            parts = np.concatenate([np.arange(first, last), mixed])
+            yield Check(group, place, parts, _coefficients(len(parts), entropy))
+        before = first
+
+
+def _label_checks(queries: int, entropy: Entropy) -> Iterator[Check]:
+    """Yield check rows that repeat a query of their group or of an earlier one."""
+    for group, first, last in _groups(queries):
+        for place, start in zip(_places(first, last, group, entropy), (first, 0), strict=True):
+            yield Check(group, place, _choice(start, last, 1, entropy), np.ones(1))
+
+
+def _places(first: int, last: int, group: int, entropy: Entropy) -> list[int]:
+    """Return the places of a group's check rows among all rows, ascending."""
+    offset = first + GROUP_CHECKS * group
+    return sorted((offset + _choice(0, last - first + GROUP_CHECKS, GROUP_CHECKS, entropy)).tolist())
+
+
+def _choice(first: int, last: int, count: int, entropy: Entropy) -> Indices:
+    """Return `count` different numbers from `first` to `last`, all of them if there are fewer."""
+    # Drawn one after the other with replacement where there are many: ordering a million numbers for two takes long.
+    chosen: dict[int, None] = dict.fromkeys(range(first, last)) if last - first <= count else {}
+    while len(chosen) < min(count, last - first):
+        chosen[first + int(_uniform(entropy, 1)[0] * (last - first))] = None
+    return np.array(list(chosen), dtype=np.int64)
+
+
+def _coefficients(count: int, entropy: Entropy) -> Vector:
+    """Return coefficients (count,) that add up to 1: random signs, sizes between 1/4 and 9/4 of 1 / sqrt(count).
+
+    Sizes differ, so that two slots with the same error cancel hardly ever. None is small, so that no slot is free.
+    """
+    while True:
+        uniform = _uniform(entropy, 2 * count)
+        sizes = (0.5 + uniform[:count]) / np.sqrt(count)
+        signs = np.where(uniform[count:] < 0.5, -1.0, 1.0)
+        shift = (1 - signs @ sizes) / sizes.sum()
+        if abs(shift) <= 0.5:
+            coefficients: Vector = sizes * (signs + shift)
+            return coefficients
+
+
+def _uniform(entropy: Entropy, count: int) -> Vector:
+    """Return numbers (count,) uniform in [0, 1)."""
+    uniform: Vector = (entropy.octets(8 * count).view("<u8") >> np.uint64(11)) * 2.0**-53
+    return uniform

@@ -1,0 +1,317 @@
+"""A provider that alters answers, or answers with more than one head, against the client's checks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from support.entropy import SeededEntropy
+from support.pair import TOY_LWE
+
+from securealign import api, classify_in_process
+from securealign.alignment import checks
+from securealign.alignment.checks import (
+    CheckedQueries,
+    midpoints,
+    require_consistent,
+    require_same_labels,
+    rows_with_checks,
+)
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.he import plaintext
+from securealign.he.blobs import HEADER_BYTES
+from securealign.he.lwe.head import LweHeadEvaluator
+from securealign.he.scales import TYPICAL_SHARE
+from securealign.protocol.states import State
+
+DIMENSION, CLASSES = 16, 4
+RANDOM = np.random.default_rng(0)
+WEIGHT, BIAS = RANDOM.normal(size=(DIMENSION, CLASSES)) / 4, RANDOM.normal(size=CLASSES)
+#: Deviation of a logit's error for a query of norm 1, as under `lwe` for a head of norm 30.
+ERROR = 2e-4
+#: How much larger the error can be than what the client computes.
+WORST = 2 * TYPICAL_SHARE
+
+
+def logits(rows, weight=WEIGHT, bias=BIAS):
+    return rows @ weight + bias
+
+
+def session(queries=32, seed=0, *, error=ERROR, **options):
+    """Return checked queries and honest answers to all rows with the error of encryption."""
+    random = np.random.default_rng(seed)
+    checked = CheckedQueries(random.normal(size=(queries, DIMENSION)), SeededEntropy(b"%d" % seed), **options)
+    rows = checked.block(0, len(checked))
+    norms = np.sqrt(1 + np.sum(rows**2, axis=1))[:, None]
+    # Uniform as the flood is.
+    noise = random.uniform(-math.sqrt(3), math.sqrt(3), size=(len(rows), CLASSES))
+    return checked, rows, logits(rows) + error * norms * noise
+
+
+def share_passed(alter, queries=32, count=150, **options):
+    """Return the share of sessions in which answers that `alter(random, answers)` has changed pass."""
+    passed = 0
+    for seed in range(count):
+        checked, _, answers = session(queries, seed, **options)
+        alter(np.random.default_rng(seed), answers)
+        passed += not checked.failed_groups(answers, ERROR)
+    return passed / count
+
+
+def one_slot(random, answers):
+    answers[random.integers(len(answers)), random.integers(CLASSES)] += 0.5
+
+
+def two_slots(sign):
+    def alter(random, answers):
+        first, second = random.choice(len(answers), 2, replace=False)
+        answers[first, 1] += 0.5
+        answers[second, 1] += 0.5 * sign
+
+    return alter
+
+
+def equal_sizes(count, entropy):
+    """Draw signs alone, corrected to add up to 1."""
+    signs = np.where(checks._uniform(entropy, count) < 0.5, -1.0, 1.0) / math.sqrt(count)
+    return signs + (1 - signs.sum()) / count
+
+
+@pytest.mark.parametrize("error", [0.0, ERROR, WORST * ERROR], ids=["none", "expected", "worst"])
+def test_honest_answers_pass(error):
+    for seed in range(100):
+        checked, _, answers = session(int(8 + seed % 70), seed, error=error)
+        found = require_consistent(checked, answers, ERROR)
+        assert np.abs(found - logits(checked._queries)).max() < 1e-2
+
+
+def test_a_false_alarm_is_rarer_than_one_in_a_billion(monkeypatch):
+    """The difference of a check has the computed deviation, and the threshold is beyond its tail in the worst case."""
+    ratios = []
+    for seed in range(300):
+        checked, _, answers = session(32, seed)
+        own = checked.answers(answers)
+        for check in checked._checks:
+            norms = np.sqrt(1 + np.sum(checked._queries[check.queries] ** 2, axis=1)) * check.coefficients
+            row = checked._row(check)
+            deviation = ERROR * math.sqrt(1 + row @ row + norms @ norms)
+            ratios.append((answers[check.place] - check.coefficients @ own[check.queries]) / deviation)
+    assert np.std(ratios) == pytest.approx(1, abs=0.06)
+    assert math.erfc(checks.DEVIATIONS / WORST / math.sqrt(2)) < 1e-9
+
+
+def test_one_altered_answer_is_always_caught():
+    assert share_passed(one_slot) == 0
+    checked, _, answers = session(70)
+    for place in range(len(checked)):
+        altered = answers.copy()
+        altered[place, 2] -= 0.2
+        assert checked.failed_groups(altered, ERROR)
+        altered[place, 2] = np.nan
+        assert checked.failed_groups(altered, ERROR)
+    # The control: without check rows nothing is noticed.
+    bare = CheckedQueries(checked._queries, None)
+    wrong = logits(checked._queries) + 100 * np.eye(70, CLASSES)
+    assert not bare.failed_groups(wrong, ERROR)
+
+
+def test_two_altered_answers_are_hardly_ever_missed(monkeypatch):
+    for sign in (1, -1):
+        assert share_passed(two_slots(sign)) < 0.03
+    # The control: among coefficients of one size, two opposite errors cancel in a quarter of all sessions.
+    monkeypatch.setattr(checks, "_coefficients", equal_sizes)
+    assert 0.12 < share_passed(two_slots(-1)) < 0.35
+
+
+def test_the_same_constant_on_all_answers_is_not_seen():
+    """A limit: it is what another bias would give."""
+
+    def constant(_random, answers):
+        answers += [0.5, 0, -3, 0]
+
+    assert share_passed(constant, 70, count=20) == 1
+
+
+@pytest.mark.parametrize("switched", [34, 3 * 34], ids=["after the first group", "after the third"])
+def test_another_head_for_later_groups_is_caught(monkeypatch, switched):
+    def another_head(_random, answers):
+        answers[switched:] += 0.5 * RANDOM.normal(size=CLASSES)
+
+    queries = 32 * 5
+    assert share_passed(another_head, queries, count=40) == 0
+    # The control: in groups of their own, each head agrees with itself.
+    monkeypatch.setattr(checks, "_FROM_LAST", 0)
+    monkeypatch.setattr(checks, "_FROM_EARLIER", 0)
+    assert share_passed(another_head, queries, count=40) == 1
+
+
+def test_two_heads_in_one_group_are_caught():
+    other = WEIGHT + 0.2 * RANDOM.normal(size=WEIGHT.shape)
+    for seed in range(60):
+        checked, rows, answers = session(32, seed)
+        first = 1 + seed % 32
+        answers[:first] = logits(rows[:first], other)
+        assert checked.failed_groups(answers, ERROR)
+
+
+def test_the_failed_groups_are_counted_and_nothing_is_returned():
+    checked, _, answers = session(320)
+    place = int(np.flatnonzero(checked._order == 319)[0])
+    answers[place] += 1
+    assert checked.failed_groups(answers, ERROR) == [9]
+    with pytest.raises(RemoteProtocolError, match="1 of 10 groups") as caught:
+        require_consistent(checked, answers, ERROR)
+    assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
+
+
+def lying(evaluate):
+    """Return a provider's answer that moves one logit of its first query by 1."""
+
+    def altered(self, pool, first_slot, count, query):
+        answer = np.frombuffer(evaluate(self, pool, first_slot, count, query), dtype="<f8").copy()
+        answer[0] += 1
+        return answer.tobytes()
+
+    return altered
+
+
+class Watched(api.InferenceProvider):
+    """Keeps the provider's machines."""
+
+    made: list[api.InferenceProvider] = []  # noqa: RUF012
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.made.append(self)
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    monkeypatch.setattr(Watched, "made", [])
+    monkeypatch.setattr(api, "InferenceProvider", Watched)
+    return Watched.made
+
+
+QUERIES = RANDOM.normal(size=(20, DIMENSION))
+
+
+def test_a_provider_that_lies_is_told_nothing(monkeypatch, provider):
+    """The session ends in agreement; only then does the client refuse the answers."""
+    monkeypatch.setattr(plaintext._HeadProvider, "evaluate", lying(plaintext._HeadProvider.evaluate))
+    with pytest.raises(RemoteProtocolError) as caught:
+        classify_in_process(WEIGHT, BIAS, QUERIES, suite="plaintext")
+    assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
+    assert provider[0].state is State.DONE
+    assert provider[0].error is None
+    # The control: without the check its answers are taken.
+    wrong = classify_in_process(WEIGHT, BIAS, QUERIES, suite="plaintext", verify_answers=False).logits
+    assert np.abs(wrong - logits(QUERIES)).max() == pytest.approx(1)
+
+
+def test_an_altered_h_that_tells_an_entry_of_the_secret_is_caught(monkeypatch, provider):
+    """The logit is off where an entry of S is not zero: whoever sees which answers a client drops learns that entry."""
+    prepare = LweHeadEvaluator.prepare
+
+    def altered(self, pool, nonce):
+        data = bytearray(prepare(self, pool, nonce))
+        # Adds 2^36 or subtracts it, in one entry of H.
+        data[HEADER_BYTES + 2 + 4] ^= 0x10
+        return bytes(data)
+
+    honest = classify_in_process(WEIGHT, BIAS, QUERIES, suite=TOY_LWE, entropy=SeededEntropy(b"h"))
+    assert np.abs(honest.logits - logits(QUERIES)).max() < 1e-2
+    monkeypatch.setattr(LweHeadEvaluator, "prepare", altered)
+    with pytest.raises(RemoteProtocolError) as caught:
+        classify_in_process(WEIGHT, BIAS, QUERIES, suite=TOY_LWE, entropy=SeededEntropy(b"h"))
+    assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
+    assert provider[-1].state is State.DONE
+    # The control: without the check some logits of the first class are taken as they are, and others are right.
+    taken = classify_in_process(
+        WEIGHT, BIAS, QUERIES, suite=TOY_LWE, verify_answers=False, entropy=SeededEntropy(b"h")
+    ).logits
+    wrong = np.abs(taken - honest.logits)[:, 0] > 0.1
+    assert 0 < wrong.sum() < len(QUERIES)
+
+
+def test_check_rows_are_counted_as_queries(provider):
+    for count, rows in ((7, 7), (8, 10), (32, 34), (33, 37), (64, 68)):
+        assert rows_with_checks(count) == rows
+        classify_in_process(WEIGHT, BIAS, RANDOM.normal(size=(count, DIMENSION)), suite="plaintext")
+        assert provider[-1].queries_answered == rows
+        assert provider[-1]._pools == 1
+
+
+def test_rows_are_the_same_when_they_are_made_again_and_lie_elsewhere_under_another_secret():
+    queries = RANDOM.normal(size=(100, DIMENSION))
+    first, again, other = (CheckedQueries(queries, SeededEntropy(seed)) for seed in (b"a", b"a", b"b"))
+    np.testing.assert_array_equal(first.block(0, 200), again.block(0, 200))
+    assert [check.place for check in first._checks] != [check.place for check in other._checks]
+    np.testing.assert_array_equal(np.vstack([first.block(0, 7), first.block(7, 200)]), first.block(0, 200))
+
+
+def label_session(seed, relabel=lambda random, rows, labels: labels):
+    """Return checked queries for labels and the labels of all rows, changed by `relabel`."""
+    random = np.random.default_rng(seed)
+    checked = CheckedQueries(random.normal(size=(64, DIMENSION)), SeededEntropy(b"%d" % seed), labels=True)
+    rows = checked.block(0, len(checked))
+    return checked, relabel(random, rows, logits(rows).argmax(axis=1).astype(float))
+
+
+def test_repeated_queries_show_labels_that_are_made_up():
+    def made_up(random, _rows, labels):
+        return random.integers(0, CLASSES, size=len(labels)).astype(float)
+
+    assert not any(label_session(seed)[0].different_labels(label_session(seed)[1]) for seed in range(20))
+    found = [checked.different_labels(labels) for checked, labels in (label_session(s, made_up) for s in range(40))]
+    assert np.mean([len(different) for different in found]) == pytest.approx(3, abs=0.4)
+
+
+def test_labels_that_are_made_up_are_refused_and_a_query_at_a_boundary_is_not():
+    random = np.random.default_rng(0)
+    checked = CheckedQueries(random.normal(size=(320, DIMENSION)), SeededEntropy(b"l"), labels=True)
+    honest = np.stack([logits(checked.block(0, len(checked))).argmax(axis=1), np.zeros(len(checked))], axis=1)
+    assert require_same_labels(checked, honest, 16).shape == (320, 2)
+    boundary = honest.copy()
+    boundary[checked._checks[3].place, 0] += 1
+    assert require_same_labels(checked, boundary, 16).shape == (320, 2)
+    made_up = honest.copy()
+    made_up[:, 0] = random.integers(0, CLASSES, size=len(checked))
+    with pytest.raises(RemoteProtocolError, match="of 20 queries that were asked twice") as caught:
+        require_same_labels(checked, made_up, 16)
+    assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
+    # The control: without repeats the labels are taken.
+    require_same_labels(CheckedQueries(checked._queries, None, labels=True), made_up[:320], 16)
+
+
+def test_one_altered_label_is_mostly_missed():
+    """A limit: it is seen only where that query, or its copy, is one of the few that are asked twice."""
+
+    def one(random, _rows, labels):
+        labels[random.integers(len(labels))] += 1
+        return labels
+
+    seen = np.mean(
+        [bool(checked.different_labels(labels)) for checked, labels in (label_session(s, one) for s in range(200))]
+    )
+    assert 0.04 < seen < 0.25
+
+
+def test_midpoints_of_queries_with_one_label_have_it():
+    queries = RANDOM.normal(size=(200, DIMENSION))
+    labels = logits(queries).argmax(axis=1).astype(float)
+    labels[:20] = np.nan
+    middle, implied = midpoints(queries, labels, SeededEntropy(b"m"), 12)
+    assert middle.shape == (12, DIMENSION)
+    np.testing.assert_array_equal(logits(middle).argmax(axis=1), implied)
+    assert not np.isnan(implied).any()
+    # The control: labels that no linear head gives, though each query always gets the same.
+    made_up = np.floor(100 * np.abs(queries[:, 0])) % CLASSES
+    middle, implied = midpoints(queries, made_up, SeededEntropy(b"m"), 12)
+    assert np.mean(np.floor(100 * np.abs(middle[:, 0])) % CLASSES == implied) < 0.9
+
+
+def test_no_midpoints_where_no_two_queries_share_a_label():
+    middle, implied = midpoints(RANDOM.normal(size=(3, DIMENSION)), np.arange(3.0), SeededEntropy(b"m"), 4)
+    assert middle.shape == (0, DIMENSION)
+    assert implied.shape == (0,)
