@@ -124,7 +124,7 @@ def made_up_trips(monkeypatch):
             return [float(number) for number in range(1, len(queries) + 1)]
 
     @contextmanager
-    def serving(suite, features, classes):
+    def serving(suite, features, classes, output="logits"):
         yield Instant(suite, "", None)
 
     monkeypatch.setattr(inference, "serving", serving)

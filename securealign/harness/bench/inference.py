@@ -18,6 +18,7 @@ from securealign.harness.bench.rows import CLEAR, COUNT, RATIO, Comparison, Quan
 from securealign.harness.bench.separate import inference_memory
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
+from securealign.protocol.policy.rules import Output
 from securealign.transport.stats import PhaseStats
 
 KIND = "inference"
@@ -113,6 +114,7 @@ class InferenceReport:
     classes: int
     queries: int
     pool_slots: int
+    output: Output
     budget_seconds: float
     clear_ms: float
     suites: list[InferenceFigures]
@@ -125,7 +127,8 @@ class InferenceReport:
     def title(self) -> str:
         """What was measured."""
         sizes = f"{self.features} dimensions, {self.classes} classes, pools of {self.pool_slots}"
-        return f"Inference: {sizes}; figures for each query"
+        answers = ", answers in labels alone" if self.output == "label" else ""
+        return f"Inference: {sizes}{answers}; figures for each query"
 
 
 def _compute(phase: str, side: str) -> Quantity[InferenceRun]:
@@ -153,6 +156,7 @@ class _Problem:
     bias: FloatMatrix
     queries: FloatMatrix
     pool_slots: int
+    output: Output
     clear: FloatMatrix = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,6 +192,7 @@ class _Contender:
             batch=1,
             # Figures are those of one query.
             verify_answers=False,
+            output=problem.output,
         )
         run = InferenceRun(
             queries=len(queries),
@@ -212,23 +217,24 @@ def bench_inference(
     classes: int,
     queries: int,
     pool_slots: int,
+    output: Output = "logits",
     memory: bool = True,
     budget_seconds: float = 60.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> InferenceReport:
     """Measure suites and the head in clear in turn, a block of at most `pool_slots` queries each time.
 
-    A suite whose single query to warm up takes longer than the budget is measured by that query alone; blocks of the
-    others are cut to what fits in the budget.
+    With `output` "label" answers are labels alone. A suite whose single query to warm up takes longer than the budget
+    is measured by that query alone; blocks of the others are cut to what fits in the budget.
     """
     for suite in suites:  # before minutes of measuring are lost to a name that is wrong
         get_suite(suite)
     mapped, _ = synthetic_embeddings(queries, features, 1)
-    problem = _Problem(*synthetic_head(features, classes), mapped, pool_slots)
+    problem = _Problem(*synthetic_head(features, classes), mapped, pool_slots, output)
     everything: dict[str, Callable[[int], InferenceRun]] = {CLEAR: lambda _: _clear(problem)}
     with ExitStack() as servers:
         contenders = {
-            suite: _Contender(problem, servers.enter_context(serving(suite, features, classes)), budget_seconds)
+            suite: _Contender(problem, servers.enter_context(serving(suite, features, classes, output)), budget_seconds)
             for suite in suites
         }
         runs = interleave(
@@ -238,7 +244,7 @@ def bench_inference(
             progress=progress,
         )
     peaks = {
-        suite: inference_memory(suite, mapped[: contender.block], classes, pool_slots) if memory else None
+        suite: inference_memory(suite, mapped[: contender.block], classes, pool_slots, output) if memory else None
         for suite, contender in contenders.items()
     }
     return InferenceReport(
@@ -246,6 +252,7 @@ def bench_inference(
         classes=classes,
         queries=queries,
         pool_slots=pool_slots,
+        output=output,
         budget_seconds=budget_seconds,
         clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
         suites=[InferenceFigures.of(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],

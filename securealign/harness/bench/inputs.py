@@ -15,7 +15,7 @@ from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 from securealign.protocol.context import ClientContext, Codec, ProviderContext
-from securealign.protocol.policy.rules import Policy
+from securealign.protocol.policy.rules import Output, Policy
 
 _FACTORS = 64
 
@@ -58,7 +58,7 @@ def client_context(codec: Codec, suite: str, **options: Any) -> ClientContext:  
     return ClientContext(codec=codec, suites=suites, entropy=SystemEntropy(), allow_unencrypted=True, **options)
 
 
-def provider_context(codec: Codec, suite: str, **options: Any) -> ProviderContext:  # noqa: ANN401 - as given
+def provider_context(codec: Codec, suite: str, output: Output = "logits", **options: Any) -> ProviderContext:  # noqa: ANN401 - as given
     """Return the context of a provider that takes one suite, which may encrypt nothing."""
-    suites, policy = [get_suite(suite)], Policy(allow_unencrypted=True)
+    suites, policy = [get_suite(suite)], Policy(allow_unencrypted=True, output=output)
     return ProviderContext(codec=codec, suites=suites, entropy=SystemEntropy(), policy=policy, **options)

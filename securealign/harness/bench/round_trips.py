@@ -18,6 +18,7 @@ from securealign.pki.certificates import Bundle, Role, create_certificates, load
 from securealign.protocol.context import Observer
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.policy.rules import Output
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer
 from securealign.transport.meter import Meter
@@ -49,26 +50,28 @@ class Server:
             session = InferenceSession(link, client, meter)
             for index in range(len(queries)):
                 session.await_slots()
-                trips.append(seconds(lambda row=index: session.logits(queries[row : row + 1])) * 1000)  # type: ignore[misc]
+                trips.append(seconds(lambda row=index: session.answers(queries[row : row + 1])) * 1000)  # type: ignore[misc]
             session.close()
         return trips
 
 
 @contextmanager
-def serving(suite: str, features: int, classes: int) -> Iterator[Server]:
+def serving(suite: str, features: int, classes: int, output: Output = "logits") -> Iterator[Server]:
     """Serve a synthetic head in another process."""
     with tempfile.TemporaryDirectory() as folder:
         create_certificates(Path(folder), days=1)
         bundle = load_bundle(Path(folder) / "client", Role.CLIENT)
-        with Worker(f"provider of {suite}", _serve, suite, features, classes, Path(folder)) as worker:
+        with Worker(f"provider of {suite}", _serve, suite, features, classes, output, Path(folder)) as worker:
             yield Server(suite, f"127.0.0.1:{worker.answer()}", bundle)
 
 
-def _serve(suite: str, features: int, classes: int, folder: Path, channel: Connection) -> None:
+def _serve(  # noqa: PLR0917 - as the worker passes them
+    suite: str, features: int, classes: int, output: Output, folder: Path, channel: Connection
+) -> None:
     head = synthetic_linear_head(features, classes)
 
     def make(_peer: Peer, observer: Observer) -> InferenceProvider:
-        return InferenceProvider(provider_context(InferenceCodec(), suite, observer=observer), head)
+        return InferenceProvider(provider_context(InferenceCodec(), suite, output, observer=observer), head)
 
     server = ProviderServer(
         "127.0.0.1:0",

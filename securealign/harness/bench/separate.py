@@ -23,6 +23,7 @@ from securealign.matrices import FloatMatrix, Rows
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
+from securealign.protocol.policy.rules import Output
 from securealign.protocol.states import FINAL
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
@@ -40,9 +41,11 @@ def training_memory(suite: str, z_a: FloatMatrix, z_b: FloatMatrix) -> PeakMemor
         return _meet(suite, (_train_client, files[1]), (_train_provider, files[0]))
 
 
-def inference_memory(suite: str, queries: FloatMatrix, classes: int, pool_slots: int) -> PeakMemory:
+def inference_memory(
+    suite: str, queries: FloatMatrix, classes: int, pool_slots: int, output: Output = "logits"
+) -> PeakMemory:
     """Classify queries, shape (m, d_A), one at a time under a synthetic head."""
-    return _meet(suite, (_ask, queries, pool_slots), (_answer, queries.shape[1], classes))
+    return _meet(suite, (_ask, queries, pool_slots), (_answer, queries.shape[1], classes, output))
 
 
 def _meet(suite: str, client: tuple[Any, ...], provider: tuple[Any, ...]) -> PeakMemory:
@@ -79,13 +82,15 @@ def _ask(suite: str, pipe: Connection, queries: FloatMatrix, pool_slots: int, ch
     watch = MemoryWatch()
     session = InferenceSession(PipeLink(client, pipe, watch), client, Meter(counted="client"))
     for index in range(len(queries)):
-        session.logits(queries[index : index + 1])
+        session.answers(queries[index : index + 1])
     session.close()
     channel.send(watch.peak())
 
 
-def _answer(suite: str, pipe: Connection, features: int, classes: int, channel: Connection) -> None:
-    context = provider_context(InferenceCodec(), suite)
+def _answer(  # noqa: PLR0917 - as the worker passes them
+    suite: str, pipe: Connection, features: int, classes: int, output: Output, channel: Connection
+) -> None:
+    context = provider_context(InferenceCodec(), suite, output)
     channel.send(_serve(InferenceProvider(context, synthetic_linear_head(features, classes)), pipe))
 
 
