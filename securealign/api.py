@@ -63,7 +63,8 @@ class AlignmentRun:
 class ClassificationRun:
     """Labels (m,), the index of the largest logit or -1 for none, what they cost, and the session.
 
-    With labels alone, `logits` (m, K) is None and `confidence` (m,) says how many thresholds the largest logit exceeds.
+    With labels alone, `logits` (m, K) is None; where there are thresholds, `confidence` (m,) says how many of them the
+    largest logit exceeds.
     """
 
     logits: FloatMatrix | None = field(repr=False)
@@ -202,7 +203,8 @@ def classify_in_process(
         found = require_same_labels(checked, np.vstack(blocks), terms.bits).astype(np.int64)
         chosen_labels = np.where(found[:, 0] < matrix.shape[1], found[:, 0], -1)
         session = log.session(client)
-        return ClassificationRun(None, chosen_labels, session.stats(simulated), session, found[:, 1])
+        confidence = found[:, 1] if policy.confidence_thresholds else None
+        return ClassificationRun(None, chosen_labels, session.stats(simulated), session, confidence)
     logits = require_consistent(checked, np.vstack(blocks), logit_error) + common
     warning = precision_warning(uncertain_share(logits, logit_error * query_norms(mapped)))
     if warning is not None:

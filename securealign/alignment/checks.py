@@ -158,7 +158,8 @@ def require_same_labels(checked: CheckedQueries, answers: FloatMatrix, bits: int
     if different and bdtrc(len(different) - 1, checked.checks, share) < _FALSE_ALARM:
         raise RemoteProtocolError(
             f"{len(different)} of {checked.checks} queries that were asked twice got two labels.",
-            hint="Do not use any of them; ask the provider's operator which head answered.",
+            hint="Do not use any of them; ask the provider's operator which head answered, and whether two of its "
+            "classes are nearly the same.",
             code=ErrorCode.ANSWERS_INCONSISTENT,
         )
     return checked.answers(answers)

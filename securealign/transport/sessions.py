@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import LocalProtocolError
+from securealign.errors import KeyStoreError, LocalProtocolError
 from securealign.matrices import FloatMatrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.messages import InferenceAccept
@@ -50,6 +50,11 @@ class InferenceSession:
         _ = self.accepted
         #: Answers to the first m queries, which need not be asked again.
         self.restored = self._answers([]) if client.submitted else np.empty((0, client.answer_columns))
+        if self.restored.shape[1] != client.answer_columns:
+            raise KeyStoreError(
+                "The answers that were kept of this session are of another output than the session's.",
+                hint="Delete the client's state folder; the work is then begun again.",
+            )
 
     @property
     def accepted(self) -> InferenceAccept:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.pair import TOY_LWE, InferenceCase, TrainingCase
+from support.pair import LABELS, TOY_LWE, InferenceCase, TrainingCase
 
-from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
+from securealign.errors import ErrorCode, KeyStoreError, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
@@ -101,3 +101,27 @@ def test_the_counts_of_both_sides_agree():
         opened.close()
         pairs.append((meter.stats().bytes_up, meter.stats().bytes_down))
     assert pairs[0] == pairs[1]
+
+
+def test_labels_are_answers_and_never_logits():
+    case = InferenceCase(policy=LABELS, slots=2)
+    opened, queries = session(case), case.queries(5)
+    with pytest.raises(LocalProtocolError, match="labels, which hold no logits"):
+        opened.logits(queries)
+    np.testing.assert_array_equal(opened.answers(queries), case.labelled(queries))
+    assert opened.answers(np.empty((0, 3))).shape == opened.restored.shape == (0, 2)
+    opened.close()
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_answers_that_were_kept_have_the_output_of_the_session(columns):
+    """Logits of three classes would be taken for labels and confidence otherwise."""
+    pair = InferenceCase(policy=LABELS, class_names=("red", "green", "blue")).opened()
+    pair.up.extend(pair.client.submit(pair.provider._head.weight.T[:2]))
+    pair.carry()
+    pair.client._answers = [(0, np.zeros((2, columns)))]
+    if columns == 2:
+        assert InferenceSession(link(pair), pair.client, Meter(counted="client")).restored.shape == (2, 2)
+        return
+    with pytest.raises(KeyStoreError, match="another output"):
+        InferenceSession(link(pair), pair.client, Meter(counted="client"))

@@ -284,6 +284,32 @@ def test_labels_that_are_made_up_are_refused_and_a_query_at_a_boundary_is_not():
     require_same_labels(CheckedQueries(checked._queries, None, labels=True), made_up[:320], 16)
 
 
+def made_up_labels(evaluate):
+    """Return an evaluation that gives every row its own label."""
+    random = np.random.default_rng(8)
+
+    def evaluate_otherwise(self, pool, first_slot, count, query):
+        evaluate(self, pool, first_slot, count, query)
+        return np.stack([random.integers(CLASSES, size=count), np.zeros(count)], axis=1).astype("<f8").tobytes()
+
+    return evaluate_otherwise
+
+
+def test_a_provider_that_makes_labels_up_is_refused_once_the_session_is_over(monkeypatch, provider):
+    queries = RANDOM.normal(size=(128, DIMENSION))
+    honest = classify_in_process(WEIGHT, BIAS, queries, suite="plaintext", output="label").labels
+    np.testing.assert_array_equal(honest, logits(queries).argmax(axis=1))
+    monkeypatch.setattr(plaintext._HeadProvider, "evaluate", made_up_labels(plaintext._HeadProvider.evaluate))
+    with pytest.raises(RemoteProtocolError) as caught:
+        classify_in_process(WEIGHT, BIAS, queries, suite="plaintext", output="label")
+    assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
+    assert provider[-1].state is State.DONE
+    assert provider[-1].error is None
+    # The control: without the check they are taken.
+    wrong = classify_in_process(WEIGHT, BIAS, queries, suite="plaintext", output="label", verify_answers=False).labels
+    assert (wrong != honest).mean() > 0.4
+
+
 def test_one_altered_label_is_mostly_missed():
     """A limit: it is seen only where that query, or its copy, is one of the few that are asked twice."""
 

@@ -380,7 +380,7 @@ class DurableClient:
     def classify(
         self, address: str, queries: FloatMatrix, retry: RetryPolicy | None = None, *, slots: int = 4, batch: int = 2
     ) -> FloatMatrix:
-        """Return logits of queries, asked a batch at a time."""
+        """Return the answers to queries, asked a batch at a time: logits, or labels under such a policy."""
         meter = Meter(counted="client")
 
         work = work_name("classify", queries)
@@ -398,9 +398,9 @@ class DurableClient:
                     with self._link(address, INFERENCE_METHOD, attempt.session(client), meter, retry) as link:
                         session = InferenceSession(link, client, meter)
                         rest = range(len(session.restored), len(queries), batch)
-                        blocks = [session.restored, *(session.logits(queries[first : first + batch]) for first in rest)]
+                        asked = [session.answers(queries[first : first + batch]) for first in rest]
                         session.close()
-        return np.vstack(blocks)
+        return np.vstack([session.restored, *asked])
 
     def _link(
         self, address: str, method: str, session: ResumableClient, meter: Meter, retry: RetryPolicy | None

@@ -17,6 +17,7 @@ from securealign.errors import (
     ErrorCode,
     InputError,
     RemoteProtocolError,
+    SecurealignError,
     SecurealignWarning,
     SuiteError,
 )
@@ -363,3 +364,63 @@ def test_given_randomness_makes_a_run_reproducible():
     np.testing.assert_array_equal(runs[0].alignment.weight, runs[1].alignment.weight)
     fresh = align_in_process(Z_A, Z_B, suite=TOY_LWE)
     assert (fresh.alignment.weight != runs[0].alignment.weight).any()
+
+
+LOGITS = QUERIES @ WEIGHT + BIAS
+
+
+@pytest.mark.parametrize("suite", ["plaintext", "lwe"])
+def test_labels_alone_hold_neither_logits_nor_confidence(suite):
+    run = classify_in_process(WEIGHT, BIAS, QUERIES, suite=suite, output="label", pool_slots=8)
+    assert run.logits is None
+    assert run.confidence is None
+    assert run.labels.dtype == np.int64
+    np.testing.assert_array_equal(run.labels, LOGITS.argmax(axis=1))
+    # The control: in the other mode everything is there but levels of confidence.
+    run = classify_in_process(WEIGHT, BIAS, QUERIES, suite=suite, pool_slots=8)
+    assert run.logits.shape == (7, 3)
+    assert run.confidence is None
+
+
+@pytest.mark.parametrize("suite", ["plaintext", "lwe"])
+@pytest.mark.parametrize("shared", [0.0, 25.0])
+def test_thresholds_are_in_the_unit_of_logits_whatever_all_classes_share(suite, shared):
+    """What all biases have in common is taken off before encryption, and so it is of thresholds."""
+    largest = np.sort(LOGITS.max(axis=1))
+    abstain, *levels = (largest[[0, 2, 4]] + largest[[1, 3, 5]]) / 2
+    options = {
+        "suite": suite,
+        "pool_slots": 8,
+        "output": "label",
+        "abstain_below": abstain + shared,
+        "confidence_thresholds": [level + shared for level in levels],
+    }
+    run = classify_in_process(WEIGHT, BIAS + shared, QUERIES, **options)
+    highest = LOGITS.max(axis=1)
+    np.testing.assert_array_equal(run.labels, np.where(highest > abstain, LOGITS.argmax(axis=1), -1))
+    np.testing.assert_array_equal(run.confidence, (highest[:, None] > levels).sum(axis=1))
+    assert (run.labels == -1).sum() == 1
+    assert set(run.confidence) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"output": "labels"}, "no 'labels'"),
+        ({"abstain_below": 1.0}, "belong to labels"),
+        ({"output": "label", "confidence_thresholds": [1.0]}, "need abstain_below"),
+        ({"output": "label", "abstain_below": 1.0, "confidence_thresholds": [2.0, 2.0]}, "ascend"),
+        ({"output": "label", "abstain_below": float("nan")}, "finite"),
+    ],
+)
+def test_outputs_that_do_not_exist_are_refused(changes, match):
+    with pytest.raises(ConfigurationError, match=match) as caught:
+        call(classify_in_process, **changes)
+    assert caught.value.hint
+    call(classify_in_process, output="label", abstain_below=1.0, confidence_thresholds=[2.0, 3.0])
+
+
+def test_a_suite_without_labels_says_so():
+    with pytest.raises(SecurealignError) as caught:
+        call(classify_in_process, suite="lwe-128q", output="label")
+    assert caught.value.code is ErrorCode.OUTPUT_REFUSED
