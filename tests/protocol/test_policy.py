@@ -10,7 +10,7 @@ from support.entropy import SeededEntropy
 from support.machines import inference_provider, training_provider
 from support.pair import DATASET, PLAINTEXT, TOY_LWE, InferenceCase, Pair, TrainingCase
 
-from securealign.errors import ErrorCode, KeyStoreError, RemoteProtocolError
+from securealign.errors import ConfigurationError, ErrorCode, KeyStoreError, RemoteProtocolError
 from securealign.he.interface import CovarianceShape, HeadShape
 from securealign.limits import Limits
 from securealign.protocol.inference.provider import InferenceProvider
@@ -245,3 +245,9 @@ def test_a_policy_takes_the_rules_of_the_operator_as_they_are():
     assert policy == Policy(
         min_rows=7, max_rank_fraction=0.25, output_bits=8, publish_class_names=False, allow_unencrypted=True
     )
+
+
+def test_an_output_that_is_none_is_refused():
+    with pytest.raises(ConfigurationError, match="An output is no 'labels'") as refused:
+        Rules(output="labels")
+    assert "logits, label" in refused.value.hint

@@ -176,14 +176,14 @@ class Compressing(PlaintextSuite):
         party.absorb = lambda rows: absorb(EncryptedRows(rows.first, rows.count, zlib.decompress(rows.data)))
         return party
 
-    def head_encryptor(self, shape, session, entropy):
-        party = super().head_encryptor(shape, session, entropy)
+    def head_encryptor(self, shape, session, entropy, offer=b""):
+        party = super().head_encryptor(shape, session, entropy, offer)
         encrypt = party.encrypt
         party.encrypt = lambda pool, first_slot, queries: zlib.compress(encrypt(pool, first_slot, queries))
         return party
 
-    def head_evaluator(self, shape, session, weight, bias, entropy):
-        party = super().head_evaluator(shape, session, weight, bias, entropy)
+    def head_evaluator(self, shape, session, weight, bias, entropy, *, labels=None):
+        party = super().head_evaluator(shape, session, weight, bias, entropy, labels=labels)
         evaluate = party.evaluate
         party.evaluate = lambda pool, first_slot, count, query: evaluate(
             pool, first_slot, count, zlib.decompress(query)
