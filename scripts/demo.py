@@ -284,6 +284,7 @@ def referee(
         },
         "inference": {
             "queries": classified["queries"],
+            "output": classified["output"],
             "online_ms_median": classified["online_ms_median"],
             "online_ms_p95": classified["online_ms_p95"],
             "offline_ms_per_query": classified["offline_ms_per_query"],
@@ -351,9 +352,10 @@ def show(folder: Path, summary: dict[str, Any], provider: dict[str, Any], client
         f"number of public texts and of queries, dimension {summary['d_b']}, ciphertexts",
         "texts, embeddings, queries, the map, the labels",
     )
+    answers = "logits" if inference["output"] == "logits" else "labels alone"
     seen.add_row(
         "client",
-        f"topic names, dimension {summary['d_a']}, the product of both public embeddings, logits",
+        f"topic names, dimension {summary['d_a']}, the product of both public embeddings, {answers}",
         "the head, its training texts, the provider's encoder",
     )
     console.print(seen)
