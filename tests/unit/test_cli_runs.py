@@ -435,8 +435,8 @@ class TestBenchInference:
     def test_json_of_several_suites_with_round_trips_between_processes(self):
         report = run_json(*self.ARGUMENTS, "--suites", "plaintext,lwe")
         assert set(report) == {
-            *("features", "classes", "queries", "pool_slots", "budget_seconds", "clear_ms", "suites"),
-            *("environment", "figures", "measurements"),
+            *("features", "classes", "queries", "pool_slots", "output", "budget_seconds", "clear_ms"),
+            *("suites", "environment", "figures", "measurements"),
         }
         assert [report[name] for name in ("features", "classes", "queries", "pool_slots")] == [6, 3, 5, 2]
         for figures in report["suites"]:
