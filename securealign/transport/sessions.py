@@ -46,7 +46,8 @@ class InferenceSession:
         self._meter = meter
         with meter.timed("client"):
             frames = client.start() if client.state is State.START else []
-        link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0)
+        # Of an interrupted session the only pool may have been given up, so that none has slots.
+        link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0 or client.may_prepare)
         _ = self.accepted
         #: Answers to the first m queries, which need not be asked again.
         self.restored = self._answers([]) if client.submitted else np.empty((0, client.answer_columns))
@@ -112,10 +113,11 @@ class InferenceSession:
 
     def await_slots(self) -> None:
         """Return once at least one slot is free, asking for a pool if none is under way."""
-        if not self._client.free_slots:
+        while not self._client.free_slots:
             if not self._client.preparing:
                 self._request_pool()
-            self._link.drive([], lambda: self._client.free_slots > 0)
+            # A pool that was under way when the session was interrupted is given up, and has no slots in the end.
+            self._link.drive([], lambda: self._client.free_slots > 0 or not self._client.preparing)
 
     def _request_pool(self) -> None:
         with self._meter.timed("client"):

@@ -17,7 +17,7 @@ from securealign.errors import ErrorCode, PeerAborted, SecurealignError
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 from securealign.ops.observability import Metrics
-from securealign.protocol.messages import Query
+from securealign.protocol.messages import ChoicesChunk, OutputMode, PoolChunk, Prepare, Query, TablesChunk
 from securealign.protocol.states import Direction
 from securealign.provider import app, machines
 from securealign.provider.config import PolicySection, PrivacySection
@@ -228,6 +228,42 @@ def test_coarse_logits_are_given_and_cost_fewer_bits(serve, client):
     assert coarse.counters("answers")["client/bits"] - before == 4 * CLASSES * 8 < before
     clear = coarse.head.logits(queries)
     assert np.abs(logits - clear).max() < 0.1 * np.abs(clear).max() + 0.5
+
+
+def test_labels_cost_fewer_bits_and_need_a_client_that_takes_them(serve, client):
+    provider = serve(output="label")
+    queries = embeddings(4, DIM_A, 2)
+    found = client.classify(provider.address, queries)
+    np.testing.assert_array_equal(found[:, 0], provider.head.logits(queries).argmax(axis=1))
+    assert provider.counters("answers")["client/bits"] == 4 * (CLASSES - 1).bit_length()
+    client.outputs = (OutputMode.LOGITS,)
+    code, words = refusal(provider, lambda: client.classify(provider.address, embeddings(4, DIM_A, 3)))
+    assert code is ErrorCode.OUTPUT_REFUSED
+    assert "LABEL" in words
+
+
+@pytest.mark.parametrize(
+    ("output", "stopped_by"),
+    [("logits", Prepare), ("logits", PoolChunk), *(("label", kind) for kind in (ChoicesChunk, TablesChunk, Query))],
+)
+def test_queries_are_answered_once_after_both_parties_stopped_while_a_pool_was_made(serve, client, output, stopped_by):
+    provider = serve(output=output)
+    queries = embeddings(9, DIM_A, 5)
+    stopped = []
+
+    def stop(event):
+        if event.message is stopped_by and not stopped:
+            stopped.append(event)
+            provider.server.stop(0)
+
+    client.on_event = stop
+    with pytest.raises(SecurealignError):
+        client.classify(provider.address, queries, tries(0))
+    provider = serve(output=output)
+    found = client.classify(provider.address, queries)
+    labels = found[:, 0] if output == "label" else found.argmax(axis=1)
+    np.testing.assert_array_equal(labels, provider.head.logits(queries).argmax(axis=1))
+    assert provider.counters("answers")["client/queries"] == 9
 
 
 def test_a_session_begun_under_another_policy_is_begun_again(serve, client, certificates):

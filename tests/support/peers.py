@@ -28,7 +28,7 @@ from securealign.ops.observability import Metrics
 from securealign.pki.certificates import Bundle
 from securealign.protocol.context import Event, Observer
 from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.messages import UNNAMED_SPACE
+from securealign.protocol.messages import UNNAMED_SPACE, OutputMode
 from securealign.protocol.policy.admission import Admission
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.resume.session import ResumableClient
@@ -353,6 +353,7 @@ class DurableClient:
     #: Called with every event of every machine.
     on_event: Callable[[Event], object] = lambda event: None
     keep_seconds: float = 1e9
+    outputs: tuple[OutputMode, ...] = tuple(OutputMode)
 
     def align(self, address: str, rows: FloatMatrix, retry: RetryPolicy | None = None, **options: object):
         """Train and return the map, or the product if the provider adds noise."""
@@ -392,6 +393,7 @@ class DurableClient:
                         queries.shape[1],
                         entropy=SystemEntropy(),
                         slots=slots,
+                        outputs=self.outputs,
                         observer=self._observer(meter),
                         root=attempt.root,
                     )

@@ -211,8 +211,8 @@ def train(recording, suite=LWE, *, rows=2000, dim_a=384, dim_b=384, scale=1.0):
     recording.end()
 
 
-def classify(recording, suite=LWE, *, queries=1000, dim_a=384, classes=10, pool_slots=64, scale=1.0):
-    """Add an inference session that prepares a pool whenever the last one is used up."""
+def classify(recording, suite=LWE, *, queries=1000, dim_a=384, classes=10, pool_slots=64, scale=1.0, labels=False):
+    """Add an inference session, with or without logits, that prepares a pool whenever the last one is used up."""
     recording.begin(
         "inference",
         suite,
@@ -220,7 +220,7 @@ def classify(recording, suite=LWE, *, queries=1000, dim_a=384, classes=10, pool_
         dim_a=dim_a,
         classes=classes,
         pool_slots=pool_slots,
-        answer_bits=classes * 18,
+        answer_bits=4 if labels else classes * 18,
     )
     if recording.network:
         recording.connect()
@@ -233,6 +233,9 @@ def classify(recording, suite=LWE, *, queries=1000, dim_a=384, classes=10, pool_
             recording.send("up", "Prepare", "offline", 4)
             recording.compute("provider", "offline", 0.13)
             recording.send("down", "PoolChunk", "offline", int(136_000 * scale))
+            if labels:
+                recording.send("up", "ChoicesChunk", "offline", int(160_000 * scale))
+                recording.send("down", "TablesChunk", "offline", int(700_000 * scale))
         recording.compute("client", "online", 0.00039)
         recording.send("up", "Query", "online", int(3_900 * scale))
         recording.compute("provider", "online", 0.00061 * scale)

@@ -18,13 +18,14 @@ from securealign.harness.planning.planner import expected_leak
 from securealign.harness.planning.speeds import explain
 from securealign.harness.planning.timing import time_problem
 from securealign.harness.simulation import Conditions, Network, built_in_networks
-from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
+from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 
 KINDS = ("call", "expanded", "multiplied", "moved", "whitened", "products", "read", "factors")
 LAN, WAN = (Conditions(network=built_in_networks()[name]) for name in ("lan", "wan"))
 QUESTION = Workload(samples=100, dim_a=12, dim_b=8, classes=3, queries=16, batch=4, pool_slots=8)
+LABELS = replace(QUESTION, output="label")
 
 
 def at_speed(seconds_a_call):
@@ -38,6 +39,7 @@ def of_one_kind(kind, rate):
         dict.fromkeys(COVARIANCE_CALLS, rates),
         dict.fromkeys(HEAD_CALLS, rates),
         dict.fromkeys(("problem", "solution"), rates),
+        dict.fromkeys(HEAD_CALLS + LABEL_CALLS, rates),
     )
 
 
@@ -68,6 +70,17 @@ def test_queries_and_their_check_rows_are_charged_one_by_one():
     online = planned.phases["online"]
     assert online.client_seconds == pytest.approx(18 * (10 + 10), rel=1e-2)
     assert online.provider_seconds == pytest.approx(18 * 10, rel=1e-2)
+
+
+def test_choices_and_tables_are_charged_once_for_each_pool():
+    logits, labels = (plan(TOY_LWE, at_speed(10.0), question, LAN).inference.stats for question in (QUESTION, LABELS))
+    pools = 2
+    for side, calls in (("client", 2), ("provider", 1)):
+        more, less = (getattr(stats.phases["offline"], f"{side}_seconds") for stats in (labels, logits))
+        assert more - less == pytest.approx(pools * calls * 10, rel=1e-2)
+    counts = {message.type: message.count for message in labels.messages}
+    assert (counts["ChoicesChunk"], counts["TablesChunk"]) == (pools, pools)
+    assert expected_leak(TOY_LWE, LABELS)["answer_bits"] == 16 * 2 < expected_leak(TOY_LWE, QUESTION)["answer_bits"]
 
 
 def test_a_slower_machine_and_a_slower_network_take_longer():
@@ -219,9 +232,9 @@ def test_every_kind_of_work_of_a_suite_gets_a_rate(monkeypatch):
     for suite in (TOY_LWE, PlaintextSuite()):
         measured = speeds._measure(suite, lambda done, total: steps.append((done, total)))
         plan(suite, measured, QUESTION, LAN)
-        rates = [
-            rate for job in (measured.covariance, measured.head) for rates in job.values() for rate in rates.values()
-        ]
+        plan(suite, measured, LABELS, LAN)
+        jobs = (measured.covariance, measured.head, measured.label)
+        rates = [rate for job in jobs for rates in job.values() for rate in rates.values()]
         assert all(rate >= 0 for rate in rates)
         assert any(rate > 0 for rate in rates)
     assert steps[:9] == [(done, 8) for done in range(9)]

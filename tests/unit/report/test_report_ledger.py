@@ -71,6 +71,19 @@ def test_training_shows_sizes_to_the_provider_and_the_product_to_the_client(tmp_
     assert "head" in saw["client"].never
 
 
+def test_a_session_of_labels_shows_labels_and_no_logits(tmp_path):
+    labels, logits = (
+        Shown(made(tmp_path, inference={"queries": 70, "labels": labels})).sessions[0]["client"]
+        for labels in (True, False)
+    )
+    assert labels.figures["labels"] == 70
+    assert labels.figures["bits that the answers can carry"] == 280
+    assert not {"logits", "queries that determine the head exactly"} & set(labels.figures)
+    assert "its labels, its logits" in labels.never
+    assert {"logits", "queries that determine the head exactly"} <= set(logits.figures)
+    assert "its logits" in logits.never
+
+
 def test_too_few_texts_are_said_to_give_everything_away(tmp_path):
     run = made(tmp_path, training={"rows": 31, "dim_a": 20, "dim_b": 30})
     client = Shown(run).sessions[0]["client"]
