@@ -26,11 +26,10 @@ from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator, place
 from securealign.he.lwe.label_plan import LabelBudget
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS
 from securealign.he.lwe.residues import LIMB_BITS, IntMatrix
+from securealign.limits import DIGEST_BYTES
 from securealign.matrices import FloatMatrix
 
 _SEED_BYTES = 32
-_NONCE_BYTES = 32
-_DIGEST_BYTES = 32
 
 
 @dataclass
@@ -76,7 +75,8 @@ class LabelHeadEncryptor(LweHeadEncryptor):
         state.chosen = True
         entropy = self._entropy.fork(f"choices {pool} {state.nonce.hex()}")
         body = self._labels.choose(pool, state.nonce, self._shares(pool), entropy)
-        return self._seal(Kind.HEAD_CHOICES, pool, body)
+        layout = self._plan.layout
+        return self._key.binding.seal(Kind.HEAD_CHOICES, body, index=pool, rows=layout.rows, columns=layout.slots)
 
     def load_tables(self, pool: int, data: bytes) -> None:
         """Take the tables for the choices of a pool."""
@@ -146,10 +146,6 @@ class LabelHeadEncryptor(LweHeadEncryptor):
         top = (self._pools[pool].unmasks & ((1 << LOG_ANSWER_MODULUS) - 1)) >> (LOG_ANSWER_MODULUS - bits)
         return -top & ((1 << bits) - 1)
 
-    def _seal(self, kind: Kind, pool: int, body: bytes) -> bytes:
-        layout = self._plan.layout
-        return self._key.binding.seal(kind, body, index=pool, rows=layout.rows, columns=layout.slots)
-
 
 @dataclass(frozen=True)
 class _Garbled:
@@ -169,7 +165,7 @@ class _Garbled:
     def load(cls, data: bytes, plan: LabelBudget) -> _Garbled:
         seed, data = data[:_SEED_BYTES], data[_SEED_BYTES:]
         salt, data = data[:SALT_BYTES], data[SALT_BYTES:]
-        digest, data = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        digest, data = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
         shape = plan.width, plan.layout.outputs
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=shape[0] * shape[1], bitorder="little")
         return cls(seed, salt, digest, bits.reshape(shape))
@@ -276,16 +272,16 @@ class LabelHeadEvaluator(LweHeadEvaluator):
     def restore_pool(self, pool: int, state: bytes) -> None:
         """Take a pool again."""
         layout = self._plan.layout
-        masks = len(state) - _NONCE_BYTES
-        saved = _SEED_BYTES + SALT_BYTES + _DIGEST_BYTES + layout.decode_bytes(layout.slots)
+        masks = len(state) - DIGEST_BYTES
+        saved = _SEED_BYTES + SALT_BYTES + DIGEST_BYTES + layout.decode_bytes(layout.slots)
         # Before it is garbled, a pool's record ends with the nonce.
         expected = 16 * self._plan.left * self._plan.width
         if masks not in {expected, expected + saved}:
             raise KeyStoreError(f"The record of pool {pool} has a wrong length.", hint="Start a new session.")
         super().restore_pool(pool, state[:expected])
-        self._nonces[pool] = state[expected : expected + _NONCE_BYTES]
+        self._nonces[pool] = state[expected : expected + DIGEST_BYTES]
         if masks > expected:
-            self._garbled[pool] = _Garbled.load(state[expected + _NONCE_BYTES :], self._plan)
+            self._garbled[pool] = _Garbled.load(state[expected + DIGEST_BYTES :], self._plan)
 
     def close(self) -> None:
         """Forget the key and all pools."""
