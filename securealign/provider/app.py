@@ -265,10 +265,7 @@ class Provider:
     def _check_sharing(self, head: LinearHead) -> None:
         """Warn when the answers allowed to one client determine the head."""
         features, classes = head.weight.shape
-        policy = self._settings.policy
-        shape = policy.head_shape(features, classes, 1)
-        answer_bits = min(suite.head_sizes(shape).answer_bits for suite in self._suites)
-        shared = sharing_warning(policy, features, answer_bits)
+        shared = sharing_warning(self._settings.policy, features, classes, self._suites)
         if shared is not None:
             log.warning("the head is shared", reason=shared)
 

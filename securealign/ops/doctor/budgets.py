@@ -54,11 +54,10 @@ def known_dimension(file: ClientSettings, of_embeddings: int | None) -> int | No
 def check_answers(rules: Rules, suites: Sequence[str], head: LinearHead) -> Iterator[Finding]:
     """Yield a warning where the answers allowed to one client determine the head, if its suites are here."""
     dimension, classes = head.weight.shape
-    shape = rules.head_shape(dimension, classes, 1)
-    held = []
+    told = None
     with suppress(SecurealignError):  # the check of suites reports it
-        held = [get_suite(name).head_sizes(shape).answer_bits for name in suites]
-    told = sharing_warning(rules, dimension, min(held)) if held else None
+        if suites:
+            told = sharing_warning(rules, dimension, classes, [get_suite(name) for name in suites])
     if told is not None:
         said, _, hint = told.partition(" To keep it, ")
         yield warning("answers", said, f"To keep it, {hint}")

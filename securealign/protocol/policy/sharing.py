@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from securealign.he.interface import Suite
 from securealign.protocol.policy.rules import Rules
 
 
-def sharing_warning(rules: Rules, dimension: int, answer_bits: int) -> str | None:
+def sharing_warning(rules: Rules, dimension: int, classes: int, suites: Sequence[Suite]) -> str | None:
     """Return what to tell an operator whose head (d_A, K) follows from the answers allowed to one client, or None.
 
-    `answer_bits` is what the K logits of one query hold under the suite.
+    Answers are counted under the suite whose answers hold the least. Raises `SuiteError` when a suite cannot hold the
+    head.
     """
+    shape = rules.head_shape(dimension, classes, 1)
+    answer_bits = min(suite.head_sizes(shape).answer_bits for suite in suites)
     queries = dimension + 1
     bits = queries * answer_bits
     bounded = rules.max_answer_bits is not None and rules.max_answer_bits < bits
