@@ -35,6 +35,7 @@ from securealign.matrices import FloatMatrix, Rows, as_matrix
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine, require
+from securealign.protocol.offers import OfferedHead, OfferedRows, only_head, only_rows
 from securealign.protocol.policy.privacy import Privacy
 from securealign.protocol.policy.rules import Output, Policy
 from securealign.protocol.training.client import TrainingClient
@@ -116,16 +117,17 @@ def align_in_process(
         problem = ClientProblem(client_matrix, ridge, map, fixed=privacy is not None)
         private = PrivateProblem(problem) if privacy is not None else None
     client_context, provider_context = in_process_contexts(
-        TrainingCodec(), chosen, entropy, log.meter, policy=Policy(privacy=privacy), space=space.identifier
+        TrainingCodec(), chosen, entropy, log.meter, policy=Policy(privacy=privacy)
     )
     private_rows = private.rows if private is not None else None
     client = TrainingClient(client_context, problem.rows, UNNAMED_DATASET, private_rows=private_rows)
-    provider = TrainingProvider(
-        provider_context,
-        provider_rows,
-        UNNAMED_DATASET,
+    offered = OfferedRows(
+        rows=provider_rows,
+        dataset_digest=UNNAMED_DATASET,
+        space=space.identifier,
         total_squares=space.total_squares,
     )
+    provider = TrainingProvider(provider_context, only_rows(offered))
     product = train(InProcessLink(client, provider, log.meter), client, log.meter)
     with log.meter.timed(CLIENT, "solve"):
         into_space = private.solve(product) if private else problem.solve(product, client.total_squares)
@@ -186,13 +188,12 @@ def classify_in_process(
         abstain_below=None if abstain_below is None else abstain_below - common,
         confidence_thresholds=tuple(threshold - common for threshold in confidence_thresholds),
     )
-    client_context, provider_context = in_process_contexts(
-        InferenceCodec(), chosen, entropy, log.meter, policy=policy, space=space.identifier
-    )
+    client_context, provider_context = in_process_contexts(InferenceCodec(), chosen, entropy, log.meter, policy=policy)
     slots = slots_with_checks(pool_slots, len(mapped)) if verify_answers else pool_slots
     client = InferenceClient(client_context, len(matrix), slots=slots, space=space.identifier)
     salt = entropy.fork("head").octets(DIGEST_BYTES).tobytes()
-    provider = InferenceProvider(provider_context, head, head_digest=head.digest(salt))
+    offered = OfferedHead(head=head, space=space.identifier, digest=head.digest(salt))
+    provider = InferenceProvider(provider_context, only_head(offered))
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = checked.room(batch) if batch else len(checked)
     blocks = [open_session.answers(checked.block(first, first + step)) for first in range(0, len(checked), step)]

@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     REFUSED = 4
     NETWORK = 5
     UNAVAILABLE = 6
+    #: A resource is held by another process: the same command may succeed later (EX_TEMPFAIL of sysexits.h).
+    TEMPORARY = 75
 
 
 class ErrorCode(Enum):
@@ -91,7 +93,7 @@ class ErrorCode(Enum):
     KEY_UNUSABLE = (41, "A key is missing, expired, used up or destroyed.", ExitCode.INPUT)
     PASSPHRASE_WRONG = (42, "The passphrase does not open the key store.", ExitCode.INPUT)
     STORE_DAMAGED = (43, "A store of keys or sessions was truncated or altered.", ExitCode.INPUT)
-    STORE_LOCKED = (44, "Another process uses this store.", ExitCode.INPUT)
+    STORE_LOCKED = (44, "Another process uses this store.", ExitCode.TEMPORARY)
     AUDIT_BROKEN = (45, "The audit log was altered, cut or reordered.", ExitCode.INPUT)
     PRIVACY_BUDGET_EXHAUSTED = (
         46,
@@ -105,6 +107,10 @@ class ErrorCode(Enum):
     )
     PAIRS_UNRELATED = (50, "The public embeddings of the two parties do not belong together.", ExitCode.INPUT)
     ANSWERS_INCONSISTENT = (51, "Answers of a provider contradict each other; do not use them.")
+    HEAD_CHANGED = (52, "The provider changed this head after the session began; start again, to be answered by one.")
+    NOT_OFFERED = (53, "The provider offers this party no head or space of that name; ask it for its list.")
+    STARTING = (54, "The provider is not ready yet; try again later.", ExitCode.NETWORK)
+    ADDRESS_TAKEN = (55, "Another process listens on this address.", ExitCode.TEMPORARY)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number = number

@@ -25,6 +25,17 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock of a lock file."""
+    if not path.exists():
+        return False
+    descriptor = _open(path)
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def exclusive(path: Path, *, attempts: int = _ATTEMPTS, pause: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Hold the lock of a file that is replaced when it is written; an empty lock file stays beside it.

@@ -1,7 +1,8 @@
-"""Which characters a class name may hold: those that are shown on one line as they are, and can be seen there.
+"""Which characters a name may hold: of a class, what is shown on one line as it is and can be seen there.
 
 The provider publishes class names, and the client prints them beside other output. The list is fixed rather than taken
-from the interpreter's Unicode tables: two parties on different Python releases have to agree on it.
+from the interpreter's Unicode tables: two parties on different Python releases have to agree on it. The names of heads
+and spaces stand in configuration files, and name folders.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ _REFUSED = re.compile(
 )
 # White space of Unicode that is no control character; a name of it alone shows nothing beside a score.
 _BLANK = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]*")
+
+_OFFER = re.compile("[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def is_offer_name(name: str) -> bool:
+    """Return whether a head or a space may have this name: up to 64 of a to z, digits, and _ . - inside."""
+    return _OFFER.fullmatch(name) is not None
 
 
 def fault_of_name(name: str) -> str | None:

@@ -167,7 +167,8 @@ def _nearest(kind: type[Settings], item: ErrorDetails) -> str:
     *sections, name = map(str, item["loc"])
     known = _fields(kind)
     for section in sections:
-        known = _fields(known[section])
+        # A table of named sections has the names of its user, and below them the fields of one section.
+        known = _fields(known[section]) if section in known else known
     return did_you_mean(name, known)
 
 
@@ -182,11 +183,14 @@ def _fields(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - a section, per
 def _nested(overrides: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for override in overrides:
-        name, separator, value = override.partition("=")
-        section, dot, key = name.partition(".")
-        if not (separator and dot and section and key):
+        place, separator, value = override.partition("=")
+        *sections, name = place.split(".")
+        if not (separator and sections and name and all(sections)):
             raise ConfigurationError(f"{override!r} is no override.", hint="Write section.name=value.")
-        values.setdefault(section, {})[key] = _value(value)
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = _value(value)
     return values
 
 

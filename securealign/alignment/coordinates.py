@@ -94,6 +94,11 @@ class Space:
         return cls.of(queries, entropy)
 
     @property
+    def dimension(self) -> int:
+        """Dimension d of the embeddings."""
+        return len(self.centre)
+
+    @property
     def total_squares(self) -> float:
         """Squared norm of the public embeddings in the space, 0 if they did not shape it."""
         return float(self.norms @ self.norms)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +16,14 @@ from rich.table import Table
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
 from securealign.client.work import Classification
-from securealign.commands import AsJson, Override, failures, progress
+from securealign.commands import AsJson, Override, failures, progress, table_console
 from securealign.data import load_texts
 from securealign.errors import InputError
 from securealign.files import write_atomically
 from securealign.hardening import harden_process
 from securealign.logs import configure_logs, redact_python_output
 from securealign.models import load_embeddings
+from securealign.protocol.listing import Listing
 from securealign.settings import load_settings
 
 app = typer.Typer(
@@ -51,6 +54,39 @@ def align(
         typer.echo(json.dumps(figures))
     elif not quiet:
         _print_alignment(figures)
+
+
+@app.command()
+def heads(config: Config, override: Override = None, as_json: AsJson = False) -> None:
+    """List the heads and spaces that the provider offers this client, and what is left of its budgets."""
+    configure_logs(as_json=False, quiet=True)
+    with failures(as_json=as_json):
+        listing = Client(load_settings(ClientSettings, config, override or [])).offers()
+    if as_json:
+        typer.echo(json.dumps(_plain(listing)))
+        return
+    offered = Table("head", "classes", "output", "space", "queries left", "bits left", "digest")
+    for head in listing.heads:
+        left = "no limit" if head.bits_left is None else f"{head.bits_left:,}"
+        counts = (f"{head.queries_left:,}", left, head.head_digest.hex()[:16])
+        offered.add_row(head.name, str(head.classes), head.output.name.lower(), head.space_name, *counts)
+    table_console().print(offered)
+    for space in listing.spaces:
+        typer.echo(f"space {space.name}: {space.rows:,} public texts, digest {space.dataset_digest.hex()[:16]}")
+
+
+def _plain(listing: Listing) -> dict[str, Any]:
+    """Return a list of offers as JSON can hold it."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, bytes):
+            return value.hex()
+        return value.name.lower() if isinstance(value, Enum) else value
+
+    return {
+        kind: [{name: plain(value) for name, value in asdict(offer).items()} for offer in getattr(listing, kind)]
+        for kind in ("heads", "spaces")
+    }
 
 
 @app.command()

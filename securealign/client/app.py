@@ -29,17 +29,18 @@ from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
+from securealign.protocol.listing import Listing
 from securealign.protocol.randomness import Root, SessionEntropy
 from securealign.protocol.resume.session import ResumableClient
 from securealign.recording.measured import RunLog
 from securealign.storage.work import Attempt, durable_attempts, work_name
 from securealign.transport.credentials import BundleSource
-from securealign.transport.grpc_client import GrpcLink, is_loopback
-from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
+from securealign.transport.grpc_client import GrpcLink, call, is_loopback
+from securealign.transport.grpc_server import INFERENCE_METHOD, LISTING_METHOD, TRAINING_METHOD
 from securealign.transport.meter import Meter
 from securealign.transport.retrying import RetryPolicy
 from securealign.transport.sessions import InferenceSession, train
-from securealign.wire import InferenceCodec, TrainingCodec
+from securealign.wire import InferenceCodec, TrainingCodec, decode_listing, encode_listing_request
 
 log = structlog.get_logger()
 
@@ -71,16 +72,31 @@ class Client:
         else:
             embeddings = encode_cached(self._encoder, public.texts, embedding)
         run_log = RunLog(record, command="align", side="client")
-        training = Training(embeddings, public.digest, self._settings.alignment, uploading, run_log)
+        training = Training(
+            embeddings,
+            public.digest,
+            self._settings.alignment,
+            uploading,
+            run_log,
+            space_name=self._settings.provider.space,
+        )
 
         provider, section = self._settings.provider, self._settings.alignment
-        settings = f"{section.ridge} {section.accept_noise}"
+        settings = f"{section.ridge} {section.accept_noise} {provider.space}"
         work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
         with run_log, self._attempts(Purpose.TRAINING, work) as attempts:
             for attempt in attempts:
                 with attempt:
                     figures = self._align(training, attempt, run_log)
         return figures
+
+    def offers(self, head: str = "") -> Listing:
+        """Return what the provider offers this client: all of it, or one head with the names of its classes.
+
+        Raises `TransportError` when it cannot be asked or does not offer the head.
+        """
+        request = encode_listing_request(head)
+        return decode_listing(call(self._settings.provider.address, self._bundle, LISTING_METHOD, request))
 
     def _align(self, training: Training, attempt: Attempt, run_log: RunLog) -> dict[str, Any]:
         """Run a training session, save the map and return the figures."""
@@ -125,12 +141,13 @@ class Client:
             slots = slots_with_checks(slots, len(queries))
         run_log = RunLog(record, command="classify", side="client")
         meter = Meter(counted="client", listener=run_log)
-        work = work_name(provider.address, ",".join(provider.suites), f"{slots} {verify}", space, queries)
+        terms = f"{slots} {verify} {provider.head}"
+        work = work_name(provider.address, ",".join(provider.suites), terms, space, queries)
         with run_log, self._attempts(Purpose.INFERENCE, work) as attempts:
             for attempt in attempts:
                 with attempt:
                     context = self._context(InferenceCodec(), meter, attempt.root)
-                    client = InferenceClient(context, queries.shape[1], slots=slots, space=space)
+                    client = InferenceClient(context, queries.shape[1], slots=slots, space=space, head=provider.head)
                     resumable = attempt.session(client)
                     answers = Answers(queries, batch, classifying, _checks(attempt.root, client) if verify else None)
                     with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:

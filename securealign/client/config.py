@@ -20,6 +20,9 @@ class ProviderSection(Section):
     deadline_seconds: float = Field(default=3600, gt=0)
     patience_seconds: float = Field(default=300, ge=0)
     suites: tuple[str, ...] = ("lwe",)
+    #: Which of its heads to ask, and which of its spaces to align with; "" where it offers one.
+    head: str = ""
+    space: str = ""
 
 
 class EncoderSection(Section):

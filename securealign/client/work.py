@@ -69,7 +69,10 @@ class Training:
         section: AlignmentSection,
         uploading: Progress,
         listener: Listener,
+        *,
+        space_name: str = "",
     ) -> None:
+        self._space_name = space_name
         self.meter = Meter(counted="client", listener=listener)
         self.digest = digest
         self._uploading = uploading
@@ -92,6 +95,7 @@ class Training:
             self._problem.rows,
             self.digest,
             private_rows=self._private.rows if self._private is not None else None,
+            space_name=self._space_name,
         )
         return client
 

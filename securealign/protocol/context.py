@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.limits import Limits
-from securealign.protocol.messages import UNNAMED_SPACE, Message
+from securealign.protocol.messages import Message
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.randomness import Root
 from securealign.protocol.states import Direction
@@ -75,8 +75,6 @@ class ProviderContext(SessionContext):
     """What a provider's machine works with."""
 
     policy: Policy = field(default_factory=Policy)
-    #: Name of the provider's coordinates.
-    space: bytes = UNNAMED_SPACE
     #: Called with the bytes that the session takes at most, before they are allocated.
     reserve: Quota | None = None
     #: Held during long computations, so that a server of many sessions can limit how many run at once.

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.limits import DIGEST_BYTES, MAX_CHUNK_BYTES, SPACE_BYTES, Limits
-from securealign.naming import fault_of_name
+from securealign.naming import fault_of_name, is_offer_name
 
 #: The space of sessions whose parties share a process and name none.
 UNNAMED_SPACE = bytes(SPACE_BYTES)
@@ -65,6 +65,10 @@ def _require_text(value: str, what: str) -> None:
 
 def _require_space(value: bytes) -> None:
     _require(len(value) == SPACE_BYTES, f"a space has a name of {SPACE_BYTES} bytes")
+
+
+def _require_offer_name(value: str) -> None:
+    _require(not value or is_offer_name(value), "a head or a space has a short name of a to z, digits, _ . and -")
 
 
 def _require_positive(*values: int) -> None:
@@ -184,7 +188,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
-    """Versions and suites by preference, nonce; d_B, N, digest of the public texts.
+    """Versions and suites by preference, nonce; d_B, N, digest of the public texts, name of the provider's space.
 
     The client opens training.
     """
@@ -193,8 +197,11 @@ class TrainingHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
     client_dim: int
     rows: int
     dataset_digest: bytes
+    #: Which of the provider's spaces the client aligns with; "" for the one of these public texts.
+    space_name: str = ""
 
     def __post_init__(self) -> None:
+        _require_offer_name(self.space_name)
         _require_positive(self.client_dim, self.rows)
         _require_digest(self.dataset_digest, "a data set digest")
 
@@ -226,7 +233,7 @@ class TrainingAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
-    """Versions and suites by preference, nonce; dimension and space of the mapped queries, slots, output modes.
+    """Versions and suites by preference, nonce; dimension and space of the queries, slots, output modes, head's name.
 
     The client opens inference. Clients of protocol version 1 name no space; they are refused for their version.
     """
@@ -237,8 +244,11 @@ class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
     space: bytes
     #: What the client accepts as an answer.
     outputs: tuple[OutputMode, ...] = (OutputMode.LOGITS,)
+    #: Which of the provider's heads the client asks; "" for the only one.
+    head: str = ""
 
     def __post_init__(self) -> None:
+        _require_offer_name(self.head)
         _require_positive(self.provider_dim, self.slots)
         _require(0 < len(self.outputs) <= len(OutputMode), "a client accepts 1 to 3 output modes")
         if self.space:

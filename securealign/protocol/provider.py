@@ -36,7 +36,7 @@ class ProviderMachine(SessionMachine):
     def __init__(self, context: ProviderContext) -> None:
         super().__init__(context)
         self._suites, self._entropy, self._limits = context.suites, context.entropy, context.limits
-        self._policy, self._space = context.policy, context.space
+        self._policy = context.policy
         self._reserve, self._compute_slot = context.reserve, context.compute_slot
         self._receiver: UploadReceiver | None = None
         #: Id of the session, once the parties agree.

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import SettingsConfigDict
 
+from securealign.errors import SecurealignError, did_you_mean
 from securealign.limits import ServerSettings
+from securealign.naming import is_offer_name
 from securealign.protocol.policy.privacy import Privacy
-from securealign.protocol.policy.rules import Rules
+from securealign.protocol.policy.rules import Output, Rules
 from securealign.settings import FORBID_UNKNOWN, Section, Settings, StateSection
+
+#: Name of the space and of the head that a file of one head has.
+DEFAULT = "default"
+
+
+def _offer_name(name: str) -> str:
+    if not is_offer_name(name):
+        raise ValueError("a name has up to 64 of a to z, digits, and _ . - inside")
+    return name
+
+
+OfferName = Annotated[str, AfterValidator(_offer_name)]
 
 
 @dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
@@ -35,7 +52,7 @@ class PublicSection(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> PublicSection:
-        if (self.encoder is None) == (self.embeddings is None):
+        if self.texts and (self.encoder is None) == (self.embeddings is None):
             raise ValueError("give either encoder or embeddings")
         return self
 
@@ -46,10 +63,53 @@ class SpaceSection(Section):
     folder: Path | None = None
 
 
+class NamedSpace(PublicSection):
+    """A space by its name: public texts and their embeddings, and where its coordinates are kept.
+
+    Without texts, clients cannot align with it, and the folder holds the coordinates of a provider that had them.
+    """
+
+    texts: str = ""
+    folder: Path | None = None
+
+
 class HeadSection(Section):
     """The linear head; without it the provider serves no inference."""
 
     folder: Path
+
+
+class NamedHead(HeadSection):
+    """A head by its name: its space, the clients that may ask it, and rules that differ from those of [policy].
+
+    The space may be left out where there is one, and clients where all may ask.
+    """
+
+    space: str | None = None
+    clients: tuple[str, ...] | None = None
+    output: Output | None = None
+    abstain_below: float | None = None
+    confidence_thresholds: tuple[float, ...] | None = None
+    output_bits: int | None = None
+    max_queries: int | None = None
+    max_answer_bits: int | None = None
+    publish_class_names: bool | None = None
+
+    def rules(self, policy: Rules) -> RulesSection:
+        """Return the rules of this head; what another output excludes is not taken from the policy.
+
+        Raises `ConfigurationError` for rules that exclude each other, `ValueError` for one out of its bounds.
+        """
+        values = {field.name: getattr(policy, field.name) for field in fields(Rules)}
+        if self.output not in {None, policy.output}:
+            values |= {"abstain_below": None, "confidence_thresholds": (), "output_bits": None}
+        own = self.model_dump(include=set(values), exclude_none=True)
+        return RulesSection(**{**values, **own})
+
+
+@dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
+class RulesSection(Rules):
+    """The rules of one head, within the bounds that they are declared with."""
 
 
 @dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
@@ -102,6 +162,8 @@ class ProviderSettings(Settings):
     public: PublicSection | None = None
     space: SpaceSection = SpaceSection()
     head: HeadSection | None = None
+    spaces: Mapping[OfferName, NamedSpace] = Field(default_factory=dict)
+    heads: Mapping[OfferName, NamedHead] = Field(default_factory=dict)
     policy: PolicySection = PolicySection()
     privacy: PrivacySection | None = None
     state: ProviderStateSection = ProviderStateSection()
@@ -109,8 +171,44 @@ class ProviderSettings(Settings):
     metrics: MetricsSection | None = None
     record: RecordSection | None = None
 
+    @property
+    def offered_spaces(self) -> dict[str, NamedSpace]:
+        """The spaces by name; those of [public] and [space] have the name "default"."""
+        if self.spaces:
+            return dict(self.spaces)
+        public = {} if self.public is None else dict(self.public)
+        return {DEFAULT: NamedSpace(**public, folder=self.space.folder)}
+
+    @property
+    def offered_heads(self) -> dict[str, NamedHead]:
+        """The heads by name; that of [head] has the name "default"."""
+        if self.head is None:
+            return dict(self.heads)
+        return {DEFAULT: NamedHead(folder=self.head.folder)}
+
+    def space_of(self, head: NamedHead) -> str:
+        """Return the name of a head's space."""
+        return head.space or next(iter(self.offered_spaces))
+
     @model_validator(mode="after")
     def _serves_something(self) -> ProviderSettings:
-        if self.public is None and self.head is None:
-            raise ValueError("a provider needs [public] to train, [head] to classify, or both")
+        if self.public is None and self.head is None and not self.heads and not self.spaces:
+            raise ValueError(
+                "a provider needs [public] or [spaces.NAME] to train, [head] or [heads.NAME] to classify, or both"
+            )
+        if self.spaces and (self.public is not None or self.space.folder is not None):
+            raise ValueError("give [spaces.NAME], or [public] and [space]: both name the public texts")
+        if self.heads and self.head is not None:
+            raise ValueError("give [heads.NAME] or [head]: [head] is short for one head")
+        spaces = self.offered_spaces
+        for name, head in self.heads.items():
+            if head.space is None and len(spaces) > 1:
+                raise ValueError(f"heads.{name} needs a space, one of {', '.join(spaces)}")
+            if head.space not in {None, *spaces}:
+                known = f"[spaces.NAME] has {', '.join(spaces)}. {did_you_mean(str(head.space), spaces)}".rstrip()
+                raise ValueError(f"heads.{name} names the unknown space {head.space!r}: {known}")
+            try:
+                head.rules(self.policy)
+            except SecurealignError as error:
+                raise ValueError(f"heads.{name}: {error.message} {error.hint}") from error
         return self

@@ -6,46 +6,36 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import replace
 
-from securealign.alignment.coordinates import Space
-from securealign.alignment.head import LinearHead
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
-from securealign.matrices import Rows
+from securealign.limits import Limits
+from securealign.naming import is_offer_name
 from securealign.ops.observability import Metrics, watched_queries, watched_rank
 from securealign.protocol.context import Codec, Observer, ProviderContext, Quota
-from securealign.protocol.inference.provider import InferenceProvider
-from securealign.protocol.messages import UNNAMED_HEAD
+from securealign.protocol.inference.provider import InferenceProvider, output_mode
+from securealign.protocol.listing import HeadListing, Listing, SpaceListing
+from securealign.protocol.offers import OfferedHead, OfferedRows
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.privacy import Privacy, PrivacyAccount
-from securealign.protocol.policy.rank import RankAccount, SharedRows
+from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.policy.rates import Rate, RateLimiter, pools_per_hour, queries_per_minute
-from securealign.protocol.policy.rules import Policy
+from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.provider.config import PolicySection
+from securealign.provider.catalogue import Catalogue, ServedHead
+from securealign.provider.config import DEFAULT, PolicySection
 from securealign.storage.counters import Ledger
 from securealign.transport.session_manager import Counters, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Ledgers of the state folder, by the accounts that they keep.
 LEDGERS = ("rank", "answers", "privacy")
+#: Between the name of a head and that of a client; names of heads do not hold it.
+_OF = " of "
 #: Seconds that a message may wait for its share of a rate; one that would wait longer ends the session.
 _LONGEST_WAIT = 60.0
-
-
-@dataclass(frozen=True)
-class PublicData:
-    """The public texts as the provider holds them: their digest, one embedding for each, and who made those.
-
-    `related` are data sets served before that have texts in common with this one.
-    """
-
-    digest: bytes
-    rows: Rows
-    encoder: str
-    related: tuple[SharedRows, ...] = ()
 
 
 class Machines:
@@ -53,14 +43,16 @@ class Machines:
 
     def __init__(
         self,
+        catalogue: Catalogue,
         suites: Sequence[Suite],
+        *,
         entropy: Entropy,
         policy: PolicySection,
         ledgers: dict[str, Ledger],
         metrics: Metrics,
-        *,
         privacy: Privacy | None = None,
     ) -> None:
+        self._catalogue = catalogue
         self._suites = suites
         self._entropy = entropy
         self._policy = policy
@@ -74,60 +66,121 @@ class Machines:
         self._queries = _limiter(queries_per_minute, policy.max_queries_per_minute)
         self._pools = _limiter(pools_per_hour, policy.max_pools_per_hour)
 
-    def training(
-        self, public: PublicData, space: Space, peer: Peer, observer: Observer, counters: Counters
-    ) -> TrainingProvider:
-        """Return the machine of a training session, which multiplies with embeddings in the space."""
-        place, identity = (peer.identity, public.digest), peer.identity
-        rank = RankAccount.of(*place, store=counters["rank"], lock=self._ledgers["rank"].lock)
-        privacy = PrivacyAccount.of(*place, store=counters["privacy"], lock=self._ledgers["privacy"].lock)
-        return TrainingProvider(
-            self._context(TrainingCodec(), space, peer, observer),
-            public.rows if self._privacy is not None else space.rows(public.rows),
-            public.digest,
-            total_squares=space.total_squares,
-            account=watched_rank(replace(rank, related=public.related), identity, self._metrics),
-            privacy_account=privacy,
-        )
+    def training(self, peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
+        """Return the machine of a training session, which multiplies with embeddings in their space."""
 
-    def inference(
-        self,
-        head: LinearHead,
-        space: Space,
-        peer: Peer,
-        observer: Observer,
-        counters: Counters,
-        *,
-        digest: bytes = UNNAMED_HEAD,
-    ) -> InferenceProvider:
-        """Return the machine of an inference session for a head of embeddings in the space, and its digest."""
-        answers = QueryAccount.of(peer.identity, store=counters["answers"], lock=self._ledgers["answers"].lock)
+        def find(name: str, digest: bytes) -> OfferedRows:
+            served, public = self._catalogue.public(name, digest)
+            place = peer.identity, public.digest
+            rank = RankAccount.of(*place, store=counters["rank"], lock=self._ledgers["rank"].lock)
+            return OfferedRows(
+                rows=public.rows if self._privacy is not None else served.space.rows(public.rows),
+                dataset_digest=public.digest,
+                space=served.space.identifier,
+                total_squares=served.space.total_squares,
+                account=watched_rank(replace(rank, related=public.related), peer.identity, self._metrics),
+                privacy_account=PrivacyAccount.of(
+                    *place, store=counters["privacy"], lock=self._ledgers["privacy"].lock
+                ),
+            )
+
+        return TrainingProvider(self._context(TrainingCodec(), peer, observer), find)
+
+    def inference(self, peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
+        """Return the machine of an inference session."""
+
+        def find(name: str) -> OfferedHead:
+            served = self._catalogue.head(peer.identity, name)
+            account = self._account(served, peer, counters["answers"])
+            return OfferedHead(
+                head=served.head,
+                space=served.space.space.identifier,
+                digest=served.digest,
+                policy=self._policy_of(served.rules, peer),
+                account=watched_queries(account, account.name, self._metrics),
+            )
+
         machine = InferenceProvider(
-            self._context(InferenceCodec(), space, peer, observer),
-            head,
-            account=watched_queries(answers, peer.identity, self._metrics),
+            self._context(InferenceCodec(), peer, observer),
+            find,
             throttle=_throttle(self._queries, peer),
             prepare_throttle=_throttle(self._pools, peer),
-            head_digest=digest,
         )
         self._live.add(machine)
         return machine
 
-    def policy(self, peer: Peer) -> Policy:
-        """Return the rules for sessions of a peer: those of the settings, and the suites that its address allows."""
-        return Policy.of(self._policy, privacy=self._privacy, allow_unencrypted=peer.loopback)
+    def listing(self, peer: Peer, head: str = "") -> Listing:
+        """Return what a peer may use: all of it, or the head of a name with the names of its classes.
 
-    def _context(self, codec: Codec, space: Space, peer: Peer, observer: Observer) -> ProviderContext:
+        Raises `RemoteProtocolError` for a head that it may not ask.
+        """
+        heads = [self._catalogue.head(peer.identity, head)] if head else self._catalogue.heads_for(peer.identity)
+        spaces = [] if head else self._catalogue.spaces.values()
+        return Listing(
+            heads=tuple(self._listed(served, peer, with_names=bool(head)) for served in heads),
+            spaces=tuple(
+                SpaceListing(
+                    name=served.name,
+                    dataset_digest=served.public.digest,
+                    rows=served.public.rows.shape[0],
+                    provider_dim=served.space.dimension,
+                    space=served.space.identifier,
+                )
+                for served in spaces
+                if served.public is not None
+            ),
+        )
+
+    def _listed(self, served: ServedHead, peer: Peer, *, with_names: bool) -> HeadListing:
+        policy, (provider_dim, classes) = self._policy_of(served.rules, peer), served.head.weight.shape
+        account = self._account(served, peer, self._ledgers["answers"].values)
+        limits = policy.query_limits
+        answer_bits = self._suites[0].head_sizes(policy.head_shape(provider_dim, classes, 1)).answer_bits
+        return HeadListing(
+            name=served.name,
+            classes=classes,
+            class_names=served.head.class_names if with_names and policy.publish_class_names else (),
+            output=output_mode(policy),
+            provider_dim=provider_dim,
+            space=served.space.space.identifier,
+            space_name=served.space.name if served.space.public is not None else "",
+            head_digest=served.digest,
+            queries_left=account.left(answer_bits, limits),
+            bits_left=None if limits.bits is None else max(0, limits.bits - account.bits),
+            max_slots=Limits().max_pool_slots,
+            answer_bits=answer_bits,
+            abstains=policy.abstain_below is not None,
+        )
+
+    def _account(self, served: ServedHead, peer: Peer, store: MutableMapping[str, float]) -> QueryAccount:
+        name = account_name(served.name, peer.identity)
+        return QueryAccount.of(name, store=store, lock=self._ledgers["answers"].lock)
+
+    def _policy_of(self, rules: Rules, peer: Peer) -> Policy:
+        """Return the policy for a peer under these rules, with the suites that its address allows."""
+        return Policy.of(rules, privacy=self._privacy, allow_unencrypted=peer.loopback)
+
+    def _context(self, codec: Codec, peer: Peer, observer: Observer) -> ProviderContext:
         return ProviderContext(
             codec=codec,
             suites=self._suites,
             entropy=self._entropy,
             observer=self._metrics.watching(observer),
-            policy=self.policy(peer),
-            space=space.identifier,
+            policy=self._policy_of(self._policy, peer),
             reserve=peer.reserve,
             compute_slot=self._compute_slot,
         )
+
+
+def account_name(head: str, client: str) -> str:
+    """Return the name of a client's account over a head; that of a head named "default" is the client's own."""
+    return client if head == DEFAULT else f"{head}{_OF}{client}"
+
+
+def owner_of(account: str) -> tuple[str, str]:
+    """Return the head and the client of an account."""
+    head, separator, client = account.partition(_OF)
+    return (head, client) if separator and is_offer_name(head) else (DEFAULT, account)
 
 
 def _limiter(rate: Callable[[int], Rate], count: int | None) -> RateLimiter | None:

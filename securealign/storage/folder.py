@@ -23,6 +23,11 @@ _ORPHAN_SECONDS = 86_400.0
 Clock = Callable[[], float]
 
 
+def lock_file(folder: Path, name: str) -> Path:
+    """Return the file of a lock in a state folder."""
+    return folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
 class Part(NamedTuple):
     """A sealed part: its bytes, or the address of the file that holds them."""
 
@@ -58,7 +63,7 @@ class StateFolder:
             hint="Wait until it has ended, or stop it.",
             code=ErrorCode.STORE_LOCKED,
         )
-        return locked(self._folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:32], busy)
+        return locked(lock_file(self._folder, name), busy)
 
     def close(self) -> None:
         """Close the database."""

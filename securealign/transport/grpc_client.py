@@ -32,6 +32,8 @@ _OPTIONS = (
 )
 #: Seconds to wait until the provider has read an Abort.
 _ABORT_SECONDS = 2.0
+#: Seconds that a call of one message may take.
+_CALL_SECONDS = 30.0
 #: Seconds that each step of the first connection to the provider may take.
 _PREFLIGHT_SECONDS = 10.0
 
@@ -43,6 +45,18 @@ def is_loopback(target: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def call(target: str, source: Source, method: str, request: bytes, *, seconds: float = _CALL_SECONDS) -> bytes:
+    """Return the answer to a call of one message; raises `TransportError` when there is none."""
+    bundle = source.current()
+    met = meet(target, bundle, now=source.clock(), timeout=min(_PREFLIGHT_SECONDS, seconds))
+    with pinned_channel(target, bundle, met.certificate, _OPTIONS) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        try:
+            return ask(request, timeout=seconds)
+        except grpc.RpcError as failure:
+            raise transport_error(failure, connected=True) from failure
 
 
 class GrpcLink:
@@ -102,7 +116,7 @@ class GrpcLink:
             if not self._machine.may_resume(error):
                 raise
             with self._meter.timed("network"):
-                self._backoff.after(error, met=self._machine.begun)
+                self._backoff.after(error, met=self._machine.begun or error.code is ErrorCode.STARTING)
 
     def _exchange(self) -> None:
         """Receive one frame and send what follows from it."""

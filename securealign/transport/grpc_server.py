@@ -6,13 +6,15 @@ one before, so that HTTP/2 flow control slows the client down.
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import grpc
 
@@ -42,8 +44,11 @@ from securealign.transport.status import ERROR_KEY, status_of
 
 TRAINING_METHOD = "/securealign.v1.Training/Align"
 INFERENCE_METHOD = "/securealign.v1.Inference/Classify"
+LISTING_METHOD = "/securealign.v1.Offers/List"
 #: Prefix of the names of the threads that serve sessions.
 THREAD_PREFIX = "securealign-session"
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
@@ -76,6 +81,8 @@ Report = Callable[[SessionReport], None]
 Opened = Callable[[Peer, str, bool], None]
 #: Called when a stream has been given a session; returns what is to listen to it.
 MakeListener = Callable[[Peer, SessionMachine], Listener]
+#: Answers a call of one message, given who calls and its bytes; raises the reason to refuse it.
+Call = Callable[[Peer, bytes], bytes]
 #: Called when a stream was refused before it had a session.
 Refused = Callable[[Peer, SecurealignError], None]
 
@@ -95,6 +102,7 @@ class ProviderServer:
         refused: Refused = lambda peer, error: None,
         listen: MakeListener = lambda peer, party: nobody,
         admission: Admission | None = None,
+        calls: Mapping[str, Call] | None = None,
         register: Callable[[grpc.Server], object] = lambda server: None,
     ) -> None:
         self._settings = settings or ServerSettings()
@@ -109,7 +117,11 @@ class ProviderServer:
         self._server = grpc.server(self._threads, options=_OPTIONS)
         for method, serving in methods.items():
             manager = serving if isinstance(serving, SessionManager) else TransientSessionManager(serving)
-            self._server.add_generic_rpc_handlers((_OneMethod(method, self._handler(manager)),))
+            stream: Handler = grpc.stream_stream_rpc_method_handler(self._handler(manager))
+            self._server.add_generic_rpc_handlers((_OneMethod(method, stream),))
+        for method, answer in (calls or {}).items():
+            call: Handler = grpc.unary_unary_rpc_method_handler(self._answering(answer))
+            self._server.add_generic_rpc_handlers((_OneMethod(method, call),))
         register(self._server)
         self._source = FixedBundle(bundle) if isinstance(bundle, Bundle) else bundle
         try:
@@ -119,7 +131,9 @@ class ProviderServer:
             self.port = 0
         if not self.port:
             raise ConfigurationError(
-                f"Cannot listen on {address}.", hint="Choose a free port, or stop the server that uses it."
+                f"Cannot listen on {address}.",
+                hint="Choose a free port, or stop the server that uses it.",
+                code=ErrorCode.ADDRESS_TAKEN if _is_taken(address) else ErrorCode.CONFIGURATION_INVALID,
             )
 
     def start(self) -> None:
@@ -138,15 +152,29 @@ class ProviderServer:
 
     def _handler(self, manager: SessionManager) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
         def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            try:
+            with self._hiding_faults(context):
                 yield from self._serve(manager, requests, context)
-            except Exception as error:
-                # gRPC would send the message of any exception to the peer.
-                if context.code() is None:  # type: ignore[attr-defined]
-                    self._refuse(context, _peer(context), _fault(error))
-                raise
 
         return handle
+
+    def _answering(self, answer: Call) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+            with self._hiding_faults(context):
+                peer = self._admit(context)
+                with self._refusing(context, peer):
+                    return answer(peer, request)
+
+        return handle
+
+    @contextmanager
+    def _hiding_faults(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """End the call for a fault of ours, whose message gRPC would send to the peer."""
+        try:
+            yield
+        except Exception as error:
+            if context.code() is None:  # type: ignore[attr-defined]
+                self._refuse(context, _peer(context), _fault(error))
+            raise
 
     def _serve(
         self, manager: SessionManager, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -253,11 +281,10 @@ def _replies(stream: _Stream, session: ServedSession, frame: bytes, requests: It
 class _OneMethod(grpc.GenericRpcHandler):
     """Routes one full method name to a handler of raw byte streams."""
 
-    def __init__(self, method: str, handle: Callable[..., Iterator[bytes]]) -> None:
-        self._method = method
-        self._handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
+    def __init__(self, method: str, handler: Handler) -> None:
+        self._method, self._handler = method, handler
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         return self._handler if handler_call_details.method == self._method else None
 
 
@@ -316,6 +343,22 @@ class _Stream:
         """Run a block in which this side computes."""
         with self.watchdog.working(), self.meter.timed("provider"):
             yield
+
+
+def _is_taken(address: str) -> bool:
+    """Return whether another process listens on host:port; gRPC does not say why it cannot."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _name, place in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    except ValueError:
+        return False
+    return False
 
 
 def _peer(context: grpc.ServicerContext) -> Peer:

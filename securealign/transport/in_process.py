@@ -12,7 +12,6 @@ from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.protocol.context import ClientContext, Codec, ProviderContext
 from securealign.protocol.machine import SessionMachine
-from securealign.protocol.messages import UNNAMED_SPACE
 from securealign.protocol.policy.rules import Policy
 from securealign.transport.meter import Meter
 
@@ -46,10 +45,10 @@ class InProcessLink:
 
 
 def in_process_contexts(
-    codec: Codec, suite: Suite, entropy: Entropy, meter: Meter, *, policy: Policy, space: bytes = UNNAMED_SPACE
+    codec: Codec, suite: Suite, entropy: Entropy, meter: Meter, *, policy: Policy
 ) -> tuple[ClientContext, ProviderContext]:
     """Return the contexts of client and provider in one process, where a suite without encryption is allowed."""
     shared: dict[str, Any] = {"codec": codec, "suites": [suite], "entropy": entropy}
     client = ClientContext(**shared, allow_unencrypted=True, observer=meter.observer("client"))
     policy = replace(policy, allow_unencrypted=True)
-    return client, ProviderContext(**shared, policy=policy, space=space, observer=meter.observer("provider"))
+    return client, ProviderContext(**shared, policy=policy, observer=meter.observer("provider"))

@@ -17,6 +17,7 @@ RETRYABLE = frozenset(
         ErrorCode.CANCELLED,
         ErrorCode.PEER_UNREACHABLE,
         ErrorCode.SERVER_BUSY,
+        ErrorCode.STARTING,
         ErrorCode.MEMORY_EXHAUSTED,
     }
 )

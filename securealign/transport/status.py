@@ -15,6 +15,7 @@ _STATUS = {
     ErrorCode.CERTIFICATE_REVOKED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorCode.SERVER_BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorCode.MEMORY_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.STARTING: grpc.StatusCode.UNAVAILABLE,
     ErrorCode.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorCode.SESSION_UNKNOWN: grpc.StatusCode.NOT_FOUND,
     ErrorCode.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -43,6 +44,9 @@ _HINTS = {
     ErrorCode.RATE_LIMITED: "Wait a while; the provider's operator sets how many sessions and queries it allows.",
     ErrorCode.SESSION_UNKNOWN: "Start again: the provider has ended the session, or lost its state folder.",
     ErrorCode.SERVER_BUSY: "Wait for other sessions to end, then start again.",
+    ErrorCode.STARTING: "Wait until the provider has embedded its public texts; its log says how far it is.",
+    ErrorCode.HEAD_CHANGED: "Start again with another output: the head is another one from now on.",
+    ErrorCode.NOT_OFFERED: "Its heads are listed by 'securealign-client heads'; its operator says who may ask them.",
     ErrorCode.NOT_SERVED: "Its operator adds a section [public] to train, or [head] to classify.",
 }
 

@@ -18,7 +18,8 @@ from google.protobuf.message import Message as Protobuf
 
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.protocol import messages as m
-from securealign.wire.v1 import inference_pb2, training_pb2
+from securealign.protocol.listing import Listing
+from securealign.wire.v1 import inference_pb2, listing_pb2, training_pb2
 
 
 def _malformed(reason: str) -> RemoteProtocolError:
@@ -74,6 +75,37 @@ def _to_protobuf(value: Any) -> Any:  # noqa: ANN401 - a field of any message
     return value
 
 
+def _parsed(kind: type[Protobuf], data: bytes) -> Any:  # noqa: ANN401 - a message of that kind
+    parsed = kind()
+    try:
+        parsed.ParseFromString(data)
+    except DecodeError as error:
+        raise _malformed("A frame is not a protobuf message.") from error
+    return parsed
+
+
+def encode_listing_request(head: str) -> bytes:
+    """Return the bytes of the question for the list of all offers, or for the head of a name."""
+    return listing_pb2.ListingRequest(head=head).SerializeToString()
+
+
+def decode_listing_request(data: bytes) -> str:
+    """Return the name of the head that is asked for, "" for all; raises `RemoteProtocolError` for anything else."""
+    name: str = _parsed(listing_pb2.ListingRequest, data).head
+    return name
+
+
+def encode_listing(listing: Listing) -> bytes:
+    """Return the bytes of a list of offers."""
+    return listing_pb2.Listing(**_to_protobuf(listing)).SerializeToString(deterministic=True)
+
+
+def decode_listing(data: bytes) -> Listing:
+    """Return the list of offers in `data`; raises `RemoteProtocolError` for anything else."""
+    listing: Listing = _reader(Listing)(_parsed(listing_pb2.Listing, data))
+    return listing
+
+
 class _StreamCodec:
     """The codec of one kind of stream, whose protobuf message has a field for each message that may travel on it."""
 
@@ -90,11 +122,7 @@ class _StreamCodec:
 
     def decode(self, data: bytes) -> m.Message:
         """Return the message in `data`; raises `RemoteProtocolError` for anything else."""
-        envelope = self._envelope()
-        try:
-            envelope.ParseFromString(data)
-        except DecodeError as error:
-            raise _malformed("A frame is not a protobuf message.") from error
+        envelope: Any = _parsed(self._envelope, data)
         name = envelope.WhichOneof("message")
         if name is None:
             raise _malformed("A frame holds no known message.")

@@ -71,7 +71,7 @@ def check(link, service=""):
 
 
 def test_the_services_are_those_of_the_protocol():
-    assert set(SERVICES) == {TRAINING, INFERENCE}
+    assert set(SERVICES) == {TRAINING, INFERENCE, "securealign.v1.Offers"}
 
 
 def test_health_tells_what_is_served_until_the_server_drains(certificates):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from support.peers import embeddings, stored_space
+from support.peers import embeddings, next_event, stored_space
 from support.sites import make_site, provider_process, run_client
 from typer.testing import CliRunner
 
@@ -101,12 +101,12 @@ def test_align_and_classify_between_two_processes(site):
     with provider(site) as (process, port):
         aligned = client(site, port, "align", "--json")
         assert aligned.returncode == 0, aligned.stderr
-        trained = json.loads(process.stdout.readline())
+        trained = next_event(process)
         classified = client(site, port, "classify", "--embeddings", str(site / "private.npy"), "--json")
         assert classified.returncode == 0, classified.stderr
-        answered = json.loads(process.stdout.readline())
+        answered = next_event(process)
         process.send_signal(signal.SIGTERM)
-        assert json.loads(process.stdout.readline())["event"] == "stopping"
+        assert next_event(process)["event"] == "stopping"
         assert process.wait(600) == 0
 
     figures = json.loads(aligned.stdout)
@@ -151,9 +151,9 @@ def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
     with provider(site) as (process, port):
         aligned = client(site, port, "align", "--quiet")
         assert aligned.returncode == 0, aligned.stderr
-        assert json.loads(process.stdout.readline())["event"] == "session done"
+        assert next_event(process)["event"] == "session done"
         refused = client(site, port, "align", "--json")
-        logged = json.loads(process.stdout.readline())
+        logged = next_event(process)
     assert refused.returncode == ExitCode.REFUSED
     assert json.loads(refused.stdout)["error"] == "RANK_BUDGET_EXHAUSTED"
     assert (logged["event"], logged["code"]) == ("session refused", "RANK_BUDGET_EXHAUSTED")
@@ -209,7 +209,7 @@ def test_a_client_goes_on_with_a_provider_that_was_killed_and_started_again(site
     assert not (site / "alignment").exists()
     with provider(site, "--set", f"server.address=127.0.0.1:{port}") as (process, _):
         figures = Client(settings).align(lambda done, total: None, lambda done, total: None)
-        logged = json.loads(process.stdout.readline())
+        logged = next_event(process)
     # The key was sent before, and is not sent again.
     assert figures["stats"]["phases"].get("keys", {"bytes_up": 0})["bytes_up"] == 0
     assert (logged["event"], logged["phase"]) == ("session done", "training")

@@ -21,6 +21,7 @@ from securealign.protocol.messages import ChoicesChunk, OutputMode, PoolChunk, P
 from securealign.protocol.states import Direction
 from securealign.provider import app, machines
 from securealign.provider.config import PolicySection, PrivacySection
+from securealign.provider.reloading import Signals
 
 ROWS, DIM_A, DIM_B, CLASSES = 60, 6, 4, 3
 LWE = LweSuite(TOY)
@@ -379,7 +380,7 @@ def test_a_provider_that_cannot_give_up_sessions_now_serves_on(signals):
             return 2
 
     metrics = Metrics()
-    with capture_logs() as logs:
-        app._wait({"a": Broken(), "b": Stopping()}, metrics)
+    with capture_logs() as logs, Signals() as told:
+        app._wait(told, [Broken(), Stopping()], metrics, lambda: None)
     assert [log["event"] for log in logs] == ["sessions cannot be given up now", *["session expired"] * 2]
     assert 'securealign_sessions_ended_total{outcome="expired",phase="inference"} 2.0' in metrics.render().decode()

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.peers import Provider, bundles, embeddings, inference, random_head
+from support.peers import Provider, bundles, embeddings, inference, next_event, random_head
 from support.sites import make_site, provider_process, run_client
 from support.toy import TOY
 from typer.testing import CliRunner
@@ -85,9 +85,7 @@ def site_in(folder: Path) -> Path:
 def provider(site, *arguments):
     """Run the provider as a process; yields a function that returns the next line of its log, and its port."""
     with provider_process(site / "provider.toml", *arguments) as (process, listening):
-        yield SimpleNamespace(
-            port=listening["port"], next_line=lambda: json.loads(process.stdout.readline()), process=process
-        )
+        yield SimpleNamespace(port=listening["port"], next_line=lambda: next_event(process), process=process)
 
 
 def client(site, port, command, *arguments):

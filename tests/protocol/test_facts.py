@@ -9,10 +9,10 @@ CASES = {
     "training": (
         TrainingCase(),
         {"rows": 12, "dim_b": 4},
-        {"rows": 12, "dim_a": 3},
+        {},
         {"rows": 12, "dim_a": 3, "dim_b": 4},
     ),
-    "inference": (InferenceCase(), {"dim_a", "pool_slots", "queries"}, {"dim_a", "classes", "queries"}, None),
+    "inference": (InferenceCase(), {"dim_a", "pool_slots", "queries"}, set(), None),
 }
 
 

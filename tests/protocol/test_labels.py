@@ -14,6 +14,7 @@ from securealign.limits import Limits
 from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.offers import OfferedHead, only_head
 from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.resume.snapshot import restore, take_snapshot
 from securealign.protocol.states import State
@@ -316,7 +317,7 @@ def test_rules_that_exclude_each_other_are_refused(rules, sentence):
 
 def restored(pair: Pair, policy: Policy) -> InferenceProvider:
     context: ProviderContext = replace(pair.provider._context, policy=policy)
-    other = InferenceProvider(context, CASE.head)
+    other = InferenceProvider(context, only_head(OfferedHead(head=CASE.head)))
     restore(other, take_snapshot(pair.provider))
     return other
 

@@ -225,9 +225,9 @@ def test_a_session_does_not_go_on_with_coarser_logits_than_it_began():
 def test_a_session_does_not_go_on_under_another_head():
     pair = inference(recorded=True)
     other = policy_provider(head_digest=bytes([1]) * 32)
-    with pytest.raises(KeyStoreError, match="Policy has changed") as caught:
+    with pytest.raises(RemoteProtocolError, match="was changed after the session began") as caught:
         restore(other, take_snapshot(pair.provider))
-    assert caught.value.code is ErrorCode.SESSION_UNKNOWN
+    assert caught.value.code is ErrorCode.HEAD_CHANGED
 
 
 def test_every_refusal_says_what_to_do():

@@ -117,7 +117,7 @@ def test_labels_are_answers_and_never_logits():
 def test_answers_that_were_kept_have_the_output_of_the_session(columns):
     """Logits of three classes would be taken for labels and confidence otherwise."""
     pair = InferenceCase(policy=LABELS, class_names=("red", "green", "blue")).opened()
-    pair.up.extend(pair.client.submit(pair.provider._head.weight.T[:2]))
+    pair.up.extend(pair.client.submit(pair.provider._offer.head.weight.T[:2]))
     pair.carry()
     pair.client._answers = [(0, np.zeros((2, columns)))]
     if columns == 2:

@@ -16,6 +16,7 @@ from securealign.protocol.context import ClientContext, ProviderContext, Quota
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.messages import UNNAMED_HEAD, UNNAMED_SPACE, OutputMode
+from securealign.protocol.offers import FindHead, OfferedHead, OfferedRows, only_head, only_rows
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.client import TrainingClient
@@ -50,16 +51,18 @@ def training_provider(
     total_squares: float | None = None,
     account: Any = None,
     privacy_account: Any = None,
+    space: bytes = UNNAMED_SPACE,
     **context: Any,
 ) -> TrainingProvider:
-    return TrainingProvider(
-        _provider(codec=TrainingCodec(), suites=suites, **context),
-        _rows(rows),
-        dataset,
+    offer = OfferedRows(
+        rows=_rows(rows),
+        dataset_digest=dataset,
+        space=space,
         total_squares=total_squares,
         account=account,
         privacy_account=privacy_account,
     )
+    return TrainingProvider(_provider(codec=TrainingCodec(), suites=suites, **context), only_rows(offer))
 
 
 def inference_client(
@@ -69,6 +72,7 @@ def inference_client(
     slots: int = 64,
     space: bytes = UNNAMED_SPACE,
     outputs: Sequence[OutputMode] = tuple(OutputMode),
+    head: str = "",
     **context: Any,
 ) -> InferenceClient:
     return InferenceClient(
@@ -77,6 +81,7 @@ def inference_client(
         slots=slots,
         space=space,
         outputs=outputs,
+        head=head,
     )
 
 
@@ -88,14 +93,14 @@ def inference_provider(
     throttle: Quota | None = None,
     head_digest: bytes = UNNAMED_HEAD,
     prepare_throttle: Quota | None = None,
+    space: bytes = UNNAMED_SPACE,
+    find: FindHead | None = None,
     **context: Any,
 ) -> InferenceProvider:
     return InferenceProvider(
         _provider(codec=InferenceCodec(), suites=suites, **context),
-        head,
-        account=account,
+        find or only_head(OfferedHead(head=head, space=space, digest=head_digest, account=account)),
         throttle=throttle,
-        head_digest=head_digest,
         prepare_throttle=prepare_throttle,
     )
 

@@ -35,8 +35,9 @@ from securealign.protocol.resume.session import ResumableClient
 from securealign.protocol.states import Direction
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider import spaces
-from securealign.provider.config import PolicySection, PrivacySection
-from securealign.provider.machines import LEDGERS, Machines, PublicData
+from securealign.provider.catalogue import Catalogue, PublicData, ServedHead, ServedSpace
+from securealign.provider.config import DEFAULT, PolicySection, PrivacySection
+from securealign.provider.machines import LEDGERS, Machines
 from securealign.storage.counters import Ledger
 from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
@@ -46,6 +47,7 @@ from securealign.storage.work import durable_attempts, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (
     INFERENCE_METHOD,
+    LISTING_METHOD,
     TRAINING_METHOD,
     Peer,
     ProviderServer,
@@ -55,7 +57,7 @@ from securealign.transport.meter import Meter
 from securealign.transport.retrying import RetryPolicy
 from securealign.transport.session_manager import DurableSessionManager
 from securealign.transport.sessions import InferenceSession, train
-from securealign.wire import InferenceCodec, TrainingCodec
+from securealign.wire import InferenceCodec, TrainingCodec, decode_listing_request, encode_listing
 
 from .durable import FixedRoot
 from .machines import inference_client, inference_provider, training_client, training_provider
@@ -83,8 +85,14 @@ def settled(process: subprocess.Popen) -> dict:
         entry = json.loads(line)
         if entry["event"] == "listening":
             return entry
-        assert entry["event"] in {"space made", "precision is short", "the head is shared"}, entry
+        assert entry["event"] in {"starting", "space made", "precision is short", "the head is shared"}, entry
     raise AssertionError("the provider ended before it listened")
+
+
+def next_event(process: subprocess.Popen) -> dict:
+    """Return the next line of a provider's log that says more than that a session was opened."""
+    entry = json.loads(process.stdout.readline())
+    return entry if entry["event"] != "session opened" else next_event(process)
 
 
 def stored_space(site: Path, file: str = "provider.toml") -> Space:
@@ -237,21 +245,32 @@ class DurableProvider:
         self.state = StateFolder(self.folder, Sealers(FixedRoot()), clock=lambda: self.now)
         self.metrics = Metrics()
         self.ledgers = {kind: Ledger(self.state.database, kind) for kind in LEDGERS}
-        machines = Machines(self.suites, SystemEntropy(), self.policy, self.ledgers, self.metrics, privacy=self.privacy)
+        space = ServedSpace(DEFAULT, raw_space(self.rows, self.space), PublicData(DIGEST, Rows(self.rows), "encoder"))
+        self.catalogue = Catalogue([space], [ServedHead(DEFAULT, self.head, space, bytes(32), self.policy)])
+        machines = Machines(
+            self.catalogue,
+            self.suites,
+            entropy=SystemEntropy(),
+            policy=self.policy,
+            ledgers=self.ledgers,
+            metrics=self.metrics,
+            privacy=self.privacy,
+        )
         sessions = ProviderSessions(
             self.state,
             self.ledgers,
             keep_seconds=self.keep_seconds,
             max_per_hour=self.policy.max_sessions_per_hour,
         )
-        public = PublicData(DIGEST, Rows(self.rows), "encoder")
-        space = raw_space(self.rows, self.space)
 
         def training(peer, observer, counters):
-            return machines.training(public, space, peer, self._observer(observer), counters)
+            return machines.training(peer, self._observer(observer), counters)
 
         def inference(peer, observer, counters):
-            return machines.inference(self.head, space, peer, self._observer(observer), counters, digest=bytes(32))
+            return machines.inference(peer, self._observer(observer), counters)
+
+        def listing(peer, request):
+            return encode_listing(machines.listing(peer, decode_listing_request(request)))
 
         self.hosts = {
             TRAINING_METHOD: DurableSessionManager("training", TrainingCodec(), training, sessions),
@@ -262,6 +281,7 @@ class DurableProvider:
             bundle,
             self.hosts,
             settings=self.settings,
+            calls={LISTING_METHOD: listing},
             report=self._report,
             opened=lambda peer, phase, resumed: self.on_opened(),
             refused=self._refused,
@@ -403,6 +423,22 @@ class DurableClient:
                         asked = [session.answers(queries[first : first + batch]) for first in rest]
                         session.close()
         return np.vstack([session.restored, *asked])
+
+    @contextmanager
+    def inference(self, address: str, dimension: int, *, head: str) -> Iterator[InferenceSession]:
+        """Yield an open session of one attempt on a head, and confirm it in the end."""
+        meter = Meter(counted="client")
+        work = work_name(head, np.zeros((1, dimension)))
+        with (
+            durable_attempts(self.state, Purpose.INFERENCE, work, keep_seconds=self.keep_seconds) as attempts,
+            next(attempts) as attempt,
+        ):
+            context = {"entropy": SystemEntropy(), "observer": self._observer(meter), "root": attempt.root}
+            client = inference_client(self.suites, dimension, slots=4, head=head, **context)
+            with self._link(address, INFERENCE_METHOD, attempt.session(client), meter, None) as link:
+                session = InferenceSession(link, client, meter)
+                yield session
+                session.close()
 
     def _link(
         self, address: str, method: str, session: ResumableClient, meter: Meter, retry: RetryPolicy | None

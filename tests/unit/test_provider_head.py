@@ -10,16 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from securealign.alignment import LinearHead
-from securealign.alignment.coordinates import Space
 from securealign.errors import ConfigurationError
-from securealign.he.entropy import SystemEntropy
+from securealign.he.registry import get_suite
 from securealign.ops.observability import Metrics
 from securealign.pki.certificates import create_certificates
-from securealign.provider import app
+from securealign.provider import loading
 from securealign.provider.config import ProviderSettings
+from securealign.provider.loading import read_heads
+from securealign.provider.offers import Offers
 from securealign.settings import load_settings
-from securealign.transport.grpc_server import TRAINING_METHOD
-from securealign.transport.session_manager import Peer
 
 ROWS, DIMENSION = 60, 6
 RANDOM = np.random.default_rng(0)
@@ -54,16 +53,27 @@ folder = "head"
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr(app, "open_encoder", lambda name, **_: Encoder())
-    monkeypatch.setattr(app, "encode_cached", lambda encoder, texts, report: encoder.encode(texts))
+    monkeypatch.setattr(loading, "open_encoder", lambda name, **_: Encoder())
+    monkeypatch.setattr(loading, "encode_cached", lambda encoder, texts, report: encoder.encode(texts))
     return tmp_path
 
 
 def start(site, *, shared=0.0, settings=(), **metadata):
-    """Save a head, with a weight that all classes share, and make the provider that would serve it."""
+    """Save a head, with a weight that all classes share, and load what a provider would offer; returns that."""
     weight = RANDOM.normal(size=(DIMENSION, 3)) + shared * RANDOM.normal(size=(DIMENSION, 1))
     LinearHead(weight, np.zeros(3), ("a", "b", "c")).save_pretrained(site / "head", **metadata)
-    return app.Provider(load_settings(ProviderSettings, site / "provider.toml", list(settings)))
+    chosen = load_settings(ProviderSettings, site / "provider.toml", ["policy.max_queries=1", *settings])
+    state = chosen.open_state(chosen.state)
+    try:
+        offers = Offers(chosen, state, [get_suite(name) for name in chosen.policy.suites], Metrics())
+        offers.load(read_heads(chosen))
+    finally:
+        state.close()
+    return offers
+
+
+def events(logs):
+    return [entry["event"] for entry in logs if entry["log_level"] == "warning"]
 
 
 def test_a_head_of_another_encoder_of_as_many_dimensions_is_refused(site):
@@ -82,19 +92,17 @@ def test_a_head_of_texts_of_another_length_is_warned_of(site):
 def test_the_head_of_its_encoder_and_an_older_one_are_served(site, metadata):
     with capture_logs() as logs:
         start(site, **metadata)
-    assert not logs
+    assert not events(logs)
 
 
 @pytest.mark.parametrize(("shared", "warned"), [(0.0, False), (1e5, True)])
 def test_a_head_whose_norm_costs_precision_is_warned_of(site, shared, warned):
-    provider = start(site, shared=shared)
-    space = Space.of(provider._public.rows, SystemEntropy())
     with capture_logs() as logs:
-        provider._check_precision(space.fold(provider._head), space)
-    assert [entry["event"] for entry in logs] == (["precision is short"] if warned else [])
+        start(site, shared=shared)
+    assert events(logs) == (["precision is short"] if warned else [])
     if warned:
-        assert logs[0]["suite"] == "lwe-128"
-        assert "of the labels cannot be trusted" in logs[0]["reason"]
+        assert logs[-1]["suite"] == "lwe-128"
+        assert "of the labels cannot be trusted" in logs[-1]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -112,27 +120,19 @@ def test_a_head_whose_norm_costs_precision_is_warned_of(site, shared, warned):
 )
 def test_a_head_that_follows_from_the_answers_allowed_is_warned_of(site, settings, warned):
     # Seven answers of three logits determine the head; a logit holds 18 bits unless it is told to hold fewer.
-    provider = start(site, settings=settings)
     with capture_logs() as logs:
-        provider._check_sharing(provider._head)
-    assert [entry["event"] for entry in logs] == (["the head is shared"] if warned else [])
+        start(site, settings=["policy.max_queries=100000", *settings])
+    # A logit of eight bits is also told to be short of precision.
+    assert ("the head is shared" in events(logs)) is warned
     if warned:
-        assert "7 answers in logits determine it" in logs[0]["reason"]
-        assert 'set output = "label", max_queries below 7, or max_answer_bits below' in logs[0]["reason"]
+        assert "7 answers in logits determine it" in logs[-1]["reason"]
+        assert 'set output = "label", max_queries below 7, or max_answer_bits below' in logs[-1]["reason"]
 
 
 def related(site):
-    """Return the earlier data sets that sessions of a provider are charged for, as it starts."""
-    provider = start(site)
-    state = provider._settings.open_state(provider._settings.state)
-    try:
-        hosts = provider._hosts(state, Metrics(), provider._space(state))
-        counters = {kind: {} for kind in ("rank", "privacy")}
-        peer = Peer("", loopback=True, identity="peer")
-        machine = hosts[TRAINING_METHOD]._make(peer, lambda event: None, counters)
-        return provider._public.digest, machine._account.related
-    finally:
-        state.close()
+    """Return the data set that a provider serves and the earlier ones that sessions are charged for."""
+    (served,) = start(site)._catalogue.spaces.values()
+    return served.public.digest, served.public.related
 
 
 def test_charges_of_an_earlier_data_set_are_found_when_its_texts_are_served_again(site):

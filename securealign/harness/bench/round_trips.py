@@ -18,6 +18,7 @@ from securealign.pki.certificates import Bundle, Role, create_certificates, load
 from securealign.protocol.context import Observer
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.offers import OfferedHead, only_head
 from securealign.protocol.policy.rules import Output
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import INFERENCE_METHOD, ProviderServer
@@ -68,10 +69,10 @@ def serving(suite: str, features: int, classes: int, output: Output = "logits") 
 def _serve(  # noqa: PLR0917 - as the worker passes them
     suite: str, features: int, classes: int, output: Output, folder: Path, channel: Connection
 ) -> None:
-    head = synthetic_linear_head(features, classes)
+    offered = only_head(OfferedHead(head=synthetic_linear_head(features, classes)))
 
     def make(_peer: Peer, observer: Observer) -> InferenceProvider:
-        return InferenceProvider(provider_context(InferenceCodec(), suite, output, observer=observer), head)
+        return InferenceProvider(provider_context(InferenceCodec(), suite, output, observer=observer), offered)
 
     server = ProviderServer(
         "127.0.0.1:0",

@@ -23,6 +23,7 @@ from securealign.matrices import FloatMatrix, Rows
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.machine import SessionMachine
+from securealign.protocol.offers import OfferedHead, OfferedRows, only_head, only_rows
 from securealign.protocol.policy.rules import Output
 from securealign.protocol.states import FINAL
 from securealign.protocol.training.client import TrainingClient
@@ -72,8 +73,13 @@ def _train_client(suite: str, pipe: Connection, file: Path, channel: Connection)
 def _train_provider(suite: str, pipe: Connection, file: Path, channel: Connection) -> None:
     rows = Rows(np.load(file, mmap_mode="r"))
     space = Space.of(rows, SystemEntropy())
-    context = provider_context(TrainingCodec(), suite, space=space.identifier)
-    provider = TrainingProvider(context, space.rows(rows), UNNAMED_DATASET, total_squares=space.total_squares)
+    offered = OfferedRows(
+        rows=space.rows(rows),
+        dataset_digest=UNNAMED_DATASET,
+        space=space.identifier,
+        total_squares=space.total_squares,
+    )
+    provider = TrainingProvider(provider_context(TrainingCodec(), suite), only_rows(offered))
     channel.send(_serve(provider, pipe))
 
 
@@ -91,7 +97,8 @@ def _answer(  # noqa: PLR0917 - as the worker passes them
     suite: str, pipe: Connection, features: int, classes: int, output: Output, channel: Connection
 ) -> None:
     context = provider_context(InferenceCodec(), suite, output)
-    channel.send(_serve(InferenceProvider(context, synthetic_linear_head(features, classes)), pipe))
+    offered = OfferedHead(head=synthetic_linear_head(features, classes))
+    channel.send(_serve(InferenceProvider(context, only_head(offered)), pipe))
 
 
 def _serve(provider: SessionMachine, pipe: Connection) -> int:

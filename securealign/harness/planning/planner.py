@@ -23,6 +23,7 @@ from securealign.matrices import Rows
 from securealign.protocol.context import Codec
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.offers import OfferedHead, OfferedRows, only_head, only_rows
 from securealign.protocol.policy.rank import rank_allowance, rank_charge, rows_needed, sessions_allowed
 from securealign.protocol.policy.rules import Output, Policy, Rules
 from securealign.protocol.training.client import TrainingClient
@@ -241,7 +242,8 @@ def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Cond
 
     solve("problem", problem_work(rows, columns))
     client = TrainingClient(session.client, _nothing(rows, columns + 1), UNNAMED_DATASET)
-    provider = TrainingProvider(session.provider, _nothing(rows, workload.dim_a), UNNAMED_DATASET)
+    offered = OfferedRows(rows=_nothing(rows, workload.dim_a), dataset_digest=UNNAMED_DATASET)
+    provider = TrainingProvider(session.provider, only_rows(offered))
     train(InProcessLink(client, provider, meter), client, meter)
     solve("solution", solution_work(columns, workload.dim_a))
     return session.stats(conditions)
@@ -253,7 +255,7 @@ def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Con
     names = tuple(str(index) for index in range(classes))
     head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
     client = InferenceClient(session.client, features, slots=workload.pool_slots)
-    provider = InferenceProvider(session.provider, head)
+    provider = InferenceProvider(session.provider, only_head(OfferedHead(head=head)))
     opened = InferenceSession(InProcessLink(client, provider, meter), client, meter)
     for first in range(0, workload.queries, workload.batch):
         opened.answers(np.zeros((min(workload.batch, workload.queries - first), features)))

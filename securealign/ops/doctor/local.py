@@ -7,9 +7,9 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -26,7 +26,7 @@ from securealign.pki.bundles import load_bundle
 from securealign.pki.chains import CertificateProblem, now_utc
 from securealign.pki.identity import Role, identity_of
 from securealign.pki.revocation import parse_lists
-from securealign.provider.config import ProviderSettings
+from securealign.provider.config import DEFAULT, ProviderSettings
 from securealign.transport.grpc_client import is_loopback
 
 #: Operators are warned so long before a certificate or a list expires: renewing it takes other people too.
@@ -52,19 +52,28 @@ class Site:
         if isinstance(file, ProviderSettings):
             self.role, self.suites = Role.PROVIDER, file.policy.suites
             self.address, certificates = file.server.address, file.server.certificates
-            self.encoder = file.public.encoder if file.public else None
+            self.sections: dict[str, Any] = {
+                name: section for name, section in file.offered_spaces.items() if section.texts
+            }
+            self.encoders = {section.encoder for section in self.sections.values() if section.encoder}
         else:
             self.role, self.suites = Role.CLIENT, file.provider.suites
             self.address, certificates = file.provider.address, file.provider.certificates
-            self.encoder = file.encoder.name if file.encoder else None
+            self.sections = {DEFAULT: file.public} if file.public else {}
+            self.encoders = {file.encoder.name} if file.encoder else set()
         self.folder = file.path(certificates)
+        self._read: dict[str, PublicData] = {}
 
-    @cached_property
-    def public(self) -> PublicData | None:
-        """The public texts; raises `InputError` where they or their embeddings cannot be read."""
-        section = self.file.public
+    def public(self, name: str = DEFAULT) -> PublicData | None:
+        """Return the public texts of a space, None without; raises `InputError` where they cannot be read."""
+        section = self.sections.get(name)
         if section is None:
             return None
+        if name not in self._read:
+            self._read[name] = self._load(section)
+        return self._read[name]
+
+    def _load(self, section: Any) -> PublicData:  # noqa: ANN401 - the section of either party
         public = load_public(self.file.path_or_name(section.texts))
         dimension = None
         if section.embeddings is not None:
@@ -171,17 +180,20 @@ def _check_suites(site: Site) -> Iterator[Finding]:
 
 
 def _check_public(site: Site) -> Iterator[Finding]:
-    try:
-        public = site.public
-    except SecurealignError as error:
-        yield failed("public data", error)
-        return
-    except OSError as error:
-        yield failed("public data", _unreadable(error))
-        return
-    if public is not None:
+    for name in site.sections:
+        try:
+            public = site.public(name)
+        except SecurealignError as error:
+            yield failed("public data", error)
+            continue
+        except OSError as error:
+            yield failed("public data", _unreadable(error))
+            continue
+        if public is None:
+            continue
         columns = f" of dimension {public.dimension}" if public.dimension else ""
-        yield fine("public data", f"{public.rows} texts{columns}, digest {public.digest.hex()[:16]}")
+        which = "" if name == DEFAULT else f"{name}: "
+        yield fine("public data", f"{which}{public.rows} texts{columns}, digest {public.digest.hex()[:16]}")
         if isinstance(site.file, ProviderSettings):
             yield trainings_of_clients(public.rows, site.file.policy.max_rank_fraction)
         elif (dimension := known_dimension(site.file, public.dimension)) is not None:
@@ -198,45 +210,44 @@ def _unreadable(error: OSError) -> InputError:
 
 def _check_encoder(site: Site) -> Iterator[Finding]:
     """Say whether the packages of the encoder are there; to open it could mean to download it."""
-    name = site.encoder
-    if name is None:
-        return
-    needed = ("tokenizers",) if name == "wordllama" else ("torch", "transformers")
-    missing = [package for package in needed if find_spec(package) is None]
-    if missing:
+    for name in sorted(site.encoders):
+        needed = ("tokenizers",) if name == "wordllama" else ("torch", "transformers")
+        missing = [package for package in needed if find_spec(package) is None]
+        if not missing:
+            yield fine("encoder", f"what {name!r} needs is installed")
+            continue
         problem = DependencyError(
             f"The encoder {name!r} needs {' and '.join(missing)}, not installed here.",
             hint="Run: pip install 'securealign[models]'",
         )
         yield failed("encoder", problem)
-    else:
-        yield fine("encoder", f"what {name!r} needs is installed")
 
 
 def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:
-    if file.head is None:
-        return
-    try:
-        head = LinearHead.from_pretrained(file.path(file.head.folder))
-    except SecurealignError as error:
-        yield failed("head", error)
-        return
-    features, dimension = len(head.weight), _known_dimension(site)
-    if dimension not in {None, features}:
-        problem = ConfigurationError(
-            f"The public embeddings have {dimension} dimensions and the head takes {features}.",
-            hint="Use the encoder that the head was fitted on.",
-            code=ErrorCode.SHAPE_MISMATCH,
-        )
-        yield failed("dimension", problem)
-    else:
-        yield fine("head", f"{head.weight.shape[1]} classes over {features} dimensions")
-    yield from check_answers(file.policy, file.policy.suites, head)
+    for name, entry in file.offered_heads.items():
+        what = "head" if name == DEFAULT else f"head {name}"
+        try:
+            head = LinearHead.from_pretrained(file.path(entry.folder))
+        except SecurealignError as error:
+            yield failed(what, error)
+            continue
+        features, dimension = len(head.weight), _known_dimension(site, file.space_of(entry))
+        if dimension not in {None, features}:
+            problem = ConfigurationError(
+                f"The public embeddings have {dimension} dimensions and the head takes {features}.",
+                hint="Use the encoder that the head was fitted on.",
+                code=ErrorCode.SHAPE_MISMATCH,
+            )
+            yield failed("dimension", problem)
+        else:
+            yield fine(what, f"{head.weight.shape[1]} classes over {features} dimensions")
+        yield from check_answers(entry.rules(file.policy), file.policy.suites, head)
 
 
-def _known_dimension(site: Site) -> int | None:
+def _known_dimension(site: Site, space: str) -> int | None:
     try:
-        return site.public.dimension if site.public else None
+        public = site.public(space)
+        return public.dimension if public else None
     except (SecurealignError, OSError):
         return None
 

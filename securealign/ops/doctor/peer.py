@@ -170,6 +170,7 @@ class _Sessions:
             client_dim=dimension or 1,
             rows=public.rows,
             dataset_digest=public.digest,
+            space_name=self._file.provider.space,
         )
         answer = greet(self._channel, TRAINING_METHOD, TrainingCodec(), opening, TrainingAccept, timeout=self._timeout)
         yield from _agreed("training", answer.accept, suites)
@@ -192,6 +193,7 @@ class _Sessions:
             provider_dim=features,
             slots=1,
             space=saved.space,
+            head=self._file.provider.head,
         )
         answer = greet(
             self._channel, INFERENCE_METHOD, InferenceCodec(), opening, InferenceAccept, timeout=self._timeout
@@ -201,7 +203,7 @@ class _Sessions:
 
     def _public(self) -> PublicData | None:
         try:
-            return self._site.public
+            return self._site.public()
         except (SecurealignError, OSError):
             # The checks of this machine report it.
             return None

@@ -57,7 +57,8 @@ class InferenceClientState(MachineState):
 class InferenceClient(ClientMachine):
     """The client of one inference session over queries of d_A = `provider_dim` dimensions, in pools of `slots`.
 
-    `space` names the provider's coordinates that the queries are in. `outputs` are the modes that it takes.
+    `space` names the provider's coordinates that the queries are in, and `head` the head that is asked; "" is for the
+    only one. `outputs` are the modes that it takes.
     """
 
     table = INFERENCE_CLIENT
@@ -72,6 +73,7 @@ class InferenceClient(ClientMachine):
         slots: int = 64,
         space: bytes = m.UNNAMED_SPACE,
         outputs: Sequence[m.OutputMode] = tuple(m.OutputMode),
+        head: str = "",
     ) -> None:
         super().__init__(context)
         if slots < 1:
@@ -79,7 +81,7 @@ class InferenceClient(ClientMachine):
         self._provider_dim = provider_dim
         self._slots = slots
         self._space = space
-        self._outputs = tuple(outputs)
+        self._outputs, self._head = tuple(outputs), head
         #: What the provider accepted: classes, names, output mode, queries left.
         self.accepted: m.InferenceAccept | None = None
         self._encryptor: HeadEncryptor | None = None
@@ -147,6 +149,7 @@ class InferenceClient(ClientMachine):
             slots=self._slots,
             space=self._space,
             outputs=self._outputs,
+            head=self._head,
         )
         return self._send_all([hello])
 

@@ -21,6 +21,7 @@ from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext, Quota
 from securealign.protocol.inference.slots import SlotLedger, SlotRange
 from securealign.protocol.machine import require
+from securealign.protocol.offers import FindHead, OfferedHead
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.provider import ProviderMachine
@@ -53,10 +54,9 @@ class InferenceProviderState(MachineState):
 class InferenceProvider(ProviderMachine):
     """The provider of one inference session; owns the head and sees ciphertexts only.
 
-    The head takes embeddings in the coordinates of the context's `space`; maps into others are refused.
-    `account` bounds what the peer's sessions are given together; without it each session stands alone. `throttle` is
-    asked for the number of queries of a message before they are charged, `prepare_throttle` for each pool.
-    `head_digest` names the head to the client.
+    `find` gives the head that the client names; maps into another space than the head's are refused. It is asked again
+    before each message that uses the head: a session whose head was replaced ends. `throttle` is asked for the number
+    of queries of a message before they are charged, `prepare_throttle` for each pool.
     """
 
     table = INFERENCE_PROVIDER
@@ -66,15 +66,16 @@ class InferenceProvider(ProviderMachine):
     def __init__(
         self,
         context: ProviderContext,
-        head: LinearHead,
+        find: FindHead,
         *,
-        account: QueryAccount | None = None,
         throttle: Quota | None = None,
-        head_digest: bytes = m.UNNAMED_HEAD,
         prepare_throttle: Quota | None = None,
     ) -> None:
         super().__init__(context)
-        self._head = head
+        self._find = find
+        #: Name of the head, and the head as it was offered when the client asked for it.
+        self._name = ""
+        self._offer: OfferedHead | None = None
         #: With labels: 32 secret bytes from which the transfer derives.
         self._transfer_seed = b""
         self._sizes: HeadSizes | None = None
@@ -84,16 +85,16 @@ class InferenceProvider(ProviderMachine):
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
-        self._shared_account = account
-        self._account = account or QueryAccount.of("session")
+        self._account = QueryAccount.of("session")
         self._throttle, self._prepare_throttle = throttle, prepare_throttle
-        self._head_digest = head_digest
         self._answered = self._slots = 0
 
     @property
     def facts(self) -> dict[str, int]:
-        """Return d_A, K and queries so far; slots and bits of an answer once the client has asked for them."""
-        provider_dim, classes = self._head.weight.shape
+        """Return d_A, K, queries so far, slots and bits of an answer once the client has asked for a head."""
+        if self._offer is None:
+            return {}
+        provider_dim, classes = self._offer.head.weight.shape
         known = {"dim_a": provider_dim, "classes": classes, "queries": self._answered}
         return known | ({"pool_slots": self._slots, "answer_bits": self._answer_bits} if self._slots else {})
 
@@ -132,16 +133,18 @@ class InferenceProvider(ProviderMachine):
             return
         hello = require_message(self.codec, blobs, "hello", m.InferenceHello)
         accept = require_message(self.codec, blobs, "accept", m.InferenceAccept)
+        offer = self._take(hello.head)
         policy = self._policy
-        same = hello.space == self._space and accept.logit_bits == (policy.output_bits or 0)
-        same &= accept.head_digest == self._head_digest
-        same &= accept.output is _mode(policy) and tuple(state.levels) == policy.levels
+        if accept.head_digest != offer.digest:
+            raise _changed(hello.head)
+        same = hello.space == offer.space and accept.logit_bits == (policy.output_bits or 0)
+        same &= accept.output is output_mode(policy) and tuple(state.levels) == policy.levels
         self._require_same_policy(same)
         suite, session = self._agreed(accept.accept, hello.hello)
         if policy.labels is not None:
             self._transfer_seed = require_blob(blobs, "transfer")
         evaluator = self._begin(hello, suite, session)
-        if self._shared_account is None:
+        if offer.account is None:
             self._account.charge(self._answered, self._answer_bits, self._policy.query_limits)
         self._resume_upload(state.uploads, state.has_key, blobs)
         for pool in require(self._ledger).load(state.used):
@@ -155,6 +158,8 @@ class InferenceProvider(ProviderMachine):
             raise RemoteProtocolError(
                 f"{type(message).__name__} arrives between pieces of choices.", code=ErrorCode.SEQUENCE_BROKEN
             )
+        if not isinstance(message, m.InferenceHello):
+            self._require_same_head()
         match message:
             case m.InferenceHello():
                 yield self._on_hello(message)
@@ -167,12 +172,31 @@ class InferenceProvider(ProviderMachine):
             case _:
                 yield from super()._handle(message)
 
+    def _take(self, name: str) -> OfferedHead:
+        """Return the head of a name, under whose rules the session then stands."""
+        self._name, self._offer = name, self._find(name)
+        self._policy = self._offer.policy or self._policy
+        self._account = self._offer.account or self._account
+        return self._offer
+
+    def _require_same_head(self) -> None:
+        """Raise `RemoteProtocolError` when the head or what its answers hold was changed; take changed limits."""
+        begun = require(self._offer)
+        offer = self._find(self._name)
+        policy = offer.policy or self._policy
+        if offer is not begun and (
+            (offer.digest, offer.space) != (begun.digest, begun.space) or _terms(policy) != _terms(self._policy)
+        ):
+            raise _changed(self._name)
+        self._policy = policy
+
     def _on_hello(self, message: m.InferenceHello) -> m.InferenceAccept:
         accept, suite, session = self._greet(message.hello)
-        provider_dim, classes = self._head.weight.shape
-        if message.space != self._space:
+        offer = self._take(message.head)
+        provider_dim, classes = offer.head.weight.shape
+        if message.space != offer.space:
             raise RemoteProtocolError(
-                f"The client's map leads into the space {message.space.hex()}, this provider's is {self._space.hex()}.",
+                f"The client's map leads into the space {message.space.hex()}, the head's is {offer.space.hex()}.",
                 hint="Its client has to align again.",
                 code=ErrorCode.SPACE_MISMATCH,
             )
@@ -185,7 +209,7 @@ class InferenceProvider(ProviderMachine):
             raise RemoteProtocolError(
                 f"A pool of {message.slots} slots exceeds {self._limits.max_pool_slots}.", code=ErrorCode.LIMIT_EXCEEDED
             )
-        mode, terms = _mode(self._policy), self._policy.labels
+        mode, terms = output_mode(self._policy), self._policy.labels
         if mode not in message.outputs:
             raise RemoteProtocolError(
                 f"Policy gives answers of the mode {mode.name}, which the client does not take.",
@@ -199,7 +223,7 @@ class InferenceProvider(ProviderMachine):
         return m.InferenceAccept(
             accept=accept,
             classes=classes,
-            class_names=self._head.class_names if self._policy.publish_class_names else (),
+            class_names=offer.head.class_names if self._policy.publish_class_names else (),
             output=mode,
             queries_left=self._account.left(self._answer_bits, self._policy.query_limits),
             window=self._limits.upload_window,
@@ -214,14 +238,15 @@ class InferenceProvider(ProviderMachine):
                 abstains=self._policy.abstain_below is not None,
                 offer=evaluator.offer(),
             ),
-            head_digest=self._head_digest,
+            head_digest=offer.digest,
         )
 
     def _begin(self, hello: m.InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:
         """Make this side of the suite and expect the key."""
         policy = self._policy
-        weight, bias = _classes(self._head, policy.abstain_below)
-        features, classes = self._head.weight.shape
+        head = require(self._offer).head
+        weight, bias = _classes(head, policy.abstain_below)
+        features, classes = head.weight.shape
         shape = policy.head_shape(features, classes, hello.slots)
         if shape.labels is not None and not suite.info.label_only:
             shape.require_full_logits(suite.info.name)
@@ -296,11 +321,24 @@ class InferenceProvider(ProviderMachine):
         yield from chunks(m.Answer, data, pool=slots.pool, first_slot=slots.first, count=slots.count)
 
 
-def _mode(policy: Policy) -> m.OutputMode:
+def output_mode(policy: Policy) -> m.OutputMode:
     """Return what an answer holds under a policy."""
     if policy.labels is None:
         return m.OutputMode.LOGITS
     return m.OutputMode.LABEL_CONFIDENCE if policy.labels.buckets else m.OutputMode.LABEL
+
+
+def _terms(policy: Policy) -> tuple[object, ...]:
+    """Return what fixes the answers of a session under a policy."""
+    return policy.output, policy.output_bits, policy.levels
+
+
+def _changed(name: str) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"The head {name!r} was changed after the session began.",
+        hint="Its client has to start again: answers of two heads must not be mixed.",
+        code=ErrorCode.HEAD_CHANGED,
+    )
 
 
 def _classes(head: LinearHead, abstain_below: float | None) -> tuple[FloatMatrix, FloatMatrix]:

@@ -89,6 +89,11 @@ class Rules:
         return (*(() if self.abstain_below is None else (self.abstain_below,)), *self.confidence_thresholds)
 
     @property
+    def query_limits(self) -> QueryLimits:
+        """What the rules let one peer know of the head."""
+        return QueryLimits(queries=self.max_queries, bits=self.max_answer_bits)
+
+    @property
     def labels(self) -> LabelTerms | None:
         """How label-only answers are computed; None for logits."""
         return LabelTerms(buckets=len(self.confidence_thresholds)) if self.output == "label" else None
@@ -153,8 +158,3 @@ class Policy(Rules):
                 hint="Agree on fewer public texts, or raise max_rows.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
-
-    @property
-    def query_limits(self) -> QueryLimits:
-        """What the policy lets one peer know of the head."""
-        return QueryLimits(queries=self.max_queries, bits=self.max_answer_bits)

@@ -36,7 +36,8 @@ class TrainingClient(ClientMachine):
     """The client of one training session; its rows (N, d_B + 1) end in a constant column that carries the bias.
 
     `private_rows` take their place if the provider adds noise: N rows of norm at most 1, then d_B + 1 rows of the
-    identity and as many of 2^-8 times the identity. Without them such a provider is refused.
+    identity and as many of 2^-8 times the identity. Without them such a provider is refused. `space_name` chooses among
+    the provider's spaces; "" is for the one of the public texts.
     """
 
     table = TRAINING_CLIENT
@@ -44,7 +45,13 @@ class TrainingClient(ClientMachine):
     state_type = TrainingClientState
 
     def __init__(
-        self, context: ClientContext, rows: Rows, dataset_digest: bytes, *, private_rows: Rows | None = None
+        self,
+        context: ClientContext,
+        rows: Rows,
+        dataset_digest: bytes,
+        *,
+        private_rows: Rows | None = None,
+        space_name: str = "",
     ) -> None:
         super().__init__(context)
         self._rows = rows
@@ -54,7 +61,7 @@ class TrainingClient(ClientMachine):
         #: Name of the provider's coordinates, and the squared norm of its rows in them, 0 if it adds noise.
         self.space = b""
         self.total_squares = 0.0
-        self._digest = dataset_digest
+        self._digest, self._space_name = dataset_digest, space_name
         self._encryptor: CovarianceEncryptor | None = None
         self._result: Assembler | None = None
         self._ciphertext = b""
@@ -64,9 +71,14 @@ class TrainingClient(ClientMachine):
     def start(self) -> list[bytes]:
         """Return the opening message."""
         rows, columns = self._rows.shape
-        return self._send_all(
-            [m.TrainingHello(hello=self._hello, client_dim=columns - 1, rows=rows, dataset_digest=self._digest)]
+        hello = m.TrainingHello(
+            hello=self._hello,
+            client_dim=columns - 1,
+            rows=rows,
+            dataset_digest=self._digest,
+            space_name=self._space_name,
         )
+        return self._send_all([hello])
 
     @property
     def progress(self) -> tuple[int, int]:

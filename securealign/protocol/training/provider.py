@@ -13,8 +13,7 @@ from securealign.matrices import Rows
 from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext
 from securealign.protocol.machine import require
-from securealign.protocol.policy.privacy import PrivacyAccount
-from securealign.protocol.policy.rank import RankAccount
+from securealign.protocol.offers import FindRows, OfferedRows
 from securealign.protocol.provider import ProviderMachine
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import TRAINING_PROVIDER, State
@@ -40,35 +39,19 @@ class TrainingProviderState(MachineState):
 
 
 class TrainingProvider(ProviderMachine):
-    """The provider of one training session; owns its rows (N, d_A) and sees ciphertexts only.
-
-    The rows are embeddings in the coordinates of the context's `space`, and `total_squares` is their squared norm.
-    `account` bounds what the peer's sessions show together, and `privacy_account` what they cost if policy asks for
-    differential privacy; without them each session stands alone.
-    """
+    """The provider of one training session; owns its rows (N, d_A), which `find` gives, and sees ciphertexts only."""
 
     table = TRAINING_PROVIDER
     kind = "training"
     state_type = TrainingProviderState
 
-    def __init__(
-        self,
-        context: ProviderContext,
-        rows: Rows,
-        dataset_digest: bytes,
-        *,
-        total_squares: float | None = None,
-        account: RankAccount | None = None,
-        privacy_account: PrivacyAccount | None = None,
-    ) -> None:
+    def __init__(self, context: ProviderContext, find: FindRows) -> None:
         super().__init__(context)
-        self._rows = rows
-        self._digest = dataset_digest
-        self._total_squares = total_squares
-        self._account = account
-        self._privacy_account = privacy_account
+        self._find = find
+        #: What the session multiplies with, once the client has named it.
+        self._offer: OfferedRows | None = None
         #: Rows that travel: those of the public texts, and rows of noise if policy asks for them.
-        self._expected_rows = rows.shape[0]
+        self._expected_rows = 0
         #: Columns charged to the account for which nothing has been computed yet.
         self._charged = 0
         self._columns = 0
@@ -80,8 +63,10 @@ class TrainingProvider(ProviderMachine):
 
     @property
     def facts(self) -> dict[str, int]:
-        """Return N, d_A, and d_B once the client has said it."""
-        rows, provider_dim = self._rows.shape
+        """Return N, d_A and d_B once the client has said what it aligns."""
+        if self._offer is None:
+            return {}
+        rows, provider_dim = self._offer.rows.shape
         return {"rows": rows, "dim_a": provider_dim} | ({"dim_b": self._client_dim} if self._client_dim else {})
 
     @property
@@ -122,7 +107,8 @@ class TrainingProvider(ProviderMachine):
         hello = require_message(self.codec, blobs, "hello", m.TrainingHello)
         accept = require_message(self.codec, blobs, "accept", m.TrainingAccept)
         suite, session = self._agreed(accept.accept, hello.hello)
-        same_texts = accept.dataset_digest == self._digest and accept.space == self._space
+        self._offer = offer = self._find(hello.space_name, hello.dataset_digest)
+        same_texts = accept.dataset_digest == offer.dataset_digest and accept.space == offer.space
         self._require_same_policy(same_texts and accept.privacy == self._terms())
         if accept.privacy is not None:
             self._noise_seed = require_blob(blobs, "noise")
@@ -144,8 +130,9 @@ class TrainingProvider(ProviderMachine):
 
     def _on_hello(self, message: m.TrainingHello) -> m.TrainingAccept:
         accept, suite, session = self._greet(message.hello)
-        rows, provider_dim = self._rows.shape
-        if message.dataset_digest != self._digest or message.rows != rows:
+        self._offer = offer = self._find(message.space_name, message.dataset_digest)
+        rows, provider_dim = offer.rows.shape
+        if message.dataset_digest != offer.dataset_digest or message.rows != rows:
             raise RemoteProtocolError("The client holds other public texts.", code=ErrorCode.DATASET_MISMATCH)
         self._policy.check_training(message.rows, message.client_dim, self._limits)
         self._policy.check_noise(suite.info, message.rows, extra_rows(message.client_dim + 1), self._limits)
@@ -154,20 +141,20 @@ class TrainingProvider(ProviderMachine):
         return m.TrainingAccept(
             accept=accept,
             provider_dim=provider_dim,
-            dataset_digest=self._digest,
+            dataset_digest=offer.dataset_digest,
             window=self._limits.upload_window,
-            space=self._space,
-            total_squares=self._squares(),
+            space=offer.space,
+            total_squares=self._squares(offer),
             privacy=self._terms(),
         )
 
-    def _squares(self) -> float:
+    def _squares(self, offer: OfferedRows) -> float:
         """Return the squared norm of the rows, in a pass over them unless it is known; 0 under privacy."""
         if self._policy.privacy is not None:
             return 0.0
-        if self._total_squares is None:
-            self._total_squares = float(np.sum(self._rows.column_norms() ** 2))
-        return self._total_squares
+        if offer.total_squares is None:
+            return float(np.sum(offer.rows.column_norms() ** 2))
+        return offer.total_squares
 
     def _terms(self) -> m.PrivacyTerms | None:
         privacy = self._policy.privacy
@@ -177,20 +164,20 @@ class TrainingProvider(ProviderMachine):
 
     def _session_rows(self, columns: int, session: bytes) -> Rows:
         """Return the provider's rows in a session of `columns` columns: Z_A, or Z_A and noise."""
-        privacy = self._policy.privacy
+        privacy, own = self._policy.privacy, require(self._offer).rows
         if privacy is None:
-            return self._rows
-        rows, provider_dim = self._rows.shape
+            return own
+        rows, provider_dim = own.shape
         plan = NoisePlan(rows, provider_dim, columns, privacy.row_norm, privacy.noise_multiplier)
         if not self._noise_seed:
             self._noise_seed = self._entropy.octets(SEED_BYTES).tobytes()
             self.record.keep("noise", self._noise_seed)
-        return private_rows(self._rows, plan, self._noise_seed, session)
+        return private_rows(own, plan, self._noise_seed, session)
 
     def _begin(self, hello: m.TrainingHello, suite: Suite, session: bytes) -> CovarianceEvaluator:
         """Make this side of the suite and expect the key."""
         self._client_dim, columns = hello.client_dim, hello.client_dim + 1
-        count, provider_dim = self._rows.shape
+        count, provider_dim = require(self._offer).rows.shape
         self._expected_rows = count + (extra_rows(columns) if self._policy.privacy is not None else 0)
         shape = CovarianceShape(rows=self._expected_rows, provider_dim=provider_dim, columns=columns)
         sizes = suite.covariance_sizes(shape)
@@ -201,23 +188,25 @@ class TrainingProvider(ProviderMachine):
 
     def _charge(self, columns: int) -> None:
         """Charge the session to the peer's accounts, to all or to none."""
-        if self._account is not None:
-            self._account.charge(columns, self._rows.shape[0], self._policy.max_rank_fraction)
+        offer = require(self._offer)
+        if offer.account is not None:
+            offer.account.charge(columns, offer.rows.shape[0], self._policy.max_rank_fraction)
         self._charged = self._columns = columns
-        if self._privacy_account is not None and self._policy.privacy is not None:
+        if offer.privacy_account is not None and self._policy.privacy is not None:
             try:
-                self._privacy_account.charge(self._policy.privacy)
+                offer.privacy_account.charge(self._policy.privacy)
             except RemoteProtocolError:
                 self._charged = 0
-                if self._account is not None:
-                    self._account.refund(columns, self._rows.shape[0])
+                if offer.account is not None:
+                    offer.account.refund(columns, offer.rows.shape[0])
                 raise
 
     def _refund(self, columns: int) -> None:
-        if self._account is not None:
-            self._account.refund(columns, self._rows.shape[0])
-        if self._privacy_account is not None and self._policy.privacy is not None:
-            self._privacy_account.refund(self._policy.privacy)
+        offer = require(self._offer)
+        if offer.account is not None:
+            offer.account.refund(columns, offer.rows.shape[0])
+        if offer.privacy_account is not None and self._policy.privacy is not None:
+            offer.privacy_account.refund(self._policy.privacy)
 
     def _on_rows(self, message: m.RowBatch) -> m.UploadAck:
         receiver = require(self._receiver)

@@ -104,6 +104,7 @@ class InferenceHello(_message.Message):
     SLOTS_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     provider_dim: _builtins.int
     """Dimension of the client's mapped queries; must equal d_A."""
     slots: _builtins.int
@@ -111,6 +112,10 @@ class InferenceHello(_message.Message):
     space: _builtins.bytes
     """The space into which the client's map leads, as the provider named it in training; 16 bytes. The provider refuses
     any but its own.
+    """
+    head: _builtins.str
+    """Name of the head, which may be empty where the provider offers the client one. Up to 64 of a to z, digits, and
+    _ . - inside.
     """
     @_builtins.property
     def hello(self) -> _common_pb2.Hello: ...
@@ -126,10 +131,11 @@ class InferenceHello(_message.Message):
         slots: _builtins.int = ...,
         space: _builtins.bytes = ...,
         outputs: _abc.Iterable[Global___OutputMode.ValueType] | None = ...,
+        head: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "outputs", b"outputs", "provider_dim", b"provider_dim", "slots", b"slots", "space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "hello", b"hello", "outputs", b"outputs", "provider_dim", b"provider_dim", "slots", b"slots", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,18 +23,21 @@ _sym_db = _symbol_database.Default()
 
 
 from . import inference_pb2 as securealign_dot_v1_dot_inference__pb2
+from . import listing_pb2 as securealign_dot_v1_dot_listing__pb2
 from . import training_pb2 as securealign_dot_v1_dot_training__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csecurealign/v1/service.proto\x12\x0esecurealign.v1\x1a\x1esecurealign/v1/inference.proto\x1a\x1dsecurealign/v1/training.proto2Y\n\x08Training\x12M\n\x05\x41lign\x12\x1f.securealign.v1.TrainingMessage\x1a\x1f.securealign.v1.TrainingMessage(\x01\x30\x01\x32_\n\tInference\x12R\n\x08\x43lassify\x12 .securealign.v1.InferenceMessage\x1a .securealign.v1.InferenceMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csecurealign/v1/service.proto\x12\x0esecurealign.v1\x1a\x1esecurealign/v1/inference.proto\x1a\x1csecurealign/v1/listing.proto\x1a\x1dsecurealign/v1/training.proto2Y\n\x08Training\x12M\n\x05\x41lign\x12\x1f.securealign.v1.TrainingMessage\x1a\x1f.securealign.v1.TrainingMessage(\x01\x30\x01\x32_\n\tInference\x12R\n\x08\x43lassify\x12 .securealign.v1.InferenceMessage\x1a .securealign.v1.InferenceMessage(\x01\x30\x01\x32I\n\x06Offers\x12?\n\x04List\x12\x1e.securealign.v1.ListingRequest\x1a\x17.securealign.v1.Listingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'securealign.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAINING']._serialized_start=111
-  _globals['_TRAINING']._serialized_end=200
-  _globals['_INFERENCE']._serialized_start=202
-  _globals['_INFERENCE']._serialized_end=297
+  _globals['_TRAINING']._serialized_start=141
+  _globals['_TRAINING']._serialized_end=230
+  _globals['_INFERENCE']._serialized_start=232
+  _globals['_INFERENCE']._serialized_end=327
+  _globals['_OFFERS']._serialized_start=329
+  _globals['_OFFERS']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

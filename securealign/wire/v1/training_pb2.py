@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from . import common_pb2 as securealign_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecurealign/v1/training.proto\x12\x0esecurealign.v1\x1a\x1bsecurealign/v1/common.proto\"o\n\rTrainingHello\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.securealign.v1.Hello\x12\x12\n\nclient_dim\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\x0c\"H\n\x0cPrivacyTerms\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x03 \x01(\x01\"\xe2\x01\n\x0eTrainingAccept\x12&\n\x06\x61\x63\x63\x65pt\x18\x01 \x01(\x0b\x32\x16.securealign.v1.Accept\x12\x14\n\x0cprovider_dim\x18\x02 \x01(\r\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06window\x18\x04 \x01(\r\x12-\n\x07privacy\x18\x05 \x01(\x0b\x32\x1c.securealign.v1.PrivacyTerms\x12\r\n\x05space\x18\x06 \x01(\x0c\x12\x1a\n\rtotal_squares\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_total_squares\"6\n\x08RowBatch\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x08\n\x06\x46inish\":\n\x0bResultChunk\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xb1\x04\n\x0fTrainingMessage\x12.\n\x05hello\x18\x01 \x01(\x0b\x32\x1d.securealign.v1.TrainingHelloH\x00\x12\x30\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x0b\x32\x1e.securealign.v1.TrainingAcceptH\x00\x12\'\n\x03key\x18\x03 \x01(\x0b\x32\x18.securealign.v1.KeyChunkH\x00\x12(\n\x04rows\x18\x04 \x01(\x0b\x32\x18.securealign.v1.RowBatchH\x00\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x19.securealign.v1.UploadAckH\x00\x12(\n\x06\x66inish\x18\x06 \x01(\x0b\x32\x16.securealign.v1.FinishH\x00\x12-\n\x06result\x18\x07 \x01(\x0b\x32\x1b.securealign.v1.ResultChunkH\x00\x12*\n\x07\x63onfirm\x18\x08 \x01(\x0b\x32\x17.securealign.v1.ConfirmH\x00\x12&\n\x05\x61\x62ort\x18\t \x01(\x0b\x32\x15.securealign.v1.AbortH\x00\x12(\n\x06resume\x18\n \x01(\x0b\x32\x16.securealign.v1.ResumeH\x00\x12*\n\x07resumed\x18\x0b \x01(\x0b\x32\x17.securealign.v1.ResumedH\x00\x12\x31\n\x0b\x64urable_ack\x18\x0c \x01(\x0b\x32\x1a.securealign.v1.DurableAckH\x00\x42\t\n\x07messageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecurealign/v1/training.proto\x12\x0esecurealign.v1\x1a\x1bsecurealign/v1/common.proto\"\x83\x01\n\rTrainingHello\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.securealign.v1.Hello\x12\x12\n\nclient_dim\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\x0c\x12\x12\n\nspace_name\x18\x05 \x01(\t\"H\n\x0cPrivacyTerms\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x18\n\x10noise_multiplier\x18\x03 \x01(\x01\"\xe2\x01\n\x0eTrainingAccept\x12&\n\x06\x61\x63\x63\x65pt\x18\x01 \x01(\x0b\x32\x16.securealign.v1.Accept\x12\x14\n\x0cprovider_dim\x18\x02 \x01(\r\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06window\x18\x04 \x01(\r\x12-\n\x07privacy\x18\x05 \x01(\x0b\x32\x1c.securealign.v1.PrivacyTerms\x12\r\n\x05space\x18\x06 \x01(\x0c\x12\x1a\n\rtotal_squares\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_total_squares\"6\n\x08RowBatch\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x08\n\x06\x46inish\":\n\x0bResultChunk\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xb1\x04\n\x0fTrainingMessage\x12.\n\x05hello\x18\x01 \x01(\x0b\x32\x1d.securealign.v1.TrainingHelloH\x00\x12\x30\n\x06\x61\x63\x63\x65pt\x18\x02 \x01(\x0b\x32\x1e.securealign.v1.TrainingAcceptH\x00\x12\'\n\x03key\x18\x03 \x01(\x0b\x32\x18.securealign.v1.KeyChunkH\x00\x12(\n\x04rows\x18\x04 \x01(\x0b\x32\x18.securealign.v1.RowBatchH\x00\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x19.securealign.v1.UploadAckH\x00\x12(\n\x06\x66inish\x18\x06 \x01(\x0b\x32\x16.securealign.v1.FinishH\x00\x12-\n\x06result\x18\x07 \x01(\x0b\x32\x1b.securealign.v1.ResultChunkH\x00\x12*\n\x07\x63onfirm\x18\x08 \x01(\x0b\x32\x17.securealign.v1.ConfirmH\x00\x12&\n\x05\x61\x62ort\x18\t \x01(\x0b\x32\x15.securealign.v1.AbortH\x00\x12(\n\x06resume\x18\n \x01(\x0b\x32\x16.securealign.v1.ResumeH\x00\x12*\n\x07resumed\x18\x0b \x01(\x0b\x32\x17.securealign.v1.ResumedH\x00\x12\x31\n\x0b\x64urable_ack\x18\x0c \x01(\x0b\x32\x1a.securealign.v1.DurableAckH\x00\x42\t\n\x07messageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'securealign.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAININGHELLO']._serialized_start=78
-  _globals['_TRAININGHELLO']._serialized_end=189
-  _globals['_PRIVACYTERMS']._serialized_start=191
-  _globals['_PRIVACYTERMS']._serialized_end=263
-  _globals['_TRAININGACCEPT']._serialized_start=266
-  _globals['_TRAININGACCEPT']._serialized_end=492
-  _globals['_ROWBATCH']._serialized_start=494
-  _globals['_ROWBATCH']._serialized_end=548
-  _globals['_FINISH']._serialized_start=550
-  _globals['_FINISH']._serialized_end=558
-  _globals['_RESULTCHUNK']._serialized_start=560
-  _globals['_RESULTCHUNK']._serialized_end=618
-  _globals['_TRAININGMESSAGE']._serialized_start=621
-  _globals['_TRAININGMESSAGE']._serialized_end=1182
+  _globals['_TRAININGHELLO']._serialized_start=79
+  _globals['_TRAININGHELLO']._serialized_end=210
+  _globals['_PRIVACYTERMS']._serialized_start=212
+  _globals['_PRIVACYTERMS']._serialized_end=284
+  _globals['_TRAININGACCEPT']._serialized_start=287
+  _globals['_TRAININGACCEPT']._serialized_end=513
+  _globals['_ROWBATCH']._serialized_start=515
+  _globals['_ROWBATCH']._serialized_end=569
+  _globals['_FINISH']._serialized_start=571
+  _globals['_FINISH']._serialized_end=579
+  _globals['_RESULTCHUNK']._serialized_start=581
+  _globals['_RESULTCHUNK']._serialized_end=639
+  _globals['_TRAININGMESSAGE']._serialized_start=642
+  _globals['_TRAININGMESSAGE']._serialized_end=1203
 # @@protoc_insertion_point(module_scope)

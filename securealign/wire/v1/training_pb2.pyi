@@ -34,12 +34,17 @@ class TrainingHello(_message.Message):
     CLIENT_DIM_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
+    SPACE_NAME_FIELD_NUMBER: _builtins.int
     client_dim: _builtins.int
     """d_B, the dimension of the client's encoder; 1 to 8,192."""
     rows: _builtins.int
     """N, the number of distinct public texts; more than d_B, at most 2^20."""
     dataset_digest: _builtins.bytes
     """Digest of the distinct public texts and their order; 32 bytes."""
+    space_name: _builtins.str
+    """Name of the provider's space to align with; empty for the one that is made of these public texts. Up to 64 of a to
+    z, digits, and _ . - inside.
+    """
     @_builtins.property
     def hello(self) -> _common_pb2.Hello: ...
     def __init__(
@@ -49,10 +54,11 @@ class TrainingHello(_message.Message):
         client_dim: _builtins.int = ...,
         rows: _builtins.int = ...,
         dataset_digest: _builtins.bytes = ...,
+        space_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_dim", b"client_dim", "dataset_digest", b"dataset_digest", "hello", b"hello", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_dim", b"client_dim", "dataset_digest", b"dataset_digest", "hello", b"hello", "rows", b"rows", "space_name", b"space_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
