@@ -131,7 +131,10 @@ def test_the_image_runs_as_a_numbered_user_without_a_shell(containerfile):
 
 
 def test_images_come_by_their_plain_name(containerfile):
-    assert {rest.split()[0] for name, rest in containerfile if name == "FROM"} == {"python:3.12-slim"}
+    froms = [rest.split() for name, rest in containerfile if name == "FROM"]
+    stages = {words[-1] for words in froms}
+    assert {words[0] for words in froms} - stages == {"python:3.12-slim"}
+    assert stages == {"build", "program", "client", "provider"}
 
 
 @pytest.fixture(scope="module")
