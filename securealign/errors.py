@@ -111,6 +111,10 @@ class ErrorCode(Enum):
     NOT_OFFERED = (53, "The provider offers this party no head or space of that name; ask it for its list.")
     STARTING = (54, "The provider is not ready yet; try again later.", ExitCode.NETWORK)
     ADDRESS_TAKEN = (55, "Another process listens on this address.", ExitCode.TEMPORARY)
+    ENDPOINT_UNAVAILABLE = (56, "An embedding endpoint cannot be reached or cannot answer now.", ExitCode.NETWORK)
+    ENDPOINT_REFUSED = (57, "An embedding endpoint refuses the key, the model or the request.", ExitCode.USAGE)
+    ENDPOINT_ANSWER_INVALID = (58, "An embedding endpoint gave an answer that cannot be used.", ExitCode.NETWORK)
+    ENDPOINT_CHANGED = (59, "The model behind an embedding endpoint has changed.", ExitCode.INPUT)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number = number
@@ -212,3 +216,9 @@ class AssetError(SecurealignError):
     """A model or data set that could not be fetched or failed its checksum."""
 
     default_code = ErrorCode.ASSET_UNAVAILABLE
+
+
+class EndpointError(SecurealignError):
+    """An embedding endpoint that cannot be used: unreachable, refusing, changed, or answering with something else."""
+
+    default_code = ErrorCode.ENDPOINT_UNAVAILABLE

@@ -6,6 +6,7 @@ An environment variable is the prefix of the program, the section and the name, 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -23,6 +24,7 @@ from securealign.keys.passphrase import PassphraseChoice, Source
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from securealign.models import Encoder, Endpoint
     from securealign.storage.opening import State
 
 
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 FORBID_UNKNOWN = ConfigDict(extra="forbid")
 #: What pydantic calls a name that a model or a dataclass does not have.
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+
+_DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,3})?")
+#: Settings that only an endpoint has.
+_OF_ENDPOINTS = {"model", "dimensions", "api_key_env", "allow_plain_http", "timeout_seconds", "revision"}
 
 
 class Section(BaseModel):
@@ -53,6 +59,75 @@ class StateSection(Section):
     keep_days: float = Field(default=7, gt=0)
     key_days: float | None = Field(default=90, gt=0)
     key_sessions: int | None = Field(default=None, gt=0)
+
+
+class EncoderChoice(Section):
+    """A party's encoder: one that runs here, or a model at an OpenAI-compatible endpoint, which then sees all texts.
+
+    Sections of both parties derive from it; `encoder_name` is what they call a built-in name, a folder or a hub id.
+    """
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    prompt: str | None = None
+    device: str = "cpu"
+    endpoint: str | None = None
+    model: str | None = Field(default=None, min_length=1)
+    dimensions: int | None = Field(default=None, gt=0)
+    api_key_env: str | None = None
+    allow_plain_http: bool = False
+    timeout_seconds: float = Field(default=60, gt=0)
+    revision: str = ""
+
+    @property
+    def encoder_name(self) -> str | None:
+        """The encoder that runs here; None where it is at an endpoint, or there is none."""
+        return None
+
+    @property
+    def encoders(self) -> int:
+        """How many encoders are named, of which one can be used."""
+        return (self.encoder_name is not None) + (self.endpoint is not None)
+
+    @property
+    def at(self) -> Endpoint | None:
+        """The model at an endpoint; raises `ConfigurationError` for an address that cannot be used."""
+        if self.endpoint is None or self.model is None:
+            return None
+        from securealign.models import Endpoint
+
+        return Endpoint(
+            url=self.endpoint,
+            model=self.model,
+            dimensions=self.dimensions,
+            api_key_env=self.api_key_env,
+            allow_plain_http=self.allow_plain_http,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError("write cpu, mps, cuda, or cuda:1 for the second GPU")
+        return device
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> EncoderChoice:
+        given = self.model_fields_set
+        if self.endpoint is None:
+            stray = sorted(given & _OF_ENDPOINTS)
+            if stray:
+                raise ValueError(f"{', '.join(stray)} belong to an endpoint, and none is given")
+            return self
+        if self.model is None:
+            raise ValueError("an endpoint needs model, the name under which it knows the model")
+        if self.max_tokens is not None or self.device != "cpu":
+            raise ValueError("max_tokens and device belong to an encoder that runs here: leave them out")
+        try:
+            _ = self.at
+        except ConfigurationError as error:
+            raise ValueError(f"{error.message} {error.hint}") from None
+        return self
 
 
 class Settings(BaseSettings):
@@ -88,6 +163,17 @@ class Settings(BaseSettings):
         return State.open(
             folder, replace(choice, file=file).open(), KeyLimits(lifetime=lifetime, sessions=section.key_sessions)
         )
+
+    def open_encoder(self, choice: EncoderChoice) -> Encoder:
+        """Open the encoder of a section; raises what `securealign.models.open_encoder` and `EndpointEncoder` raise."""
+        from securealign import models
+
+        if choice.at is not None:
+            return models.EndpointEncoder(choice.at, prompt=choice.prompt, revision=choice.revision)
+        if choice.encoder_name is None:
+            raise ConfigurationError("There is no encoder.", hint="Name one, or give embeddings made elsewhere.")
+        name = self.path_or_name(choice.encoder_name)
+        return models.open_encoder(name, max_tokens=choice.max_tokens, prompt=choice.prompt, device=choice.device)
 
     def path_or_name(self, value: str) -> str:
         """Return `value` as a path if there is one, relative to the file, and unchanged otherwise: a name or hub id."""

@@ -15,8 +15,10 @@ from securealign.alignment.head import KIND, LinearHead, require_class_names
 from securealign.commands import AsJson, failures, progress
 from securealign.data import TextDataset, load_dataset
 from securealign.errors import ConfigurationError, InputError
-from securealign.models import open_encoder
+from securealign.models import Encoder, open_encoder
+from securealign.models.endpoint import likeness_of
 from securealign.models.source import encode_cached, load_paired
+from securealign.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="The provider's linear head.")
 
@@ -32,6 +34,10 @@ def fit(
     output: Annotated[Path, typer.Option(help="Folder to write the head to.")],
     encoder: Annotated[str | None, typer.Option(help="Built-in name, model folder or hub id.")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Embeddings of the texts made elsewhere, instead.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Provider's TOML file, instead: its encoder or endpoint in [public]."),
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Cut texts after this many tokens.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Put this before every text, such as 'query: ' for e5.")] = None,
     device: Annotated[str, typer.Option(help="Where the encoder runs: cpu, or cuda for a GPU.")] = "cpu",
@@ -44,18 +50,28 @@ def fit(
     """Fit a logistic regression on labelled texts and save it as the provider's head."""
     with failures(as_json=as_json), progress(enabled=True) as bar:
         chosen = _inverse_penalty(inverse_penalty)
-        if (encoder is None) == (embeddings is None):
-            raise InputError("One source of embeddings is needed.", hint="Give either --encoder or --embeddings.")
+        if sum(source is not None for source in (encoder, embeddings, config)) != 1:
+            raise InputError(
+                "One source of embeddings is needed.", hint="Give one of --encoder, --config and --embeddings."
+            )
         if embeddings is not None and samples is not None:
             raise ConfigurationError("--samples draws texts to embed.", hint="Leave it or --embeddings out.")
         check_target(output, KIND)
         dataset = _labelled(data, samples)
-        made_by: dict[str, Any] = {"encoder": encoder or str(embeddings)}
+        made_by: dict[str, Any] = {"encoder": str(embeddings)}
         if embeddings is not None:
             matrix = load_paired(embeddings, len(dataset.texts))
         else:
-            model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt, device=device)
-            made_by |= {"encoder_fingerprint": model.fingerprint, "max_tokens": getattr(model, "max_tokens", None)}
+            if config is not None:
+                model = _encoder_of(config, max_tokens=max_tokens, prompt=prompt, device=device)
+            else:
+                model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt, device=device)
+            made_by = {
+                "encoder": model.name,
+                "encoder_fingerprint": model.fingerprint,
+                "max_tokens": getattr(model, "max_tokens", None),
+                **likeness_of(model),
+            }
             matrix = encode_cached(model, dataset.texts, bar("embedding labelled texts"))
         labels = dataset.labels or ()
         head = LinearHead.fit(matrix, labels, dataset.class_names, inverse_penalty=chosen)
@@ -71,6 +87,20 @@ def fit(
         "fit_accuracy": accuracy,
     }
     typer.echo(json.dumps(result) if as_json else _in_words(result))
+
+
+def _encoder_of(config: Path, *, max_tokens: int | None, prompt: str | None, device: str) -> Encoder:
+    """Open the encoder of the public texts, with all its settings."""
+    from securealign.provider.config import ProviderSettings
+
+    if (max_tokens, prompt, device) != (None, None, "cpu"):
+        raise ConfigurationError(
+            "--max-tokens, --prompt and --device belong to --encoder.", hint="Set them in the file given by --config."
+        )
+    settings = load_settings(ProviderSettings, config, [])
+    if settings.public is None or not settings.public.encoders:
+        raise ConfigurationError(f"{config} names no encoder.", hint="Name one in its section [public].")
+    return settings.open_encoder(settings.public)
 
 
 def _inverse_penalty(text: str) -> float | Literal["auto"]:

@@ -24,7 +24,8 @@ from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
-from securealign.models import Encoder, open_encoder
+from securealign.models import Encoder, EndpointEncoder
+from securealign.models.endpoint import check_likeness, likeness_of, usage_of
 from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
@@ -58,6 +59,7 @@ class Client:
         self._entropy = SystemEntropy()
         self._allow_unencrypted = is_loopback(provider.address)
         self._folder = settings.path(settings.alignment.folder)
+        self._warned = False
 
     def align(self, embedding: Progress, uploading: Progress, record: Path | None = None) -> dict[str, Any]:
         """Fit the map with the provider, save it, and return the figures of the session.
@@ -71,6 +73,7 @@ class Client:
             embeddings = load_public_embeddings(self._settings.path(self._settings.public.embeddings), public)
         else:
             embeddings = encode_cached(self._encoder, public.texts, embedding)
+            self._tell_usage()
         run_log = RunLog(record, command="align", side="client")
         training = Training(
             embeddings,
@@ -114,6 +117,7 @@ class Client:
             "encoder": self._encoder_fingerprint(),
             "dataset_digest": training.digest.hex(),
             "suite": client.suite_name,
+            **likeness_of(self._encoder if self._settings.encoder is not None else None),
         }
         AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
         return training.figures(client, solved, self._folder)
@@ -121,7 +125,20 @@ class Client:
     def encode(self, texts: Sequence[str], embedding: Progress, *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
         encoder = self._encoder
-        return encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
+        self._warn_of_vendor()
+        vectors = encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
+        self._tell_usage()
+        return vectors
+
+    def _warn_of_vendor(self) -> None:
+        """Say once that private texts leave this machine in clear for those who run the endpoint."""
+        if not self._warned and isinstance(self._encoder, EndpointEncoder):
+            self._warned = True
+            log.warning("the vendor of the endpoint sees the private texts", host=self._encoder.endpoint.host)
+
+    def _tell_usage(self) -> None:
+        if (usage := usage_of(self._encoder)) is not None:
+            log.info("endpoint used", **usage)
 
     def classify(
         self,
@@ -200,8 +217,7 @@ class Client:
         section = self._settings.encoder
         if section is None:
             raise ConfigurationError("There is no encoder.", hint="Add a section [encoder], or give embeddings.")
-        name = self._settings.path_or_name(section.name)
-        return open_encoder(name, max_tokens=section.max_tokens, prompt=section.prompt, device=section.device)
+        return self._settings.open_encoder(section)
 
     def _encoder_fingerprint(self) -> str:
         return self._encoder.fingerprint if self._settings.encoder is not None else ""
@@ -222,6 +238,8 @@ class Client:
                 hint="Run 'securealign-client align' again.",
                 code=ErrorCode.CONFIGURATION_INVALID,
             )
+        if current:
+            check_likeness(self._encoder, alignment.metadata, f"The map in {self._folder}")
 
 
 def _checks(root: Root, client: InferenceClient) -> Entropy:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from securealign.alignment.regression import MapKind
-from securealign.settings import Section, Settings, StateSection
+from securealign.settings import EncoderChoice, Section, Settings, StateSection
 
 
 class ProviderSection(Section):
@@ -25,13 +25,21 @@ class ProviderSection(Section):
     space: str = ""
 
 
-class EncoderSection(Section):
+class EncoderSection(EncoderChoice):
     """This party's encoder."""
 
-    name: str
-    max_tokens: int | None = Field(default=None, gt=0)
-    prompt: str | None = None
-    device: str = "cpu"
+    name: str | None = None
+
+    @property
+    def encoder_name(self) -> str | None:
+        """The encoder that runs here."""
+        return self.name
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> EncoderSection:
+        if self.encoders != 1:
+            raise ValueError("give either name or endpoint")
+        return self
 
 
 class PublicSection(Section):

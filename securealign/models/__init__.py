@@ -8,6 +8,15 @@ entry point that names it (`encoders.py`).
 from securealign.models.cache import EmbeddingCache
 from securealign.models.encoder import Encoder
 from securealign.models.encoders import builtin_encoders, open_encoder
+from securealign.models.endpoint import Endpoint, EndpointEncoder
 from securealign.models.precomputed import load_embeddings
 
-__all__ = ["EmbeddingCache", "Encoder", "builtin_encoders", "load_embeddings", "open_encoder"]
+__all__ = [
+    "EmbeddingCache",
+    "Encoder",
+    "Endpoint",
+    "EndpointEncoder",
+    "builtin_encoders",
+    "load_embeddings",
+    "open_encoder",
+]

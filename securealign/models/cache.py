@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from securealign.errors import AssetError, InputError
 from securealign.files import write_atomically
-from securealign.models.encoder import Encoder, Progress
+from securealign.models.encoder import Encoder, Progress, TextError
 
 _BLOCK_ROWS = 256
 _DIGEST_BYTES = 16
@@ -74,7 +74,10 @@ class EmbeddingCache:
         for start in range(0, len(missing), self._block_rows):
             block = missing[start : start + self._block_rows]
             shifted = _shifted(progress, start, len(missing))
-            vectors = encoder.encode([texts[wanted[digest][0]] for digest in block], progress=shifted)
+            try:
+                vectors = encoder.encode([texts[wanted[digest][0]] for digest in block], progress=shifted)
+            except TextError as error:
+                raise error.at(wanted[block[error.row]][0]) from error.__cause__
             _write(blocks, block, vectors)
             for digest, vector in zip(block, vectors, strict=True):
                 matrix[wanted[digest]] = vector

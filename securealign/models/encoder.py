@@ -18,6 +18,19 @@ Progress = Callable[[int, int], None]
 """Receives how many texts are done, and of how many."""
 
 
+class TextError(InputError):
+    """A text that an encoder cannot embed; `row` counts from 0 in the texts that the encoder was given."""
+
+    def __init__(self, row: int, problem: str, *, hint: str, code: ErrorCode | None = None) -> None:
+        super().__init__(f"Text {row} {problem}", hint=hint, code=code)
+        self.row = row
+        self._problem = problem
+
+    def at(self, row: int) -> TextError:
+        """Return the error for the same text in another place."""
+        return TextError(row, self._problem, hint=self.hint, code=self.code)
+
+
 class Encoder(Protocol):
     """Maps texts to vectors; encoders of the same `fingerprint` give the same vectors, up to rounding."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from securealign.errors import DependencyError, ErrorCode, InputError, SecurealignError
+from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
 from securealign.models.quiet import quiet
 from securealign.optional import require
 
@@ -71,6 +71,16 @@ def _reported(kind: Any, missing: list[str]) -> Iterator[None]:  # noqa: ANN401 
         yield
     finally:
         kind.from_pretrained = plain
+
+
+def check_device(device: str) -> None:
+    """Raise `ConfigurationError` unless torch can use the device on this machine, before a model is read."""
+    try:
+        require("torch", "An encoder").empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigurationError(
+            f"The device {device!r} cannot be used: {first_line(error)}.", hint="Use cpu, or cuda with its driver."
+        ) from error
 
 
 def first_line(error: Exception) -> str:

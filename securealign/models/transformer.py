@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.errors import ConfigurationError, InputError
-from securealign.models.encoder import Progress, check_finite, fingerprint_of
-from securealign.models.pretrained import first_line
+from securealign.errors import ConfigurationError
+from securealign.models.encoder import Progress, TextError, check_finite, fingerprint_of
+from securealign.models.pretrained import check_device, first_line
 from securealign.models.quiet import quiet
 from securealign.models.sentence import load_sentence_model, poolings_of, positions_of, transformers_in
 
@@ -47,6 +47,7 @@ class TransformerEncoder:
         self._folder = Path(folder)
         if batch_size < 1:
             raise ConfigurationError(f"The batch size is {batch_size}.", hint="Use at least 1.")
+        check_device(device)
         self.name = name or self._folder.name
         self._batch_size = batch_size
         self._globs = (*_FINGERPRINTED, "*.py") if trust_remote_code else _FINGERPRINTED
@@ -61,12 +62,7 @@ class TransformerEncoder:
             )
         self._truncate_dim = truncate_dim
         self.dimension = truncate_dim or width
-        try:
-            self._model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigurationError(
-                f"The device {device!r} cannot be used: {first_line(error)}.", hint="Use cpu, or cuda with its driver."
-            ) from error
+        self._model.to(device)
 
     def _choose_max_tokens(self, wanted: int | None) -> int | None:
         if not self._transformers:
@@ -153,8 +149,9 @@ class TransformerEncoder:
         except (IndexError, RuntimeError, ValueError) as error:
             if len(rows) > 1:
                 return np.concatenate([self._encode_rows(texts, [row]) for row in rows])
-            raise InputError(
-                f"Text {rows[0]} cannot be encoded by {self.name}: {first_line(error)}.",
+            raise TextError(
+                rows[0],
+                f"cannot be encoded by {self.name}: {first_line(error)}.",
                 hint="Check that tokenizer and weights belong together: each token needs a vector.",
             ) from error
         return np.asarray(vectors, dtype=np.float32)

@@ -16,7 +16,7 @@ from securealign.limits import ServerSettings
 from securealign.naming import is_offer_name
 from securealign.protocol.policy.privacy import Privacy
 from securealign.protocol.policy.rules import Output, Rules
-from securealign.settings import FORBID_UNKNOWN, Section, Settings, StateSection
+from securealign.settings import FORBID_UNKNOWN, EncoderChoice, Section, Settings, StateSection
 
 #: Name of the space and of the head that a file of one head has.
 DEFAULT = "default"
@@ -40,20 +40,22 @@ class ServerSection(ServerSettings):
     reflection: bool = False
 
 
-class PublicSection(Section):
+class PublicSection(EncoderChoice):
     """The public texts and how this party embeds them; without it the provider serves no training."""
 
     texts: str
     encoder: str | None = None
-    max_tokens: int | None = Field(default=None, gt=0)
-    prompt: str | None = None
-    device: str = "cpu"
     embeddings: Path | None = None
+
+    @property
+    def encoder_name(self) -> str | None:
+        """The encoder that runs here."""
+        return self.encoder
 
     @model_validator(mode="after")
     def _one_source(self) -> PublicSection:
-        if self.texts and (self.encoder is None) == (self.embeddings is None):
-            raise ValueError("give either encoder or embeddings")
+        if self.texts and self.encoders + (self.embeddings is not None) != 1:
+            raise ValueError("give one of encoder, endpoint and embeddings")
         return self
 
 
@@ -176,7 +178,7 @@ class ProviderSettings(Settings):
         """The spaces by name; those of [public] and [space] have the name "default"."""
         if self.spaces:
             return dict(self.spaces)
-        public = {} if self.public is None else dict(self.public)
+        public = {} if self.public is None else self.public.model_dump(exclude_unset=True)
         return {DEFAULT: NamedSpace(**public, folder=self.space.folder)}
 
     @property

@@ -16,7 +16,8 @@ from securealign.errors import ConfigurationError, ErrorCode
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.matrices import Rows
-from securealign.models import Encoder, open_encoder
+from securealign.models import Encoder
+from securealign.models.endpoint import check_likeness, usage_of
 from securealign.models.source import encode_cached, fingerprint_of, load_public_embeddings
 from securealign.protocol.policy.sharing import sharing_warning
 from securealign.provider.catalogue import PublicData, ServedHead, ServedSpace
@@ -103,15 +104,12 @@ class Loader:
             embeddings = load_public_embeddings(settings.path(entry.embeddings), public)
             made_by = fingerprint_of(embeddings)
         else:
-            encoder = open_encoder(
-                settings.path_or_name(entry.encoder or ""),
-                max_tokens=entry.max_tokens,
-                prompt=entry.prompt,
-                device=entry.device,
-            )
+            encoder = settings.open_encoder(entry)
             for name, head in heads.items():
                 _check_encoder(name, head, encoder)
             embeddings = encode_cached(encoder, public.texts, self._report)
+            if (usage := usage_of(encoder)) is not None:
+                log.info("endpoint used", **usage)
             made_by = encoder.fingerprint
         data = PublicData(public.digest, Rows(embeddings, name="The provider's public embeddings"), made_by)
         earlier = PublicRows(settings.path(settings.state.folder) / "rows")
@@ -148,7 +146,10 @@ def _check_encoder(name: str, head: LinearHead, encoder: Encoder) -> None:
     Where texts are cut at another length for the head, that may be all that differs, and is only warned of.
     """
     made_with = head.metadata.get("encoder_fingerprint")
-    if made_with in {None, encoder.fingerprint}:
+    if made_with is None:
+        return
+    if made_with == encoder.fingerprint:
+        check_likeness(encoder, head.metadata, f"The head {name!r}")
         return
     tokens, public_tokens = head.metadata.get("max_tokens"), getattr(encoder, "max_tokens", None)
     if tokens == public_tokens:

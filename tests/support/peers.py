@@ -79,13 +79,16 @@ def clear_weight(z_b: FloatMatrix, z_a: FloatMatrix) -> FloatMatrix:
     return np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
 
 
+_BEFORE_LISTENING = {"starting", "space made", "precision is short", "the head is shared", "endpoint used"}
+
+
 def settled(process: subprocess.Popen) -> dict:
     """Return the line of a provider's log that says where it listens, after those that came before it."""
     for line in process.stdout:
         entry = json.loads(line)
         if entry["event"] == "listening":
             return entry
-        assert entry["event"] in {"starting", "space made", "precision is short", "the head is shared"}, entry
+        assert entry["event"] in _BEFORE_LISTENING, entry
     raise AssertionError("the provider ended before it listened")
 
 

@@ -133,7 +133,7 @@ def test_another_number_of_rows_is_refused(site):
 @pytest.mark.parametrize("sources", [[], ["--encoder", "minilm", "--embeddings", "embeddings.npy"]])
 def test_one_source_of_embeddings_is_needed(site, sources):
     error = error_of(run(*required(site), *sources, "--json"), ExitCode.INPUT)
-    assert "either --encoder or --embeddings" in error["hint"]
+    assert "one of --encoder, --config and --embeddings" in error["hint"]
 
 
 def test_a_sample_of_embeddings_made_elsewhere_is_refused_rather_than_ignored(site):

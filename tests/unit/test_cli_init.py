@@ -14,7 +14,7 @@ from securealign.cli.init import write_files
 from securealign.client.config import ClientSettings
 from securealign.errors import ExitCode, InputError
 from securealign.provider.config import ProviderSettings
-from securealign.settings import load_settings
+from securealign.settings import EncoderChoice, load_settings
 
 ROOT = Path(securealign.__file__).parents[1]
 SETTINGS = {"provider": ProviderSettings, "client": ClientSettings}
@@ -36,6 +36,34 @@ def test_the_configuration_is_valid_and_commented(party, tmp_path):
     assert load_settings(SETTINGS[party], file, []).public.texts == "public.jsonl"
     assert file.read_text(encoding="utf-8").startswith("# Settings of the ")
     assert str(file) in done.stdout
+
+
+#: The section and the name of the encoder that runs here.
+NAMES = {"provider": ("public", "encoder"), "client": ("encoder", "name")}
+OF_ENDPOINTS = ("endpoint", "model", "dimensions", "api_key_env", "allow_plain_http", "timeout_seconds", "revision")
+
+
+@pytest.mark.parametrize("party", SETTINGS)
+def test_the_lines_for_an_endpoint_take_the_place_of_those_for_an_encoder(party, tmp_path):
+    run(party, tmp_path)
+    file, (section, name) = tmp_path / f"{party}.toml", NAMES[party]
+    text = file.read_text(encoding="utf-8")
+    for line in ("prompt", *OF_ENDPOINTS):
+        assert f"\n# {line} = " in text, line
+        text = text.replace(f"\n# {line} = ", f"\n{line} = ")
+    for line in (f'{name} = "', "max_tokens = ", 'device = "'):
+        assert f"\n{line}" in text
+        text = text.replace(f"\n{line}", f"\n# {line}")
+    file.write_text(text, encoding="utf-8")
+    choice = getattr(load_settings(SETTINGS[party], file, []), section)
+    assert (choice.at.host, choice.at.dimensions, choice.prompt) == ("api.example.com", 256, "query: ")
+
+
+@pytest.mark.skipif(not (ROOT / "parties").exists(), reason="only the repository has the examples")
+def test_every_setting_of_an_encoder_is_in_both_files():
+    for party in SETTINGS:
+        text = (ROOT / "parties" / party / "example.toml").read_text(encoding="utf-8")
+        assert [name for name in EncoderChoice.model_fields if f"{name} = " not in text] == []
 
 
 def test_a_client_gets_its_configuration_alone(tmp_path):

@@ -9,15 +9,16 @@ import shutil
 
 import numpy as np
 import pytest
+from support.endpoints import fake_endpoint
 from support.sites import write_texts
 from typer.testing import CliRunner
 
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.cli import app
 from securealign.client.config import ClientSettings
-from securealign.errors import ErrorCode, ExitCode
+from securealign.errors import ConfigurationError, ErrorCode, ExitCode
 from securealign.files import write_atomically
-from securealign.ops.doctor import local
+from securealign.ops.doctor import encoder
 from securealign.ops.doctor.configuration import read_configuration
 from securealign.ops.doctor.local import Site, check_locally
 from securealign.pki.authority import Authority
@@ -189,11 +190,60 @@ def test_a_suite_whose_extra_is_not_installed(site, monkeypatch):
 
 
 def test_an_encoder_whose_extra_is_not_installed(site, monkeypatch):
-    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    monkeypatch.setattr(encoder, "find_spec", lambda name: None)
     found = problems(site / "client.toml", "--set", "encoder.name=minilm")
     assert found == [("encoder", "failed", "DEPENDENCY_MISSING")]
-    monkeypatch.setattr(local, "find_spec", lambda name: object())
+    monkeypatch.setattr(encoder, "find_spec", lambda name: object())
     assert problems(site / "client.toml", "--set", "encoder.name=wordllama") == []
+
+
+def test_a_device_that_this_machine_lacks(site, monkeypatch):
+    monkeypatch.setattr(encoder, "find_spec", lambda name: object())
+    asked = []
+
+    def check(device):
+        asked.append(device)
+        raise ConfigurationError("No such device.", hint="Use cpu.")
+
+    monkeypatch.setattr(encoder, "check_device", check)
+    assert problems(site / "client.toml", "--set", "encoder.name=mpnet") == []
+    found = problems(site / "client.toml", "--set", "encoder.name=mpnet", "--set", "encoder.device=cuda")
+    assert found == [("encoder", "failed", "CONFIGURATION_INVALID")]
+    assert asked == ["cuda"]
+
+
+def at_endpoint(section, url):
+    return [
+        part
+        for name, value in (("endpoint", url), ("model", "m"), ("api_key_env", "EMBEDDING_KEY"))
+        for part in ("--set", f"{section}.{name}={value}")
+    ]
+
+
+def test_an_endpoint_is_reached_without_a_text_or_the_key(site, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_KEY", "canary-key")
+    monkeypatch.setattr(encoder, "find_spec", lambda name: object())
+    with fake_endpoint() as fake:
+        code, findings = doctor(site / "client.toml", *at_endpoint("encoder", fake.url))
+        provider = site / "with-endpoint.toml"
+        provider.write_text(PROVIDER.replace('embeddings = "public_a.npy"\n', ""), encoding="utf-8")
+        assert problems(provider, *at_endpoint("public", fake.url)) == []
+    assert code == ExitCode.OK
+    assert [item["check"] for item in findings if item["level"] == "warning"] == ["privacy"]
+    assert "its key is set" in str(findings)
+    assert "canary-key" not in str(findings)
+    assert fake.requests == []
+    assert problems(site / "client.toml", *at_endpoint("encoder", fake.url)) == [
+        ("encoder", "failed", "ENDPOINT_UNAVAILABLE")
+    ]
+
+
+def test_an_endpoint_without_its_key_or_its_package(site, monkeypatch):
+    monkeypatch.delenv("EMBEDDING_KEY", raising=False)
+    for present, error in ((object(), "CONFIGURATION_INVALID"), (None, "DEPENDENCY_MISSING")):
+        monkeypatch.setattr(encoder, "find_spec", lambda name, present=present: present)
+        found = problems(site / "client.toml", *at_endpoint("encoder", "https://127.0.0.1:9/v1"))
+        assert found == [("encoder", "failed", error)]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +282,11 @@ def test_how_often_a_client_may_train_is_told_beforehand(site):
     assert level == "ok"
     assert message.endswith("40 texts allow at max_rank_fraction = 0.5, the default: enough for 1")
     assert "4 dimensions is charged 12 of the 19" in message
+    more = ("encoder.endpoint=https://127.0.0.1:9/v1", "encoder.model=m", "encoder.dimensions=5")
+    without = (site / "client.toml").read_text(encoding="utf-8").replace('embeddings = "public_b.npy"\n', "")
+    (site / "endpoint.toml").write_text(without, encoding="utf-8")
+    told = said(site / "endpoint.toml", "rank", *(part for setting in more for part in ("--set", setting)))
+    assert "5 dimensions is charged" in told[1]
     # Without a file of embeddings, the map tells the dimension; before there is one, nothing does.
     client = CLIENT.replace('embeddings = "public_b.npy"\n', "") + '[encoder]\nname = "wordllama"\n'
     (site / "client.toml").write_text(client, encoding="utf-8")

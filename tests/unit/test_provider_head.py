@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from securealign import models
 from securealign.alignment import LinearHead
 from securealign.errors import ConfigurationError
 from securealign.he.registry import get_suite
@@ -53,7 +54,7 @@ folder = "head"
 """,
         encoding="utf-8",
     )
-    monkeypatch.setattr(loading, "open_encoder", lambda name, **_: Encoder())
+    monkeypatch.setattr(models, "open_encoder", lambda name, **_: Encoder())
     monkeypatch.setattr(loading, "encode_cached", lambda encoder, texts, report: encoder.encode(texts))
     return tmp_path
 

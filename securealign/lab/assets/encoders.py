@@ -28,9 +28,15 @@ def _open_static(
     pooling: str | None = None,
     prompt: str | None = None,
     truncate_dim: int | None = None,
+    device: str = "cpu",
     **_: object,
 ) -> Encoder:
-    unmet = {"pooling": None if pooling == "mean" else pooling, "prompt": prompt, "truncate_dim": truncate_dim}
+    unmet = {
+        "pooling": None if pooling == "mean" else pooling,
+        "prompt": prompt or None,
+        "truncate_dim": truncate_dim,
+        "device": None if device == "cpu" else device,
+    }
     for setting, value in unmet.items():
         if value is not None:
             raise ConfigurationError(f"{name} has no {value!r} {setting}.", hint=f"Leave {setting} out.")

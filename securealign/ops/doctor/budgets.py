@@ -42,9 +42,10 @@ def trainings_of_own(rows: int, dimension: int) -> Finding:
 
 
 def known_dimension(file: ClientSettings, of_embeddings: int | None) -> int | None:
-    """Return d_B where a file of embeddings or the alignment map tells it; an encoder would have to be opened."""
-    if of_embeddings:
-        return of_embeddings
+    """Return d_B where a file of embeddings, `dimensions` or the map tells it; an encoder would have to be opened."""
+    told = of_embeddings or (file.encoder.dimensions if file.encoder is not None else None)
+    if told:
+        return told
     try:
         return len(AlignmentMap.from_pretrained(file.path(file.alignment.folder)).weight)
     except SecurealignError:

@@ -7,7 +7,6 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,19 @@ from cryptography import x509
 from securealign.alignment.head import LinearHead
 from securealign.client.config import ClientSettings
 from securealign.data import load_public
-from securealign.errors import ConfigurationError, DependencyError, ErrorCode, InputError, SecurealignError
+from securealign.errors import ConfigurationError, ErrorCode, InputError, SecurealignError
 from securealign.he.registry import get_suite
 from securealign.models.source import load_public_embeddings
 from securealign.ops.doctor.budgets import check_answers, known_dimension, trainings_of_clients, trainings_of_own
 from securealign.ops.doctor.configuration import PartySettings
+from securealign.ops.doctor.encoder import check_encoder
 from securealign.ops.doctor.findings import Finding, failed, fine, warning
 from securealign.pki.bundles import load_bundle
 from securealign.pki.chains import CertificateProblem, now_utc
 from securealign.pki.identity import Role, identity_of
 from securealign.pki.revocation import parse_lists
 from securealign.provider.config import DEFAULT, ProviderSettings
+from securealign.settings import EncoderChoice
 from securealign.transport.grpc_client import is_loopback
 
 #: Operators are warned so long before a certificate or a list expires: renewing it takes other people too.
@@ -55,12 +56,12 @@ class Site:
             self.sections: dict[str, Any] = {
                 name: section for name, section in file.offered_spaces.items() if section.texts
             }
-            self.encoders = {section.encoder for section in self.sections.values() if section.encoder}
+            self.encoders: list[EncoderChoice] = list(self.sections.values())
         else:
             self.role, self.suites = Role.CLIENT, file.provider.suites
             self.address, certificates = file.provider.address, file.provider.certificates
             self.sections = {DEFAULT: file.public} if file.public else {}
-            self.encoders = {file.encoder.name} if file.encoder else set()
+            self.encoders = [file.encoder] if file.encoder else []
         self.folder = file.path(certificates)
         self._read: dict[str, PublicData] = {}
 
@@ -88,7 +89,8 @@ def check_locally(site: Site) -> Iterator[Finding]:
     yield from _check_permissions(site)
     yield from _check_suites(site)
     yield from _check_public(site)
-    yield from _check_encoder(site)
+    for choice in site.encoders:
+        yield from check_encoder(choice, private=site.role is Role.CLIENT)
     if isinstance(site.file, ProviderSettings):
         yield from _check_head(site, site.file)
     yield _check_writable("state", site.file.path(site.file.state.folder))
@@ -206,21 +208,6 @@ def _unreadable(error: OSError) -> InputError:
         hint="Check the path and its permissions.",
         code=ErrorCode.FILE_INVALID,
     )
-
-
-def _check_encoder(site: Site) -> Iterator[Finding]:
-    """Say whether the packages of the encoder are there; to open it could mean to download it."""
-    for name in sorted(site.encoders):
-        needed = ("tokenizers",) if name == "wordllama" else ("torch", "transformers")
-        missing = [package for package in needed if find_spec(package) is None]
-        if not missing:
-            yield fine("encoder", f"what {name!r} needs is installed")
-            continue
-        problem = DependencyError(
-            f"The encoder {name!r} needs {' and '.join(missing)}, not installed here.",
-            hint="Run: pip install 'securealign[models]'",
-        )
-        yield failed("encoder", problem)
 
 
 def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:

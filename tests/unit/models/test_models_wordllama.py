@@ -47,6 +47,8 @@ def test_it_is_opened_by_its_name_and_has_one_pooling(folder, monkeypatch):
     assert open_encoder("wordllama", max_tokens=2, pooling="mean").name == "wordllama"
     with pytest.raises(ConfigurationError, match="wordllama has no 'cls' pooling"):
         open_encoder("wordllama", pooling="cls")
+    with pytest.raises(ConfigurationError, match="wordllama has no 'cuda' device"):
+        open_encoder("wordllama", device="cuda")
 
 
 def test_an_incomplete_folder_is_reported(folder):
