@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 from support.endpoints import DIMENSION, fake_endpoint
+from support.peers import loaded_offers
 from support.sites import provider_process, run_client, write_texts
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from securealign.client.config import ClientSettings
 from securealign.errors import EndpointError, ErrorCode, ExitCode
 from securealign.models.endpoint import likeness_of
 from securealign.pki.certificates import create_certificates
-from securealign.provider.app import Provider
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
@@ -126,8 +126,10 @@ def fit_head(site, *arguments):
     return CliRunner().invoke(securealign, [*command, "--inverse-penalty", "1", *arguments])
 
 
-def provider(site):
-    return Provider(load_settings(ProviderSettings, site / "provider.toml", []))
+def served_rows(site):
+    """Return the public embeddings of the provider of a folder."""
+    with loaded_offers(load_settings(ProviderSettings, site / "provider.toml", ["policy.max_queries=1"])) as offers:
+        return offers._catalogue.spaces["default"].public.rows
 
 
 def test_a_head_is_fitted_and_served_with_the_endpoint_of_the_provider_s_file(site, fake, monkeypatch):
@@ -135,12 +137,12 @@ def test_a_head_is_fitted_and_served_with_the_endpoint_of_the_provider_s_file(si
     metadata = LinearHead.from_pretrained(site / "head").metadata
     assert metadata["encoder"] == f"large at {fake.url[7:-3]}"
     with capture_logs() as logs:
-        assert provider(site)._public.rows.shape == (ROWS, DIMENSION)
-    assert [entry["embedded"] for entry in logs] == [ROWS + 5]
+        assert served_rows(site).shape == (ROWS, DIMENSION)
+    assert [entry["embedded"] for entry in logs if "embedded" in entry] == [ROWS + 5]
     fake.seed = "two"
     monkeypatch.setenv("SECUREALIGN_CACHE", str(site / "another cache"))
-    with pytest.raises(EndpointError, match="The head was made with another model"):
-        provider(site)
+    with pytest.raises(EndpointError, match="The head 'default' was made with another model"):
+        served_rows(site)
 
 
 def test_options_of_another_source_are_no_use_beside_the_provider_s_file(site):

@@ -19,6 +19,7 @@ from securealign.alignment.secure import ClientProblem
 from securealign.errors import SecurealignError
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
+from securealign.he.registry import get_suite
 from securealign.keys.envelope import ScryptCost
 from securealign.keys.handles import Purpose
 from securealign.keys.store import KeyStore
@@ -36,8 +37,10 @@ from securealign.protocol.states import Direction
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider import spaces
 from securealign.provider.catalogue import Catalogue, PublicData, ServedHead, ServedSpace
-from securealign.provider.config import DEFAULT, PolicySection, PrivacySection
+from securealign.provider.config import DEFAULT, PolicySection, PrivacySection, ProviderSettings
+from securealign.provider.loading import read_heads
 from securealign.provider.machines import LEDGERS, Machines
+from securealign.provider.offers import Offers
 from securealign.storage.counters import Ledger
 from securealign.storage.folder import StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
@@ -90,6 +93,18 @@ def settled(process: subprocess.Popen) -> dict:
             return entry
         assert entry["event"] in _BEFORE_LISTENING, entry
     raise AssertionError("the provider ended before it listened")
+
+
+@contextmanager
+def loaded_offers(settings: ProviderSettings) -> Iterator[Offers]:
+    """Yield what a provider with these settings offers, without a server."""
+    state = settings.open_state(settings.state)
+    try:
+        offers = Offers(settings, state, [get_suite(name) for name in settings.policy.suites], Metrics())
+        offers.load(read_heads(settings))
+        yield offers
+    finally:
+        state.close()
 
 
 def next_event(process: subprocess.Popen) -> dict:

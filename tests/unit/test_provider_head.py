@@ -8,17 +8,14 @@ import sqlite3
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
+from support.peers import loaded_offers
 
 from securealign import models
 from securealign.alignment import LinearHead
 from securealign.errors import ConfigurationError
-from securealign.he.registry import get_suite
-from securealign.ops.observability import Metrics
 from securealign.pki.certificates import create_certificates
 from securealign.provider import loading
 from securealign.provider.config import ProviderSettings
-from securealign.provider.loading import read_heads
-from securealign.provider.offers import Offers
 from securealign.settings import load_settings
 
 ROWS, DIMENSION = 60, 6
@@ -64,13 +61,8 @@ def start(site, *, shared=0.0, settings=(), **metadata):
     weight = RANDOM.normal(size=(DIMENSION, 3)) + shared * RANDOM.normal(size=(DIMENSION, 1))
     LinearHead(weight, np.zeros(3), ("a", "b", "c")).save_pretrained(site / "head", **metadata)
     chosen = load_settings(ProviderSettings, site / "provider.toml", ["policy.max_queries=1", *settings])
-    state = chosen.open_state(chosen.state)
-    try:
-        offers = Offers(chosen, state, [get_suite(name) for name in chosen.policy.suites], Metrics())
-        offers.load(read_heads(chosen))
-    finally:
-        state.close()
-    return offers
+    with loaded_offers(chosen) as offers:
+        return offers
 
 
 def events(logs):

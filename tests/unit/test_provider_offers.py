@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.peers import random_head
+from support.peers import loaded_offers, random_head
 from typer.testing import CliRunner
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
@@ -20,7 +20,6 @@ from securealign.pki.certificates import create_certificates
 from securealign.provider import __main__ as program
 from securealign.provider import reloading
 from securealign.provider.config import ProviderSettings
-from securealign.provider.loading import read_heads
 from securealign.provider.machines import account_name, owner_of
 from securealign.provider.offers import Offers
 from securealign.provider.reloading import Reloads, Signals, ask_to_reload
@@ -76,12 +75,8 @@ def settings_of(site, *overrides):
 
 @pytest.fixture
 def offers(site):
-    settings = settings_of(site)
-    state = settings.open_state(settings.state)
-    offered = Offers(settings, state, [get_suite("lwe")], Metrics())
-    offered.load(read_heads(settings))
-    yield offered
-    state.close()
+    with loaded_offers(settings_of(site)) as offered:
+        yield offered
 
 
 def listed(offers, client, head=""):
@@ -198,7 +193,7 @@ def test_what_another_output_excludes_is_not_taken_from_the_policy(site):
         (["heads.Spam.folder=spam"], "a name has up to 64 of a to z"),
         (["heads.spam.max_querys=4"], "Did you mean 'max_queries'"),
         (["heads.other.folder=spam"], "heads.other needs a space, one of news, mail"),
-        (["spaces.news.encoder=minilm"], "give either encoder or embeddings"),
+        (["spaces.news.encoder=minilm"], "give one of encoder, endpoint and embeddings"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(site, overrides, reason):
@@ -208,12 +203,9 @@ def test_a_file_that_contradicts_itself_is_refused(site, overrides, reason):
 
 def test_a_head_of_another_space_is_refused(site):
     settings = settings_of(site, "heads.spam.space=news")
-    state = settings.open_state(settings.state)
-    try:
-        with pytest.raises(ConfigurationError, match="'news' have 6 dimensions and the head 'spam' takes 4"):
-            Offers(settings, state, [get_suite("lwe")], Metrics()).load(read_heads(settings))
-    finally:
-        state.close()
+    expected = "'news' have 6 dimensions and the head 'spam' takes 4"
+    with pytest.raises(ConfigurationError, match=expected), loaded_offers(settings):
+        pytest.fail("offered")
 
 
 @pytest.fixture
