@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from securealign.alignment.head import LinearHead
     from securealign.alignment.maps import AlignmentMap
     from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
-    from securealign.errors import SecurealignError
+    from securealign.errors import OutputModeError, SecurealignError
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,7 @@ __all__ = [
     "ClassificationRun",
     "LinearAligner",
     "LinearHead",
+    "OutputModeError",
     "SecurealignError",
     "align_in_process",
     "classify_in_process",
@@ -32,6 +33,7 @@ _HOMES = {
     "ClassificationRun": "securealign.api",
     "LinearAligner": "securealign.alignment.aligner",
     "LinearHead": "securealign.alignment.head",
+    "OutputModeError": "securealign.errors",
     "SecurealignError": "securealign.errors",
     "align_in_process": "securealign.api",
     "classify_in_process": "securealign.api",

@@ -19,6 +19,7 @@ from securealign.alignment.checks import (
 from securealign.alignment.clear import distinct_rows, warn_unrelated
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
+from securealign.alignment.links import Link, probabilities
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.margins import precision_warning, query_norms, uncertain_share
 from securealign.alignment.privacy import PrivateProblem
@@ -73,6 +74,15 @@ class ClassificationRun:
     stats: RunStats
     session: InProcessSession
     confidence: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    link: Link = "softmax"
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64] | None:
+        """Probabilities (m,) of the labels, None where answers are labels alone and where logits are margins."""
+        if self.logits is None or self.link == "margin":
+            return None
+        found: npt.NDArray[np.float64] = probabilities(self.logits, self.link).max(axis=1)
+        return found
 
 
 def align_in_process(
@@ -151,6 +161,7 @@ def classify_in_process(
     output: Output = "logits",
     abstain_below: float | None = None,
     confidence_thresholds: Sequence[float] = (),
+    link: Link = "softmax",
 ) -> ClassificationRun:
     """Apply a head, `weight` (d_A, K) and `bias` (K,), to `queries` (m, d_A) under encryption, in this process.
 
@@ -159,8 +170,8 @@ def classify_in_process(
     8 queries or more are checked, which costs two more for each 32, in pools and messages that have room for them: see
     `securealign.alignment.checks`. With `output` "label" an answer is a label and shows nothing else of the logits; a
     query whose logits all lie below `abstain_below` gets none, and up to three `confidence_thresholds` above it are
-    compared with the largest logit. Over a `network`, by name or as one made by its simulator, the times of the figures
-    are virtual.
+    compared with the largest logit. `link` says what turns the head's logits into probabilities, as in `LinearHead`.
+    Over a `network`, by name or as one made by its simulator, the times of the figures are virtual.
 
     Raises `InputError` for matrices that do not fit together or hold NaN, `ConfigurationError` for an unknown network
     or output and for thresholds that do not ascend, `DependencyError` when no package simulates networks, `SuiteError`
@@ -170,7 +181,7 @@ def classify_in_process(
     simulated = _simulated(network)
     matrix = np.asarray(as_matrix(weight, "The head's weight"), dtype=np.float64)
     names = tuple(str(index) for index in range(matrix.shape[1]))
-    raw_head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names)
+    raw_head = LinearHead(matrix, np.asarray(bias, dtype=np.float64), names, link=link)
     query_matrix = as_matrix(queries, "The query matrix", columns=len(matrix))
     chosen, entropy = _resolve(suite), entropy or SystemEntropy()
     space = Space.of_queries(Rows(query_matrix, name="The query matrix"), entropy.fork("space"))
@@ -205,13 +216,13 @@ def classify_in_process(
         chosen_labels = np.where(found[:, 0] < matrix.shape[1], found[:, 0], -1)
         session = log.session(client)
         confidence = found[:, 1] if policy.confidence_thresholds else None
-        return ClassificationRun(None, chosen_labels, session.stats(simulated), session, confidence)
+        return ClassificationRun(None, chosen_labels, session.stats(simulated), session, confidence, link)
     logits = require_consistent(checked, np.vstack(blocks), logit_error) + common
     warning = precision_warning(uncertain_share(logits, logit_error * query_norms(mapped)))
     if warning is not None:
         warnings.warn(warning, SecurealignWarning, stacklevel=2)
     session = log.session(client)
-    return ClassificationRun(logits, logits.argmax(axis=1), session.stats(simulated), session)
+    return ClassificationRun(logits, logits.argmax(axis=1), session.stats(simulated), session, link=link)
 
 
 class _Log:

@@ -175,6 +175,12 @@ class CiphertextError(SecurealignError):
     default_code = ErrorCode.CIPHERTEXT_MALFORMED
 
 
+class OutputModeError(SecurealignError):
+    """Probabilities or logits that are asked of a head of margins, or of answers that are labels alone."""
+
+    default_code = ErrorCode.OUTPUT_REFUSED
+
+
 class LocalProtocolError(SecurealignError):
     """This program asked its own protocol machine for something the protocol forbids."""
 

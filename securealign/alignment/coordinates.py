@@ -132,7 +132,7 @@ class Space:
             )
         scaled = self.scaling.scale[:, None] * head.weight
         bias = head.bias + self.scaling.mean @ head.weight + self.centre @ scaled
-        return LinearHead(self.outer @ scaled, bias, head.class_names)
+        return LinearHead(self.outer @ scaled, bias, head.class_names, link=head.link)
 
     def unfold(self, weight: FloatMatrix, bias: Vector) -> tuple[FloatMatrix, Vector]:
         """Return the map to raw embeddings for one into the space, `weight` (d_B, d) and `bias` (d,)."""

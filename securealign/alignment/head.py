@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
+from securealign.alignment.links import LINKS, Link, probabilities
 from securealign.alignment.logistic import choose_inverse_penalty, fit_logistic
 from securealign.alignment.scikit import ClassNames, names_of, scores_of
 from securealign.errors import ErrorCode, InputError
@@ -27,12 +28,16 @@ _DIGEST_DOMAIN = b"securealign/head/digest"
 
 @dataclass(frozen=True, repr=False)
 class LinearHead:
-    """A linear classifier: `weight` (d_A, K), `bias` (K,), one name per class, and how it was made."""
+    """A linear classifier: `weight` (d_A, K), `bias` (K,), one name per class, how it was made, and its `link`.
+
+    The link says what turns logits into probabilities, and whether anything does: see `securealign.alignment.links`.
+    """
 
     weight: FloatMatrix
     bias: npt.NDArray[np.float64]
     class_names: tuple[str, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    link: Link = "softmax"
 
     def __repr__(self) -> str:
         return f"<LinearHead of {self.weight.shape[0]} dimensions and {len(self.class_names)} classes>"
@@ -46,6 +51,11 @@ class LinearHead:
                 code=ErrorCode.SHAPE_MISMATCH,
             )
         require_class_names(self.class_names)
+        if self.link not in LINKS or (self.link == "sigmoid" and classes != 2):
+            raise InputError(
+                f"{self.link!r} does not give the probabilities of {classes} classes.",
+                hint=f"Use one of {', '.join(LINKS)}; sigmoid is for two classes.",
+            )
         require_finite(self.weight, "The head's weight")
         require_finite(self.bias[None], "The head's bias")
 
@@ -75,11 +85,11 @@ class LinearHead:
         inverse_penalty = _positive(inverse_penalty)
         made["inverse_penalty"] = inverse_penalty
         scores = fit_logistic(matrix, numbers, inverse_penalty)
-        return cls(scores.weight, scores.bias, names_of(scores.classes, class_names), made)
+        return cls(scores.weight, scores.bias, names_of(scores.classes, class_names), made, scores.link)
 
     @classmethod
     def from_sklearn(cls, model: Any, class_names: ClassNames | None = None) -> LinearHead:  # noqa: ANN401
-        """Import a fitted linear classifier of scikit-learn, also in a pipeline with scalers or a search, exactly.
+        """Import a fitted linear classifier of scikit-learn, also in a pipeline or a search, exactly.
 
         `class_names` are indexed by the model's classes where those are integers from 0, found by them where they are
         a mapping, and else taken in the order of `classes_`; without them a class is named by its label. A binary model
@@ -90,7 +100,7 @@ class LinearHead:
         scores = scores_of(model)
         names = names_of(scores.classes, class_names)
         scores = scores.two_sided()
-        return cls(scores.weight, scores.bias, names)
+        return cls(scores.weight, scores.bias, names, link=scores.link)
 
     def logits(self, embeddings: npt.ArrayLike) -> FloatMatrix:
         """Return logits of shape (n, K) for embeddings of shape (n, d_A)."""
@@ -107,10 +117,18 @@ class LinearHead:
         """Return the class name with the largest logit for every embedding."""
         return [self.class_names[index] for index in self.logits(embeddings).argmax(axis=1)]
 
+    def predict_proba(self, embeddings: npt.ArrayLike) -> FloatMatrix:
+        """Return the probabilities (n, K) that the head's model gives to embeddings (n, d_A).
+
+        Raises `OutputModeError` for a head of margins, such as that of a LinearSVC.
+        """
+        return probabilities(self.logits(embeddings), self.link)
+
     def save_pretrained(self, folder: str | Path, **metadata: Any) -> None:  # noqa: ANN401
         """Write the head to `folder` as safetensors with a manifest that also holds its metadata and `metadata`."""
         tensors = {"weight": self.weight, "bias": self.bias}
-        save_artifact(folder, KIND, tensors, {**self.metadata, **metadata, "class_names": list(self.class_names)})
+        own = {"class_names": list(self.class_names), "link": self.link}
+        save_artifact(folder, KIND, tensors, {**self.metadata, **metadata, **own})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LinearHead:
@@ -119,11 +137,14 @@ class LinearHead:
         names = metadata.pop("class_names", None)
         if set(tensors) != {"weight", "bias"} or not isinstance(names, list):
             raise InputError(f"{folder} holds no weight, bias and class names.", code=ErrorCode.FILE_INVALID)
-        return cls(tensors["weight"], tensors["bias"], tuple(str(name) for name in names), metadata)
+        # Heads that were saved without a link are logistic regressions if they were fitted here, or else unknown.
+        link = metadata.pop("link", "softmax" if "inverse_penalty" in metadata else "margin")
+        return cls(tensors["weight"], tensors["bias"], tuple(str(name) for name in names), metadata, link)
 
 
 def require_class_names(names: Iterable[str]) -> None:
-    """Raise `InputError` for the first name that is blank, too long or cannot be shown on one line."""
+    """Raise `InputError` for the first name that is blank, too long, not to be shown on one line, or there twice."""
+    seen = set()
     for number, name in enumerate(names):
         fault = fault_of_name(name)
         if fault is not None:
@@ -131,6 +152,9 @@ def require_class_names(names: Iterable[str]) -> None:
                 f"The class name of column {number} {fault}.",
                 hint=f"Use names of 1 to {Limits().max_text} characters without line ends and control characters.",
             )
+        if name in seen:
+            raise InputError(f"Two classes have the same name {name!r}.", hint="Give every class a name of its own.")
+        seen.add(name)
 
 
 def _positive(inverse_penalty: object) -> float:

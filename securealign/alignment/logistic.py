@@ -85,7 +85,7 @@ class Space:
         """Return the scores of raw rows (n, d), given those of features (n, r)."""
         turned = scores.weight if self.axes is None else self.axes @ scores.weight
         weight: FloatMatrix = turned / self.scale[:, None]
-        return Scores(weight, scores.bias - self.mean @ weight, scores.classes)
+        return scores._replace(weight=weight, bias=scores.bias - self.mean @ weight)
 
 
 def fit_logistic(rows: FloatMatrix, labels: Numbers, inverse_penalty: float) -> Scores:

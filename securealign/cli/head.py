@@ -12,20 +12,22 @@ import typer
 
 from securealign.alignment.artifacts import check_target
 from securealign.alignment.head import KIND, LinearHead, require_class_names
+from securealign.alignment.links import Link
 from securealign.commands import AsJson, failures, progress
 from securealign.data import TextDataset, load_dataset
-from securealign.errors import ConfigurationError, InputError
+from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.heads import read_head
+from securealign.heads.names import parse_names
 from securealign.models import Encoder, open_encoder
 from securealign.models.endpoint import likeness_of
 from securealign.models.source import encode_cached, load_paired
 from securealign.settings import load_settings
 
+_UNKNOWN_ENCODER = (
+    "warning: the head does not say which encoder it was fitted on, so the provider cannot check that it embeds its "
+    "public texts with the same one. Give --encoder or --encoder-fingerprint."
+)
 app = typer.Typer(no_args_is_help=True, help="The provider's linear head.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `fit` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -66,12 +68,7 @@ def fit(
                 model = _encoder_of(config, max_tokens=max_tokens, prompt=prompt, device=device)
             else:
                 model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt, device=device)
-            made_by = {
-                "encoder": model.name,
-                "encoder_fingerprint": model.fingerprint,
-                "max_tokens": getattr(model, "max_tokens", None),
-                **likeness_of(model),
-            }
+            made_by = _facts_of(model)
             matrix = encode_cached(model, dataset.texts, bar("embedding labelled texts"))
         labels = dataset.labels or ()
         head = LinearHead.fit(matrix, labels, dataset.class_names, inverse_penalty=chosen)
@@ -98,9 +95,95 @@ def _encoder_of(config: Path, *, max_tokens: int | None, prompt: str | None, dev
             "--max-tokens, --prompt and --device belong to --encoder.", hint="Set them in the file given by --config."
         )
     settings = load_settings(ProviderSettings, config, [])
-    if settings.public is None or not settings.public.encoders:
-        raise ConfigurationError(f"{config} names no encoder.", hint="Name one in its section [public].")
-    return settings.open_encoder(settings.public)
+    named = [space for space in settings.offered_spaces.values() if space.encoders]
+    if len(named) != 1:
+        raise ConfigurationError(
+            f"{config} names {len(named) if named else 'no'} encoder{'s' if named else ''}.",
+            hint="Name one in its section [public], or give --encoder.",
+        )
+    return settings.open_encoder(named[0])
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A model: .skops, .onnx, or .safetensors with weight and bias.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write the head to; the name of the file without it."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of the classes in their order: a,b,c or a file, JSON or one on each line.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="The linear layer to take of several in .safetensors.")] = None,
+    link: Annotated[
+        Link | None, typer.Option(help="What turns logits into probabilities, where the file does not say it.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder that the head was fitted on: built-in name, model folder or hub id.")
+    ] = None,
+    encoder_fingerprint: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Its fingerprint, so that it is not opened here.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Where the encoder cut the texts.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What stood before every text.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Save a linear classifier that was made elsewhere as the provider's head.
+
+    Nothing in the file is run. A model that is not linear is refused.
+    """
+    with failures(as_json=as_json):
+        folder = output or Path(file.stem)
+        check_target(folder, KIND)
+        opened = encoder is not None and encoder_fingerprint is None
+        if prompt is not None and not opened:
+            raise ConfigurationError("--prompt needs an encoder to open.", hint="A fingerprint already covers it.")
+        head = read_head(file, class_names=None if classes is None else parse_names(classes), link=link, layer=layer)
+        made_by: dict[str, Any] = {
+            "encoder": encoder,
+            "encoder_fingerprint": encoder_fingerprint,
+            "max_tokens": max_tokens,
+        }
+        if opened:
+            model = open_encoder(encoder or "", max_tokens=max_tokens, prompt=prompt)
+            _require_dimension(head, model)
+            made_by = _facts_of(model)
+        known = {name: value for name, value in made_by.items() if value is not None}
+        head.save_pretrained(folder, **known)
+    result = {
+        "head": str(folder),
+        "classes": list(head.class_names),
+        "dimension": len(head.weight),
+        "link": head.link,
+        "encoder_fingerprint": known.get("encoder_fingerprint"),
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    gives = "margins, no probabilities" if head.link == "margin" else f"probabilities by {head.link}"
+    size = f"{len(head.class_names)} classes and {len(head.weight)} dimensions"
+    typer.echo(f"head with {size} saved in {folder} ({gives})")
+    if "encoder_fingerprint" not in known:
+        typer.echo(_UNKNOWN_ENCODER, err=True)
+
+
+def _facts_of(encoder: Encoder) -> dict[str, Any]:
+    """Return what a head keeps of the encoder it was fitted on, so that a provider can compare it."""
+    return {
+        "encoder": encoder.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "max_tokens": getattr(encoder, "max_tokens", None),
+        **likeness_of(encoder),
+    }
+
+
+def _require_dimension(head: LinearHead, encoder: Encoder) -> None:
+    if encoder.dimension != len(head.weight):
+        raise InputError(
+            f"The head takes {len(head.weight)} dimensions and the encoder gives {encoder.dimension}.",
+            hint="Name the encoder that the head was fitted on.",
+            code=ErrorCode.SHAPE_MISMATCH,
+        )
 
 
 def _inverse_penalty(text: str) -> float | Literal["auto"]:

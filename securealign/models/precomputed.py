@@ -90,7 +90,11 @@ def _read_npz(path: Path, key: str | None) -> NDArray[Any]:
     return array
 
 
-def _read_safetensors(path: Path, key: str | None) -> NDArray[Any]:
+def read_safetensors(path: Path, key: str | None) -> NDArray[Any]:
+    """Return one tensor of a file, of any shape.
+
+    Raises `InputError` for one that is not there or holds no floating-point numbers, `ValueError` for a damaged file.
+    """
     safetensors = require("safetensors", "A .safetensors file")
     try:
         with safetensors.safe_open(path, framework="np") as content:
@@ -138,6 +142,6 @@ def _invalid(path: Path, what: str, hint: str) -> InputError:
 _READERS: dict[str, Callable[[Path, str | None], NDArray[Any]]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
+    ".safetensors": read_safetensors,
 }
 _KEYED = re.compile(rf"(?:{'|'.join(map(re.escape, _READERS))}):(?=.)", re.IGNORECASE)

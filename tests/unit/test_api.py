@@ -10,7 +10,7 @@ from support.entropy import SeededEntropy
 from support.pair import TOY_LWE
 
 import securealign
-from securealign import LinearAligner, align_in_process, classify_in_process
+from securealign import LinearAligner, LinearHead, align_in_process, classify_in_process
 from securealign.errors import (
     ConfigurationError,
     DependencyError,
@@ -70,7 +70,22 @@ def test_shapes_are_those_of_the_contract(alignment, classification):
     np.testing.assert_array_equal(classification.labels, classification.logits.argmax(axis=1))
 
 
-@pytest.mark.parametrize("name", ["align_in_process", "classify_in_process", "LinearHead", "AlignmentMap"])
+@pytest.mark.parametrize("link", ["softmax", "ovr", "huber"])
+def test_scores_are_the_probabilities_of_the_head(link):
+    names = tuple(map(str, range(WEIGHT.shape[1])))
+    expected = LinearHead(WEIGHT, BIAS, names, link=link).predict_proba(QUERIES).max(axis=1)
+    run = classify_in_process(WEIGHT, BIAS, QUERIES, suite="plaintext", link=link)
+    np.testing.assert_allclose(run.scores, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"link": "margin"}, {"output": "label"}])
+def test_margins_and_labels_alone_have_no_scores(options):
+    assert classify_in_process(WEIGHT, BIAS, QUERIES, suite="plaintext", **options).scores is None
+
+
+@pytest.mark.parametrize(
+    "name", ["align_in_process", "classify_in_process", "LinearHead", "AlignmentMap", "OutputModeError"]
+)
 def test_the_entry_points_are_exported(name):
     assert name in securealign.__all__
     assert getattr(securealign, name)

@@ -338,6 +338,7 @@ def test_the_operator_sees_heads_and_clients(site, offers):
 
 def test_options_without_a_command_serve(site, monkeypatch):
     create_certificates(site / "certs", days=1)
+    monkeypatch.setattr(program, "configure_logs", lambda **_: None)
     served = []
     monkeypatch.setattr(program.Provider, "serve", lambda self: served.append(self))  # noqa: PLW0108 - a method
     arguments = ["--config", str(site / "provider.toml"), "--quiet"]

@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from importlib import resources
-from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from securealign.heads.onnx_schema import array_of, parse_model
 from securealign.lab.assets.conversion.bert import BertShape, write_bert, write_mean_pooling
 from securealign.lab.assets.conversion.folders import unusable
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 _MAX_TOKENS = 128  # of paraphrase-MiniLM-L3-v2
 _HEAD_SIZE = 32  # of the MiniLM family, which the weights do not show
-_FLOAT = 1
 _MODULE = "model.0.auto_model."
-
-#: The fields of onnx.proto that are read.
-_SCHEMA = (resources.files(__package__) / "onnx.textproto").read_text(encoding="utf-8")
-_POOL = descriptor_pool.DescriptorPool()
-_POOL.Add(text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto()))
-_Model: Any = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("securealign.onnx.Model"))
 
 
 def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
@@ -39,7 +28,7 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
     try:
         weights = read_bert_weights(path.read_bytes())
         shape = _shape(weights)
-    except (DecodeError, ValueError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError) as error:
         raise unusable(f"{path} is no encoder that can be converted: {error}.") from error
     write_bert(folder, shape, weights)
     write_mean_pooling(folder, width=shape.hidden_size, max_tokens=_MAX_TOKENS, normalize=False)
@@ -49,8 +38,8 @@ def convert_paraphrase(sources: Sequence[Path], folder: Path) -> None:
 
 def read_bert_weights(data: bytes) -> dict[str, NDArray[np.float32]]:
     """Return the weights of an exported model, named as in transformers' BertModel."""
-    graph = _Model.FromString(data).graph
-    tensors = dict(map(_tensor, graph.initializer))
+    graph = parse_model(data).graph
+    tensors = {tensor.name: array_of(tensor) for tensor in graph.initializer}
     weights = {name.removeprefix(_MODULE): values for name, values in tensors.items() if name.startswith(_MODULE)}
     for node in graph.node:
         # The exporter folds the transposition of a linear layer into its weight, which loses its name; the node that
@@ -74,10 +63,3 @@ def _shape(weights: dict[str, NDArray[np.float32]]) -> BertShape:
         type_vocab_size=len(weights["embeddings.token_type_embeddings.weight"]),
         pad_token_id=0,
     )
-
-
-def _tensor(tensor: Any) -> tuple[str, NDArray[np.float32]]:  # noqa: ANN401 - a class made at run time
-    dims = list(tensor.dims)
-    if tensor.data_type != _FLOAT or len(tensor.raw_data) != 4 * prod(dims):
-        raise ValueError(f"the tensor {tensor.name} is not in float32, or not of its shape {dims}")
-    return tensor.name, np.frombuffer(tensor.raw_data, "<f4").reshape(dims)
