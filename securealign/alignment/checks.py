@@ -3,7 +3,7 @@
 A check row is a combination of queries whose coefficients add up to 1, so that a linear head with a bias answers it by
 the same combination of logits. Two such rows lie at random places in each group of queries. They also hold queries of
 earlier groups: otherwise another head for every group would pass. Where answers are labels, a check row repeats a
-query, and midpoints of two queries with one label have that label.
+query of an earlier group.
 """
 
 from __future__ import annotations
@@ -165,23 +165,6 @@ def require_same_labels(checked: CheckedQueries, answers: FloatMatrix, bits: int
     return checked.answers(answers)
 
 
-def midpoints(
-    queries: npt.NDArray[np.floating], labels: npt.NDArray[np.floating], entropy: Entropy, count: int
-) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
-    """Return midpoints of at most `count` pairs of queries (m, d) with one label (m,), and the labels implied (count,).
-
-    The queries that a linear head gives one label are convex. Queries without a label (NaN) take no part.
-    """
-    order = np.argsort(_uniform(entropy, len(labels)), kind="stable")
-    order = order[~np.isnan(labels[order])]
-    order = order[np.argsort(labels[order], kind="stable")]
-    pairs = np.stack([order[:-1], order[1:]], axis=1)
-    pairs = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]]
-    chosen = pairs[np.argsort(_uniform(entropy, len(pairs)), kind="stable")[:count]]
-    middle = np.asarray(queries[chosen], dtype=np.float64).mean(axis=1)
-    return middle, np.asarray(labels[chosen[:, 0]], dtype=np.float64)
-
-
 def _order(queries: int, places: list[int]) -> Indices:
     order = np.zeros(queries + len(places), dtype=np.int64)
     order[places] = -1 - np.arange(len(places))
@@ -210,10 +193,18 @@ def _checks(queries: int, entropy: Entropy) -> Iterator[Check]:
 
 
 def _label_checks(queries: int, entropy: Entropy) -> Iterator[Check]:
-    """Yield check rows that repeat a query of their group or of an earlier one."""
+    """Yield check rows that repeat a query of an earlier group; those of the first group, one of their own.
+
+    A lie about whole groups gives a query and its repeat in one group the same wrong label. No query is repeated twice:
+    one at a boundary would count twice.
+    """
+    repeated: set[int] = set()
     for group, first, last in _groups(queries):
-        for place, start in zip(_places(first, last, group, entropy), (first, 0), strict=True):
-            yield Check(group, place, _choice(start, last, 1, entropy), np.ones(1))
+        for place in _places(first, last, group, entropy):
+            while (query := _choice(0, first or last, 1, entropy))[0] in repeated:
+                pass
+            repeated.add(int(query[0]))
+            yield Check(group, place, query, np.ones(1))
 
 
 def _places(first: int, last: int, group: int, entropy: Entropy) -> list[int]:

@@ -9,7 +9,7 @@ from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.matrices import Rows
-from securealign.protocol.policy.rank import SharedRows
+from securealign.protocol.policy.accounts import SharedRows
 from securealign.protocol.policy.rules import Rules
 
 

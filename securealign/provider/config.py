@@ -134,7 +134,7 @@ class ProviderStateSection(StateSection):
 
 @dataclass(config=FORBID_UNKNOWN, frozen=True, kw_only=True)
 class PrivacySection(Privacy):
-    """Differential privacy of training: what one session costs, and all sessions of one client over the same texts."""
+    """Differential privacy of training: what one session may cost a row, and all sessions of one client."""
 
 
 class AuditSection(Section):

@@ -73,15 +73,14 @@ class Machines:
             served, public = self._catalogue.public(name, digest)
             place = peer.identity, public.digest
             rank = RankAccount.of(*place, store=counters["rank"], lock=self._ledgers["rank"].lock)
+            privacy = PrivacyAccount.of(*place, store=counters["privacy"], lock=self._ledgers["privacy"].lock)
             return OfferedRows(
                 rows=public.rows if self._privacy is not None else served.space.rows(public.rows),
                 dataset_digest=public.digest,
                 space=served.space.identifier,
                 total_squares=served.space.total_squares,
                 account=watched_rank(replace(rank, related=public.related), peer.identity, self._metrics),
-                privacy_account=PrivacyAccount.of(
-                    *place, store=counters["privacy"], lock=self._ledgers["privacy"].lock
-                ),
+                privacy_account=replace(privacy, related=public.related),
             )
 
         return TrainingProvider(self._context(TrainingCodec(), peer, observer), find)

@@ -129,7 +129,7 @@ class Offers:
         }
 
     def _loader(self, settings: ProviderSettings, report: Progress | None = None) -> Loader:
-        charged = charged_datasets(self._ledgers["rank"].values)
+        charged = set().union(*(charged_datasets(self._ledgers[kind].values) for kind in ("rank", "privacy")))
         return Loader(settings, self._state, list(self._suites), charged, report)
 
     def _require_ready(self) -> None:

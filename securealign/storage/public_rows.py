@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from securealign.errors import KeyStoreError
 from securealign.files import write_atomically
-from securealign.protocol.policy.rank import SharedRows
+from securealign.protocol.policy.accounts import SharedRows
 
 _BYTES = 16
 #: Data sets that are remembered besides the one now served; of 2^20 texts, each takes 16 MiB.

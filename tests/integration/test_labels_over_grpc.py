@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import structlog
 from support.peers import (
-    DurableProvider,
     Provider,
     embeddings,
     inference,
     open_cheaply,
+    policies,
     random_head,
     serving,
     three_bundles,
@@ -30,7 +30,6 @@ from securealign.errors import LocalProtocolError, TransportError
 from securealign.he.plaintext import PlaintextSuite
 from securealign.protocol.messages import OutputMode, Query
 from securealign.protocol.policy.rules import Policy
-from securealign.provider.config import PolicySection
 
 DIM, NAMES = 6, ("sports", "politics", "weather")
 SUITES = [PlaintextSuite()]
@@ -59,25 +58,8 @@ def certificates(folder):
 
 @pytest.fixture
 def serve(tmp_path, certificates):
-    """Start a provider under a policy, or start it again under another one at the same port."""
-    started = []
-
-    def start(**rules):
-        if started:
-            provider = started[0]
-            provider.policy = PolicySection(**rules)
-            provider.restart()
-        else:
-            provider = DurableProvider(
-                tmp_path / "provider", QUERIES, HEAD, list(SUITES), policy=PolicySection(**rules)
-            )
-            provider.address = provider.start(certificates[0])
-            started.append(provider)
-        return provider
-
-    yield start
-    for provider in started:
-        provider.stop()
+    with policies(tmp_path / "provider", certificates[0], QUERIES, HEAD, SUITES) as start:
+        yield start
 
 
 @pytest.fixture

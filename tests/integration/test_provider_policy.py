@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
-from support.peers import DurableProvider, embeddings, random_head, three_bundles, tries, two_clients
+from support.peers import embeddings, policies, random_head, three_bundles, tries, two_clients
 from support.toy import TOY
 
 from securealign.errors import ErrorCode, PeerAborted, SecurealignError
@@ -20,12 +20,11 @@ from securealign.ops.observability import Metrics
 from securealign.protocol.messages import ChoicesChunk, OutputMode, PoolChunk, Prepare, Query, TablesChunk
 from securealign.protocol.states import Direction
 from securealign.provider import app, machines
-from securealign.provider.config import PolicySection, PrivacySection
+from securealign.provider.config import PrivacySection
 from securealign.provider.reloading import Signals
 
 ROWS, DIM_A, DIM_B, CLASSES = 60, 6, 4, 3
 LWE = LweSuite(TOY)
-OPEN = {"max_rank_fraction": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,28 +34,9 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def serve(tmp_path, certificates):
-    """Start a provider under a policy, or start it again under another one."""
-    started = []
-
-    def start(privacy=None, suites=(LWE,), **policy):
-        head = random_head(DIM_A, "abc")
-        if started:
-            started.pop().stop()
-        provider = DurableProvider(
-            tmp_path / "provider",
-            embeddings(ROWS, DIM_A, 2),
-            head,
-            list(suites),
-            policy=PolicySection(**{**OPEN, **policy}),
-            privacy=privacy,
-        )
-        provider.address = provider.start(certificates[0])
-        started.append(provider)
-        return provider
-
-    yield start
-    for provider in started:
-        provider.stop()
+    rows, head = embeddings(ROWS, DIM_A, 2), random_head(DIM_A, "abc")
+    with policies(tmp_path / "provider", certificates[0], rows, head, [LWE], max_rank_fraction=1.0) as start:
+        yield start
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from support.accounts import GuardedStore
 from support.machines import training_client, training_provider
 from support.pair import DATASET, PLAINTEXT, TOY_LWE, Pair, TrainingCase
 
@@ -31,11 +32,13 @@ from securealign.limits import Limits
 from securealign.matrices import Rows
 from securealign.protocol import messages as m
 from securealign.protocol.negotiation import session_id
+from securealign.protocol.policy.accounts import SharedRows
 from securealign.protocol.policy.privacy import (
     Privacy,
     PrivacyAccount,
     gaussian_delta,
     gaussian_epsilon,
+    sessions_within,
 )
 from securealign.protocol.policy.rank import RankAccount, rank_charge
 from securealign.protocol.policy.rules import Policy
@@ -129,6 +132,63 @@ def test_peers_and_data_sets_have_accounts_of_their_own_and_outlive_the_process(
         PrivacyAccount.of(*place, store=store).charge(rule)
     with pytest.raises(RemoteProtocolError):
         PrivacyAccount.of("a", DATASET, store=store).charge(rule)
+
+
+@given(epsilon=st.floats(0.1, 4), share=st.floats(1, 5))
+def test_so_many_sessions_are_granted_as_are_told_beforehand(epsilon, share):
+    rule = Privacy(epsilon=epsilon, max_epsilon=share * epsilon)
+    account = PrivacyAccount.of("peer", DATASET)
+    for _ in range(sessions_within(rule)):
+        account.charge(rule)
+    with pytest.raises(RemoteProtocolError):
+        account.charge(rule)
+
+
+OTHER, THIRD = bytes([1]) * 32, bytes([2]) * 32
+
+
+def following(store, dataset=DATASET, *related: SharedRows, peer: str = "peer") -> PrivacyAccount:
+    return replace(PrivacyAccount.of(peer, dataset, store=store), related=related)
+
+
+def test_what_a_row_cost_over_another_data_set_counts():
+    store: dict[str, float] = {}
+    rule = Privacy(epsilon=1.0, delta=1e-5, max_epsilon=1.4)
+    following(store, OTHER).charge(rule)
+    before = dict(store)
+    with pytest.raises(RemoteProtocolError, match=r"epsilon = 1\.4\d at delta = 1e-05, 1 of it over other") as caught:
+        following(store, DATASET, SharedRows(OTHER, 12, 1 << 11)).charge(rule)
+    assert caught.value.code is ErrorCode.PRIVACY_BUDGET_EXHAUSTED
+    assert store == before
+    # The control: an account that does not follow rows grants it; so does that of another peer, and of other rows.
+    following(store, DATASET, SharedRows(OTHER, 12, 1 << 11), peer="another").charge(rule)
+    following(store, DATASET, SharedRows(THIRD, 12, 1 << 11)).charge(rule)
+    following(store, DATASET).refund(rule)
+    following(store, DATASET).charge(rule)
+
+
+def test_costs_add_up_for_a_row_and_not_for_different_rows():
+    store: dict[str, float] = {}
+    for dataset in (OTHER, THIRD):
+        following(store, dataset).charge(RULE)
+    apart = following(store, DATASET, SharedRows(OTHER, 12, 0b011), SharedRows(THIRD, 12, 0b100 << 60))
+    together = following(store, DATASET, SharedRows(OTHER, 12, 0b011), SharedRows(THIRD, 12, 0b110))
+    mu = 1 / RULE.noise_multiplier
+    assert apart.spent(RULE.delta) == pytest.approx(1.0)
+    assert together.spent(RULE.delta) == pytest.approx(gaussian_epsilon(mu * math.sqrt(2), RULE.delta))
+    together.charge(RULE)
+    assert together.spent(RULE.delta) == pytest.approx(gaussian_epsilon(mu * math.sqrt(3), RULE.delta))
+    # Only the own sessions are given back.
+    for _ in range(2):
+        together.refund(RULE)
+        assert together.spent(RULE.delta) == pytest.approx(gaussian_epsilon(mu * math.sqrt(2), RULE.delta))
+
+
+def test_the_accounts_of_related_data_sets_are_read_under_the_lock():
+    store = GuardedStore()
+    account = PrivacyAccount(store, f"{DATASET.hex()}/peer", store, related=(SharedRows(OTHER, 12, 1),))
+    account.charge(RULE)
+    account.refund(RULE)
 
 
 def test_a_refund_gives_back_a_session_and_no_more():

@@ -13,9 +13,9 @@ from securealign.errors import ErrorCode, RemoteProtocolError, TransportError
 from securealign.he.lwe.planner import OPERAND_NORM
 from securealign.he.plaintext import PlaintextSuite
 from securealign.protocol import messages as m
+from securealign.protocol.policy.accounts import SharedRows
 from securealign.protocol.policy.rank import (
     RankAccount,
-    SharedRows,
     charged_datasets,
     rank_allowance,
     rank_charge,

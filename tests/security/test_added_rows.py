@@ -18,7 +18,8 @@ from support.pair import SUITES, Pair
 from securealign.alignment.coordinates import Space
 from securealign.errors import ErrorCode
 from securealign.matrices import Rows
-from securealign.protocol.policy.rank import RankAccount, SharedRows, rank_charge
+from securealign.protocol.policy.accounts import SharedRows
+from securealign.protocol.policy.rank import RankAccount, rank_charge
 from securealign.protocol.policy.rules import Policy
 from securealign.wire import TrainingCodec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from securealign import api, classify_in_process
 from securealign.alignment import checks
 from securealign.alignment.checks import (
     CheckedQueries,
-    midpoints,
+    _groups,
     require_consistent,
     require_same_labels,
     rows_with_checks,
@@ -250,10 +251,18 @@ def test_rows_are_the_same_when_they_are_made_again_and_lie_elsewhere_under_anot
     np.testing.assert_array_equal(np.vstack([first.block(0, 7), first.block(7, 200)]), first.block(0, 200))
 
 
-def label_session(seed, relabel=lambda random, rows, labels: labels):
-    """Return checked queries for labels and the labels of all rows, changed by `relabel`."""
+def label_session(seed, relabel=lambda random, rows, labels: labels, *, count=64, own_group=False):
+    """Return checked queries for labels and the labels of all rows, changed by `relabel`.
+
+    With `own_group` repeats are of queries of their own group.
+    """
     random = np.random.default_rng(seed)
-    checked = CheckedQueries(random.normal(size=(64, DIMENSION)), SeededEntropy(b"%d" % seed), labels=True)
+    checked = CheckedQueries(random.normal(size=(count, DIMENSION)), SeededEntropy(b"%d" % seed), labels=True)
+    if own_group:
+        bounds = [(first, last) for _, first, last in _groups(count)]
+        checked._checks = [
+            check._replace(queries=random.integers(*bounds[check.group], size=1)) for check in checked._checks
+        ]
     rows = checked.block(0, len(checked))
     return checked, relabel(random, rows, logits(rows).argmax(axis=1).astype(float))
 
@@ -282,6 +291,68 @@ def test_labels_that_are_made_up_are_refused_and_a_query_at_a_boundary_is_not():
     assert caught.value.code is ErrorCode.ANSWERS_INCONSISTENT
     # The control: without repeats the labels are taken.
     require_same_labels(CheckedQueries(checked._queries, None, labels=True), made_up[:320], 16)
+
+
+def test_no_query_is_repeated_twice_and_repeats_are_of_earlier_groups():
+    for count in (8, 33, 64, 1000):
+        checks = label_session(1, count=count)[0]._checks
+        repeated = [int(check.queries[0]) for check in checks]
+        assert len(set(repeated)) == len(repeated) == rows_with_checks(count) - count
+        for (_, first, last), pair in zip(_groups(count), np.reshape(repeated, (-1, 2)), strict=True):
+            assert (pair < (first or last)).all()
+
+
+def five_in_a_hundred(random, rows, labels):
+    """Lie (a): labels at random, one row in twenty."""
+    return np.where(random.random(len(rows)) < 0.05, random.integers(CLASSES, size=len(rows)), labels)
+
+
+def another_head(random, rows, labels):
+    """Lie (b): the labels of another head in the second half of a session."""
+    other = logits(rows, WEIGHT[:, ::-1]).argmax(axis=1)
+    return np.where(np.arange(len(rows)) < len(rows) // 2, labels, other)
+
+
+def one_batch(random, rows, labels):
+    """Lie (c): one wrong label for all rows of a group."""
+    batch = np.arange(len(rows)) // 34 == random.integers(len(rows) // 34)
+    return np.where(batch, random.integers(CLASSES), labels)
+
+
+def one_rule(_random, rows, labels):
+    """A lie that always gives a query the same label."""
+    return np.where(np.abs(rows[:, 0]) < 0.1, (labels + 1) % CLASSES, labels)
+
+
+def refused(lie, count, **options):
+    """Return how many of 30 sessions have labels that are refused."""
+    found = 0
+    for seed in range(30):
+        checked, labels = label_session(seed, lie, count=count, **options)
+        with suppress(RemoteProtocolError):
+            require_same_labels(checked, np.stack([labels, np.zeros(len(labels))], axis=1), 16)
+            found -= 1
+        found += 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lie", "count", "least", "most"),
+    [
+        (five_in_a_hundred, 320, 0, 9),
+        (five_in_a_hundred, 1280, 12, 30),
+        (another_head, 320, 18, 30),
+        (one_batch, 320, 3, 20),
+        (one_rule, 320, 0, 0),
+    ],
+)
+def test_how_many_lies_about_labels_are_caught(lie, count, least, most):
+    assert least <= refused(lie, count) <= most
+
+
+def test_another_head_for_later_labels_passes_where_repeats_are_of_their_own_group():
+    """The control: both labels of a query are those of the same head."""
+    assert refused(another_head, 320, own_group=True) == 0
 
 
 def made_up_labels(evaluate):
@@ -321,23 +392,3 @@ def test_one_altered_label_is_mostly_missed():
         [bool(checked.different_labels(labels)) for checked, labels in (label_session(s, one) for s in range(200))]
     )
     assert 0.04 < seen < 0.25
-
-
-def test_midpoints_of_queries_with_one_label_have_it():
-    queries = RANDOM.normal(size=(200, DIMENSION))
-    labels = logits(queries).argmax(axis=1).astype(float)
-    labels[:20] = np.nan
-    middle, implied = midpoints(queries, labels, SeededEntropy(b"m"), 12)
-    assert middle.shape == (12, DIMENSION)
-    np.testing.assert_array_equal(logits(middle).argmax(axis=1), implied)
-    assert not np.isnan(implied).any()
-    # The control: labels that no linear head gives, though each query always gets the same.
-    made_up = np.floor(100 * np.abs(queries[:, 0])) % CLASSES
-    middle, implied = midpoints(queries, made_up, SeededEntropy(b"m"), 12)
-    assert np.mean(np.floor(100 * np.abs(middle[:, 0])) % CLASSES == implied) < 0.9
-
-
-def test_no_midpoints_where_no_two_queries_share_a_label():
-    middle, implied = midpoints(RANDOM.normal(size=(3, DIMENSION)), np.arange(3.0), SeededEntropy(b"m"), 4)
-    assert middle.shape == (0, DIMENSION)
-    assert implied.shape == (0,)

@@ -8,6 +8,7 @@ accountant says. A second observer looks at remainders of answers under `lwe`, w
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,13 +18,15 @@ from support.machines import training_client, training_provider
 from support.pair import SUITES, Pair
 from support.toy import TOY
 
+from securealign.errors import ErrorCode
 from securealign.he.interface import CovarianceShape
 from securealign.he.lwe import covariance
 from securealign.he.lwe.covariance import covariance_plan
 from securealign.he.lwe.planner import OPERAND_NORM
 from securealign.he.scales import largest_exponents
 from securealign.matrices import FloatMatrix, Rows, StackedRows, UnitRows
-from securealign.protocol.policy.privacy import Privacy, gaussian_delta, gaussian_epsilon
+from securealign.protocol.policy.accounts import SharedRows
+from securealign.protocol.policy.privacy import Privacy, PrivacyAccount, gaussian_delta, gaussian_epsilon
 from securealign.protocol.policy.rules import Policy
 from securealign.protocol.training.noise import FINE_BITS, NoisePlan, private_rows
 from securealign.wire import TrainingCodec
@@ -129,6 +132,59 @@ def test_results_of_sessions_add_up_as_the_accountant_says():
     accounted = math.sqrt(sessions) / rule.noise_multiplier
     assert abs(mu - accounted) < MARGIN * error
     assert gaussian_epsilon(accounted, rule.delta) > 5 * rule.epsilon
+
+
+def trained_over_many_data_sets(present: bool, seed: int, *, follows_rows: bool) -> list[float]:
+    """Return the evidence of all products granted to a client, whose provider changes its last text each time.
+
+    The budget allows one session over each set of texts.
+    """
+    rule, store, found = Privacy(epsilon=1.0, delta=1e-3, max_epsilon=1.0), {}, []
+    served: list[SharedRows] = []
+    z_a = Z_A.copy()
+    if not present:
+        z_a[TARGET] = 0
+    for number in range(100):
+        digest, trial = bytes([number]) * 32, f"{seed} {number} {present}".encode()
+        z_a[-1], sent = np.roll(Z_A[-1], number), SENT.copy()
+        account = PrivacyAccount(
+            store, f"{digest.hex()}/peer", nullcontext(), related=tuple(served) if follows_rows else ()
+        )
+        client = training_client(
+            [SUITES["plaintext"]], sent, digest, entropy=SeededEntropy(b"client" + trial), private_rows=PRIVATE
+        )
+        provider = training_provider(
+            [SUITES["plaintext"]],
+            z_a,
+            digest,
+            entropy=SeededEntropy(b"provider" + trial),
+            policy=Policy(allow_unencrypted=True, privacy=rule),
+            privacy_account=account,
+        )
+        pair = Pair(client, provider, TrainingCodec())
+        pair.start()
+        pair.carry()
+        if provider.error is not None:
+            assert provider.error.code is ErrorCode.PRIVACY_BUDGET_EXHAUSTED
+            continue
+        # The client knows the provider's other embeddings, the changed one included.
+        last = np.outer(z_a[-1] - Z_A[-1], sent[-1])
+        found.append(evidence(client.product() - last))
+        served.append(SharedRows(digest, N, (1 << N - 1) - 1))
+    return found
+
+
+def test_a_text_that_changes_gives_no_new_budget_for_the_others():
+    for present in (False, True):
+        assert len(trained_over_many_data_sets(present, 0, follows_rows=True)) == 1
+    # The control: accounts of each data set alone grant every session, and their mean shows whether the row was there.
+    for seed in range(2):
+        for present in (False, True):
+            found = trained_over_many_data_sets(present, seed, follows_rows=False)
+            assert len(found) == 100
+            assert (np.mean(found) > 0.5) == present
+    rule = Privacy(epsilon=1.0, delta=1e-3, max_epsilon=1.0)
+    assert gaussian_epsilon(10 / rule.noise_multiplier, rule.delta) > 10 * rule.max_epsilon
 
 
 def test_a_row_beyond_its_norm_shows_no_more_than_one_within():

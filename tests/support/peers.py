@@ -348,6 +348,34 @@ class DurableProvider:
         self.on_refused(error)
 
 
+@contextmanager
+def policies(
+    folder: Path, bundle: Bundle, rows: FloatMatrix, head: LinearHead, suites: Sequence[Suite], **usual: object
+) -> Iterator[Callable[..., DurableProvider]]:
+    """Yield what starts a provider under rules, or starts it again under other ones at the same port.
+
+    `usual` are rules that hold unless others are given.
+    """
+    started: list[DurableProvider] = []
+
+    def start(privacy=None, suites=suites, **rules):
+        port = 0
+        for last in started:
+            last.stop()
+            port = last.server.port
+        policy = PolicySection(**{**usual, **rules})
+        provider = DurableProvider(folder, rows, head, list(suites), policy=policy, privacy=privacy)
+        provider.address = provider.start(bundle, port)
+        started[:] = [provider]
+        return provider
+
+    try:
+        yield start
+    finally:
+        for provider in started:
+            provider.stop()
+
+
 class FixedPassphrase:
     """A passphrase that a test knows."""
 

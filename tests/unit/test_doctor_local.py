@@ -301,6 +301,11 @@ def test_a_provider_is_told_how_often_its_clients_may_train(site):
     level, message, _ = said(site / "provider.toml", "rank", "--set", "policy.max_rank_fraction=0.25")
     assert level == "ok"
     assert message.startswith("40 texts at max_rank_fraction = 0.25 allow one client training sessions: 0 of 384, 0 of")
+    assert "privacy" not in {item["check"] for item in doctor(site / "provider.toml")[1]}
+    privacy = ("--set", "privacy.epsilon=1.0", "--set", "privacy.max_epsilon=2.7")
+    level, message, _ = said(site / "provider.toml", "privacy", *privacy)
+    assert level == "ok"
+    assert "max_epsilon = 2.7 at delta = 1e-06 allow one client 6 over the same texts" in message
 
 
 @pytest.mark.parametrize(

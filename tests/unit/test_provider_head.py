@@ -128,7 +128,8 @@ def related(site):
     return served.public.digest, served.public.related
 
 
-def test_charges_of_an_earlier_data_set_are_found_when_its_texts_are_served_again(site):
+@pytest.mark.parametrize(("kind", "prefix"), [("rank", "charged/"), ("privacy", "")])
+def test_charges_of_an_earlier_data_set_are_found_when_its_texts_are_served_again(site, kind, prefix):
     first, none = related(site)
     assert none == ()
     more = (site / "public.jsonl").read_text(encoding="utf-8") + json.dumps({"text": "another"}) + "\n"
@@ -137,7 +138,7 @@ def test_charges_of_an_earlier_data_set_are_found_when_its_texts_are_served_agai
     second, none = related(site)
     assert none == ()
     with sqlite3.connect(site / "provider-state" / "sessions.db") as database:
-        database.execute("INSERT INTO counter VALUES ('rank', ?, 5)", (f"charged/{second.hex()}/peer",))
+        database.execute("INSERT INTO counter VALUES (?, ?, 5)", (kind, f"{prefix}{second.hex()}/peer"))
     (site / "public.jsonl").write_text(more.replace("public text 0", "replaced"), encoding="utf-8")
     third, (earlier,) = related(site)
     assert len({first, second, third}) == 3

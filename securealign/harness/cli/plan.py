@@ -203,7 +203,8 @@ def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
         f"The client learns {rank:,.0f} directions of {workload.samples:,} rows: {share:.1%} of the provider's public "
         f"embeddings if the encoders have nothing in common, {workload.explained:.0%} if the map explains as much.",
         f"A training session is charged {leak['rank_charge']:,.0f} of {leak['rank_allowance']:,.0f} that "
-        f"{workload.samples:,} texts allow a client under the default max_rank_fraction: {_sessions(leak)}.",
+        f"{workload.samples:,} texts allow a client under the default max_rank_fraction: {_sessions(leak)}. "
+        "Charges over other data sets count for the texts that both share, and so does what [privacy] allows.",
         f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries that are answered in logits "
         f"determine the head, and these are {leak['queries_over_head']:.2g} times as many"
         + (", answered in labels alone." if workload.output == "label" else "."),

@@ -11,6 +11,7 @@ from securealign.client.config import ClientSettings
 from securealign.errors import SecurealignError
 from securealign.he.registry import get_suite
 from securealign.ops.doctor.findings import Finding, fine, warning
+from securealign.protocol.policy.privacy import Privacy, sessions_within
 from securealign.protocol.policy.rank import rank_allowance, rank_charge, rows_needed, sessions_allowed
 from securealign.protocol.policy.rules import Rules
 from securealign.protocol.policy.sharing import sharing_warning
@@ -24,6 +25,16 @@ def trainings_of_clients(rows: int, fraction: float) -> Finding:
     allowed = ", ".join(f"{sessions_allowed(size + 1, rows, fraction)} of {size:,}" for size in _USUAL_DIMENSIONS)
     return fine(
         "rank", f"{rows:,} texts at max_rank_fraction = {fraction:g} allow one client training sessions: {allowed}"
+    )
+
+
+def trainings_under_privacy(privacy: Privacy) -> Finding:
+    """Return how often a provider's differential privacy lets one client train over the same texts."""
+    return fine(
+        "privacy",
+        f"epsilon = {privacy.epsilon:g} for each training and max_epsilon = {privacy.max_epsilon:g} at delta = "
+        f"{privacy.delta:g} allow one client {sessions_within(privacy):,} over the same texts; those over other data "
+        "sets that share texts count as well",
     )
 
 

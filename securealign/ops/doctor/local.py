@@ -18,7 +18,13 @@ from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, InputError, SecurealignError
 from securealign.he.registry import get_suite
 from securealign.models.source import load_public_embeddings
-from securealign.ops.doctor.budgets import check_answers, known_dimension, trainings_of_clients, trainings_of_own
+from securealign.ops.doctor.budgets import (
+    check_answers,
+    known_dimension,
+    trainings_of_clients,
+    trainings_of_own,
+    trainings_under_privacy,
+)
 from securealign.ops.doctor.configuration import PartySettings
 from securealign.ops.doctor.encoder import check_encoder
 from securealign.ops.doctor.findings import Finding, failed, fine, warning
@@ -198,6 +204,8 @@ def _check_public(site: Site) -> Iterator[Finding]:
         yield fine("public data", f"{which}{public.rows} texts{columns}, digest {public.digest.hex()[:16]}")
         if isinstance(site.file, ProviderSettings):
             yield trainings_of_clients(public.rows, site.file.policy.max_rank_fraction)
+            if site.file.privacy is not None:
+                yield trainings_under_privacy(site.file.privacy)
         elif (dimension := known_dimension(site.file, public.dimension)) is not None:
             yield trainings_of_own(public.rows, dimension)
 

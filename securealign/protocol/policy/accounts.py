@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 A = TypeVar("A", bound="Account")
@@ -36,3 +36,23 @@ class Account:
         """
         name = f"{dataset_digest.hex()}/{peer}" if dataset_digest else peer
         return cls({} if store is None else store, name, nullcontext() if lock is None else lock)
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """Another data set of N `rows` texts; bit r of `common` is set where it holds row r of the one now served."""
+
+    digest: bytes
+    rows: int
+    common: int
+
+
+@dataclass(frozen=True)
+class RowsAccount(Account):
+    """What one peer was charged over one public data set, and over `related` ones, which share rows with it."""
+
+    related: tuple[SharedRows, ...] = field(default=(), kw_only=True)
+
+    def name_over(self, other: SharedRows) -> str:
+        """Return the name of the same peer's account over another data set."""
+        return f"{other.digest.hex()}/{self.name.partition('/')[2]}"

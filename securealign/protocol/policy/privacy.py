@@ -5,6 +5,9 @@ was zero. Rows of Z_A have norm at most c_A and those of the client at most 1, s
 c_A in 2-norm (the norm of an outer product), and Gaussian noise of standard deviation sigma c_A makes a session
 mu-Gaussian private with mu = 1 / sigma. Sessions add up as sum mu^2, also when later ones depend on earlier results
 (Dong, Roth, Su 2019), and mu says exactly which (epsilon, delta) hold (Balle, Wang 2018, theorem 8).
+
+An account belongs to rows, as that of rank does: a session costs every row of its data set, wherever else the row is
+served. What sessions cost a peer's data set is what they cost that of its rows which cost most.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.accounts import Account
+from securealign.protocol.policy.accounts import RowsAccount
 
 #: What rounding in the accountant may add to a budget, relative to it.
 _SLACK = 1e-9
@@ -34,7 +37,7 @@ class Privacy:
     delta: float = 1e-6
     #: c_A, the norm to which longer rows of Z_A are scaled down.
     row_norm: float = 1.0
-    #: What all sessions of one peer over one public data set may cost, at the same delta.
+    #: What all sessions of one peer may cost a row, at the same delta.
     max_epsilon: float
 
     def __post_init__(self) -> None:
@@ -76,6 +79,11 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     return _root(lambda epsilon: gaussian_delta(mu, epsilon) - delta, 0.0, largest)
 
 
+def sessions_within(privacy: Privacy) -> int:
+    """Return how many sessions one peer may have over the same texts."""
+    return int((_mu(privacy.max_epsilon * (1 + _SLACK), privacy.delta) * privacy.noise_multiplier) ** 2)
+
+
 def _mu(epsilon: float, delta: float) -> float:
     """Return the largest mu for which mu-Gaussian privacy is (epsilon, delta) privacy."""
     return float(np.exp(_root(lambda log_mu: gaussian_delta(np.exp(log_mu), epsilon) - delta, *_LOG_MU)))
@@ -87,23 +95,24 @@ def _root(function: Callable[[float], float], lower: float, upper: float) -> flo
     return float(brentq(function, lower, upper, xtol=1e-13, rtol=1e-13))
 
 
-class PrivacyAccount(Account):
-    """What sessions of one peer have cost over one public data set: the sum of mu^2."""
+class PrivacyAccount(RowsAccount):
+    """What sessions of one peer have cost over one public data set and over related ones: sums of mu^2."""
 
     def spent(self, delta: float) -> float:
-        """Return the epsilon of all sessions together at a delta."""
-        return gaussian_epsilon(float(self.store.get(self.name, 0.0)) ** 0.5, delta)
+        """Return the epsilon of all sessions together at a delta, for the row that cost most."""
+        return gaussian_epsilon((self._own() + self._carried()) ** 0.5, delta)
 
     def charge(self, privacy: Privacy) -> None:
         """Count a session; raises `RemoteProtocolError`, and counts nothing, beyond `max_epsilon` in all."""
         with self.lock:
-            before = float(self.store.get(self.name, 0.0))
-            total = before + privacy.noise_multiplier**-2
-            epsilon = gaussian_epsilon(total**0.5, privacy.delta)
+            total, carried = self._own() + privacy.noise_multiplier**-2, self._carried()
+            epsilon = gaussian_epsilon((total + carried) ** 0.5, privacy.delta)
             if epsilon > privacy.max_epsilon * (1 + _SLACK):
+                before = gaussian_epsilon(carried**0.5, privacy.delta)
                 raise RemoteProtocolError(
-                    f"With this session the peer's trainings over these public texts would cost epsilon = "
-                    f"{epsilon:.3g} at delta = {privacy.delta:g}; max_epsilon allows {privacy.max_epsilon:g}.",
+                    f"With this session the peer's trainings would cost a row of these public texts epsilon = "
+                    f"{epsilon:.3g} at delta = {privacy.delta:g}, {before:.3g} of it over other texts that share some "
+                    f"of these; max_epsilon allows {privacy.max_epsilon:g}.",
                     hint="Agree on new public texts, or raise max_epsilon.",
                     code=ErrorCode.PRIVACY_BUDGET_EXHAUSTED,
                 )
@@ -112,5 +121,18 @@ class PrivacyAccount(Account):
     def refund(self, privacy: Privacy) -> None:
         """Take back a session that ended before anything was computed from its rows."""
         with self.lock:
-            left = float(self.store.get(self.name, 0.0)) - privacy.noise_multiplier**-2
-            self.store[self.name] = max(0.0, left)
+            self.store[self.name] = max(0.0, self._own() - privacy.noise_multiplier**-2)
+
+    def _own(self) -> float:
+        return float(self.store.get(self.name, 0.0))
+
+    def _carried(self) -> float:
+        """Return the sum of mu^2 over related data sets, for the row to which they cost most."""
+        costs = [(other.common, float(self.store.get(self.name_over(other), 0.0))) for other in self.related]
+        size = max((common.bit_length() for common, _ in costs), default=0) // 8 + 1
+        rows = np.zeros(8 * size)
+        for common, cost in costs:
+            if cost:
+                bits = np.frombuffer(common.to_bytes(size, "little"), dtype=np.uint8)
+                rows += cost * np.unpackbits(bits, bitorder="little")
+        return float(rows.max())

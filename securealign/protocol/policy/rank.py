@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.policy.accounts import Account
+from securealign.protocol.policy.accounts import RowsAccount, SharedRows
 
 #: Bits that an entry of the product holds at most under `lwe`.
 _ENTRY_BITS = 18
@@ -67,20 +66,8 @@ def charged_datasets(store: Mapping[str, float]) -> set[str]:
     return {name.removeprefix(_CHARGED).partition("/")[0] for name, value in store.items() if value > 0}
 
 
-@dataclass(frozen=True)
-class SharedRows:
-    """Another data set of N `rows` texts; bit r of `common` is set where it holds row r of the one now served."""
-
-    digest: bytes
-    rows: int
-    common: int
-
-
-@dataclass(frozen=True)
-class RankAccount(Account):
-    """What one peer was charged over one public data set, and over `related` ones, which share rows with it."""
-
-    related: tuple[SharedRows, ...] = field(default=(), kw_only=True)
+class RankAccount(RowsAccount):
+    """What one peer was charged over one public data set and over related ones, in combinations of rows."""
 
     def charge(self, columns: int, rows: int, fraction: float) -> int:
         """Charge a session of d_B + 1 `columns` over N `rows` and return what is left of `fraction` of them.
@@ -119,7 +106,7 @@ class RankAccount(Account):
         return int(self.store.get(_CHARGED + name, 0)) + rank_charge(int(self.store.get(name, 0)), rows)
 
     def _charged_over(self, other: SharedRows) -> int:
-        return self._charged(f"{other.digest.hex()}/{self.name.partition('/')[2]}", other.rows)
+        return self._charged(self.name_over(other), other.rows)
 
 
 def _require_new_rows(others: list[tuple[SharedRows, int]], rows: int) -> None:
