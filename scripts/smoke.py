@@ -60,16 +60,20 @@ def write_data(folder: Path) -> None:
         "--output", f"{folder}/head")  # fmt: skip
 
 
-def configure(folder: Path) -> None:
-    """Write the files of both parties, and name files with embeddings in place of encoders."""
-    run("securealign", "certs", "init", f"{folder}/certs")
-    require("provider" in run("securealign", "certs", "show", f"{folder}/certs"), "certs show lists no provider")
-    for party in ("provider", "client"):
-        run("securealign", "init", party, str(folder))
+def pair(folder: Path) -> None:
+    """Write the provider's file, and invite a client; files with embeddings take the place of encoders."""
+    certs = f"{folder}/certs"
+    run("securealign", "certs", "init", certs, "--without-client")
+    run("securealign", "init", "provider", str(folder))
     edit(folder / "provider.toml", ('encoder = "minilm"\nmax_tokens = 128\n', 'embeddings = "public_a.npy"\n'),
          ("127.0.0.1:50051", "127.0.0.1:0"))  # fmt: skip
-    edit(folder / "client.toml", ('[encoder]\nname = "mpnet"\nmax_tokens = 128\n', ""),
-         ('# embeddings = "public.npy"', 'embeddings = "public_b.npy"'))  # fmt: skip
+    run("securealign", "invite", "acme", "--config", f"{folder}/provider.toml", "--address", "127.0.0.1:50051",
+        "--with-texts", "--output", f"{folder}/acme.invite")  # fmt: skip
+    client = f"{folder}/acme"
+    run("securealign", "join", f"{folder}/acme.invite", "--folder", client, "--embeddings", f"{folder}/public_b.npy")
+    run("securealign", "certs", "sign", f"{client}/acme.request", "--certs", certs, "--output", f"{folder}/acme.cert")
+    run("securealign", "join", "--certificate", f"{folder}/acme.cert", "--folder", client)
+    require("acme" in run("securealign", "certs", "show", certs), "certs show does not list acme")
 
 
 @contextmanager
@@ -92,7 +96,7 @@ def provider_process(folder: Path) -> Iterator[int]:
 def between_two_processes(folder: Path) -> None:
     """Align and classify over a connection on this machine."""
     with provider_process(folder) as port:
-        config = ("--config", f"{folder}/client.toml", "--set", f"provider.address=127.0.0.1:{port}")
+        config = ("--config", f"{folder}/acme/client.toml", "--set", f"provider.address=127.0.0.1:{port}")
         run("securealign-client", "align", *config)
         answers = run("securealign-client", "classify", *config, "--embeddings", f"{folder}/private_b.npy")
     require(len(answers.splitlines()) == QUERIES, f"{len(answers.splitlines())} labels of {QUERIES}")
@@ -122,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder)
-        configure(folder)
+        pair(folder)
         between_two_processes(folder)
         in_one_process(folder)
 

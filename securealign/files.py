@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from securealign.errors import ErrorCode, InputError
+
 _BLOCK = 1 << 20
 
 
@@ -27,6 +29,35 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             # A full disk is an error of a write, which names no file.
             error.filename = str(path)
         raise
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file that does not exist; durable when it returns. Raises `FileExistsError`, and leaves no half file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def require_new(path: Path) -> None:
+    """Raise `InputError` for a file that cannot be made because it exists, or its folder does not."""
+    if path.exists() or path.is_symlink():
+        raise InputError(
+            f"{path} already exists and is not replaced.",
+            hint="Name another file, or move it away.",
+            code=ErrorCode.FILE_INVALID,
+        )
+    if not path.parent.is_dir():
+        raise InputError(
+            f"There is no folder {path.parent}.", hint="Make it, or name another file.", code=ErrorCode.FILE_INVALID
+        )
 
 
 def sha256_of(path: Path) -> str:

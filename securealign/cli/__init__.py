@@ -13,16 +13,26 @@ from securealign.commands import show_steps
 
 _OWN = {
     "audit": Command("securealign.cli.audit:app", "The audit log of a party: check it, and print what it holds."),
-    "certs": Command("securealign.cli.certs:app", "Certificates for mutual TLS: make, renew, revoke and list them."),
+    "certs": Command(
+        "securealign.cli.certs:app", "Certificates for mutual TLS: make, sign, renew, revoke and list them."
+    ),
     "data": Command("securealign.cli.data:app", "Texts: built-in sets, samples of them, and digests."),
     "doctor": Command(
         "securealign.cli.doctor:doctor",
-        "Check a party's machine, and with --peer everything up to the first messages of a session.",
+        "Check a party's machine, and with --peer everything up to the first messages of a session; or an invitation.",
     ),
     "head": Command("securealign.cli.head:app", "The provider's linear head."),
     "init": Command(
         "securealign.cli.init:init",
         "Write a configuration with comments, and for a provider also the files for systemd, containers and alerts.",
+    ),
+    "invite": Command(
+        "securealign.cli.invite:invite",
+        "Write an invitation: what a client needs to meet this provider, signed by its authority, usable once.",
+    ),
+    "join": Command(
+        "securealign.cli.join:join",
+        "Answer an invitation: make a key and a folder with a configuration, and a request for the provider to sign.",
     ),
     "keys": Command("securealign.cli.keys:app", "Keys that outlive a session, in an encrypted store."),
     "suites": Command(

@@ -1,4 +1,4 @@
-"""securealign certs: make, renew, revoke and list certificates for mutual TLS."""
+"""securealign certs: make, sign, renew, revoke and list certificates for mutual TLS."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rich.table import Table
 
 from securealign.commands import AsJson, failures
 from securealign.errors import ErrorCode, InputError
+from securealign.files import require_new, write_new
 from securealign.pki.authority import AUTHORITY_DAYS, LIST_DAYS, Authority, Issued, create_certificates
 from securealign.pki.identity import Role, identity_of_certificate, printable
 
-app = typer.Typer(no_args_is_help=True, help="Certificates for mutual TLS: make, renew, revoke and list them.")
+app = typer.Typer(no_args_is_help=True, help="Certificates for mutual TLS: make, sign, renew, revoke and list them.")
 
 Folder = Annotated[Path, typer.Argument(help="The folder that 'certs init' made: ca/ and the bundles inside it.")]
 Days = Annotated[int, typer.Option(min=1, max=36_500, help="Days until the certificates expire.")]
@@ -39,22 +40,32 @@ def init(
         int, typer.Option("--ca-days", min=1, max=36_500, help="Days until the authority itself expires.")
     ] = AUTHORITY_DAYS,
     list_days: ListDays = LIST_DAYS,
+    without_client: Annotated[
+        bool, typer.Option("--without-client", help="Make no client's bundle: clients are invited.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a private authority and one bundle for each party.
 
-    Hand each party its own folder over a channel you trust, and keep ca/ offline: its key can make further parties.
+    Hand each party its own folder over a channel you trust, or invite clients. Keep ca/ offline or guard it: its key
+    can make further parties.
     """
+    roles = [role for role in Role if role is Role.PROVIDER or not without_client]
     with failures(as_json=as_json):
-        provider, client = create_certificates(
-            folder, days=days, provider_hosts=host or [], authority_days=authority_days, list_days=list_days
+        bundles = create_certificates(
+            folder,
+            days=days,
+            provider_hosts=host or [],
+            roles=roles,
+            authority_days=authority_days,
+            list_days=list_days,
         )
     if as_json:
-        typer.echo(json.dumps({"ca": str(folder / "ca"), "provider": str(provider), "client": str(client)}))
+        typer.echo(json.dumps({"ca": str(folder / "ca"), **{bundle.name: str(bundle) for bundle in bundles}}))
         return
     typer.echo(f"authority        {folder / 'ca'}      keep offline: its key can make further parties")
-    typer.echo(f"provider bundle  {provider}    for the provider only")
-    typer.echo(f"client bundle    {client}      for the client only")
+    for bundle in bundles:
+        typer.echo(f"{bundle.name + ' bundle':<17}{bundle}    for the {bundle.name} only")
     typer.echo(f"valid for {days} days; the list of revoked certificates for {list_days}")
 
 
@@ -71,6 +82,34 @@ def issue(
     with failures(as_json=as_json):
         bundle = Authority(folder).issue(_role(role), name, days=days, hosts=host or [])
     typer.echo(json.dumps({"name": name, "bundle": str(bundle)}) if as_json else f"bundle of {name}  {bundle}")
+
+
+@app.command()
+def sign(
+    request: Annotated[Path, typer.Argument(help="The file NAME.request that an invited client has sent.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to make, such as acme.cert.")],
+    certs: Annotated[Path, typer.Option(help="The folder that 'certs init' made.")] = Path("certs"),
+    days: Days = 365,
+    as_json: AsJson = False,
+) -> None:
+    """Give an invited client its certificate, once: the file holds it, the authority and the list of revoked ones."""
+    from securealign.he.entropy import SystemEntropy
+    from securealign.pki.enrolment import Enrolment
+    from securealign.pki.invitations import read_bounded
+    from securealign.pki.requests import key_fingerprint, read_request
+
+    with failures(as_json=as_json):
+        require_new(output)
+        asked = read_request(read_bounded(request))
+        data = Enrolment(Authority(certs), SystemEntropy()).sign(asked, days=days)
+        write_new(output, data)
+    own = key_fingerprint(asked.key)
+    if as_json:
+        typer.echo(json.dumps({"name": asked.name, "certificate": str(output), "key": own}))
+        return
+    typer.echo(f"certificate  {output}  for {asked.name}, {days} days")
+    typer.echo(f"key          {own}  the client sees the same")
+    typer.echo(f"next         send the file to {asked.name}, who runs: securealign join --certificate {output.name}")
 
 
 @app.command()

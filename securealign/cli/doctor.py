@@ -17,6 +17,7 @@ from securealign.commands import AsJson, Override, failures
 from securealign.errors import ConfigurationError
 from securealign.ops.doctor.configuration import PartySettings, read_configuration
 from securealign.ops.doctor.findings import Finding, Level, failed, fine
+from securealign.ops.doctor.invitations import check_invitation
 from securealign.ops.doctor.local import Site, check_locally
 from securealign.ops.doctor.peer import check_peer
 
@@ -31,6 +32,9 @@ class Party(str, Enum):
 
 
 def doctor(
+    invitation: Annotated[
+        Path | None, typer.Argument(help="Instead of a configuration: an invitation, before 'securealign join'.")
+    ] = None,
     config: Annotated[Path, typer.Option(help="A party's TOML file, of the provider or the client.")] = Path(
         "client.toml"
     ),
@@ -40,13 +44,18 @@ def doctor(
     seconds: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each step against the peer.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Check a party's machine, and with --peer everything up to the first messages of a session.
+    """Check a party's machine, and with --peer everything up to the first messages of a session; or an invitation.
 
     Prints one line for each check and what to do about those that failed; the exit code is that of the first failure.
     """
     with failures(as_json=as_json):
         findings = []
-        for finding in _findings(config, party.value if party else None, override or [], peer=peer, timeout=seconds):
+        checks = (
+            check_invitation(invitation, timeout=seconds)
+            if invitation is not None
+            else _findings(config, party.value if party else None, override or [], peer=peer, timeout=seconds)
+        )
+        for finding in checks:
             findings.append(finding)
             if not as_json:
                 _print(finding)

@@ -56,7 +56,7 @@ def write_files(party: str, folder: Path) -> list[Path]:
     files = dict(_CONFIGURATIONS[party])
     if party == "provider":
         files |= {name: name for name in _DEPLOYMENT}
-    contents = {folder / name: _shipped(source).read_bytes() for name, source in files.items()}
+    contents = {folder / name: shipped(source).read_bytes() for name, source in files.items()}
     for path in contents:
         if path.exists() or path.is_symlink():
             raise _existing(path)
@@ -70,7 +70,7 @@ def write_files(party: str, folder: Path) -> list[Path]:
     return list(contents)
 
 
-def _shipped(name: str) -> Path:
+def shipped(name: str) -> Path:
     """Return a file of the repository: its copy inside an installed wheel, or the file itself in a checkout."""
     package = Path(securealign.__file__).parent
     return next(root / name for root in (package / "shipped", package.parent) if (root / name).is_file())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,19 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from securealign.cli.passphrases import PassphraseEnv, PassphraseFile, PassphraseKeyring, passphrase_source
 from securealign.commands import AsJson, failures
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 from securealign.keys.entries import KeyEntry
 from securealign.keys.handles import ExportToken, KeyHandle, Purpose
-from securealign.keys.passphrase import (
-    EnvironmentPassphrase,
-    FilePassphrase,
-    GeneratedPassphrase,
-    KeyringPassphrase,
-    Passphrase,
-    PromptPassphrase,
-)
 from securealign.keys.store import KeyStore
 
 app = typer.Typer(no_args_is_help=True, help="Keys that outlive a session, in an encrypted store.")
@@ -42,11 +34,6 @@ _LOST = {
 }
 
 Store = Annotated[Path, typer.Option(envvar="SECUREALIGN_KEY_STORE", help="The key store.")]
-PassphraseFile = Annotated[Path | None, typer.Option(help="Read the passphrase from this file, of mode 0600.")]
-PassphraseEnv = Annotated[str | None, typer.Option(help="Read the passphrase from this environment variable.")]
-PassphraseKeyring = Annotated[
-    str | None, typer.Option(help="Read the passphrase from the keyring, under this account.")
-]
 PassphraseGenerated = Annotated[
     Path | None, typer.Option(help="Read the passphrase from this file, made with a random one if there is no store.")
 ]
@@ -67,7 +54,7 @@ def show(
 ) -> None:
     """List the keys of a store, without their secrets."""
     with failures(as_json=as_json):
-        keys = KeyStore.open(store, _passphrase(passphrase_file, passphrase_env, passphrase_keyring))
+        keys = KeyStore.open(store, passphrase_source(passphrase_file, passphrase_env, passphrase_keyring))
         described = [_describe(keys, entry) for entry in keys.entries()]
     if as_json:
         typer.echo(json.dumps({"store": str(keys.path), "generation": keys.generation, "keys": described}))
@@ -93,7 +80,7 @@ def create(
     """Make a key, and the store when there is none."""
     lifetime = None if no_expiry else timedelta(days=days)
     with failures(as_json=as_json):
-        source = _passphrase(passphrase_file, passphrase_env, passphrase_keyring, passphrase_generated)
+        source = passphrase_source(passphrase_file, passphrase_env, passphrase_keyring, passphrase_generated)
         keys = KeyStore.open_or_create(store, source)
         key = keys.new_key(purpose, lifetime=lifetime, max_uses=max_uses)
         described = _describe(keys, keys.find(key.name))
@@ -118,7 +105,7 @@ def rotate(
     """Make a new key of a purpose and retire the others, which finish the sessions they began."""
     lifetime = None if days is None else timedelta(days=days)
     with failures(as_json=as_json):
-        keys = KeyStore.open(store, _passphrase(passphrase_file, passphrase_env, passphrase_keyring))
+        keys = KeyStore.open(store, passphrase_source(passphrase_file, passphrase_env, passphrase_keyring))
         key = keys.rotate(purpose, lifetime=lifetime, max_uses=max_uses)
         described = _describe(keys, keys.find(key.name))
     _made(key, keys, described, as_json=as_json)
@@ -144,7 +131,7 @@ def export(
             )
         if output.exists():
             raise ConfigurationError(f"{output} exists already and is not replaced.", hint="Name another file.")
-        keys = KeyStore.open(store, _passphrase(passphrase_file, passphrase_env, passphrase_keyring))
+        keys = KeyStore.open(store, passphrase_source(passphrase_file, passphrase_env, passphrase_keyring))
         key = keys.get(name)
         secret = keys.export(key.name, ExportToken.i_understand_that_this_reveals_the_key())
         write_atomically(output, secret.hex().encode() + b"\n", mode=0o600)
@@ -166,7 +153,7 @@ def destroy(
 ) -> None:
     """Delete the secret of a key for good; the store keeps a record that it existed."""
     with failures(as_json=as_json):
-        keys = KeyStore.open(store, _passphrase(passphrase_file, passphrase_env, passphrase_keyring))
+        keys = KeyStore.open(store, passphrase_source(passphrase_file, passphrase_env, passphrase_keyring))
         entry = keys.find(name)
         if not yes:
             _confirm(entry)
@@ -191,41 +178,20 @@ def passphrase(
 ) -> None:
     """Put the store under a new passphrase."""
     with failures(as_json=as_json):
-        new = _passphrase(
+        new = passphrase_source(
             new_passphrase_file,
             new_passphrase_env,
             new_passphrase_keyring,
             options="--new-passphrase-file, --new-passphrase-env, --new-passphrase-keyring",
             label="New passphrase of the key store",
         )
-        keys = KeyStore.open(store, _passphrase(passphrase_file, passphrase_env, passphrase_keyring))
+        keys = KeyStore.open(store, passphrase_source(passphrase_file, passphrase_env, passphrase_keyring))
         keys.change_passphrase(new)
     if as_json:
         typer.echo(json.dumps({"store": str(keys.path), "generation": keys.generation}))
         return
     typer.echo(f"{keys.path} has a new passphrase")
     typer.echo("Copies made before open with the old one: delete them, or rotate the keys if others may hold one.")
-
-
-def _passphrase(
-    file: Path | None,
-    variable: str | None,
-    account: str | None,
-    generated: Path | None = None,
-    *,
-    options: str = "--passphrase-file, --passphrase-env, --passphrase-keyring, --passphrase-generated",
-    label: str = "Passphrase of the key store",
-) -> Passphrase:
-    given: tuple[tuple[Callable[[Any], Passphrase], Any], ...] = (
-        (FilePassphrase, file),
-        (EnvironmentPassphrase, variable),
-        (KeyringPassphrase, account),
-        (GeneratedPassphrase, generated),
-    )
-    sources = [make(value) for make, value in given if value is not None]
-    if len(sources) > 1:
-        raise ConfigurationError("A passphrase has one source.", hint=f"Give one of {options}.")
-    return sources[0] if sources else PromptPassphrase(label)
 
 
 def _confirm(entry: KeyEntry) -> None:

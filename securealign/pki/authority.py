@@ -2,6 +2,7 @@
 
 DIR/ca/ca.pem, ca.key, crl.pem    the authority, its key, and the list of what it revoked
 DIR/ca/issued/SERIAL.pem          every certificate it ever issued, so that all of a party can be revoked
+DIR/ca/invitations/               open invitations; used/ holds those with a certificate (enrolment.py)
 DIR/NAME/                         the bundle of a party; previous/ holds the one before its last renewal
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from securealign.errors import ConfigurationError, ErrorCode, InputError, TransportError
@@ -59,10 +60,11 @@ def create_certificates(
     days: int,
     provider_hosts: Sequence[str] = (),
     client_hosts: Sequence[str] = (),
+    roles: Sequence[Role] = tuple(Role),
     authority_days: int = AUTHORITY_DAYS,
     list_days: int = LIST_DAYS,
 ) -> list[Path]:
-    """Write a new CA and a bundle for each party below `folder` and return the bundle folders.
+    """Write a new CA and a bundle for each of `roles` below `folder` and return the bundle folders.
 
     Private keys get mode 0600 in folders of mode 0700. Raises `ConfigurationError` for a host that no certificate can
     name, and when `folder` already holds an authority or a bundle: replacing it would cut off both parties.
@@ -84,7 +86,7 @@ def create_certificates(
     write_atomically(ca / "crl.pem", empty.public_bytes(serialization.Encoding.PEM))
     write_atomically(ca / "ca.pem", _pem(issuer.certificate))
     authority = Authority(folder)
-    return [authority.issue(role, role.label, days=days, hosts=names) for role, names in hosts.items()]
+    return [authority.issue(role, role.label, days=days, hosts=hosts[role]) for role in roles]
 
 
 class Authority:
@@ -103,7 +105,7 @@ class Authority:
         """
         subject = Subject(role, check_name(name), parse_hosts(hosts))
         bundle = self._folder / name
-        if bundle.exists() or any(item.identity.name == name for item in self.issued()):
+        if self.knows(name):
             raise ConfigurationError(
                 f"The authority in {self._folder} has already issued a bundle named {name!r}.",
                 hint=f"Choose another name, or renew it: 'securealign certs renew {self._folder} --bundle {name}'.",
@@ -117,6 +119,14 @@ class Authority:
         self._write_public(new, certificate)
         new.rename(bundle)
         return bundle
+
+    def certify(self, name: str, key: ec.EllipticCurvePublicKey, *, days: int) -> x509.Certificate:
+        """Return a certificate for a client that keeps its private key itself; recorded, but without a bundle here."""
+        return self._certify(Subject(Role.CLIENT, check_name(name)), key, days)
+
+    def knows(self, name: str) -> bool:
+        """Return whether a party of this name has a bundle, or ever had a certificate."""
+        return (self._folder / name).exists() or any(item.identity.name == name for item in self.issued())
 
     def renew(self, names: Sequence[str] = (), *, days: int, list_days: int = LIST_DAYS) -> list[Path]:
         """Give bundles new keys and certificates for the same parties, and the list of revoked ones a later end.
@@ -159,6 +169,25 @@ class Authority:
         """Sign the list of revoked certificates anew, so that it expires later, and return its file."""
         self._write_list(self._revoked(), list_days)
         return self._ca / "crl.pem"
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The certificate of the authority itself."""
+        return self._issuer.certificate
+
+    @property
+    def records(self) -> Path:
+        """The folder of what the authority keeps about itself."""
+        return self._ca
+
+    @property
+    def revocations(self) -> bytes:
+        """The current list of revoked certificates, in PEM; empty without one."""
+        return b"".join(item.public_bytes(serialization.Encoding.PEM) for item in self._lists())
+
+    def sign(self, statement: bytes) -> bytes:
+        """Return the authority's ECDSA signature of a statement, which must not begin like a certificate or a list."""
+        return self._issuer.key.sign(statement, ec.ECDSA(hashes.SHA256()))
 
     def issued(self) -> list[Issued]:
         """Return all certificates ever issued, by name and age."""
@@ -220,10 +249,13 @@ class Authority:
 
     def _sign(self, subject: Subject, days: int) -> tuple[_Key, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
+        return key, self._certify(subject, key.public_key(), days)
+
+    def _certify(self, subject: Subject, key: ec.EllipticCurvePublicKey, days: int) -> x509.Certificate:
         certificate = make_certificate(subject, key, self._issuer, Window.of_days(self._clock(), days))
         # Recorded before anybody can have it: only what is on record can be revoked.
         write_atomically(self._ca / "issued" / f"{certificate.serial_number:040x}.pem", _pem(certificate))
-        return key, certificate
+        return certificate
 
     def _write_public(self, bundle: Path, certificate: x509.Certificate) -> None:
         if not (bundle / "ca.pem").exists():
@@ -294,8 +326,12 @@ def _private_folder(folder: Path) -> Path:
     return folder
 
 
-def _write_key(path: Path, key: _Key) -> None:
-    data = key.private_bytes(
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a private key as a bundle holds it."""
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_atomically(path, data, mode=0o600)
+
+
+def _write_key(path: Path, key: _Key) -> None:
+    write_atomically(path, private_pem(key), mode=0o600)

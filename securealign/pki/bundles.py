@@ -48,12 +48,17 @@ def load_bundle(folder: Path, role: Role, *, now: dt.datetime | None = None) -> 
     """
     now = now or now_utc()
     bundle = _read(folder, role)
+    check_bundle(bundle, folder, now=now)
+    return bundle
+
+
+def check_bundle(bundle: Bundle, folder: Path, *, now: dt.datetime) -> None:
+    """Raise `InputError`, as `load_bundle` does, unless a bundle that is to lie in `folder` can be used now."""
     try:
         _check(bundle, folder, now)
     except CertificateProblem as problem:
         code = ErrorCode.FILE_INVALID if problem.code is ErrorCode.PEER_UNTRUSTED else problem.code
         raise _unusable(folder, problem.reason, code) from problem
-    return bundle
 
 
 def renew_revocations(bundle: Bundle, folder: Path, *, now: dt.datetime) -> Bundle:
@@ -120,6 +125,14 @@ _HINTS = {
 
 
 def _read(folder: Path, role: Role) -> Bundle:
+    request = next(iter(folder.parent.glob("*.request")), None)
+    if request is not None and (folder / "key.pem").exists() and not (folder / "cert.pem").exists():
+        raise InputError(
+            f"The certificate of this party is still missing in {folder}.",
+            hint=f"Send {request} to the provider's operator, and when the certificate has come, run: "
+            f"securealign join --certificate {request.stem}.cert",
+            code=ErrorCode.FILE_INVALID,
+        )
     try:
         parts = [(folder / name).read_bytes() for name in FILES[:3]]
         revocations = (folder / "crl.pem").read_bytes() if (folder / "crl.pem").exists() else b""

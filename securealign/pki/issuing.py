@@ -57,7 +57,7 @@ def make_authority(key: ec.EllipticCurvePrivateKey, window: Window) -> x509.Cert
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _AUTHORITY)])
     usage = _key_usage(key_cert_sign=True, crl_sign=True)
     return (
-        _builder(name, name, key, window)
+        _builder(name, name, key.public_key(), window)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -66,9 +66,9 @@ def make_authority(key: ec.EllipticCurvePrivateKey, window: Window) -> x509.Cert
 
 
 def make_certificate(
-    subject: Subject, key: ec.EllipticCurvePrivateKey, issuer: Issuer, window: Window
+    subject: Subject, key: ec.EllipticCurvePublicKey, issuer: Issuer, window: Window
 ) -> x509.Certificate:
-    """Return a certificate for a party, valid no longer than its issuer."""
+    """Return a certificate for a party and its public key, valid no longer than its issuer."""
     common_name = f"securealign {subject.role.label} {subject.name}"[:64]
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     # Both purposes for both roles: the role is in the name, and a peer can then report the wrong role in words.
@@ -140,13 +140,13 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, window: Window
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, window: Window
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(window.start)
         .not_valid_after(window.end)

@@ -97,6 +97,10 @@ class NamedHead(HeadSection):
     max_answer_bits: int | None = None
     publish_class_names: bool | None = None
 
+    def may_ask(self, client: str) -> bool:
+        """Return whether the client of a name may ask the head."""
+        return self.clients is None or client in self.clients
+
     def rules(self, policy: Rules) -> RulesSection:
         """Return the rules of this head; what another output excludes is not taken from the policy.
 

@@ -83,16 +83,29 @@ def meet(target: str, bundle: Bundle, *, now: dt.datetime, timeout: float) -> Pr
 
     `timeout` in seconds bounds each step: connecting, each message of the handshake, the first bytes of HTTP/2.
     """
-    host, port = split_target(target)
     # Checked first: what the provider refuses afterwards is then no fault that could be found here.
     verify_own(bundle, now=now)
-    context = _context(bundle)
+    return _meet(target, bundle, now, timeout, own=True)
+
+
+def look(target: str, authority: bytes, revocations: bytes, *, now: dt.datetime, timeout: float) -> Preflight:
+    """Return the provider that `target` shows to a client that has no certificate yet; raises as `meet`.
+
+    It is one that `authority` issued, in PEM, and the list `revocations` does not name.
+    """
+    return _meet(target, Bundle(authority, authority, b"", Role.CLIENT, revocations), now, timeout, own=False)
+
+
+def _meet(target: str, bundle: Bundle, now: dt.datetime, timeout: float, *, own: bool) -> Preflight:
+    host, port = split_target(target)
+    context = _context(bundle, own=own)
     with connect(host, port, timeout) as connection:
         try:
             with context.wrap_socket(connection, server_hostname=Role.PROVIDER.value) as secured:
                 leaf = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").encode()
                 identity = verify_peer(leaf + _intermediates(secured), bundle, Role.PROVIDER, now=now)
-                _await_settings(secured, target)
+                if own:
+                    _await_settings(secured, target)
                 return Preflight(identity, leaf, secured.version() or "")
         except ssl.SSLCertVerificationError as error:
             failure = error
@@ -104,6 +117,11 @@ def meet(target: str, bundle: Bundle, *, now: dt.datetime, timeout: float) -> Pr
 def split_target(target: str) -> tuple[str, int]:
     """Return host and port of a target; raises `ConfigurationError` for anything but host:port."""
     host, separator, port = target.removeprefix("dns:///").rpartition(":")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ConfigurationError(
+            f"{target!r} is no address of a provider: an IPv6 address has colons itself, and no brackets here.",
+            hint="Write the address in brackets, and a port behind them, such as [2001:db8::1]:50051.",
+        )
     host = host.removeprefix("[").removesuffix("]")
     if not (separator and host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
         raise ConfigurationError(
@@ -134,7 +152,7 @@ def _unreachable(stage: Stage, reason: str, hint: str = _UNREACHABLE_HINT) -> Pr
     return PreflightError(stage, f"{reason}.", hint=hint)
 
 
-def _context(bundle: Bundle) -> ssl.SSLContext:
+def _context(bundle: Bundle, *, own: bool = True) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
@@ -142,7 +160,8 @@ def _context(bundle: Bundle) -> ssl.SSLContext:
     # As in gRPC, every certificate in ca.pem is an authority of its own, also one that is not self-signed.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=bundle.authority.decode("ascii"))
-    _load_own(context, bundle)
+    if own:
+        _load_own(context, bundle)
     return context
 
 

@@ -203,6 +203,12 @@ def test_a_name_that_does_not_exist(site):
     assert "nowhere.invalid" in the_failure(outcome, "address", ErrorCode.PEER_UNREACHABLE)
 
 
+@pytest.mark.parametrize("address", ["::1:52312", "provider.example"])
+def test_an_address_that_is_none(site, address):
+    outcome = doctor(site, "--peer", "--set", f"provider.address={address}")
+    assert address in the_failure(outcome, "address", ErrorCode.CONFIGURATION_INVALID)
+
+
 def test_a_server_without_tls(site):
     with listening(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         message = the_failure(peer(site, port), "tls", ErrorCode.PEER_UNREACHABLE)

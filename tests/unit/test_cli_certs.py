@@ -61,6 +61,12 @@ def test_json_names_the_folders(folder):
     assert done.stderr == ""
 
 
+def test_where_clients_are_invited_no_bundle_is_made_for_one(folder):
+    done = run(folder, "--without-client", "--json")
+    assert json.loads(done.stdout) == {name: str(folder / name) for name in ("ca", "provider")}
+    assert sorted(path.name for path in folder.iterdir()) == ["ca", "provider"]
+
+
 def test_hosts_are_added_to_the_provider_only(folder):
     run(folder, "--host", "provider.example.org", "--host", "10.0.0.7")
     names = certificate(folder, "provider").extensions.get_extension_for_class(x509.SubjectAlternativeName).value

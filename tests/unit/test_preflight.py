@@ -263,6 +263,13 @@ def test_what_is_no_address_is_refused(target):
         split_target(target)
 
 
+@pytest.mark.parametrize("target", ["::1:50051", "2001:db8::7:50051", "dns:///::1:50051", "[::1:50051", "::1]:50051"])
+def test_an_address_of_ipv6_without_brackets_is_refused_with_an_example(target):
+    with pytest.raises(ConfigurationError, match="no brackets") as caught:
+        split_target(target)
+    assert "[2001:db8::1]:50051" in caught.value.hint
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_an_address_or_refused(text):
     try:

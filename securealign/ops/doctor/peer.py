@@ -52,6 +52,7 @@ _CHECK_OF_STAGE = {
 }
 #: Which error codes belong to a check, whoever found them.
 _CODES_OF_CHECK = {
+    "address": (ErrorCode.CONFIGURATION_INVALID,),
     "revocation": (ErrorCode.CERTIFICATE_REVOKED,),
     "role": (ErrorCode.WRONG_ROLE,),
     "authority": (ErrorCode.PEER_UNTRUSTED,),
@@ -77,20 +78,21 @@ def check_peer(site: Site, file: ClientSettings, *, timeout: float = 5.0) -> Ite
     """
     try:
         host, port = split_target(file.provider.address)
-        yield fine("address", f"{host} is {', '.join(_addresses(host, port))}")
+        yield fine("address", f"{host} is {', '.join(addresses_of(host, port))}")
         connect(host, port, timeout).close()
         yield fine("port", f"{port} is open")
         bundle = load_bundle(site.folder, site.role, now=site.clock())
         met = meet(file.provider.address, bundle, now=site.clock(), timeout=timeout)
     except SecurealignError as error:
-        yield failed(_check_of(error), error)
+        yield failed(check_of(error), error)
         return
     yield from _describe(met, bundle)
     with pinned_channel(file.provider.address, bundle, met.certificate) as channel:
         yield from _Sessions(site, file, channel, timeout).check()
 
 
-def _addresses(host: str, port: int) -> list[str]:
+def addresses_of(host: str, port: int) -> list[str]:
+    """Return the addresses of a host; raises `PreflightError` for a name that does not resolve."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -110,7 +112,8 @@ def _describe(met: Preflight, bundle: Bundle) -> Iterator[Finding]:
         yield fine("revocation", "the provider's certificate is not revoked")
 
 
-def _check_of(error: SecurealignError) -> str:
+def check_of(error: SecurealignError) -> str:
+    """Return to which check an error belongs."""
     if isinstance(error, PreflightError):
         return _CHECK_OF_STAGE[error.stage]
     return next((check for check, codes in _CODES_OF_CHECK.items() if error.code in codes), "session")
@@ -147,7 +150,7 @@ class _Sessions:
                 )
                 return
             # Both certificates were accepted before, so an error about one now is about this party's.
-            name = "own certificate" if error.code in _OF_CERTIFICATES else _check_of(error)
+            name = "own certificate" if error.code in _OF_CERTIFICATES else check_of(error)
             found = failed(name, error)
             detail = self._detail(name, suites)
             hint = _HINTS.get(name) or error.hint
