@@ -50,6 +50,16 @@ class OutputMode(Enum):
     LABEL_CONFIDENCE = 3
 
 
+class Link(Enum):
+    """What turns logits into probabilities, by the names of `securealign.alignment.links`."""
+
+    MARGIN = 0
+    SOFTMAX = 1
+    SIGMOID = 2
+    OVR = 3
+    HUBER = 4
+
+
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise RemoteProtocolError(f"A message is malformed: {what}.", code=ErrorCode.FRAME_MALFORMED)
@@ -272,10 +282,14 @@ class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
     head_digest: bytes = UNNAMED_HEAD
     #: Set where the output is not all logits.
     labels: LabelTerms | None = None
+    #: What turns logits into probabilities.
+    link: Link = Link.MARGIN
 
     def __post_init__(self) -> None:
         _require_positive(self.classes)
         _require_digest(self.head_digest, "a head digest")
+        _require(self.labels is None or self.link is Link.MARGIN, "labels have no probabilities")
+        _require(self.link is not Link.SIGMOID or self.classes == 2, "the logistic function is for two classes")
         _require((self.labels is None) is (self.output is OutputMode.LOGITS), "label terms come with labels alone")
         buckets = self.labels is not None and self.labels.buckets > 0
         _require(buckets is (self.output is OutputMode.LABEL_CONFIDENCE), "thresholds come with confidence alone")

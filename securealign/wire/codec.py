@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import cache
+from enum import Enum
+from functools import cache, partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 from google.protobuf.message import DecodeError
@@ -26,11 +27,15 @@ def _malformed(reason: str) -> RemoteProtocolError:
     return RemoteProtocolError(reason, code=ErrorCode.FRAME_MALFORMED)
 
 
-def _output_mode(number: int) -> m.OutputMode:
+#: Enums whose values are their numbers on the wire.
+_ENUMS = (m.OutputMode, m.Link)
+
+
+def _member(kind: type[Enum], number: int) -> Enum:
     try:
-        return m.OutputMode(number)
+        return kind(number)
     except ValueError as error:
-        raise _malformed("The output mode is not known here.") from error
+        raise _malformed(f"A {kind.__name__} is not known here.") from error
 
 
 @cache
@@ -38,8 +43,8 @@ def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - the type of an
     """Return what makes a value of a message out of its protobuf form."""
     if hint is ErrorCode:
         return ErrorCode.from_number
-    if hint is m.OutputMode:
-        return _output_mode
+    if hint in _ENUMS:
+        return partial(_member, hint)
     if get_origin(hint) is tuple:
         item = _reader(get_args(hint)[0])
         return lambda values: tuple(map(item, values))
@@ -64,7 +69,7 @@ def _field_reader(name: str, hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401
 
 def _to_protobuf(value: Any) -> Any:  # noqa: ANN401 - a field of any message
     """Return the protobuf form of a value: messages become dictionaries, enums numbers."""
-    if isinstance(value, m.OutputMode):
+    if isinstance(value, _ENUMS):
         return value.value
     if isinstance(value, ErrorCode):
         return value.number

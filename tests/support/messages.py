@@ -101,15 +101,20 @@ def _chunks(draw: st.DrawFn, kind: type[m.Chunk], **fields: st.SearchStrategy[in
     return kind(total=total, offset=offset, data=data, **{name: draw(value) for name, value in fields.items()})
 
 
+_offer_names = st.just("") | st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True)
+
+
 @st.composite
 def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
     names = tuple(draw(st.lists(_texts, max_size=4)))
     labels = draw(st.none() | _label_terms)
     mode = m.OutputMode.LOGITS if labels is None else m.OutputMode.LABEL
     mode = m.OutputMode.LABEL_CONFIDENCE if labels is not None and labels.buckets else mode
+    classes = len(names) or draw(_positive)
+    links = [link for link in m.Link if classes == 2 or link is not m.Link.SIGMOID]
     return m.InferenceAccept(
         accept=draw(_accepts),
-        classes=len(names) or draw(_positive),
+        classes=classes,
         class_names=names,
         output=mode,
         queries_left=draw(st.integers(0, 2**64 - 1)),
@@ -118,6 +123,7 @@ def _inference_accepts(draw: st.DrawFn) -> m.InferenceAccept:
         logit_bits=draw(st.integers(0, 64)),
         head_digest=draw(_digests),
         labels=labels,
+        link=m.Link.MARGIN if labels is not None else draw(st.sampled_from(links)),
     )
 
 
@@ -147,7 +153,14 @@ _training_accepts = partial(
     space=_spaces,
 )
 training_messages: st.SearchStrategy[m.Message] = st.one_of(
-    st.builds(m.TrainingHello, hello=_hellos, client_dim=_positive, rows=_positive, dataset_digest=_digests),
+    st.builds(
+        m.TrainingHello,
+        hello=_hellos,
+        client_dim=_positive,
+        rows=_positive,
+        dataset_digest=_digests,
+        space_name=_offer_names,
+    ),
     _training_accepts(total_squares=st.floats(0, allow_infinity=False)),
     _training_accepts(total_squares=st.just(0.0), privacy=_privacy_terms),
     st.builds(m.RowBatch, first=_u32, count=_positive, data=_payloads),
@@ -157,7 +170,13 @@ training_messages: st.SearchStrategy[m.Message] = st.one_of(
 )
 inference_messages: st.SearchStrategy[m.Message] = st.one_of(
     st.builds(
-        m.InferenceHello, hello=_hellos, provider_dim=_positive, slots=_positive, space=_spaces, outputs=_outputs
+        m.InferenceHello,
+        hello=_hellos,
+        provider_dim=_positive,
+        slots=_positive,
+        space=_spaces,
+        outputs=_outputs,
+        head=_offer_names,
     ),
     _inference_accepts(),
     st.builds(m.Prepare, pool=_u32, nonce=_digests),

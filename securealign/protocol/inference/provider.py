@@ -239,6 +239,7 @@ class InferenceProvider(ProviderMachine):
                 offer=evaluator.offer(),
             ),
             head_digest=offer.digest,
+            link=m.Link[offer.head.link.upper()] if terms is None else m.Link.MARGIN,
         )
 
     def _begin(self, hello: m.InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:

@@ -55,6 +55,38 @@ OUTPUT_MODE_LABEL_CONFIDENCE: OutputMode.ValueType  # 3
 """The class of the largest logit, and how many thresholds its lead over the reference class exceeds."""
 Global___OutputMode: _TypeAlias = OutputMode  # noqa: Y015
 
+class _Link:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LinkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Link.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LINK_MARGIN: _Link.ValueType  # 0
+    """Nothing does: logits are distances to decision boundaries, or labels alone are given."""
+    LINK_SOFTMAX: _Link.ValueType  # 1
+    """exp of each logit, normalised."""
+    LINK_SIGMOID: _Link.ValueType  # 2
+    """The logistic function of the difference of two logits."""
+    LINK_OVR: _Link.ValueType  # 3
+    """The logistic function of each logit, normalised: one class against the rest."""
+    LINK_HUBER: _Link.ValueType  # 4
+    """Each logit clipped to -1 and 1 and brought to 0 and 1, normalised: scikit-learn's modified Huber loss."""
+
+class Link(_Link, metaclass=_LinkEnumTypeWrapper):
+    """What turns the logits of a head into probabilities."""
+
+LINK_MARGIN: Link.ValueType  # 0
+"""Nothing does: logits are distances to decision boundaries, or labels alone are given."""
+LINK_SOFTMAX: Link.ValueType  # 1
+"""exp of each logit, normalised."""
+LINK_SIGMOID: Link.ValueType  # 2
+"""The logistic function of the difference of two logits."""
+LINK_OVR: Link.ValueType  # 3
+"""The logistic function of each logit, normalised: one class against the rest."""
+LINK_HUBER: Link.ValueType  # 4
+"""Each logit clipped to -1 and 1 and brought to 0 and 1, normalised: scikit-learn's modified Huber loss."""
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
 @_typing.final
 class LabelTerms(_message.Message):
     """How label-only answers are computed. Sent in clear under TLS."""
@@ -157,6 +189,7 @@ class InferenceAccept(_message.Message):
     LOGIT_BITS_FIELD_NUMBER: _builtins.int
     HEAD_DIGEST_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     classes: _builtins.int
     """K, the number of classes; 1 to 4,096."""
     output: Global___OutputMode.ValueType
@@ -171,6 +204,8 @@ class InferenceAccept(_message.Message):
     """Bits that a logit holds at most, 4 to 64; 0 for what the suite gives. Both parties plan with it."""
     head_digest: _builtins.bytes
     """SHA-256 of the salt and the head, 32 bytes: results of one head have one digest while the provider keeps its salt."""
+    link: Global___Link.ValueType
+    """What turns logits into probabilities."""
     @_builtins.property
     def accept(self) -> _common_pb2.Accept: ...
     @_builtins.property
@@ -194,10 +229,11 @@ class InferenceAccept(_message.Message):
         logit_bits: _builtins.int = ...,
         head_digest: _builtins.bytes = ...,
         labels: Global___LabelTerms | None = ...,
+        link: Global___Link.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "labels", b"labels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "head_digest", b"head_digest", "labels", b"labels", "live_pools", b"live_pools", "logit_bits", b"logit_bits", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "class_names", b"class_names", "classes", b"classes", "head_digest", b"head_digest", "labels", b"labels", "link", b"link", "live_pools", b"live_pools", "logit_bits", b"logit_bits", "output", b"output", "queries_left", b"queries_left", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,6 +125,7 @@ class SpaceListing(_message.Message):
     PROVIDER_DIM_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """What the client names in its hello."""
     dataset_digest: _builtins.bytes
     """Digest of the distinct public texts and their order; 32 bytes."""
     rows: _builtins.int
@@ -159,9 +160,13 @@ class Listing(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     SPACES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadListing]: ...
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadListing]:
+        """The heads that this client may ask."""
+
     @_builtins.property
-    def spaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpaceListing]: ...
+    def spaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpaceListing]:
+        """The spaces that it may align with."""
+
     def __init__(
         self,
         *,
