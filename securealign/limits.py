@@ -52,10 +52,11 @@ class Limits:
     max_result_bytes: int = 1664 * MEBIBYTE
     #: Offline material of one pool: 4,096 classes, 4,096 five-byte coefficients, and slack for other suites.
     max_pool_bytes: int = 128 * MEBIBYTE
-    #: A client's choices for one pool: labels of 150 classes and 1,024 slots, at 16 bits for each difference.
-    max_choices_bytes: int = 48 * MEBIBYTE
-    #: The tables of one such pool.
-    max_tables_bytes: int = 512 * MEBIBYTE
+    #: A client's choices for one pool of label-only answers, which both parties hold whole.
+    max_choices_bytes: int = 16 * MEBIBYTE
+    #: The tables of one such pool, which the client keeps until its slots are used: 1,024 slots of 31 classes, or 205
+    #: of 150.
+    max_tables_bytes: int = 64 * MEBIBYTE
     #: The answer to the queries of one message: a ciphertext for each of 1,024 classes in suites that need one.
     max_answer_bytes: int = 144 * MEBIBYTE
     #: Suites offered in one handshake.

@@ -49,11 +49,21 @@ class Binding:
 
     def open(self, kind: Kind, data: bytes, length: int, *, index: int = 0, rows: int, columns: int) -> memoryview:
         """Return the body of `data`; raises `CiphertextError` unless header and body length are the expected ones."""
-        if len(data) != HEADER_BYTES + length:
-            raise CiphertextError(f"A {kind.name} blob has {len(data)} bytes, expected {HEADER_BYTES + length}.")
-        if data[:HEADER_BYTES] != self._header(kind, index, rows, columns):
-            raise CiphertextError(f"A {kind.name} blob was made for other parameters, session, key or position.")
+        self.require_length(kind, len(data), length)
+        self.require_header(kind, data[:HEADER_BYTES], index=index, rows=rows, columns=columns)
         return memoryview(data)[HEADER_BYTES:]
+
+    @staticmethod
+    def require_length(kind: Kind, size: int, length: int, *, whole: bool = True) -> None:
+        """Raise `CiphertextError` unless a blob of `size` bytes, or a part of it, has a body of `length`."""
+        expected = HEADER_BYTES + length
+        if size > expected or (whole and size < expected):
+            raise CiphertextError(f"A {kind.name} blob has {size} bytes, expected {expected}.")
+
+    def require_header(self, kind: Kind, header: bytes, *, index: int = 0, rows: int, columns: int) -> None:
+        """Raise `CiphertextError` for another header than the expected one."""
+        if header != self._header(kind, index, rows, columns):
+            raise CiphertextError(f"A {kind.name} blob was made for other parameters, session, key or position.")
 
     def _header(self, kind: Kind, index: int, rows: int, columns: int) -> bytes:
         tags = (tag[:_TAG_BYTES] for tag in (self.parameters, self.session, self.key))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from securealign.he.estimator import SecurityEstimate
+
 #: Amounts by kind of work, such as elements of randomness to expand, or products to add up.
 Work = Mapping[str, float]
 #: A kind that every call has once.
@@ -32,6 +34,9 @@ class CovarianceForecast:
     #: Work of each call by its name in the interface: "key", "encrypt" and "absorb" of one row, "decrypt", "make" for
     #: the provider's side, "accept_key", "finish".
     work: Mapping[str, Work]
+    #: Cost of reading the provider's randomness from what a forged key makes one group of columns show; None where that
+    #: is not estimated.
+    forged_key: SecurityEstimate | None = None
 
     def __post_init__(self) -> None:
         _require_calls(self.work, COVARIANCE_CALLS)
@@ -55,6 +60,8 @@ class HeadForecast:
     #: Work of each call by its name in the interface: "key", "load_pool", "encrypt" and "decrypt" of one query, "make",
     #: "accept_key", "prepare", "evaluate" of one query; for labels also "choose", "garble" and "load_tables".
     work: Mapping[str, Work]
+    #: As of a covariance, for the slots of one pool.
+    forged_key: SecurityEstimate | None = None
 
     def __post_init__(self) -> None:
         _require_calls({call: work for call, work in self.work.items() if call not in LABEL_CALLS}, HEAD_CALLS)

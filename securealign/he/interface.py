@@ -139,8 +139,8 @@ class HeadSizes:
     answer_bits: int
     #: What the provider's side holds at most while the session runs.
     memory: int
-    #: The provider's offer of a transfer, and of each pool the client's choices and the provider's tables: 0 without
-    #: label-only answers.
+    #: The provider's offer of a transfer, and of each pool the client's choices and, exactly, the provider's tables: 0
+    #: without label-only answers.
     offer: int = 0
     choices: int = 0
     tables: int = 0
@@ -167,7 +167,7 @@ class WithoutLabelsClient:
         """Raise `LocalProtocolError`: the suite has no label-only answers."""
         raise no_labels()
 
-    def load_tables(self, pool: int, data: bytes) -> None:
+    def load_tables(self, pool: int, data: bytes, *, last: bool = True) -> None:
         """Raise `LocalProtocolError`: the suite has no label-only answers."""
         raise no_labels()
 
@@ -179,7 +179,7 @@ class WithoutLabelsProvider:
         """Return nothing: the suite has no label-only answers."""
         return b""
 
-    def garble(self, pool: int, choices: bytes) -> bytes:
+    def garble(self, pool: int, choices: bytes) -> Iterator[bytes]:
         """Raise `LocalProtocolError`: the suite has no label-only answers."""
         raise no_labels()
 
@@ -245,8 +245,11 @@ class HeadEncryptor(Protocol):
     def choose(self, pool: int) -> bytes:
         """Return the choices of a loaded pool, once; for label-only answers."""
 
-    def load_tables(self, pool: int, data: bytes) -> None:
-        """Take the tables for the choices of a pool, whose slots are then free; raises `CiphertextError`."""
+    def load_tables(self, pool: int, data: bytes, *, last: bool = True) -> None:
+        """Take the next piece of the tables for the choices of a pool, whose slots are free after the `last`.
+
+        Raises `CiphertextError` for malformed bytes and for too few or too many.
+        """
 
     @property
     def head_norm(self) -> float:
@@ -287,8 +290,12 @@ class HeadEvaluator(Protocol):
     def prepare(self, pool: int, nonce: bytes) -> bytes:
         """Return the offline material of a pool asked for with a nonce; empty for a suite without an offline phase."""
 
-    def garble(self, pool: int, choices: bytes) -> bytes:
-        """Return the tables for a client's choices, once for each pool; raises `CiphertextError` for malformed ones."""
+    def garble(self, pool: int, choices: bytes) -> Iterator[bytes]:
+        """Return the tables for a client's choices in pieces, `HeadSizes.tables` bytes in all, once for each pool.
+
+        A restored pool gives the same tables again for the same choices. Its slots answer once the last piece is made.
+        Raises `CiphertextError` for malformed choices before there is a piece.
+        """
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return the encrypted logits of `count` queries, sanitised; raises `CiphertextError` for malformed bytes."""

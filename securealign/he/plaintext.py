@@ -116,6 +116,8 @@ class _HeadClient(_Party):
         self._offer = offer
         self._loaded: set[int] = set()
         self._chosen: set[int] = set()
+        #: What has arrived of the tables of a pool.
+        self._tables = b""
         #: By pool and first slot: the number of queries that were asked together.
         self._asked: dict[tuple[int, int], int] = {}
 
@@ -133,11 +135,14 @@ class _HeadClient(_Party):
         _once(self._chosen, pool, self._loaded)
         return _CHOICES
 
-    def load_tables(self, pool: int, data: bytes) -> None:
+    def load_tables(self, pool: int, data: bytes, *, last: bool = True) -> None:
         if self._shape.labels is None:
             raise no_labels()
-        if data != _TABLES:
+        self._tables += data
+        if not _TABLES.startswith(self._tables) or (last and self._tables != _TABLES):
             raise CiphertextError("The tables are not the constant of the plaintext suite.")
+        if last:
+            self._tables = b""
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         require_finite(queries, "The query matrix")
@@ -169,6 +174,7 @@ class _HeadProvider(_Party):
         self._bias = bias
         self._labels = labels
         self._prepared: set[int] = set()
+        self._chosen: set[int] = set()
         self._garbled: set[int] = set()
 
     def offer(self) -> bytes:
@@ -184,13 +190,17 @@ class _HeadProvider(_Party):
         self._prepared.add(pool)
         return b""
 
-    def garble(self, pool: int, choices: bytes) -> bytes:
+    def garble(self, pool: int, choices: bytes) -> Iterator[bytes]:
         if self._labels is None:
             raise no_labels()
         if choices != _CHOICES:
             raise CiphertextError("The choices are not the constant of the plaintext suite.")
-        _once(self._garbled, pool, self._prepared)
-        return _TABLES
+        _once(self._chosen, pool, self._prepared)
+        return self._made(pool)
+
+    def _made(self, pool: int) -> Iterator[bytes]:
+        yield _TABLES
+        self._garbled.add(pool)
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         queries = _decode(query, count, self._shape.provider_dim)
@@ -205,8 +215,8 @@ class _HeadProvider(_Party):
         return _encode(np.stack([logits.argmax(axis=1), buckets], axis=1))
 
     def retire(self, pool: int) -> None:
-        self._prepared.discard(pool)
-        self._garbled.discard(pool)
+        for pools in (self._prepared, self._chosen, self._garbled):
+            pools.discard(pool)
 
     def checkpoint(self, pool: int) -> bytes:
         return _GARBLED if pool in self._garbled else b""

@@ -2,15 +2,16 @@
 
 1. A machine turns the bytes of one message into the bytes of its replies; it reads no clock, socket or environment.
 2. A message that the table of states does not allow ends the session; so does a malformed one, or a fault of our own.
-3. Both parties compare a digest of all bytes before DONE. After DONE only Abort may arrive; ABORTED ignores all.
-4. A machine restored from a snapshot, given the messages that followed it, reaches the same state again.
+3. A long reply is made while it is sent: it is an iterator, which has to end before the next message.
+4. Both parties compare a digest of all bytes before DONE. After DONE only Abort may arrive; ABORTED ignores all.
+5. A machine restored from a snapshot, given the messages that followed it, reaches the same state again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from securealign.errors import (
@@ -64,6 +65,8 @@ class SessionMachine(ABC):
         self.received = 0
         self.sent = 0
         self.record = Record()
+        #: What is left of a reply that is made while it is sent.
+        self._following: Iterator[Message] | None = None
 
     @property
     def state(self) -> State:
@@ -85,12 +88,44 @@ class SessionMachine(ABC):
         """Digest of all messages so far, 32 bytes; both parties confirm it in the end."""
         return self._transcript.digest()
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """Process one message and return the replies; a violation sets `error`, and the reply is an Abort."""
+    def receive(self, data: bytes) -> Iterable[bytes]:
+        """Process one message and return the replies; a violation sets `error`, and the reply is an Abort.
+
+        Replies are a list, or for a long one the iterator `following`.
+        """
         if self._state is State.ABORTED:
             return []
+        replies = self._guarded(lambda: self._receive(data))
+        return replies if self._following is None else self.following()
+
+    @property
+    def replying(self) -> bool:
+        """Whether a reply is being made while it is sent."""
+        return self._following is not None
+
+    def following(self) -> Iterator[bytes]:
+        """Yield the rest of a reply that is made while it is sent; each message counts as sent when it is yielded."""
+        while self._following is not None:
+            yield from self._guarded(self._follow)
+
+    def again(self, first: int) -> Iterable[tuple[range, Iterator[bytes]]]:
+        """Return, in order, the messages sent from number `first` on that are made again, and their numbers.
+
+        All other messages are in the journal of the session.
+        """
+        return ()
+
+    def _follow(self) -> list[bytes]:
+        message = next(require(self._following), None)
+        if message is None:
+            self._following = None
+            return []
+        return [self._send(message)]
+
+    def _guarded(self, make: Callable[[], list[bytes]]) -> list[bytes]:
+        """Return the frames that a step makes, or the Abort that ends the session."""
         try:
-            return self._receive(data)
+            return make()
         except SecurealignError as error:
             return self._abort(error)
         except Exception as error:  # a fault in one session must not reach the server
@@ -143,6 +178,8 @@ class SessionMachine(ABC):
             raise LocalProtocolError(f"The session is in state {self._state.value!r}, not done.")
 
     def _receive(self, data: bytes) -> list[bytes]:
+        if self._following is not None:
+            raise LocalProtocolError("A message arrives while a reply is being made.")
         if len(data) > MAX_FRAME_BYTES:
             raise RemoteProtocolError(
                 f"A frame of {len(data)} bytes exceeds {MAX_FRAME_BYTES}.", code=ErrorCode.FRAME_TOO_LARGE
@@ -204,6 +241,7 @@ class SessionMachine(ABC):
 
     def _abort(self, error: SecurealignError) -> list[bytes]:
         self._state = State.ABORTED
+        self._following = None
         self.error = error
         code = error.code if isinstance(error, _PUBLIC_ERRORS) else ErrorCode.INTERNAL
         message = Abort(code=code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from securealign.errors import ErrorCode, RemoteProtocolError
@@ -18,50 +18,72 @@ def chunks(kind: type[C], data: bytes, **fields: int) -> Iterator[C]:
         yield kind(total=len(data), offset=offset, data=data[offset : offset + MAX_CHUNK_BYTES], **fields)
 
 
-class Assembler:
-    """Joins chunks that arrive in order, up to a size known beforehand."""
+def cut(kind: type[C], pieces: Iterable[bytes], total: int, **fields: int) -> Iterator[C]:
+    """Yield pieces of any size, `total` bytes in all, as chunks; more is made when a chunk is asked for."""
+    waiting = bytearray()
+    offset = 0
+    for piece in pieces:
+        waiting += piece
+        while waiting and (len(waiting) >= MAX_CHUNK_BYTES or offset + len(waiting) == total):
+            data = bytes(waiting[:MAX_CHUNK_BYTES])
+            del waiting[: len(data)]
+            yield kind(total=total, offset=offset, data=data, **fields)
+            offset += len(data)
+
+
+def count_chunks(total: int) -> int:
+    """Return the number of chunks of a byte string."""
+    return max(1, -(-total // MAX_CHUNK_BYTES))
+
+
+class ChunkOrder:
+    """Checks that chunks arrive in order, up to a size known beforehand; keeps none of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._total: int | None = None
-        self._data = bytearray()
+        self._arrived = 0
 
     @property
     def complete(self) -> bool:
         """Whether all bytes have arrived."""
-        return self._total == len(self._data)
+        return self._total == self._arrived
 
     def add(self, chunk: Chunk) -> None:
-        """Add the next chunk; raises `RemoteProtocolError` for a wrong total, offset or size, and for one cut short."""
+        """Take the next chunk; raises `RemoteProtocolError` for a wrong total, offset or size, or one cut short."""
         if chunk.total > self._limit:
             raise RemoteProtocolError(
                 f"The peer announces {chunk.total} bytes where at most {self._limit} are due.",
                 code=ErrorCode.LIMIT_EXCEEDED,
             )
         self._total = chunk.total if self._total is None else self._total
-        out_of_place = chunk.total != self._total or chunk.offset != len(self._data)
+        out_of_place = chunk.total != self._total or chunk.offset != self._arrived
         # Every piece but the last is full, so that a short piece always ends the string.
         cut_short = len(chunk.data) != min(MAX_CHUNK_BYTES, chunk.total - chunk.offset)
         if out_of_place or cut_short:
             raise RemoteProtocolError(
-                f"A chunk of {len(chunk.data)} bytes at {chunk.offset} of {chunk.total} follows {len(self._data)}.",
+                f"A chunk of {len(chunk.data)} bytes at {chunk.offset} of {chunk.total} follows {self._arrived}.",
                 code=ErrorCode.SEQUENCE_BROKEN,
             )
+        self._arrived += len(chunk.data)
+
+
+class Assembler(ChunkOrder):
+    """Joins chunks that arrive in order."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._data = bytearray()
+
+    def add(self, chunk: Chunk) -> None:
+        """Add the next chunk."""
+        super().add(chunk)
         self._data += chunk.data
 
     @property
     def pending(self) -> bytes:
         """What has arrived so far."""
         return bytes(self._data)
-
-    def restore(self, total: int, data: bytes) -> None:
-        """Go on after `data` of `total` bytes."""
-        self._total, self._data = total, bytearray(data)
-
-    @property
-    def total(self) -> int:
-        """Announced size in bytes, 0 before the first chunk."""
-        return self._total or 0
 
     def take(self) -> bytes:
         """Return the assembled bytes and forget them."""

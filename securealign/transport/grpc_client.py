@@ -198,7 +198,7 @@ class _Bare:
     def send(self, frames: Sequence[bytes]) -> Sequence[bytes]:
         return frames
 
-    def receive(self, frame: bytes) -> Sequence[bytes]:
+    def receive(self, frame: bytes) -> Iterable[bytes]:
         return self.party.receive(frame)
 
     def may_resume(self, error: SecurealignError) -> bool:
@@ -229,7 +229,7 @@ class _Resumable(_Bare):
     def send(self, frames: Sequence[bytes]) -> Sequence[bytes]:
         return self._endpoint.send(frames) if frames else frames
 
-    def receive(self, frame: bytes) -> Sequence[bytes]:
+    def receive(self, frame: bytes) -> Iterable[bytes]:
         return self._endpoint.receive(frame)
 
     def may_resume(self, error: SecurealignError) -> bool:

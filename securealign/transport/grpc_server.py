@@ -264,18 +264,32 @@ def _replies(stream: _Stream, session: ServedSession, frame: bytes, requests: It
     """Yield the replies to a peer's frames until the session is over or the stream breaks."""
     try:
         with stream.working():
-            replies: Iterable[bytes] = session.open(frame)
-        yield from replies
+            replies = session.open(frame)
+        yield from _made(stream, replies)
         while session.party.state not in FINAL:
             request = next(requests, None)
             if request is None:
                 return
             with stream.working():
                 replies = session.receive(request)
-            yield from replies
+            yield from _made(stream, replies)
     except grpc.RpcError:
         # The stream broke while we waited for the peer; the caller decides what that means for the session.
         return
+
+
+def _made(stream: _Stream, replies: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield replies, of which a long one is made while it is sent."""
+    if isinstance(replies, list):
+        yield from replies
+        return
+    frames = iter(replies)
+    while True:
+        with stream.working():
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
 
 
 class _OneMethod(grpc.GenericRpcHandler):

@@ -34,7 +34,8 @@ class InProcessLink:
             to_provider, frame = pending.popleft()
             receiver = self._provider if to_provider else self._client
             with self._meter.timed("provider" if to_provider else "client"):
-                replies = receiver.receive(frame)
+                # A long reply is made whole: in one process, its parts are kept here or there.
+                replies = list(receiver.receive(frame))
             pending.extend((not to_provider, reply) for reply in replies)
         errors = [party.error for party in (self._provider, self._client) if party.error is not None]
         # The party that found the fault names it best; its peer only knows the code.

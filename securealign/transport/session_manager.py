@@ -64,8 +64,8 @@ class ServedSession(ABC):
         """Process the first frame of the stream and yield the replies."""
 
     @abstractmethod
-    def receive(self, frame: bytes) -> Sequence[bytes]:
-        """Process a frame and return the replies."""
+    def receive(self, frame: bytes) -> Iterable[bytes]:
+        """Process a frame and return the replies; a long reply is an iterator, which makes it while it is sent."""
 
     @abstractmethod
     def leave(self, error: TransportError) -> bool:
@@ -101,7 +101,7 @@ class _TransientSession(ServedSession):
     def open(self, frame: bytes) -> Iterable[bytes]:
         return self.party.receive(frame)
 
-    def receive(self, frame: bytes) -> Sequence[bytes]:
+    def receive(self, frame: bytes) -> Iterable[bytes]:
         return self.party.receive(frame)
 
     def leave(self, error: TransportError) -> bool:
@@ -308,9 +308,14 @@ class _DurableSession(ServedSession):
     def open(self, frame: bytes) -> Iterable[bytes]:
         return self.receive(frame) if self._received is None else self._resume(self._received)
 
-    def receive(self, frame: bytes) -> Sequence[bytes]:
+    def receive(self, frame: bytes) -> Iterable[bytes]:
         with self._recording():
-            return self._endpoint.receive(frame)
+            frames = self._endpoint.receive(frame)
+        return frames if isinstance(frames, list) else self._recorded(frames)
+
+    def _recorded(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        with self._recording():
+            yield from frames
 
     def leave(self, error: TransportError) -> bool:
         try:
@@ -326,7 +331,7 @@ class _DurableSession(ServedSession):
 
     def _resume(self, received: int) -> Iterator[bytes]:
         try:
-            yield from self._endpoint.resume(received)
+            yield from self._recorded(self._endpoint.resume(received))
         except KeyStoreError as error:
             raise _unknown(f"The client resumes a session whose record cannot be used: {error.message}") from error
 

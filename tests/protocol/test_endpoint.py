@@ -25,7 +25,6 @@ from securealign.protocol import streams
 from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
 from securealign.protocol.resume.snapshot import Snapshot, require_blob, require_message, restore, take_snapshot
 from securealign.protocol.states import State
-from securealign.protocol.streams import Assembler
 from securealign.wire import TrainingCodec
 from securealign.wire.v1 import training_pb2
 
@@ -147,12 +146,6 @@ def test_a_record_with_other_fields_is_refused(training, hello):
     for other in ({**fields, "more": 1}, {name: fields[name] for name in fields if name != "rows"}):
         with pytest.raises(KeyStoreError, match="other fields"):
             restore(training.make_provider(), Snapshot(other, {}))
-
-
-def test_an_assembler_goes_on_after_what_it_had():
-    assembler = Assembler(10)
-    assembler.restore(3, b"ab")
-    assert (assembler.total, assembler.pending) == (3, b"ab")
 
 
 def test_a_provider_tells_what_it_has_given(training, inference):

@@ -367,6 +367,6 @@ def test_no_seed_and_no_tables_are_kept_of_a_session_that_is_over():
 def test_a_retired_pool_is_forgotten():
     pair = recorded_pair()
     pair.to_provider(prepare(1), choices(1), prepare(2))
-    assert {name for name in pair.provider.record.blobs if "/" in name} == {"garbled/1", "pool/2"}
+    assert {name for name in pair.provider.record.blobs if "/" in name} == {"garbled/1", "choices/1", "pool/2"}
     assert pair.provider.state is State.READY
     assert PLAINTEXT.info.label_only

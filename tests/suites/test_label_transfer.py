@@ -103,8 +103,8 @@ def test_extension_gives_the_label_of_each_choice(receiver, pairs):
     tail = random.integers(0, 256, 16).astype(np.uint8)
     data = extension.choose(pairs.zeros, pairs.ones, where, choices, tail)
     assert len(data) == extension.choices_bytes(1280)
-    rows = extension.accept(receiver.choices, receiver.keys(pairs.reply), where, memoryview(data), 1280)
-    own = extension.receive(pairs.zeros, where, 1280)
+    rows = extension.accept(receiver.choices, receiver.keys(pairs.reply), where, memoryview(data), 1280).rows(0, 1280)
+    own = extension.receive(pairs.zeros, where, 0, 1280)
     s = np.packbits(receiver.choices, bitorder="little").view("<u8")
     assert (own == rows ^ select(choices, np.broadcast_to(s, rows.shape))).all()
     assert len(np.unique(extension.correlate(own, where), axis=0)) == 1280

@@ -176,7 +176,7 @@ class Durable:
         if opening.received is None:
             journal = self.provider_journals[opening.nonce] = self._provider_journal()
             self.provider = ResumableProvider(self.make_provider(), journal, limits=self.limits)
-            return self.provider.receive(frame)
+            return list(self.provider.receive(frame))
         if journal is None or snapshot is None:
             if opening.received:
                 return [self.codec.encode(Abort(code=ErrorCode.SESSION_UNKNOWN))]

@@ -84,7 +84,7 @@ class LabelPair:
     def load(self, pool: int = 0, nonce: bytes = NONCE) -> None:
         """Bring a pool to where its slots are free."""
         self.encryptor.load_pool(pool, self.evaluator.prepare(pool, nonce), nonce)
-        self.encryptor.load_tables(pool, self.evaluator.garble(pool, self.encryptor.choose(pool)))
+        self.encryptor.load_tables(pool, b"".join(self.evaluator.garble(pool, self.encryptor.choose(pool))))
 
     def ask(self, queries: FloatMatrix, first_slot: int = 0, pool: int = 0) -> FloatMatrix:
         """Return labels and thresholds exceeded, (count, 2)."""

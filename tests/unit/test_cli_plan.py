@@ -12,7 +12,7 @@ from securealign.alignment import LinearHead
 from securealign.cli import app
 from securealign.errors import ExitCode
 from securealign.harness.planning.speeds import Speeds
-from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
+from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS
 
 SIZES = ("--samples", "60", "--dim-a", "8", "--dim-b", "5", "--classes", "3", "--queries", "9", "--batch", "2")
 
@@ -27,6 +27,7 @@ def speeds(monkeypatch):
         dict.fromkeys(COVARIANCE_CALLS, rates),
         dict.fromkeys(HEAD_CALLS, rates),
         dict.fromkeys(("problem", "solution"), rates),
+        dict.fromkeys(HEAD_CALLS + LABEL_CALLS, rates),
     )
     renewed = []
     monkeypatch.setattr(
@@ -83,6 +84,23 @@ def test_the_table_names_every_figure_and_the_leak():
     assert "A training session is charged 14 of 29 that 60 texts allow" in done.stdout
     assert "enough for 2 sessions" in done.stdout
     assert "9 queries that are answered in logits determine the head, and these are 1 times as many." in done.stdout
+
+
+def test_what_a_forged_key_reads_is_told_for_logits_labels_and_suites_that_do_not_hide_the_head():
+    sizes = ("--samples", "60", "--dim-a", "8", "--dim-b", "5", "--classes", "20", "--queries", "9", "--suite", "lwe")
+    said = run(*sizes, "--pool-slots", "1024", "--network", "lan,wan").stdout
+    logits = (
+        "lwe-128: whatever key the client sends, an answer holds 360 bits of the head at most. After 1,024 slots of "
+        "one pool, reading more from it takes 2^149 operations (core-SVP 2^118): an estimate, not a proof."
+    )
+    assert said.count(logits) == 1
+    said = run(*sizes, "--output", "label").stdout
+    label = "lwe-128: whatever key the client sends, an answer holds 5 bits of the head at most: its label"
+    assert label in said
+    assert "core-SVP" not in said
+    clear = run(*SIZES, "--suite", "plaintext").stdout
+    assert "whatever key" not in clear
+    assert "an answer holds 192 bits in its logits" in clear
 
 
 @pytest.mark.parametrize(("flags", "renewed"), [((), False), (("--calibrate",), True)])

@@ -195,8 +195,24 @@ def _sessions(leak: Mapping[str, float]) -> str:
     return f"too few, {leak['samples_needed']:,.0f} texts allow one session"
 
 
+def _forged(one: CostForecast) -> str:
+    """Say what an answer shows whatever key and query the client sends."""
+    each, slots = one.leak["query_bits"], one.workload.pool_slots
+    shown = f"an answer holds {each:,.0f} bits"
+    if not one.suite.function_private:
+        return f"{shown} in its logits; what its errors show of the head beside them is not counted."
+    bound = f"whatever key the client sends, {shown} of the head at most"
+    forged = one.inference.forged_key
+    if not forged:
+        return f"{bound}: its label and levels of confidence."
+    return (
+        f"{bound}. After {slots:,} slots of one pool, reading more from it takes 2^{int(forged['classical_bits'])} "
+        f"operations (core-SVP 2^{int(forged['core_svp_bits'])}): an estimate, not a proof."
+    )
+
+
 def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
-    """Say in words what the client learns, which no suite changes."""
+    """Say in words what the client learns: what no suite changes, then what a forged key reads under each suite."""
     leak, workload = plans[0].leak, plans[0].workload
     rank, share, head = leak["rank"], leak["rank_over_samples"], workload.dim_a + 1
     lines = [
@@ -209,6 +225,7 @@ def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
         f"determine the head, and these are {leak['queries_over_head']:.2g} times as many"
         + (", answered in labels alone." if workload.output == "label" else "."),
         "The error of the map is expected, and relative to what it makes of the public rows.",
+        *{f"{one.suite.parameter_set}: {_forged(one)}": None for one in plans},
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -192,18 +192,19 @@ class PhantomHead(_Phantom):
         self._meter.charge("choose")
         return bytes(self._sizes.choices)
 
-    def load_tables(self, pool: int, data: bytes) -> None:
-        """Take the tables of a pool."""
-        self._meter.charge("load_tables")
+    def load_tables(self, pool: int, data: bytes, *, last: bool = True) -> None:
+        """Take a piece of the tables of a pool."""
+        if last:
+            self._meter.charge("load_tables")
 
     def offer(self) -> bytes:
         """Return an offer's size of zeros."""
         return bytes(self._sizes.offer)
 
-    def garble(self, pool: int, choices: bytes) -> bytes:
-        """Return the tables' size of zeros."""
+    def garble(self, pool: int, choices: bytes) -> Iterator[bytes]:
+        """Yield the tables' size of zeros."""
         self._meter.charge("garble")
-        return bytes(self._sizes.tables)
+        yield bytes(self._sizes.tables)
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Return the queries' size of zeros."""

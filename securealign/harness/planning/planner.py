@@ -78,11 +78,15 @@ class SessionForecast:
     provider_memory: int
     #: Of an entry of the product, relative to the norms of what was multiplied.
     relative_error: float
+    #: log2 of operations to read the provider's randomness, whatever key the client sends, and of core-SVP operations;
+    #: nothing where that is not estimated or not what protects.
+    forged_key: Mapping[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        own = {name: getattr(self, name) for name in ("client_memory", "provider_memory", "relative_error")}
-        return {**self.stats.as_dict(), **own}
+        own = ("client_memory", "provider_memory", "relative_error")
+        figures = {name: getattr(self, name) for name in own}
+        return {**self.stats.as_dict(), **figures, "forged_key": dict(self.forged_key)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,7 @@ def expected_leak(suite: Suite, workload: Workload) -> dict[str, float]:
     Its d_B + 1 columns are that many directions among N rows, so this share of the provider's public embeddings follows
     from the product even if the encoders have nothing in common; what the alignment explains follows in any case. What
     a session is charged, and how many are allowed, is for a provider with the default `max_rank_fraction`. The answers
-    of check rows follow from the others, and teach nothing.
+    of check rows follow from the others, and teach nothing. Under `lwe`, "query_bits" holds for any key and any query.
     """
     bits = suite.head_sizes(workload.head_shape).answer_bits
     columns, rows, fraction = workload.dim_b + 1, workload.samples, Rules().max_rank_fraction
@@ -148,6 +152,7 @@ def expected_leak(suite: Suite, workload: Workload) -> dict[str, float]:
         "sessions_allowed": sessions_allowed(columns, rows, fraction),
         "samples_needed": rows_needed(columns, fraction),
         "answer_bits": bits * workload.queries,
+        "query_bits": bits,
         "queries_over_head": workload.queries / (workload.dim_a + 1),
     }
 
@@ -193,7 +198,15 @@ def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> Se
         client_memory=_PROCESS_BYTES + forecast.client_memory,
         provider_memory=_PROCESS_BYTES + forecast.provider_memory,
         relative_error=forecast.relative_error,
+        forged_key=_forged_key(forecast),
     )
+
+
+def _forged_key(forecast: CovarianceForecast | HeadForecast) -> dict[str, float]:
+    estimate = forecast.forged_key
+    if estimate is None:
+        return {}
+    return {"classical_bits": estimate.classical_bits, "core_svp_bits": estimate.core_svp_bits}
 
 
 def _extended(stats: Callable[[int], RunStats], size: int, most: int) -> RunStats:

@@ -101,7 +101,7 @@ def time_head(suite: Suite, shape: HeadShape) -> dict[str, float]:
         watches["load_pool"](lambda: encryptor.load_pool(0, pool, _NONCE))
         if labels is not None:
             choices = watches["choose"](lambda: encryptor.choose(0))
-            tables = watches["garble"](lambda: evaluator.garble(0, choices))
+            tables = watches["garble"](lambda: b"".join(evaluator.garble(0, choices)))
             watches["load_tables"](lambda: encryptor.load_tables(0, tables))
         for slot in range(shape.slots):
             own = queries[slot : slot + 1]

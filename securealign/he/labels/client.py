@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,15 +14,61 @@ from securealign.he.labels.provider import IntMatrix, block_key, share_bits
 from securealign.he.labels.transfer import answer_offer
 
 
-class PoolTables(NamedTuple):
-    """What the slots of a pool are evaluated with."""
+class PoolTables:
+    """What the slots of a pool are evaluated with, as far as it has arrived; pieces are kept as they came.
 
-    where: bytes
-    salt: bytes
-    #: Active labels of the client's bits, (slots, t, m, 2).
-    labels: Labels
-    #: Encrypted tables, (slots, bytes).
-    tables: npt.NDArray[np.uint8]
+    A piece is given up with the last slot that it holds tables of.
+    """
+
+    def __init__(self, layout: LabelLayout, where: bytes) -> None:
+        self.where = where
+        self._layout = layout
+        self._opening = np.empty(layout.opening_bytes, dtype=np.uint8)
+        self._received = 0
+        #: By the number of its first byte among those of the tables.
+        self._pieces: dict[int, memoryview] = {}
+        self._unread = np.ones(layout.slots, dtype=np.bool_)
+        #: The provider's corrections as they arrive; then active labels of the client's bits, (slots, t, m, 2).
+        corrections = self._opening[SALT_BYTES:].view("<u8")
+        self.labels: Labels = corrections.reshape(layout.slots, layout.bits, layout.rows, 2)
+
+    @property
+    def salt(self) -> bytes:
+        """Salt of the block keys."""
+        return self._opening[:SALT_BYTES].tobytes()
+
+    def add(self, data: memoryview) -> bool:
+        """Take the next bytes, and return whether the corrections are complete with them."""
+        first, opening = self._received, self._layout.opening_bytes
+        self._received += len(data)
+        if first < opening:
+            part = data[: opening - first]
+            self._opening[first : first + len(part)] = np.frombuffer(part, dtype=np.uint8)
+        if self._received > opening:
+            skipped = max(0, opening - first)
+            self._pieces[first + skipped - opening] = data[skipped:]
+        return first < opening <= self._received
+
+    def read(self, slots: slice) -> npt.NDArray[np.uint8]:
+        """Return the encrypted tables of some slots, (slots, bytes)."""
+        size = self._layout.table_bytes
+        out = np.empty((slots.stop - slots.start, size), dtype=np.uint8)
+        flat, begin, end = out.reshape(-1), slots.start * size, slots.stop * size
+        for start, piece in self._pieces.items():
+            low, high = max(begin, start), min(end, start + len(piece))
+            if low < high:
+                flat[low - begin : high - begin] = np.frombuffer(piece[low - start : high - start], dtype=np.uint8)
+        return out
+
+    def forget(self, first: int, count: int) -> None:
+        """Give up the tables of slots that need no more evaluation."""
+        self._unread[first : first + count] = False
+        size = self._layout.table_bytes
+        self._pieces = {
+            start: piece
+            for start, piece in self._pieces.items()
+            if self._unread[start // size : -(-(start + len(piece)) // size)].any()
+        }
 
 
 class LabelClient:
@@ -52,17 +96,22 @@ class LabelClient:
         where = extension.place(self._session, pool, nonce)
         return extension.choose(self._pairs.zeros, self._pairs.ones, where, choices, entropy.octets(16))
 
-    def open_tables(self, pool: int, nonce: bytes, shares: IntMatrix, data: memoryview) -> PoolTables:
-        """Return what evaluates a pool, from the provider's tables for the choices of the same shares."""
+    def await_tables(self, pool: int, nonce: bytes) -> PoolTables:
+        """Return what will evaluate a pool, for `add_tables`."""
+        return PoolTables(self._layout, extension.place(self._session, pool, nonce))
+
+    def add_tables(self, pool: PoolTables, shares: IntMatrix, data: memoryview) -> None:
+        """Take the next bytes of the provider's tables for the choices of the same shares."""
+        if not pool.add(data):
+            return
         layout = self._layout
-        where = extension.place(self._session, pool, nonce)
-        bits = share_bits(shares, layout.bits)
-        middle = SALT_BYTES + LABEL_BYTES * bits.size
-        corrections = np.frombuffer(data[SALT_BYTES:middle], dtype="<u8").reshape(*bits.shape, 2)
-        rows = extension.receive(self._pairs.zeros, where, layout.transfers)
-        labels = extension.correlate(rows, where)[: bits.size].reshape(corrections.shape)
-        tables = np.frombuffer(data[middle:], dtype=np.uint8).reshape(layout.slots, layout.table_bytes)
-        return PoolTables(where, bytes(data[:SALT_BYTES]), labels ^ select(bits, corrections), tables)
+        for slots in layout.stretches():
+            bits, first = share_bits(shares[:, slots], layout.bits), slots.start * layout.wires
+            rows = extension.receive(self._pairs.zeros, pool.where, first, bits.size)
+            labels = pool.labels[slots]
+            # One choice of two: a correction counts where the client's bit is 1.
+            labels[...] = select(bits, labels)
+            labels ^= extension.correlate(rows, pool.where, first).reshape(labels.shape)
 
     def read(self, pool: PoolTables, first: int, count: int, answer: memoryview) -> npt.NDArray[np.uint8]:
         """Return the output bits (count, outputs) of consecutive slots; any bytes of the right length give some."""
@@ -77,18 +126,16 @@ class LabelClient:
             here = slice(slots.start - first, slots.stop - first)
             shares = np.stack([received[here], pool.labels[slots]]).transpose(0, 2, 3, 1, 4)
             evaluator = self._evaluator(slots.stop - slots.start)
-            tables = self._uncovered(pool.tables[slots], covers[here.start * COVER_BYTES : here.stop * COVER_BYTES])
+            tables = self._uncovered(pool.read(slots), covers[here.start * COVER_BYTES : here.stop * COVER_BYTES])
             evaluator.begin(block_key(pool.where, block, pool.salt), start, tables)
             outputs[here] = colours(label(evaluator, shares, layout.classes, layout.segments, layout.buckets)).T
         return outputs ^ decode
 
     def _uncovered(self, tables: npt.NDArray[np.uint8], covers: memoryview) -> Labels:
         """Decrypt the tables of some slots, (2, gates, slots, 2)."""
-        opened = np.empty_like(tables)
-        for slot, (table, out) in enumerate(zip(tables, opened, strict=True)):
-            key = bytes(covers[slot * COVER_BYTES : (slot + 1) * COVER_BYTES])
-            np.bitwise_xor(table, keystream(key, len(table)), out=out)
-        words = opened.view("<u8").reshape(len(tables), 2, self._layout.gates, 2)
+        for slot, table in enumerate(tables):
+            table ^= keystream(bytes(covers[slot * COVER_BYTES : (slot + 1) * COVER_BYTES]), len(table))  # noqa: PLW2901
+        words = tables.view("<u8").reshape(len(tables), 2, self._layout.gates, 2)
         return np.ascontiguousarray(words.transpose(1, 2, 0, 3))
 
     def _evaluator(self, slots: int) -> Evaluator:

@@ -73,7 +73,7 @@ class _Layers:
     _copies: tuple[int, ...] = ()
 
     def __init__(self, gates: int, slots: int) -> None:
-        self._slots = slots
+        self.slots = slots
         self._used = 0
         self._tweaks = np.empty((2, gates, slots, 2), dtype=np.uint64)
         self._tweaks[..., 0] = np.arange(2 * gates, dtype=np.uint64).reshape(gates, 2).T[..., None]
@@ -86,16 +86,16 @@ class _Layers:
         self._used = 0
         if first_slot != self._first_slot:
             self._first_slot = first_slot
-            self._tweaks[..., 1] = np.arange(first_slot, first_slot + self._slots, dtype=np.uint64)
+            self._tweaks[..., 1] = np.arange(first_slot, first_slot + self.slots, dtype=np.uint64)
 
     def pair(self, *shape: int) -> Wires:
         """Return room for the operands of a layer, (2, *shape, slots, 2); valid until the layer is done."""
         gates = math.prod(shape)
         if gates not in self._buffers:
-            size = (*self._copies, 2, gates, self._slots, 2)
+            size = (*self._copies, 2, gates, self.slots, 2)
             self._buffers[gates] = (Buffer(*size), Buffer(*size), Buffer(*size))
         words = self._buffers[gates][0].words
-        operands: Wires = words[(0,) * len(self._copies)].reshape(2, *shape, self._slots, 2)
+        operands: Wires = words[(0,) * len(self._copies)].reshape(2, *shape, self.slots, 2)
         return operands
 
     def _hash(self, gates: int) -> tuple[Buffer, Labels, Labels, slice]:
@@ -121,7 +121,7 @@ class Evaluator(_Layers):
 
     def both(self, operands: Wires) -> Wires:
         """Return the active labels of AND."""
-        gates = operands[0].size // (2 * self._slots)
+        gates = operands[0].size // (2 * self.slots)
         inputs, hashes, free, layer = self._hash(gates)
         masks = inputs.masks()
         np.bitwise_and(self._tables[:, layer], masks, out=free)
@@ -148,7 +148,7 @@ class Garbler(_Layers):
 
     def both(self, operands: Wires) -> Wires:
         """Return the labels of 0 of AND, and write a layer of tables."""
-        gates = operands[0].size // (2 * self._slots)
+        gates = operands[0].size // (2 * self.slots)
         zero, one = self._buffers[gates][0].words
         np.bitwise_xor(zero, self._deltas, out=one)
         inputs, hashes, free, layer = self._hash(gates)

@@ -14,6 +14,8 @@ LABEL_BYTES = 16
 COVER_BYTES = 32
 #: What makes the block keys of a pool fresh.
 SALT_BYTES = 16
+#: Transfers whose labels are made at a time: memory follows this or a block, and not the pool.
+_STRETCH_TRANSFERS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class LabelLayout:
         return choices_bytes(self.transfers)
 
     @property
+    def opening_bytes(self) -> int:
+        """Bytes of a pool's tables before those of its first slot: the salt, and a correction for each transfer."""
+        return SALT_BYTES + self.slots * LABEL_BYTES * self.wires
+
+    @property
     def table_bytes(self) -> int:
         """Bytes of the tables of a slot."""
         return 2 * LABEL_BYTES * self.gates
@@ -64,7 +71,7 @@ class LabelLayout:
     @property
     def tables_bytes(self) -> int:
         """Bytes of the provider's tables for a pool."""
-        return SALT_BYTES + self.slots * (LABEL_BYTES * self.wires + self.table_bytes)
+        return self.opening_bytes + self.slots * self.table_bytes
 
     @property
     def record_bytes(self) -> int:
@@ -87,3 +94,8 @@ class LabelLayout:
             end = min(stop, (block + 1) * BLOCK_SLOTS)
             yield block, slice(first, end), first - block * BLOCK_SLOTS
             first = end
+
+    def stretches(self) -> list[slice]:
+        """Return all slots of a pool in runs of whole blocks whose transfers are made at a time."""
+        run = BLOCK_SLOTS * max(1, _STRETCH_TRANSFERS // (BLOCK_SLOTS * self.wires))
+        return [slice(first, min(self.slots, first + run)) for first in range(0, self.slots, run)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from securealign.he.entropy import keystream
 from securealign.he.labels import extension
 from securealign.he.labels.circuits import label
 from securealign.he.labels.garbling import Garbler, Labels, colours, select
-from securealign.he.labels.layout import COVER_BYTES, LABEL_BYTES, SALT_BYTES, LabelLayout
+from securealign.he.labels.layout import COVER_BYTES, LABEL_BYTES, LabelLayout
 from securealign.he.labels.transfer import BaseReceiver
 
 IntMatrix = npt.NDArray[np.int64]
@@ -40,6 +41,17 @@ class SlotSecrets(NamedTuple):
     zeros: Labels
 
 
+class _Pool(NamedTuple):
+    """A pool while its tables are made."""
+
+    where: bytes
+    transfers: extension.Accepted
+    seed: bytes
+    salt: bytes
+    #: (slots, outputs), written as tables are made.
+    decode: npt.NDArray[np.uint8]
+
+
 class LabelProvider:
     """Garbles circuits for a session; holds no state of a pool."""
 
@@ -60,42 +72,58 @@ class LabelProvider:
 
     def garble(
         self, pool: int, nonce: bytes, choices: memoryview, seed: bytes, salt: bytes
-    ) -> tuple[bytes, npt.NDArray[np.uint8]]:
-        """Return the tables of a pool and its decode bits (slots, outputs).
+    ) -> tuple[Iterator[bytes], npt.NDArray[np.uint8]]:
+        """Return the tables of a pool in pieces, and its decode bits (slots, outputs), known once the last is made.
 
         The secrets of the slots derive from `seed`, 32 bytes; `salt`, 16 bytes, is drawn when the choices are known.
-        Raises `CiphertextError` for inconsistent choices.
+        Raises `CiphertextError` for inconsistent choices before anything is made.
         """
-        layout = self._layout
         where = extension.place(self._session, pool, nonce)
-        rows = extension.accept(self._transfer.choices, self._keys, where, choices, layout.transfers)
-        used = layout.slots * layout.wires
-        shape = (layout.slots, layout.bits, layout.rows, 2)
-        zeros = extension.correlate(rows, where)
-        others = extension.correlate(rows ^ np.packbits(self._transfer.choices, bitorder="little").view("<u8"), where)
-        client_zeros = zeros[:used].reshape(shape)
-        secrets = self._secrets(seed, 0, layout.slots)
+        transfers = extension.accept(self._transfer.choices, self._keys, where, choices, self._layout.transfers)
+        decode = np.empty((self._layout.slots, self._layout.outputs), dtype=np.uint8)
+        return self._pieces(_Pool(where, transfers, seed, salt, decode)), decode
 
-        data = np.empty(layout.tables_bytes, dtype=np.uint8)
-        data[:SALT_BYTES] = np.frombuffer(salt, dtype=np.uint8)
-        middle = SALT_BYTES + LABEL_BYTES * used
-        corrections = data[SALT_BYTES:middle].view(np.uint64).reshape(shape)
-        np.bitwise_xor(client_zeros, others[:used].reshape(shape), out=corrections)
-        corrections ^= secrets.deltas[:, None, None]
-        tables = data[middle:].reshape(layout.slots, layout.table_bytes)
+    def _pieces(self, pool: _Pool) -> Iterator[bytes]:
+        """Yield salt, corrections by stretch and tables by block, and write decode bits."""
+        layout, stretches = self._layout, self._layout.stretches()
+        secret = np.packbits(self._transfer.choices, bitorder="little").view("<u8")
+        yield pool.salt
+        zeros = np.empty(0, dtype=np.uint64)
+        for slots in stretches:
+            first, rows = self._rows(pool, slots)
+            zeros = extension.correlate(rows, pool.where, first)
+            corrections = zeros ^ extension.correlate(rows ^ secret, pool.where, first)
+            deltas = self._secrets(pool.seed, slots).deltas
+            corrections.reshape(len(deltas), -1, 2)[...] ^= deltas[:, None]
+            yield corrections.tobytes()
+        for slots in stretches:
+            if len(stretches) > 1:  # Labels of one stretch alone are kept from the pass before.
+                first, rows = self._rows(pool, slots)
+                zeros = extension.correlate(rows, pool.where, first)
+            yield from self._blocks(pool, slots, zeros.reshape(-1, layout.bits, layout.rows, 2))
 
-        decode = np.empty((layout.slots, layout.outputs), dtype=np.uint8)
-        for block, slots, first in layout.blocks(0, layout.slots):
-            garbler = Garbler(layout.gates, slots.stop - slots.start)
-            garbler.begin(block_key(where, block, salt), first, secrets.deltas[slots])
-            shares = np.stack([secrets.zeros[slots], client_zeros[slots]]).transpose(0, 2, 3, 1, 4)
+    def _rows(self, pool: _Pool, slots: slice) -> tuple[int, Labels]:
+        """Return the number of the first transfer of some slots, and the rows of all of them."""
+        first, stop = slots.start * self._layout.wires, slots.stop * self._layout.wires
+        return first, pool.transfers.rows(first, stop - first)
+
+    def _blocks(self, pool: _Pool, run: slice, zeros: Labels) -> Iterator[bytes]:
+        """Yield the covered tables of a run of slots; `zeros` are the labels of 0 of the client's bits."""
+        layout, garbler = self._layout, None
+        for block, slots, first in layout.blocks(run.start, run.stop - run.start):
+            secrets, count = self._secrets(pool.seed, slots), slots.stop - slots.start
+            if garbler is None or count != garbler.slots:
+                garbler = Garbler(layout.gates, count)
+            garbler.begin(block_key(pool.where, block, pool.salt), first, secrets.deltas)
+            own = zeros[slots.start - run.start : slots.stop - run.start]
+            shares = np.stack([secrets.zeros, own]).transpose(0, 2, 3, 1, 4)
             outputs = label(garbler, shares, layout.classes, layout.segments, layout.buckets)
-            tables[slots] = garbler.tables.transpose(2, 0, 1, 3).reshape(-1, 2 * layout.gates * 2).view(np.uint8)
-            decode[slots] = colours(outputs).T
-        # A client must not choose its query by the tables: their keys come with the answer (Bellare et al. 2012).
-        for slot, cover in enumerate(secrets.covers):
-            tables[slot] ^= keystream(cover.tobytes(), layout.table_bytes)
-        return data.tobytes(), decode
+            pool.decode[slots] = colours(outputs).T
+            tables = garbler.tables.transpose(2, 0, 1, 3).reshape(count, -1).view(np.uint8)
+            # A client must not choose its query by the tables: their keys come with the answer (Bellare et al. 2012).
+            for slot, cover in enumerate(secrets.covers):
+                tables[slot] ^= keystream(cover.tobytes(), layout.table_bytes)
+            yield tables.tobytes()
 
     def answer(self, seed: bytes, decode: npt.NDArray[np.uint8], first: int, values: IntMatrix) -> bytes:
         """Return labels of the provider's shares (m, count) of consecutive slots, keys of tables, and decode bits.
@@ -103,16 +131,16 @@ class LabelProvider:
         A slot is answered once: two sets of labels show its Delta, with which all its labels are known.
         """
         count = values.shape[1]
-        secrets = self._secrets(seed, first, count)
+        secrets = self._secrets(seed, slice(first, first + count))
         labels = secrets.zeros ^ select(share_bits(values, self._layout.bits), secrets.deltas[:, None, None])
         shown = np.packbits(decode[first : first + count], bitorder="little")
         return labels.tobytes() + secrets.covers.tobytes() + shown.tobytes()
 
-    def _secrets(self, seed: bytes, first: int, count: int) -> SlotSecrets:
-        """Return the secrets of `count` slots from `first` on."""
-        layout = self._layout
+    def _secrets(self, seed: bytes, slots: slice) -> SlotSecrets:
+        """Return the secrets of some slots."""
+        layout, count = self._layout, slots.stop - slots.start
         size = layout.record_bytes
-        records = keystream(seed, count * size, offset=first * size).reshape(count, size)
+        records = keystream(seed, count * size, offset=slots.start * size).reshape(count, size)
         deltas = records[:, :LABEL_BYTES].copy().view("<u8")
         deltas[:, 0] |= np.uint64(1 << 63)
         middle = LABEL_BYTES + COVER_BYTES

@@ -9,14 +9,14 @@ labels of the provider's share. Nothing is flooded, because V is not sent.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import CiphertextError, ErrorCode, KeyStoreError, LocalProtocolError
-from securealign.he.blobs import Kind
+from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import LabelSecrets
 from securealign.he.labels.client import LabelClient, PoolTables
@@ -39,6 +39,10 @@ class _Choosing:
     nonce: bytes
     chosen: bool = False
     tables: PoolTables | None = None
+    #: Tables of which a part has arrived, their header, and the bytes of both so far.
+    arriving: PoolTables | None = None
+    header: bytes = b""
+    received: int = 0
     #: Slots whose answers are to come; their tables are kept as long.
     outstanding: int = 0
 
@@ -78,16 +82,31 @@ class LabelHeadEncryptor(LweHeadEncryptor):
         layout = self._plan.layout
         return self._key.binding.seal(Kind.HEAD_CHOICES, body, index=pool, rows=layout.rows, columns=layout.slots)
 
-    def load_tables(self, pool: int, data: bytes) -> None:
-        """Take the tables for the choices of a pool."""
+    def load_tables(self, pool: int, data: bytes, *, last: bool = True) -> None:
+        """Take the next piece of the tables for the choices of a pool; they are forgotten if it is malformed."""
         state = self._choosing.get(pool)
         if state is None or not state.chosen or state.tables is not None:
             raise LocalProtocolError("Tables follow the choices of a pool, once.", hint="Prepare another pool.")
-        layout = self._plan.layout
-        body = self._key.binding.open(
-            Kind.HEAD_TABLES, data, layout.tables_bytes, index=pool, rows=layout.rows, columns=layout.slots
-        )
-        state.tables = self._labels.open_tables(pool, state.nonce, self._shares(pool), body)
+        try:
+            self._add_tables(pool, state, data, last=last)
+        except CiphertextError:
+            state.arriving, state.header, state.received = None, b"", 0
+            raise
+
+    def _add_tables(self, pool: int, state: _Choosing, data: bytes, *, last: bool) -> None:
+        layout, binding = self._plan.layout, self._key.binding
+        missing = HEADER_BYTES - len(state.header)
+        state.header += data[:missing]
+        state.received += len(data)
+        place = {"index": pool, "rows": layout.rows, "columns": layout.slots}
+        if len(state.header) == HEADER_BYTES and missing:
+            binding.require_header(Kind.HEAD_TABLES, state.header, **place)
+        binding.require_length(Kind.HEAD_TABLES, state.received, layout.tables_bytes, whole=last)
+        if state.arriving is None:
+            state.arriving = self._labels.await_tables(pool, state.nonce)
+        self._labels.add_tables(state.arriving, self._shares(pool), memoryview(data)[missing:])
+        if last:
+            state.tables, state.arriving = state.arriving, None
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
         """Add the scaled queries, shape (count, provider_dim), to the masks of slots whose tables are here."""
@@ -97,7 +116,7 @@ class LabelHeadEncryptor(LweHeadEncryptor):
     def decrypt(self, pool: int, first_slot: int, answer: bytes) -> FloatMatrix:
         """Return index of the class, NaN where it names none, and number of thresholds exceeded, shape (count, 2).
 
-        Each answer is decrypted once: the tables of a pool are large, and leave with the last of them.
+        Each answer is decrypted once: tables are large, and leave with their slots.
         Raises `CiphertextError` for another length or header only: what tables and labels hold never shows outside.
         """
         layout, tables = self._plan.layout, self._tables(pool)
@@ -108,6 +127,7 @@ class LabelHeadEncryptor(LweHeadEncryptor):
         )
         outputs = self._labels.read(tables, first_slot, count, body).astype(np.float64)
         state = self._choosing[pool]
+        tables.forget(first_slot, count)
         state.outstanding -= count
         if state.outstanding <= 0:
             state.tables = None
@@ -154,11 +174,11 @@ class _Garbled:
     seed: bytes
     salt: bytes
     choices_digest: bytes
-    #: (slots, outputs).
-    decode: npt.NDArray[np.uint8]
+    #: (slots, outputs); None until the tables are made.
+    decode: npt.NDArray[np.uint8] | None = None
 
     def save(self) -> bytes:
-        decode = np.packbits(self.decode, bitorder="little").tobytes()
+        decode = b"" if self.decode is None else np.packbits(self.decode, bitorder="little").tobytes()
         return self.seed + self.salt + self.choices_digest + decode
 
     @classmethod
@@ -166,6 +186,8 @@ class _Garbled:
         seed, data = data[:_SEED_BYTES], data[_SEED_BYTES:]
         salt, data = data[:SALT_BYTES], data[SALT_BYTES:]
         digest, data = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+        if not data:
+            return cls(seed, salt, digest)
         shape = plan.width, plan.layout.outputs
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=shape[0] * shape[1], bitorder="little")
         return cls(seed, salt, digest, bits.reshape(shape))
@@ -218,10 +240,10 @@ class LabelHeadEvaluator(LweHeadEvaluator):
         self._nonces[pool] = nonce
         return super().prepare(pool, nonce)
 
-    def garble(self, pool: int, choices: bytes) -> bytes:
-        """Return the tables for a client's choices.
+    def garble(self, pool: int, choices: bytes) -> Iterator[bytes]:
+        """Return the tables for a client's choices in pieces, of which memory holds one at a time.
 
-        A pool is garbled once. One that was restored after it was garbled gives the same tables for the same choices.
+        A pool is garbled once. One that was restored after its choices gives the same tables for the same choices.
         Raises `CiphertextError` for malformed or inconsistent choices, after which the pool is lost.
         """
         if pool not in self._nonces or pool in self._chosen:
@@ -239,20 +261,27 @@ class LabelHeadEvaluator(LweHeadEvaluator):
         else:
             seed, salt = before.seed, before.salt
         tables, decode = self._labels.garble(pool, self._nonces[pool], body, seed, salt)
-        self._garbled[pool] = _Garbled(seed, salt, digest, decode)
-        return binding.seal(Kind.HEAD_TABLES, tables, **header)
+        self._garbled[pool] = garbled = before or _Garbled(seed, salt, digest)
+        return self._sealed(pool, tables, replace(garbled, decode=decode))
+
+    def _sealed(self, pool: int, tables: Iterator[bytes], garbled: _Garbled) -> Iterator[bytes]:
+        """Yield header and tables; then queries can be answered."""
+        layout = self._plan.layout
+        yield self._key.binding.seal(Kind.HEAD_TABLES, b"", index=pool, rows=layout.rows, columns=layout.slots)
+        yield from tables
+        self._garbled[pool] = garbled
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return labels of the top bits of V for `count` slots, the keys of their tables, and their decode bits.
 
         A slot must be answered once, ever: two answers with different bits show all its labels.
         """
-        if pool not in self._garbled:
+        garbled = self._garbled.get(pool)
+        if garbled is None or garbled.decode is None:
             raise CiphertextError("A query names slots that no live pool has.")
         plan = self._plan
         shift = plan.parameters.log_q - LIMB_BITS - plan.layout.bits
         values = self._masked(pool, first_slot, count, query).high >> shift
-        garbled = self._garbled[pool]
         body = self._labels.answer(garbled.seed, garbled.decode, first_slot, values)
         index = place(plan, pool, first_slot)
         return self._key.binding.seal(Kind.HEAD_ANSWER, body, index=index, rows=plan.left, columns=count)
@@ -273,10 +302,10 @@ class LabelHeadEvaluator(LweHeadEvaluator):
         """Take a pool again."""
         layout = self._plan.layout
         masks = len(state) - DIGEST_BYTES
-        saved = _SEED_BYTES + SALT_BYTES + DIGEST_BYTES + layout.decode_bytes(layout.slots)
-        # Before it is garbled, a pool's record ends with the nonce.
+        chosen = _SEED_BYTES + SALT_BYTES + DIGEST_BYTES
+        # A pool's record ends with the nonce, with what its tables are made from, or with decode bits.
         expected = 16 * self._plan.left * self._plan.width
-        if masks not in {expected, expected + saved}:
+        if masks - expected not in {0, chosen, chosen + layout.decode_bytes(layout.slots)}:
             raise KeyStoreError(f"The record of pool {pool} has a wrong length.", hint="Start a new session.")
         super().restore_pool(pool, state[:expected])
         self._nonces[pool] = state[expected : expected + DIGEST_BYTES]

@@ -13,6 +13,7 @@ from securealign.errors import ErrorCode, SuiteError
 from securealign.he.blobs import HEADER_BYTES
 from securealign.he.forecast import CALL, HeadForecast
 from securealign.he.interface import HeadShape, HeadSizes
+from securealign.he.labels.garbling import BLOCK_SLOTS
 from securealign.he.labels.layout import LABEL_BYTES, LabelLayout
 from securealign.he.labels.transfer import OFFER_BYTES, REPLY_BYTES
 from securealign.he.lwe.forecast import forecast_head
@@ -25,8 +26,9 @@ from securealign.limits import MAX_CHUNK_BYTES
 _BITS = range(8, 25)
 _SEGMENTS = (1, 2, 4)
 _BUCKETS = range(4)
-#: Copies of the choices and of the tables of a pool that exist at the worst moment, and labels for each transfer.
-_CHOICES, _TABLES, _LABELS = 8, 4, 12
+#: Copies of the choices of a pool that exist at the worst moment, of the tables of a block, and labels for each
+#: transfer of a stretch; and copies of a pool's tables at the client, which keeps and records them.
+_CHOICES, _BLOCKS, _LABELS, _TABLES = 4, 10, 12, 2
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,25 @@ class LabelBudget(BitBudget):
     def sizes(self) -> HeadSizes:
         """Exact sizes of everything that travels."""
         layout = self.layout
-        pool = _CHOICES * layout.choices_bytes + _TABLES * layout.tables_bytes
         return HeadSizes(
             key=self.key_bytes + REPLY_BYTES,
             pool=pool_bytes(self),
             batch=self.batch,
             answer=HEADER_BYTES + layout.answer_bytes(self.batch),
             answer_bits=layout.outputs,
-            memory=head_memory(self) + pool + _LABELS * LABEL_BYTES * layout.transfers,
+            memory=head_memory(self) + self._working,
             offer=OFFER_BYTES,
             choices=HEADER_BYTES + layout.choices_bytes,
             tables=HEADER_BYTES + layout.tables_bytes,
         )
+
+    @property
+    def _working(self) -> int:
+        """Bytes that a party holds at most while it chooses, garbles or takes tables, beside tables that it keeps."""
+        layout, stretch = self.layout, self.layout.stretches()[0]
+        block = min(layout.slots, BLOCK_SLOTS) * layout.table_bytes
+        labels: int = LABEL_BYTES * layout.wires * (stretch.stop - stretch.start)
+        return _CHOICES * layout.choices_bytes + _BLOCKS * block + _LABELS * labels
 
     @property
     def forecast(self) -> HeadForecast:
@@ -104,13 +113,14 @@ class LabelBudget(BitBudget):
             "load_tables": {CALL: 1, "moved": transfers / 8},
             "decrypt": {CALL: 1, "moved": gates + layout.wires},
         }
-        memory = self.sizes.memory - head_memory(self)
         return replace(
             base,
             answer_bytes=layout.answer_bytes(1),
-            client_memory=base.client_memory + memory,
-            provider_memory=base.provider_memory + memory,
+            client_memory=base.client_memory + self._working + _TABLES * layout.tables_bytes,
+            provider_memory=base.provider_memory + self._working,
             work=work,
+            # What is masked is not sent, and a slot shows its result alone.
+            forged_key=None,
         )
 
 

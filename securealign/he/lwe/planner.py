@@ -38,7 +38,7 @@ _TAIL = 6.0
 MASK_BITS = 11
 #: Mean square of an entry of R, uniform from -1,024 to 1,023.
 _MASK_SQUARE = 349_525.5
-#: Columns that one R may serve. What a forged P reads of R then leaves an LWE problem of 145 bits (docs/lwe-spec.md).
+#: Columns that one R may serve. What a forged P reads of R then leaves an LWE problem of 149 bits (docs/lwe-spec.md).
 COLUMNS_OF_A_GROUP = 1025
 #: Slots of a pool, which share one R.
 MAX_SLOTS = 1024

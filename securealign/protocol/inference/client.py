@@ -8,7 +8,6 @@ made a second time, and what arrives of the pool is dropped. Nothing that depend
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,36 +21,16 @@ from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.protocol import messages as m
 from securealign.protocol.client import ClientMachine
 from securealign.protocol.context import ClientContext
-from securealign.protocol.inference.slots import SlotAllocator, SlotRange
+from securealign.protocol.inference.client_state import InferenceClientState
+from securealign.protocol.inference.slots import SlotAllocator, SlotRange, sizes_within
 from securealign.protocol.inference.under_way import UnderWay
 from securealign.protocol.machine import require
-from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
+from securealign.protocol.resume.snapshot import require_blob, require_message
 from securealign.protocol.states import INFERENCE_CLIENT, State
-from securealign.protocol.streams import Assembler, chunks
+from securealign.protocol.streams import Assembler, ChunkOrder, chunks, count_chunks
 
 #: States in which pools and queries pass.
 _OPEN = frozenset({State.KEY, State.READY})
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferenceClientState(MachineState):
-    """Queries submitted, pools requested, and what is under way in messages of the upload, answers and a pool.
-
-    Blobs: pools with slots that are used and not all answered, each after its nonce, their tables for label-only
-    answers, and the answers so far.
-    """
-
-    submitted: int
-    pools: int
-    head_norm: float
-    #: Why an answer did not decrypt, if one did not.
-    undecrypted: str | None
-    uploaded: int = 0
-    acknowledged: int = 0
-    #: For each answer that is due: pool, first slot, count, number of the first query, and scales in hexadecimal.
-    outstanding: Sequence[Sequence[Any]] = ()
-    #: Number of a pool that is under way, and whether its choices were sent.
-    under_way: Sequence[Any] | None = None
 
 
 class InferenceClient(ClientMachine):
@@ -258,7 +237,9 @@ class InferenceClient(ClientMachine):
             nonce, material = blob[:DIGEST_BYTES], blob[DIGEST_BYTES:]
             require(self._encryptor).restore_pool(pool, material, nonce, by_slot)
             if require(self._shape).labels is not None:
-                require(self._encryptor).load_tables(pool, require_blob(blobs, f"tables/{pool}"))
+                *names, last = self._tables_of(pool)
+                for name in (*names, last):
+                    require(self._encryptor).load_tables(pool, require_blob(blobs, name), last=name == last)
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
         match message:
@@ -292,7 +273,7 @@ class InferenceClient(ClientMachine):
             labels=LabelTerms(bits=terms.bits, segments=terms.segments, buckets=terms.buckets) if terms else None,
         )
         self.accepted, self._shape = message, shape
-        self._sizes = suite.head_sizes(shape)
+        self._sizes = sizes_within(suite, shape, self._limits)
         self._relative_error = suite.head_forecast(shape).relative_error
         self._encryptor = suite.head_encryptor(shape, session, entropy, terms.offer if terms else b"")
 
@@ -316,28 +297,33 @@ class InferenceClient(ClientMachine):
 
     def _on_pool(self, message: m.PoolChunk) -> Iterator[m.ChoicesChunk]:
         pool, hint = self._arrived(message)
-        if hint is None:
+        if not isinstance(hint, Assembler) or not hint.complete:
             return
         encryptor, shape = require(self._encryptor), require(self._shape)
-        encryptor.load_pool(pool.number, hint, pool.nonce)
+        pool.hint = hint.take()
+        encryptor.load_pool(pool.number, pool.hint, pool.nonce)
         self._head_norm = max(self._head_norm, encryptor.head_norm)
-        pool.hint = hint
         if shape.labels is None:
             self._free(pool)
             return
         pool.chosen = True
-        pool.arriving = Assembler(min(require(self._sizes).tables, self._limits.max_tables_bytes))
+        pool.arriving = ChunkOrder(require(self._sizes).tables)
         yield from chunks(m.ChoicesChunk, encryptor.choose(pool.number), pool=pool.number)
 
     def _on_tables(self, message: m.TablesChunk) -> None:
-        pool, tables = self._arrived(message)
-        if tables is not None:
-            require(self._encryptor).load_tables(pool.number, tables)
-            self.record.keep(f"tables/{pool.number}", tables)
+        pool, order = self._arrived(message)
+        if order is None:
+            return
+        require(self._encryptor).load_tables(pool.number, message.data, last=order.complete)
+        # Recorded once all are here: a pool of which a part is missing is given up.
+        pool.pieces.append(message.data)
+        if order.complete:
+            for name, piece in zip(self._tables_of(pool.number), pool.pieces, strict=True):
+                self.record.keep(name, piece)
             self._free(pool)
 
-    def _arrived(self, message: m.PoolChunk | m.TablesChunk) -> tuple[UnderWay, bytes | None]:
-        """Add a piece of the pool under way; returns the pool, and what arrives of it once that is whole."""
+    def _arrived(self, message: m.PoolChunk | m.TablesChunk) -> tuple[UnderWay, Assembler | ChunkOrder | None]:
+        """Add a piece of the pool under way; returns the pool, and what arrives of it unless it was given up."""
         pool = self._pool
         if pool is None or not pool.expects(message):
             raise RemoteProtocolError(
@@ -349,13 +335,17 @@ class InferenceClient(ClientMachine):
                 self._pool = None
             return pool, None
         pool.arriving.add(message)
-        return pool, pool.arriving.take() if pool.arriving.complete else None
+        return pool, pool.arriving
 
     def _free(self, pool: UnderWay) -> None:
         """Let queries use the slots of a pool."""
         self.record.keep(f"pool/{pool.number}", pool.nonce + pool.hint)
         self._allocator.add_pool(pool.number)
         self._pool = None
+
+    def _tables_of(self, pool: int) -> list[str]:
+        """Return the names under which the pieces of a pool's tables are recorded."""
+        return [f"tables/{pool}/{number}" for number in range(count_chunks(require(self._sizes).tables))]
 
     def _on_answer(self, message: m.Answer) -> None:
         slots = SlotRange(message.pool, message.first_slot, message.count)
@@ -377,7 +367,8 @@ class InferenceClient(ClientMachine):
         finished = self._allocator.spent - {slots.pool for slots in self._outstanding}
         for pool in finished:
             self.record.drop(f"pool/{pool}")
-            self.record.drop(f"tables/{pool}")
+            for name in self._tables_of(pool):
+                self.record.drop(name)
         self._allocator.spent -= finished
 
     def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:

@@ -1,7 +1,9 @@
 """The provider in inference: prepares pools, applies its head to encrypted queries, and keeps the slots one-time.
 
 For label-only answers a pool has three states: prepared, garbled once its only choices have arrived, and retired.
-Slots answer queries in a garbled pool alone.
+Slots answer queries in a garbled pool alone. Tables are large: they are made while they are sent, and never kept. A
+restored provider makes them again, byte for byte, from the choices and from seeds that were recorded before the first
+of them was sent.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from securealign.limits import DIGEST_BYTES
 from securealign.matrices import FloatMatrix
 from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext, Quota
-from securealign.protocol.inference.slots import SlotLedger, SlotRange
+from securealign.protocol.inference.slots import SlotLedger, SlotRange, sizes_within
 from securealign.protocol.machine import require
 from securealign.protocol.offers import FindHead, OfferedHead
 from securealign.protocol.policy.budget import QueryAccount
@@ -27,10 +29,12 @@ from securealign.protocol.policy.rules import Policy
 from securealign.protocol.provider import ProviderMachine
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_PROVIDER, State
-from securealign.protocol.streams import Assembler, chunks
+from securealign.protocol.streams import Assembler, chunks, count_chunks, cut
 
 #: States in which the key, pools and queries pass.
 _OPEN = frozenset({State.KEY, State.READY})
+#: Names of blobs, or how they begin, that no finished session needs.
+_SECRET = ("key", "pool/", "choices/", "chosen/", "garbled/", "transfer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,8 @@ class InferenceProviderState(MachineState):
     """Pools made, queries answered, messages of the upload received, and whether the key is complete.
 
     `used` holds the used slots of each live pool as a hexadecimal bit mask. Blobs: the key and the live pools, under
-    "pool/" as they were prepared and under "garbled/" with their tables; for label-only answers the seed of the
-    transfer.
+    "pool/" as they were prepared, under "chosen/" while their tables are made, and under "garbled/" after that; for
+    label-only answers the seed of the transfer, and choices whose tables the client has yet to record.
     """
 
     pools: int
@@ -49,6 +53,8 @@ class InferenceProviderState(MachineState):
     used: Mapping[str, str] = field(default_factory=dict)
     #: Thresholds that the pools were made under.
     levels: Sequence[float] = ()
+    #: By pool: the number of the first message of its tables.
+    tables: Mapping[str, int] = field(default_factory=dict)
 
 
 class InferenceProvider(ProviderMachine):
@@ -82,6 +88,11 @@ class InferenceProvider(ProviderMachine):
         #: Live pools that have tables, and the choices that arrive for another one.
         self._garbled: set[int] = set()
         self._choices: tuple[int, Assembler] | None = None
+        #: By live pool: the number of the first message of its tables; and the pool whose tables are being made.
+        self._tables: dict[int, int] = {}
+        self._making: int | None = None
+        #: What was recorded of a restored session, read when it is needed.
+        self._recorded: Mapping[str, bytes] = {}
         self._evaluator: HeadEvaluator | None = None
         self._ledger: SlotLedger | None = None
         self._pools = 0
@@ -118,14 +129,29 @@ class InferenceProvider(ProviderMachine):
         return self._ledger.free if self._ledger is not None and self._state is State.READY else 0
 
     def capture(self) -> InferenceProviderState | None:
-        """Return where the machine stands; None while part of the key or of choices has arrived."""
+        """Return where the machine stands; None while part of the key or of choices has arrived, or tables leave."""
         own: dict[str, Any] = {"pools": self._pools, "answered": self._answered, "levels": self._policy.levels}
         if self._state not in _OPEN:
-            return InferenceProviderState(**self._common("key", "pool/", "garbled/", "transfer"), **own)
+            return InferenceProviderState(**self._common(*_SECRET), **own)
         upload = self._upload_progress()
         if upload is None or self._choices is not None:
             return None
-        return InferenceProviderState(**self._common(), **own, **upload, used=require(self._ledger).save())
+        if self._making is not None and self.sent > self._tables[self._making]:
+            return None
+        for pool in self._tables:
+            if self._numbers(pool).stop <= self.record.peer_recorded:
+                self.record.drop(f"choices/{pool}")
+        tables = {str(pool): first for pool, first in self._tables.items()}
+        return InferenceProviderState(
+            **self._common(), **own, **upload, used=require(self._ledger).save(), tables=tables
+        )
+
+    def again(self, first: int) -> Iterator[tuple[range, Iterator[bytes]]]:
+        """Yield the tables that a client lacks, and the numbers of their messages."""
+        for pool in self._tables:
+            numbers = self._numbers(pool)
+            if pool != self._making and numbers.stop > first:
+                yield numbers, map(self.codec.encode, self._tables_again(pool))
 
     def _resume(self, state: InferenceProviderState, blobs: Mapping[str, bytes]) -> None:
         self._pools, self._answered = state.pools, state.answered
@@ -147,11 +173,13 @@ class InferenceProvider(ProviderMachine):
         if offer.account is None:
             self._account.charge(self._answered, self._answer_bits, self._policy.query_limits)
         self._resume_upload(state.uploads, state.has_key, blobs)
+        self._recorded, self._tables = blobs, {int(pool): first for pool, first in state.tables.items()}
+        self._garbled.update(self._tables)
         for pool in require(self._ledger).load(state.used):
-            garbled = f"garbled/{pool}"
-            if garbled in blobs:
-                self._garbled.add(pool)
-            evaluator.restore_pool(pool, require_blob(blobs, garbled if garbled in blobs else f"pool/{pool}"))
+            kind = next((kind for kind in ("garbled", "chosen") if f"{kind}/{pool}" in blobs), "pool")
+            evaluator.restore_pool(pool, require_blob(blobs, f"{kind}/{pool}"))
+            if kind == "chosen":
+                self._make(pool, self._tables_again(pool))
 
     def _handle(self, message: m.Message) -> Iterator[m.Message]:
         if self._choices is not None and not isinstance(message, m.ChoicesChunk):
@@ -166,7 +194,7 @@ class InferenceProvider(ProviderMachine):
             case m.Prepare():
                 yield from self._on_prepare(message)
             case m.ChoicesChunk():
-                yield from self._on_choices(message)
+                self._on_choices(message)
             case m.Query():
                 yield from self._on_query(message)
             case _:
@@ -251,7 +279,7 @@ class InferenceProvider(ProviderMachine):
         shape = policy.head_shape(features, classes, hello.slots)
         if shape.labels is not None and not suite.info.label_only:
             shape.require_full_logits(suite.info.name)
-        self._sizes, self._slots = suite.head_sizes(shape), hello.slots
+        self._sizes, self._slots = sizes_within(suite, shape, self._limits), hello.slots
         self._expect_key(self._sizes.key, self._sizes.memory)
         self._ledger = SlotLedger(hello.slots, self._limits.max_live_pools)
         labels = None
@@ -266,22 +294,22 @@ class InferenceProvider(ProviderMachine):
             raise RemoteProtocolError(
                 f"Pool {message.pool} is requested, {self._pools} is next.", code=ErrorCode.SEQUENCE_BROKEN
             )
-        if self._prepare_throttle is not None:
-            self._prepare_throttle(1)
+        self._throttle_pool()
         evaluator = require(self._evaluator)
         self._pools += 1
         for retired in require(self._ledger).open_pool(message.pool):
             evaluator.retire(retired)
             self._garbled.discard(retired)
-            self.record.drop(f"pool/{retired}")
-            self.record.drop(f"garbled/{retired}")
+            self._tables.pop(retired, None)
+            for kind in ("pool", "choices", "garbled"):
+                self.record.drop(f"{kind}/{retired}")
         with self._compute_slot:
             material = evaluator.prepare(message.pool, message.nonce)
         if self.record.wanted:
             self.record.keep(f"pool/{message.pool}", evaluator.checkpoint(message.pool))
         yield from chunks(m.PoolChunk, material, pool=message.pool)
 
-    def _on_choices(self, message: m.ChoicesChunk) -> Iterator[m.TablesChunk]:
+    def _on_choices(self, message: m.ChoicesChunk) -> None:
         pool, ledger, sizes = message.pool, require(self._ledger), require(self._sizes)
         if self._choices is None:
             if self._policy.labels is None or not ledger.is_live(pool) or pool in self._garbled:
@@ -296,14 +324,59 @@ class InferenceProvider(ProviderMachine):
         if not choices.complete:
             return
         self._choices = None
-        evaluator = require(self._evaluator)
+        evaluator, content = require(self._evaluator), choices.take()
         with self._compute_slot:
-            tables = evaluator.garble(pool, choices.take())
+            pieces = evaluator.garble(pool, content)
         self._garbled.add(pool)
+        self._tables[pool] = self.sent
         if self.record.wanted:
             self.record.drop(f"pool/{pool}")
-            self.record.keep(f"garbled/{pool}", evaluator.checkpoint(pool))
-        yield from chunks(m.TablesChunk, tables, pool=pool)
+            self.record.keep(f"choices/{pool}", content)
+            self.record.keep(f"chosen/{pool}", evaluator.checkpoint(pool))
+        self._make(pool, self._cut(pool, pieces))
+
+    def _make(self, pool: int, tables: Iterator[m.TablesChunk]) -> None:
+        """Let the tables of a pool be made while they are sent."""
+
+        def made() -> Iterator[m.TablesChunk]:
+            yield from tables
+            self._making = None
+            if self.record.wanted:
+                self.record.drop(f"chosen/{pool}")
+                self.record.keep(f"garbled/{pool}", require(self._evaluator).checkpoint(pool))
+                self.record.needs_snapshot = True
+
+        self._making, self._following = pool, made()
+
+    def _tables_again(self, pool: int) -> Iterator[m.TablesChunk]:
+        """Make the tables of a restored pool again; it counts as one more pool, so that a client cannot ask at will."""
+        self._throttle_pool()
+        yield from self._cut(
+            pool, require(self._evaluator).garble(pool, require_blob(self._recorded, f"choices/{pool}"))
+        )
+
+    def _cut(self, pool: int, pieces: Iterator[bytes]) -> Iterator[m.TablesChunk]:
+        """Yield tables as messages; each piece takes its turn of the processor."""
+
+        def computed() -> Iterator[bytes]:
+            while True:
+                with self._compute_slot:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                yield piece
+
+        return cut(m.TablesChunk, computed(), require(self._sizes).tables, pool=pool)
+
+    def _numbers(self, pool: int) -> range:
+        """Return the numbers of the messages that hold the tables of a pool."""
+        first = self._tables[pool]
+        return range(first, first + count_chunks(require(self._sizes).tables))
+
+    def _throttle_pool(self) -> None:
+        """Take a pool from what the peer may ask for."""
+        if self._prepare_throttle is not None:
+            self._prepare_throttle(1)
 
     def _on_query(self, message: m.Query) -> Iterator[m.Answer]:
         ledger = require(self._ledger)

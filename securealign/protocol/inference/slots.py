@@ -8,10 +8,34 @@ sent before, since a fresh answer would let the client average the flood away.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securealign.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from securealign.he.interface import HeadShape, HeadSizes, Suite
+from securealign.limits import Limits
+
+
+def sizes_within(suite: Suite, shape: HeadShape, limits: Limits) -> HeadSizes:
+    """Return the sizes of a head; raises `RemoteProtocolError` for tables of a pool that exceed the limits.
+
+    Nothing is allocated before that.
+    """
+
+    def excess(slots: int) -> bool:
+        sizes = suite.head_sizes(replace(shape, slots=slots))
+        return sizes.tables > limits.max_tables_bytes or sizes.choices > limits.max_choices_bytes
+
+    if excess(shape.slots):
+        fitting = bisect_left(range(1, shape.slots), True, key=excess)
+        raise RemoteProtocolError(
+            f"The tables of a pool of {shape.slots} slots and {shape.classes} classes exceed {limits.max_tables_bytes} "
+            f"bytes, or its choices {limits.max_choices_bytes}: {fitting} slots fit.",
+            hint=f"The client can use pools of {fitting} slots, or both raise max_tables_bytes and max_choices_bytes.",
+            code=ErrorCode.LIMIT_EXCEEDED,
+        )
+    return suite.head_sizes(shape)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from securealign.protocol.messages import PoolChunk, TablesChunk
-from securealign.protocol.streams import Assembler
+from securealign.protocol.streams import Assembler, ChunkOrder
 
 
 @dataclass
@@ -15,8 +15,9 @@ class UnderWay:
     number: int
     #: Whether choices were sent, so that tables arrive and no hint.
     chosen: bool = False
-    #: What arrives: the hint, then the tables.
-    arriving: Assembler | None = None
+    #: What arrives: the hint, whole, then the tables, piece by piece.
+    arriving: Assembler | ChunkOrder | None = None
+    pieces: list[bytes] = field(default_factory=list)
     nonce: bytes = b""
     hint: bytes = b""
 

@@ -14,9 +14,10 @@ An account belongs to rows. What a peer was charged over another data set counts
 Honest results over two data sets differ by what the added rows contribute, so these must be as many as was charged.
 
 What it does not do: a peer that aligns the same encoder again learns nothing new and is charged all the same. Rows of
-similar texts tell of each other, so what is unseen is not unknown. Peers that share results are counted apart. A client
-that forges its key learns more than a product, which no count of columns covers. Suites other than `lwe` hold more bits
-in an entry, and are charged the same.
+similar texts tell of each other, so what is unseen is not unknown. Peers that share results are counted apart. Under
+`lwe` a client that forges its key reads something else than a product, of at most the same 18 bits for each entry, so
+the charge covers it as far as the estimate of docs/threat-model.md holds. Suites other than `lwe` hold more bits in an
+entry, and are charged the same.
 """
 
 from __future__ import annotations

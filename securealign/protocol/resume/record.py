@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.protocol.messages import DurableAck, Message, UploadAck
+from securealign.protocol.messages import DurableAck, Message, TablesChunk, UploadAck
 
 #: A content, or what makes it (None if the suite cannot say it now); None once it is recorded.
 Blob = bytes | Callable[[], bytes | None] | None
@@ -39,8 +39,9 @@ class Record:
 
     def note_sent(self, message: Message, sent: int) -> None:
         """Take note of a message, the last of `sent`."""
-        # Acknowledgements are deterministic; all other messages are random, or use up a slot or a budget.
-        if not isinstance(message, UploadAck):
+        # Acknowledgements are deterministic, and so are tables, whose seed is recorded before they are sent; all other
+        # messages are random, or use up a slot or a budget.
+        if not isinstance(message, UploadAck | TablesChunk):
             self.last_unrepeatable_sent = sent
             self.needs_snapshot = True
 

@@ -1,6 +1,6 @@
 """Sessions that outlive connections and processes. The laws:
 
-1. Record before sending, except acknowledgements: a restored machine makes the same ones again.
+1. Record before sending, except what a restored machine makes again byte for byte: acknowledgements and tables.
 2. Both parties count the messages of a session. On a new connection each says how many it has processed, and the other
    sends those that follow once more, byte for byte.
 3. A record older than what its machine has sent ends the session: it would use slots or randomness twice.
@@ -10,7 +10,7 @@ A machine sees one unbroken session; `Resume`, `Resumed` and `DurableAck` stay h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
@@ -62,9 +62,10 @@ class ResumableSession(Generic[P]):
         self._forgotten = machine.record.peer_recorded
         self._told = machine.received
 
-    def receive(self, frame: bytes) -> list[bytes]:
-        """Process one frame and return those that may leave now."""
-        return self.send(self.machine.receive(frame))
+    def receive(self, frame: bytes) -> Iterable[bytes]:
+        """Process one frame and return those that may leave now; a long reply is an iterator."""
+        replies = self.machine.receive(frame)
+        return self.send(replies) if isinstance(replies, list) else self._stream(replies)
 
     def send(self, frames: Sequence[bytes]) -> list[bytes]:
         """Record what the machine has made, and return what may leave now."""
@@ -81,6 +82,18 @@ class ResumableSession(Generic[P]):
         self._repeats -= len(frames) - len(leaving)
         self._forget()
         return leaving + (self._receipt() if recorded else [])
+
+    def _stream(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the frames of a reply that is made while it is sent; a restored machine makes it again."""
+        if self.machine.replying:
+            self._record()
+        for frame in frames:
+            if self.machine.state is State.ABORTED:
+                yield from self.send([frame])
+            elif self._repeats:
+                self._repeats -= 1
+            else:
+                yield frame
 
     def detach(self) -> None:
         """Record what can be kept and close what the suite holds; the peer may return over another connection."""
@@ -127,7 +140,12 @@ class ResumableProvider(ResumableSession[SessionMachine]):
             return
         self._repeats = max(0, received - self.machine.sent)
         yield self.machine.codec.encode(Resumed(received=self.machine.received))
+        for numbers, frames in self.machine.again(received):
+            yield from islice(self._journal.frames(received), max(0, numbers.start - received))
+            yield from islice(frames, max(0, received - numbers.start), None)
+            received = numbers.stop
         yield from self._journal.frames(received)
+        yield from self._stream(self.machine.following())
 
 
 class ResumableClient(ResumableSession[ClientMachine]):

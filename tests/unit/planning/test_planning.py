@@ -19,6 +19,7 @@ from securealign.harness.planning.speeds import explain
 from securealign.harness.planning.timing import time_problem
 from securealign.harness.simulation import Conditions, Network, built_in_networks
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS
+from securealign.he.lwe.parameters import LWE_128, LWE_128Q
 from securealign.he.lwe.suite import LweSuite
 from securealign.he.plaintext import PlaintextSuite
 
@@ -141,6 +142,28 @@ def test_the_leak_is_a_matter_of_rows_and_queries():
     more = expected_leak(TOY_LWE, replace(QUESTION, samples=1000, queries=160))
     assert more["rank_over_samples"] == leak["rank_over_samples"] / 10
     assert more["answer_bits"] == 10 * leak["answer_bits"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "classical", "core_svp"), [(LWE_128, 149, 118), (LWE_128Q, 250, None)], ids=["lwe-128", "lwe-128q"]
+)
+def test_what_a_forged_key_leaves_is_the_figure_of_the_specification(parameters, classical, core_svp):
+    """docs/lwe-spec.md, section 7: a group of 1,025 columns under any key."""
+    suite, workload = LweSuite(parameters), replace(QUESTION, samples=4000, dim_a=8, dim_b=1024, queries=1)
+    planned = plan(suite, at_speed(0.0), workload, LAN)
+    forged = planned.training.forged_key
+    assert int(forged["classical_bits"]) == classical
+    assert core_svp is None or round(forged["core_svp_bits"]) == core_svp
+    # Fewer columns leave more; labels show what is counted, and nothing of a product.
+    assert planned.inference.forged_key["classical_bits"] > forged["classical_bits"]
+    assert json.loads(json.dumps(planned.as_dict()))["training"]["forged_key"] == forged
+    assert planned.leak["query_bits"] == 18 * 3
+
+
+def test_a_forged_key_reads_no_more_than_labels_where_answers_are_labels():
+    planned = plan(TOY_LWE, at_speed(0.0), LABELS, LAN)
+    assert planned.inference.forged_key == {}
+    assert planned.leak["query_bits"] == 2
 
 
 def test_a_share_of_independent_rows_follows_from_the_product_alone():
