@@ -22,6 +22,8 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         #: How often connections were cut.
         self.cuts = 0
+        #: Bytes that have passed, in both directions.
+        self.passed = 0
 
     @property
     def address(self) -> str:
@@ -69,14 +71,19 @@ class Proxy:
             thread.start()
 
     def _connection(self, near: socket.socket, far: socket.socket) -> None:
-        back = threading.Thread(target=_pump, args=(far, near, lambda size: None), daemon=True)
+        back = threading.Thread(target=_pump, args=(far, near, self._pass), daemon=True)
         back.start()
         _pump(near, far, self._count)
         back.join()
         near.close()
         far.close()
 
+    def _pass(self, size: int) -> None:
+        with self._lock:
+            self.passed += size
+
     def _count(self, size: int) -> None:
+        self._pass(size)
         if self._left is None:
             return
         self._left -= size
