@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -27,6 +28,8 @@ Override = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.NA
 _INTERRUPTED = 130
 #: Columns of a table that is not printed on a terminal.
 _FILE_WIDTH = 120
+#: Seconds between lines of progress: at least, and at most where less than a tenth was done.
+_LINE_SECONDS, _SLOW_LINE_SECONDS = 10.0, 60.0
 
 
 @contextmanager
@@ -99,24 +102,54 @@ class _StepHandler(logging.Handler):
 
 
 @contextmanager
-def progress(*, enabled: bool) -> Iterator[Callable[[str], Progress]]:
-    """Yield a function that adds a progress bar for a task.
+def progress(*, enabled: bool, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], Progress]]:
+    """Yield a function that adds a progress bar for a task; a total of 0 is one that is not known.
 
-    Bars show on a terminal only, and each from its first report on: none for embeddings that come from the cache.
+    Bars show on a terminal, and each from its first report on: none for embeddings that come from the cache. Elsewhere
+    long tasks print a line from time to time.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
+    if enabled and not console.is_terminal:
+        yield lambda description: _Lines(description, clock)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console, disable=not (enabled and console.is_terminal)) as bars:
+    with Bars(*columns, console=console, disable=not enabled) as bars:
 
         def add(description: str) -> Progress:
             task = bars.add_task(description, total=None, visible=False)
-            return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+            return lambda done, total: bars.update(task, completed=done, total=total or None, visible=True)
 
         yield add
+
+
+class _Lines:
+    """Prints progress as lines on standard error: after ten seconds, and a tenth more or a minute."""
+
+    def __init__(self, description: str, clock: Callable[[], float]) -> None:
+        self._description = description
+        self._clock = clock
+        self._begun = self._last = clock()
+        #: Done at the first report, and at the last line.
+        self._first: int | None = None
+        self._shown = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._first is None:
+            self._first = self._shown = done
+        now, since = self._clock(), self._clock() - self._last
+        few = total and 10 * (done - self._shown) < total
+        if since < _LINE_SECONDS or (few and since < _SLOW_LINE_SECONDS):
+            return
+        self._last, self._shown = now, done
+        text = f"{self._description}: {done:,}"
+        if total:
+            left = (now - self._begun) * (total - done) / max(1, done - self._first)
+            text += f" of {total:,} ({done / total:.0%}), about {left:.0f} s left"
+        typer.echo(text, err=True)
 
 
 def counted(items: Collection[Item], show: Progress) -> Iterator[Item]:

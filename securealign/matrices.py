@@ -57,7 +57,7 @@ def require_finite(block: npt.NDArray[np.floating], name: str, first_row: int = 
         )
 
 
-def _release_pages(values: npt.NDArray[np.floating]) -> None:
+def release_pages(values: npt.NDArray[np.floating]) -> None:
     """Give back the resident pages of a read-only memory-mapped matrix; the kernel reads them again when needed.
 
     Without it a pass over the matrix would end with all of it in this process's memory.
@@ -105,7 +105,7 @@ class Rows:
     def block(self, first: int, stop: int) -> FloatMatrix:
         """Return rows `first` to `stop` as float64; raises `InputError` for values that are not finite."""
         block = np.array(self._values[first:stop], dtype=np.float64)
-        _release_pages(self._values)
+        release_pages(self._values)
         require_finite(block, self._name, first)
         return block
 

@@ -61,20 +61,38 @@ def slots_with_checks(slots: int, queries: int) -> int:
     return max(slots, min(rows_with_checks(slots), Limits().max_pool_slots))
 
 
+class Earlier(NamedTuple):
+    """Queries (m, d) that were asked before, and their answers (m, K)."""
+
+    queries: npt.NDArray[np.floating]
+    answers: FloatMatrix
+
+
 class CheckedQueries:
     """Queries (m, d) with check rows among them, in the order in which they are submitted.
 
     Everything that is random comes from `entropy`, so that the rows can be made again; without it nothing is checked.
-    With `labels` check rows suit answers that are labels.
+    Places of check rows depend on it and on m alone. With `labels` check rows suit answers that are labels. Check rows
+    also hold queries of `earlier`.
     """
 
-    def __init__(self, queries: npt.NDArray[np.floating], entropy: Entropy | None, *, labels: bool = False) -> None:
-        self._queries = queries
+    def __init__(
+        self,
+        queries: npt.NDArray[np.floating],
+        entropy: Entropy | None,
+        *,
+        labels: bool = False,
+        earlier: Earlier | None = None,
+    ) -> None:
+        self._earlier = earlier
+        known = 0 if earlier is None else len(earlier.queries)
+        #: Earlier queries, then those to ask.
+        self._queries = queries if earlier is None else np.vstack([earlier.queries, queries])
         self._checks: list[Check] = []
-        if entropy is not None and len(queries) >= FEWEST_QUERIES:
-            self._checks = list(_label_checks(len(queries), entropy) if labels else _checks(len(queries), entropy))
+        if entropy is not None and len(self._queries) >= FEWEST_QUERIES:
+            self._checks = list((_label_checks if labels else _checks)(known, len(queries), entropy))
         #: For each row its query, or -1 - k for check k.
-        self._order = _order(len(queries), [check.place for check in self._checks])
+        self._order = _order(known, len(queries), [check.place for check in self._checks])
 
     def __len__(self) -> int:
         """Return the number of rows to submit."""
@@ -106,13 +124,18 @@ class CheckedQueries:
 
         `logit_error` is the standard deviation of a logit's error for a query [z; 1] of norm 1. NaN fails.
         """
-        answers = self.answers(logits)
+        answers = self._with_earlier(logits)
         return sorted({check.group for check in self._checks if not self._holds(check, logits, answers, logit_error)})
 
     def different_labels(self, labels: npt.NDArray[np.floating]) -> list[int]:
         """Return the check rows whose label (len(self),) is another than that of the query which they repeat."""
-        own = labels[self._order >= 0]
+        own = self._with_earlier(labels[:, None])[:, 0]
         return [k for k, check in enumerate(self._checks) if labels[check.place] != own[check.queries[0]]]
+
+    def _with_earlier(self, answers: npt.NDArray[np.floating]) -> FloatMatrix:
+        """Return the answers to earlier queries and to these, given those of all rows."""
+        own = np.asarray(answers[self._order >= 0], dtype=np.float64)
+        return own if self._earlier is None else np.vstack([self._earlier.answers[:, : own.shape[1]], own])
 
     def _holds(self, check: Check, logits: FloatMatrix, answers: FloatMatrix, logit_error: float) -> bool:
         answer, parts = logits[check.place], answers[check.queries]
@@ -151,57 +174,72 @@ def require_same_labels(checked: CheckedQueries, answers: FloatMatrix, bits: int
     Raises `RemoteProtocolError` when more queries that were asked twice got two labels than that explains; call it when
     the session is over.
     """
+    require_few_differences(len(checked.different_labels(answers[:, 0])), checked.checks, bits)
+    return checked.answers(answers)
+
+
+def require_few_differences(different: int, asked: int, bits: int, *, look: int = 0) -> None:
+    """Raise `RemoteProtocolError` when too many of the queries `asked` twice got two labels.
+
+    A stream is looked at after each block, numbered from 1: over all looks an honest provider is refused as rarely.
+    """
     from scipy.special import bdtrc  # Importing scipy.special takes a tenth of a second, and few programs need it.
 
-    different = checked.different_labels(answers[:, 0])
     share = min(1.0, _HONEST_DIFFERENCES * 2.0**-bits)
-    if different and bdtrc(len(different) - 1, checked.checks, share) < _FALSE_ALARM:
+    # The sum of 1 / (look (look + 1)) over all looks is 1.
+    alarm = _FALSE_ALARM / max(1, look * (look + 1))
+    if different and bdtrc(different - 1, asked, share) < alarm:
         raise RemoteProtocolError(
-            f"{len(different)} of {checked.checks} queries that were asked twice got two labels.",
+            f"{different} of {asked} queries that were asked twice got two labels.",
             hint="Do not use any of them; ask the provider's operator which head answered, and whether two of its "
             "classes are nearly the same.",
             code=ErrorCode.ANSWERS_INCONSISTENT,
         )
-    return checked.answers(answers)
 
 
-def _order(queries: int, places: list[int]) -> Indices:
+def _order(known: int, queries: int, places: list[int]) -> Indices:
     order = np.zeros(queries + len(places), dtype=np.int64)
     order[places] = -1 - np.arange(len(places))
-    order[order >= 0] = np.arange(queries)
+    order[order >= 0] = known + np.arange(queries)
     return order
 
 
-def _groups(queries: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, first and last query of groups of nearly equal size."""
+def _groups(queries: int, entropy: Entropy) -> Iterator[tuple[int, int, int, list[int]]]:
+    """Yield number, first and last query, and places of check rows of groups of nearly equal size."""
     count = -(-queries // GROUP_QUERIES)
     bounds = [queries * group // count for group in range(count + 1)]
-    yield from zip(range(count), bounds[:-1], bounds[1:], strict=True)
+    groups = list(zip(range(count), bounds[:-1], bounds[1:], strict=True))
+    # Drawn before anything else, so that they do not depend on earlier queries.
+    places = [_places(first, last, group, entropy) for group, first, last in groups]
+    yield from ((*group, own) for group, own in zip(groups, places, strict=True))
 
 
-def _checks(queries: int, entropy: Entropy) -> Iterator[Check]:
+def _checks(known: int, queries: int, entropy: Entropy) -> Iterator[Check]:
     """Yield the check rows of all groups."""
-    before = 0
-    for group, first, last in _groups(queries):
-        for place in _places(first, last, group, entropy):
+    before = max(0, known - GROUP_QUERIES)
+    for group, first, last, places in _groups(queries, entropy):
+        start = known + first
+        for place in places:
             mixed = np.concatenate(
-                [_choice(before, first, _FROM_LAST, entropy), _choice(0, before, _FROM_EARLIER, entropy)]
+                [_choice(before, start, _FROM_LAST, entropy), _choice(0, before, _FROM_EARLIER, entropy)]
             )
-            parts = np.concatenate([np.arange(first, last), mixed])
+            parts = np.concatenate([np.arange(start, known + last), mixed])
             yield Check(group, place, parts, _coefficients(len(parts), entropy))
-        before = first
+        before = start
 
 
-def _label_checks(queries: int, entropy: Entropy) -> Iterator[Check]:
-    """Yield check rows that repeat a query of an earlier group; those of the first group, one of their own.
+def _label_checks(known: int, queries: int, entropy: Entropy) -> Iterator[Check]:
+    """Yield check rows that repeat a query of an earlier group; those of the very first group, one of their own.
 
     A lie about whole groups gives a query and its repeat in one group the same wrong label. No query is repeated twice:
     one at a boundary would count twice.
     """
     repeated: set[int] = set()
-    for group, first, last in _groups(queries):
-        for place in _places(first, last, group, entropy):
-            while (query := _choice(0, first or last, 1, entropy))[0] in repeated:
+    for group, first, last, places in _groups(queries, entropy):
+        before = known + first
+        for place in places:
+            end = before if before > len(repeated) else known + last
+            while (query := _choice(0, end, 1, entropy))[0] in repeated:
                 pass
             repeated.add(int(query[0]))
             yield Check(group, place, query, np.ones(1))

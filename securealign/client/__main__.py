@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -15,14 +14,13 @@ from rich.table import Table
 
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
-from securealign.client.work import Classification
+from securealign.client.inputs import Inputs, open_embeddings, open_inputs
+from securealign.client.lines import check_columns
 from securealign.commands import AsJson, Override, failures, progress, table_console
-from securealign.data import load_texts
 from securealign.errors import InputError
 from securealign.files import write_atomically
 from securealign.hardening import harden_process
 from securealign.logs import configure_logs, redact_python_output
-from securealign.models import load_embeddings
 from securealign.protocol.listing import Listing
 from securealign.settings import load_settings
 
@@ -92,68 +90,68 @@ def _plain(listing: Listing) -> dict[str, Any]:
 @app.command()
 def classify(
     config: Config,
-    texts: Annotated[
-        str | None, typer.Option("--input", help="JSONL, CSV or text file with private texts; - is standard input.")
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="File with private texts (JSONL, CSV, TSV, Parquet, lines) or embeddings; - is standard input.",
+        ),
     ] = None,
     embeddings: Annotated[
         Path | None, typer.Option(help="Embeddings of private texts instead: .npy, .npz, .safetensors.")
     ] = None,
     text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
-    output: Annotated[Path | None, typer.Option(help="File for the results; standard output without it.")] = None,
+    keep: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Fields or columns that are written beside the result.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Classify the first inputs only.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the results, or a pipe; standard output without it, and for -.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of results that exists.")] = False,
     stats: Annotated[Path | None, typer.Option(help="File for the figures of the session, as JSON.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Queries in one round trip.")] = 64,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Queries in one round trip; 64, or 256 in large pools, without it.")
+    ] = None,
     record: Record = None,
     cache: Annotated[bool, typer.Option("--cache", help="Keep the embeddings of these texts on disk.")] = False,
     override: Override = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Classify private texts: one line for each, label and probability, or a JSON object with --json.
+    """Classify private texts: one line for each, in their order, as answers arrive.
 
-    Where the provider answers with labels alone there are no probabilities. A label that it withholds is empty, and
-    "abstained" in JSON; confidence is the number of its thresholds that the answer exceeds.
+    A line is index, label and probability between tabs, or a JSON object with --json. Where the provider answers with
+    labels alone there are no probabilities. A label that it withholds is empty, and "abstained" in JSON; confidence is
+    the number of its thresholds that the answer exceeds.
+
+    A file of results is NAME.partial until it is complete; after any end the same command goes on where it stopped.
     """
     configure_logs(as_json=False, quiet=quiet)
     redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
-        if (texts is None) == (embeddings is None):
+        if (source is None) == (embeddings is None):
             raise InputError("Nothing to classify, or too much.", hint="Give either --input or --embeddings.")
+        columns = tuple(name.strip() for name in keep.split(",")) if keep else ()
+        check_columns(columns)
         client = Client(load_settings(ClientSettings, config, override or []))
-        _ = client.alignment  # a map that cannot be used is refused before texts are embedded
-        if embeddings is not None:
-            matrix = load_embeddings(embeddings)
-        else:
-            private = load_texts(texts or "-", text_field=text_field).texts
-            matrix = client.encode(private, bar("embedding private texts"), cache=cache)
-        result = client.classify(matrix, batch, bar("classifying under encryption"), record)
-        lines = _json_lines(result) if as_json else _lines(result)
-        if output is not None:
-            write_atomically(output, "".join(f"{line}\n" for line in lines).encode())
-        else:
-            sys.stdout.writelines(f"{line}\n" for line in lines)
-            sys.stdout.flush()
+        _ = client.alignment  # a map that cannot be used is refused before inputs are read
+
+        def inputs() -> Inputs:
+            if embeddings is not None:
+                return open_embeddings(embeddings, keep=columns, limit=limit)
+            return open_inputs(source or "-", text_field=text_field, keep=columns, limit=limit)
+
+        options = client.options(batch=batch, as_json=as_json, columns=columns)
+        name = f"{source or embeddings} {text_field}"
+        with client.open_results(output, name, options, overwrite=overwrite) as results:
+            figures = client.classify(
+                inputs, results, options, bar("classifying under encryption"), cache=cache, record=record
+            )
         if stats is not None:
-            write_atomically(stats, (json.dumps(result.figures, indent=2) + "\n").encode())
-    if not (as_json or quiet):
-        _print_classification(result.figures)
-
-
-def _lines(result: Classification) -> list[str]:
-    # A class name holds neither tabs nor line ends: the message that brings it was checked.
-    lines = []
-    for row in result.rows():
-        # A label that was withheld is an empty first column.
-        columns = [row["label"] or ""]
-        if "score" in row:
-            columns.append(f"{row['score']:.4f}")
-        if "confidence" in row:
-            columns.append(str(row["confidence"]))
-        lines.append("\t".join(columns))
-    return lines
-
-
-def _json_lines(result: Classification) -> list[str]:
-    return [json.dumps(row) for row in result.rows()]
+            write_atomically(stats, (json.dumps(figures, indent=2) + "\n").encode())
+    if figures and not (as_json or quiet):
+        _print_classification(figures)
 
 
 def _print_alignment(figures: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,24 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from securealign.alignment.checks import slots_with_checks
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.margins import precision_warning
 from securealign.alignment.regression import unrelated_warning
+from securealign.client.classifying import Classifying, Options, settings_digest
 from securealign.client.config import ClientSettings
-from securealign.client.work import Answers, Classification, Training
+from securealign.client.inputs import Inputs, open_feed
+from securealign.client.results import Results, open_results
+from securealign.client.work import Training
 from securealign.commands import Progress
 from securealign.data import load_public
-from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
+from securealign.errors import (
+    CiphertextError,
+    ConfigurationError,
+    ErrorCode,
+    InputError,
+    RemoteProtocolError,
+    SecurealignError,
+)
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
@@ -30,7 +39,7 @@ from securealign.models.source import encode_cached, load_public_embeddings
 from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
-from securealign.protocol.listing import Listing
+from securealign.protocol.listing import HeadListing, Listing
 from securealign.protocol.randomness import Root, SessionEntropy
 from securealign.protocol.resume.session import ResumableClient
 from securealign.recording.measured import RunLog
@@ -122,13 +131,10 @@ class Client:
         AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
         return training.figures(client, solved, self._folder)
 
-    def encode(self, texts: Sequence[str], embedding: Progress, *, cache: bool) -> npt.NDArray[np.floating]:
+    def encode(self, texts: Sequence[str], *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
-        encoder = self._encoder
         self._warn_of_vendor()
-        vectors = encode_cached(encoder, texts, embedding) if cache else encoder.encode(texts, progress=embedding)
-        self._tell_usage()
-        return vectors
+        return encode_cached(self._encoder, texts) if cache else self._encoder.encode(texts)
 
     def _warn_of_vendor(self) -> None:
         """Say once that private texts leave this machine in clear for those who run the endpoint."""
@@ -140,44 +146,106 @@ class Client:
         if (usage := usage_of(self._encoder)) is not None:
             log.info("endpoint used", **usage)
 
+    def options(self, *, batch: int | None = None, as_json: bool = False, columns: tuple[str, ...] = ()) -> Options:
+        """Return how inputs are asked and written: what is chosen, and what the settings say."""
+        section, seconds = self._settings.inference, self._settings.provider.deadline_seconds
+        return Options(
+            batch=batch,
+            pool_slots=section.pool_slots,
+            verify=section.verify_answers,
+            session_seconds=seconds,
+            as_json=as_json,
+            columns=columns,
+        )
+
+    def open_results(self, output: Path | None, source: str, options: Options, *, overwrite: bool) -> Results:
+        """Return where the results of a source go: see `securealign.client.results`."""
+        settings = settings_digest(self.alignment, self._encoder_fingerprint(), options)
+        name = work_name(settings, source, str(output)).hex()
+        file = self._settings.path(self._settings.state.folder) / "streams" / f"{name}.json"
+        return open_results(output, settings, file, overwrite=overwrite)
+
     def classify(
         self,
-        embeddings: npt.NDArray[np.floating],
-        batch: int,
+        inputs: Callable[[], Inputs],
+        results: Results,
+        options: Options,
         classifying: Progress,
+        *,
+        cache: bool = False,
         record: Path | None = None,
-    ) -> Classification:
-        """Map embeddings (m, d_B), have them classified under encryption, `batch` at a time.
+    ) -> dict[str, Any]:
+        """Have inputs classified under encryption, and write a line for each; returns figures.
 
-        With `record` the session is written to a run file, also when it fails.
+        With `record` the sessions are written to a run file, also when one fails.
         """
-        queries, space = self.alignment.apply(embeddings), self.alignment.space
-        provider, slots = self._settings.provider, self._settings.inference.pool_slots
-        verify = self._settings.inference.verify_answers
-        if verify:
-            slots = slots_with_checks(slots, len(queries))
         run_log = RunLog(record, command="classify", side="client")
         meter = Meter(counted="client", listener=run_log)
-        terms = f"{slots} {verify} {provider.head}"
-        work = work_name(provider.address, ",".join(provider.suites), terms, space, queries)
-        with run_log, self._attempts(Purpose.INFERENCE, work) as attempts:
-            for attempt in attempts:
-                with attempt:
-                    context = self._context(InferenceCodec(), meter, attempt.root)
-                    client = InferenceClient(context, queries.shape[1], slots=slots, space=space, head=provider.head)
-                    resumable = attempt.session(client)
-                    answers = Answers(queries, batch, classifying, _checks(attempt.root, client) if verify else None)
-                    with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
-                        session = InferenceSession(link, client, meter)
-                        answers.ask(session)
-                        session.close()
-        # Outside of the attempt: the session has ended as always, whatever the answers are.
-        result = answers.classification(session.accepted, meter, client.suite_name)
-        uncertain = result.figures["uncertain_share"]
+        feed = open_feed(inputs, results)
+        work = Classifying(
+            feed,
+            results,
+            self.alignment,
+            lambda texts: self.encode(texts, cache=cache),
+            options,
+            entropy=self._entropy,
+            offered=self._offered_head,
+            progress=classifying,
+        )
+        suite = ""
+        with run_log:
+            while work.unfinished():
+                with work.unless_head_changed():
+                    suite = self._answer(work, meter, run_log, verify=options.verify)
+            results.finish()
+        if self._warned:
+            self._tell_usage()
+        figures = work.figures(meter, suite)
+        uncertain = figures.get("uncertain_share")
         warning = precision_warning(uncertain) if uncertain is not None else None
         if warning is not None:
             log.warning("precision is short", reason=warning)
-        return result
+        return figures
+
+    def _offered_head(self) -> HeadListing | None:
+        """Return what the provider says of the head that is asked, None where it cannot be found out."""
+        name = self._settings.provider.head
+        try:
+            heads = [head for head in self.offers().heads if head.name == name or not name]
+        except SecurealignError:
+            # The session that follows says what is wrong.
+            return None
+        return heads[0] if len(heads) == 1 else None
+
+    def _answer(self, work: Classifying, meter: Meter, run_log: RunLog, *, verify: bool) -> str:
+        """Open a session, or go on with one, let it answer what it can, and return the name of its suite."""
+        provider, alignment = self._settings.provider, self.alignment
+        terms = f"{work.slots} {verify} {provider.head}"
+        name = work_name(work.session, provider.address, ",".join(provider.suites), terms, alignment.space)
+        with self._attempts(Purpose.INFERENCE, name) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    context = self._context(InferenceCodec(), meter, attempt.root)
+                    dimension = alignment.weight.shape[1]
+                    client = InferenceClient(
+                        context, dimension, slots=work.slots, space=alignment.space, head=provider.head
+                    )
+                    resumable = attempt.session(client)
+                    restored = client.submitted > 0
+                    with run_log.of(client, meter), self._link(INFERENCE_METHOD, resumable, meter) as link:
+                        session = InferenceSession(link, client, meter)
+                        try:
+                            work.answer(session, partial(_checks, attempt.root, client), restored=restored)
+                        except (InputError, CiphertextError, RemoteProtocolError):
+                            # The session ends as at the end of the inputs: the provider is not told that something is
+                            # wrong with an answer.
+                            if session.open:
+                                session.close()
+                                work.ended()
+                            raise
+                        session.close()
+        work.ended()
+        return client.suite_name
 
     def _context(self, codec: Codec, meter: Meter, root: Root) -> ClientContext:
         return ClientContext(
@@ -242,9 +310,9 @@ class Client:
             check_likeness(self._encoder, alignment.metadata, f"The map in {self._folder}")
 
 
-def _checks(root: Root, client: InferenceClient) -> Entropy:
-    """Return the randomness of the check rows: secret, and the same when the session goes on in another process."""
-    return SessionEntropy(root.derive(b"securealign/checks/" + client.nonce))
+def _checks(root: Root, client: InferenceClient, block: int) -> Entropy:
+    """Return the randomness of a block's check rows: secret, and the same when the session goes on elsewhere."""
+    return SessionEntropy(root.derive(b"securealign/checks/" + client.nonce + block.to_bytes(8, "big")))
 
 
 def _notice(error: SecurealignError) -> None:

@@ -59,9 +59,9 @@ class AlignmentSection(Section):
 
 
 class InferenceSection(Section):
-    """Slots in a pool: how many queries are prepared at a time; and whether answers are checked."""
+    """Slots in a pool, how many queries are prepared at a time, chosen without it; and whether answers are checked."""
 
-    pool_slots: int = Field(default=64, gt=0, le=1024)
+    pool_slots: int | None = Field(default=None, gt=0, le=1024)
     verify_answers: bool = True
 
 

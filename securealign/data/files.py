@@ -1,4 +1,4 @@
-"""Texts from files of the user: JSONL, CSV, TSV, plain lines, or standard input.
+"""Texts from files of the user: JSONL, CSV, TSV, Parquet, plain lines, or standard input.
 
 Nothing is skipped or repaired: on one side only, that would shift every row after it, and the parties' rows would no
 longer belong together. Blank lines are skipped in every format.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from securealign.data.datasets import TextDataset
 from securealign.data.jsonl import parse_jsonl
 from securealign.data.labels import number_labels
 from securealign.data.lines import Fields, Parser, Row, decoded, parse_plain
+from securealign.data.parquet import PARQUET, parquet_rows
 from securealign.data.tables import SEPARATORS, first_row, header_names, parse_csv, parse_tsv
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 
@@ -32,7 +33,7 @@ def load_texts(
     limit: int | None = None,
     class_names: Sequence[str] | None = None,
 ) -> TextDataset:
-    """Return the texts of a .jsonl, .ndjson, .csv, .tsv or .txt file, or of standard input for "-".
+    """Return the texts of a .jsonl, .ndjson, .csv, .tsv, .parquet or .txt file, or of standard input for "-".
 
     CSV and TSV begin with a header line; a .txt file holds one text a line. Standard input is JSONL when its first line
     starts with "{", a table when that is a header with `text_field`, and plain lines otherwise. `limit` keeps the first
@@ -41,14 +42,8 @@ def load_texts(
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"The limit is {limit}.", hint="Ask for at least one text.")
-    fields = Fields(text_field, label_field or LABEL_FIELD)
-    if str(path) == STDIN:
-        name = "standard input"
-        first, lines = first_row(decoded(name, sys.stdin.buffer))
-        parser = _parser_of(first[1] if first else "", text_field)
-        rows = list(islice(parser(name, lines, fields), limit))
-    else:
-        name, rows = str(path), _rows_of_file(Path(path), fields, limit)
+    name = name_of(path)
+    rows = list(islice(iterate_rows(path, Fields(text_field, label_field or LABEL_FIELD)), limit))
     if not rows:
         raise InputError(f"{name} holds no texts.", hint="Give a file with at least one text.")
     labels, names = number_labels(name, [row.line for row in rows], [row.label for row in rows], class_names)
@@ -61,20 +56,40 @@ def load_texts(
     return TextDataset(name=name, texts=tuple(row.text for row in rows), labels=labels, class_names=names)
 
 
-def _rows_of_file(path: Path, fields: Fields, limit: int | None) -> list[Row]:
-    parser = _PARSERS.get(path.suffix.lower())
-    if parser is None:
+def name_of(path: str | Path) -> str:
+    """Return what messages call a file of texts, or standard input for "-"."""
+    return "standard input" if str(path) == STDIN else str(path)
+
+
+def iterate_rows(path: str | Path, fields: Fields) -> Iterator[Row]:
+    """Yield the rows of a file of texts, or of standard input for "-", as they are read; see `load_texts`."""
+    if str(path) == STDIN:
+        name = name_of(path)
+        first, lines = first_row(decoded(name, sys.stdin.buffer))
+        parser = _parser_of(first[1] if first else "", fields.text)
+        yield from parser(name, lines, fields)
+    else:
+        yield from _rows_of_file(Path(path), fields)
+
+
+def _rows_of_file(path: Path, fields: Fields) -> Iterator[Row]:
+    suffix = path.suffix.lower()
+    parser = _PARSERS.get(suffix)
+    if parser is None and suffix != PARQUET:
         raise InputError(
             f"{path} has no known kind of text file.",
-            hint=f"Name it {', '.join(_PARSERS)}.",
+            hint=f"Name it {', '.join((*_PARSERS, PARQUET))}.",
             code=ErrorCode.FILE_INVALID,
         )
     try:
+        if parser is None:
+            yield from parquet_rows(path, fields)
+            return
         with path.open("rb") as file:
-            return list(islice(parser(str(path), decoded(str(path), file), fields), limit))
+            yield from parser(str(path), decoded(str(path), file), fields)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check the path.", code=ErrorCode.FILE_INVALID
+            f"{path} cannot be read: {error.strerror or error}.", hint="Check the path.", code=ErrorCode.FILE_INVALID
         ) from error
 
 

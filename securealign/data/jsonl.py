@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ def parse_jsonl(source: str, lines: Iterator[Line], fields: Fields) -> Iterator[
             raise bad_line(source, number, "not valid JSON", "Write one JSON object a line.") from None
         if not isinstance(record, _Object):
             raise bad_line(source, number, "not a JSON object", 'Write lines such as {"text": "..."}.')
-        for field in fields:
+        for field in fields.names:
             if field in record.repeated:
                 raise bad_line(source, number, f"the field {field!r} is there twice", "Leave one of the two out.")
         text = record.get(fields.text)
@@ -51,7 +52,30 @@ def parse_jsonl(source: str, lines: Iterator[Line], fields: Fields) -> Iterator[
             raise bad_line(source, number, f"no text in field {fields.text!r}", hint)
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise bad_line(source, number, "the text holds a lone surrogate", "Write characters, not half of a pair.")
-        yield Row(number, text, _label(source, number, record.get(fields.label)))
+        label = None if fields.label is None else _label(source, number, record.get(fields.label))
+        yield Row(number, text, label, tuple(_kept(source, number, record, field) for field in fields.keep))
+
+
+def _kept(source: str, number: int, record: _Object, field: str) -> object:
+    """Return the value of a field that is written beside the result."""
+    if field not in record:
+        raise bad_line(source, number, f"no field {field!r}", "Write null where there is no value.")
+    try:
+        return _plain(record[field])
+    except (ValueError, RecursionError):
+        raise bad_line(source, number, f"the field {field!r} holds no finite value", "Write null instead.") from None
+
+
+def _plain(value: object) -> object:
+    """Return a value with numbers in place of what the file writes; raises `ValueError` for one that is not finite."""
+    if isinstance(value, _Number):
+        number = float(value.literal)
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+        return number if set(value.literal) & set(".eE") else int(value.literal)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _label(source: str, number: int, value: object) -> Label | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from securealign.data.labels import Label
 from securealign.errors import ErrorCode, InputError
@@ -12,18 +12,25 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Fields(NamedTuple):
-    """The names of the fields or columns that hold the text and the label."""
+    """The names of the fields or columns that hold text and label, and of others to keep; None leaves labels unread."""
 
     text: str
-    label: str
+    label: str | None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All names that are needed."""
+        return [self.text, *([] if self.label is None else [self.label]), *self.keep]
 
 
 class Row(NamedTuple):
-    """A text with its label, and the line of the file on which both begin, counted from 1."""
+    """A text with its label and what is kept of other fields, and the line on which it begins, counted from 1."""
 
     line: int
     text: str
     label: Label | None
+    kept: tuple[Any, ...] = ()
 
 
 Line = tuple[int, str]
@@ -62,8 +69,14 @@ def bad_line(source: str, line: int, what: str, hint: str) -> InputError:
     return InputError(f"{source}, line {line}: {what}.", hint=hint, code=ErrorCode.FILE_INVALID)
 
 
-def parse_plain(source: str, lines: Iterator[Line], _fields: Fields) -> Iterator[Row]:
-    """Yield each line that is not blank as a text."""
+def parse_plain(source: str, lines: Iterator[Line], fields: Fields) -> Iterator[Row]:
+    """Yield each line that is not blank as a text; raises `InputError` where other fields are asked for."""
+    if fields.keep:
+        raise InputError(
+            f"{source} holds lines of text, which have no column {fields.keep[0]!r}.",
+            hint="Leave --keep out, or write the texts as JSONL, CSV or Parquet.",
+            code=ErrorCode.FILE_INVALID,
+        )
     for number, line in lines:
         if not is_blank(line):
             yield Row(number, without_end(source, number, line), None)

@@ -121,20 +121,22 @@ def _quoted_cell(source: str, lines: Iterator[Line], first: Line, position: int)
 def _rows(source: str, records: Iterator[_Record], fields: Fields, hint: str) -> Iterator[Row]:
     header = next(records)
     names = [_name(cell) for cell in header.cells]
-    for field in fields:
+    for field in fields.names:
         if names.count(field) > 1:
             what = f"the header has more than one column {field!r}"
             raise bad_line(source, header.line, what, "Rename all but one of them.")
-    if fields.text not in names:
-        marks = "tabs" if hint is _TSV_HINT else "commas, semicolons or tabs"
-        how = f"Begin the file with a line of column names between {marks}, one of them {fields.text!r}."
-        raise bad_line(source, header.line, f"the header has no field {fields.text!r}", how)
+    for field in (fields.text, *fields.keep):
+        if field not in names:
+            marks = "tabs" if hint is _TSV_HINT else "commas, semicolons or tabs"
+            how = f"Begin the file with a line of column names between {marks}, one of them {field!r}."
+            raise bad_line(source, header.line, f"the header has no field {field!r}", how)
+    kept = [names.index(field) for field in fields.keep]
     text, label = names.index(fields.text), names.index(fields.label) if fields.label in names else None
     for line, cells in records:
         if len(cells) != len(names):
             raise bad_line(source, line, f"{len(cells)} fields where the header has {len(names)}", hint)
         named = "" if label is None else cells[label]
-        yield Row(line, cells[text], Label(Kind.STRING, named) if named else None)
+        yield Row(line, cells[text], Label(Kind.STRING, named) if named else None, tuple(cells[k] for k in kept))
 
 
 def _without_quoting(source: str, rows: Iterator[Row]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ for one, which is measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securealign.he.estimator import SecurityEstimate
@@ -34,9 +34,9 @@ class CovarianceForecast:
     #: Work of each call by its name in the interface: "key", "encrypt" and "absorb" of one row, "decrypt", "make" for
     #: the provider's side, "accept_key", "finish".
     work: Mapping[str, Work]
-    #: Cost of reading the provider's randomness from what a forged key makes one group of columns show; None where that
-    #: is not estimated.
-    forged_key: SecurityEstimate | None = None
+    #: Returns the cost of reading the provider's randomness from what a forged key makes one group of columns show, which
+    #: takes long to estimate; None where it is not.
+    forged_key: Callable[[], SecurityEstimate] | None = None
 
     def __post_init__(self) -> None:
         _require_calls(self.work, COVARIANCE_CALLS)
@@ -61,7 +61,7 @@ class HeadForecast:
     #: "accept_key", "prepare", "evaluate" of one query; for labels also "choose", "garble" and "load_tables".
     work: Mapping[str, Work]
     #: As of a covariance, for the slots of one pool.
-    forged_key: SecurityEstimate | None = None
+    forged_key: Callable[[], SecurityEstimate] | None = None
 
     def __post_init__(self) -> None:
         _require_calls({call: work for call, work in self.work.items() if call not in LABEL_CALLS}, HEAD_CALLS)

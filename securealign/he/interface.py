@@ -274,6 +274,9 @@ class HeadEncryptor(Protocol):
         For label-only answers `load_tables` follows.
         """
 
+    def retire(self, pool: int) -> None:
+        """Forget a pool whose queries are all answered; idempotent."""
+
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent, and nothing else is called afterwards."""
 

@@ -163,6 +163,11 @@ class _HeadClient(_Party):
         self.load_pool(pool, data, nonce)
         self._asked.update({(pool, slot): int.from_bytes(count, "little") for slot, count in query_scales.items()})
 
+    def retire(self, pool: int) -> None:
+        self._loaded.discard(pool)
+        self._chosen.discard(pool)
+        self._asked = {place: count for place, count in self._asked.items() if place[0] != pool}
+
 
 class _HeadProvider(_Party):
     def __init__(

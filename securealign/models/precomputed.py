@@ -15,6 +15,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from securealign.errors import ErrorCode, InputError
+from securealign.matrices import release_pages
 from securealign.models.encoder import check_finite
 from securealign.optional import require
 
@@ -71,6 +72,7 @@ def _check_matrix(path: Path, matrix: NDArray[Any]) -> None:
     # By blocks, so that checking a mapped file does not read all of it into memory at once.
     for start in range(0, matrix.shape[0], rows):
         check_finite(matrix[start : start + rows], start, str(path))
+        release_pages(matrix)
 
 
 def _read_npy(path: Path, key: str | None) -> NDArray[Any]:

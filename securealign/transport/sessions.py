@@ -37,7 +37,8 @@ def train(link: Link, client: TrainingClient, meter: Meter) -> FloatMatrix:
 class InferenceSession:
     """An open inference session: answers to any number of queries, with pools prepared ahead of need.
 
-    Of a session that was interrupted, `restored` holds the answers to the queries that were submitted before.
+    Of a session that was interrupted, `restored` holds the answers to the queries that were submitted before: the
+    number of the first query and answers, for those whose record was not given up.
     """
 
     def __init__(self, link: Link, client: InferenceClient, meter: Meter) -> None:
@@ -49,9 +50,8 @@ class InferenceSession:
         # Of an interrupted session the only pool may have been given up, so that none has slots.
         link.drive(frames, lambda: client.submitted > 0 or client.free_slots > 0 or client.may_prepare)
         _ = self.accepted
-        #: Answers to the first m queries, which need not be asked again.
-        self.restored = self._answers([]) if client.submitted else np.empty((0, client.answer_columns))
-        if self.restored.shape[1] != client.answer_columns:
+        self.restored = self._taken([]) if client.submitted else []
+        if any(answers.shape[1] != client.answer_columns for _, answers in self.restored):
             raise KeyStoreError(
                 "The answers that were kept of this session are of another output than the session's.",
                 hint="Delete the client's state folder; the work is then begun again.",
@@ -65,6 +65,26 @@ class InferenceSession:
         return self._client.accepted
 
     @property
+    def answer_columns(self) -> int:
+        """Numbers of an answer."""
+        return self._client.answer_columns
+
+    @property
+    def submitted(self) -> int:
+        """Queries submitted so far, also before an interruption."""
+        return self._client.submitted
+
+    @property
+    def queries_left(self) -> int:
+        """Queries that the budget still holds, as the provider said when the session began."""
+        return self.accepted.queries_left - self._client.submitted
+
+    @property
+    def open(self) -> bool:
+        """Whether queries can be asked; a session that was interrupted at its end is over."""
+        return self._client.state is State.READY
+
+    @property
     def logit_error(self) -> float:
         """Standard deviation of a logit's error for a query [z; 1] of norm 1."""
         return self._client.logit_error
@@ -75,8 +95,11 @@ class InferenceSession:
             raise LocalProtocolError("This provider answers with labels, which hold no logits.")
         return self.answers(queries)
 
-    def answers(self, queries: npt.ArrayLike) -> FloatMatrix:
+    def answers(self, queries: npt.ArrayLike, *, more: float = 0) -> FloatMatrix:
         """Return the answers to mapped queries (m, d_A), in as many pools as that takes.
+
+        Where `more` queries are to come after these, the provider prepares the next pool from the moment on when half
+        of the slots are used.
 
         They are logits (m, K), or where answers are labels (m, 2): the index of the class, K for a query that was given
         none, and how many thresholds it exceeds. Raises `InputError` for queries that do not fit, the session's error
@@ -88,11 +111,18 @@ class InferenceSession:
         while first < len(matrix):
             self.await_slots()
             block = matrix[first : first + self._client.free_slots]
+            first += len(block)
             with self._meter.timed("client"):
                 frames = self._client.submit(block)
+                if self._client.may_prepare and self._needs_pool(len(matrix) - first + more):
+                    # Behind the queries, so that the provider answers them first.
+                    frames += self._client.prepare()
             parts.append(self._answers(frames))
-            first += len(block)
         return np.vstack(parts) if parts else np.empty((0, self._client.answer_columns))
+
+    def forget(self, first: int, last: int) -> None:
+        """Give up the record of the answers to queries `first` to `last`, which the caller keeps for good."""
+        self._client.forget_answers(first, last)
 
     def prepare(self) -> None:
         """Ask for the next pool without waiting for it, unless one is under way or enough are ready."""
@@ -119,6 +149,11 @@ class InferenceSession:
             # A pool that was under way when the session was interrupted is given up, and has no slots in the end.
             self._link.drive([], lambda: self._client.free_slots > 0 or not self._client.preparing)
 
+    def _needs_pool(self, coming: float) -> bool:
+        """Return whether half of the slots are used, and the others are too few for the queries to come."""
+        free = self._client.free_slots
+        return free < coming and 2 * free <= self._client.slots
+
     def _request_pool(self) -> None:
         with self._meter.timed("client"):
             frames = self._client.prepare()
@@ -126,6 +161,9 @@ class InferenceSession:
 
     def _answers(self, frames: Sequence[bytes]) -> FloatMatrix:
         """Send frames and return the answers to all queries that are due."""
+        return np.vstack([found for _, found in self._taken(frames)])
+
+    def _taken(self, frames: Sequence[bytes]) -> list[tuple[int, FloatMatrix]]:
+        """Send frames and return the answers to all queries that are due, each after the number of its first query."""
         self._link.drive(frames, lambda: self._client.outstanding == 0)
-        answers = sorted(self._client.take_answers(), key=lambda answer: answer[0])
-        return np.vstack([found for _, found in answers])
+        return sorted(self._client.take_answers(), key=lambda answer: answer[0])

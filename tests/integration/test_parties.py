@@ -162,7 +162,7 @@ def test_a_client_that_aligns_too_often_over_the_same_texts_is_told_so(site):
 
 
 @pytest.mark.thorough
-def test_classify_writes_one_label_and_score_a_line(site):
+def test_classify_writes_one_index_label_and_score_a_line(site):
     with provider(site) as (process, port):
         save_map(site, process.space)
         to_file = client(
@@ -174,15 +174,62 @@ def test_classify_writes_one_label_and_score_a_line(site):
     assert "20 queries under lwe-128" in to_file.stderr
     assert to_stdout.stderr == ""
     lines = (site / "labels.tsv").read_text(encoding="utf-8").splitlines()
-    assert [line.split("\t")[0] for line in lines] == [row.split("\t")[0] for row in to_stdout.stdout.splitlines()]
+    assert [line.split("\t")[:2] for line in lines] == [row.split("\t")[:2] for row in to_stdout.stdout.splitlines()]
+    assert [line.split("\t")[0] for line in lines] == [str(index) for index in range(20)]
     assert len(lines) == 20
     for line in lines:
-        label, score = line.split("\t")
+        _, label, score = line.split("\t")
         assert label in CLASSES
         assert 0 < float(score) <= 1
     stats = json.loads((site / "stats.json").read_text(encoding="utf-8"))
     assert (stats["queries"], stats["checks"]) == (20, 2)
     assert stats["bytes_up_per_query"] > DIM_A * 10
+
+
+#: Runs the client's program, which kills itself in place of one call of a method, counted from 0.
+KILLED = """
+import os, signal, sys
+from securealign.client import __main__, answering, results, classifying
+kind, name, number = eval(sys.argv.pop(1)), sys.argv.pop(1), int(sys.argv.pop(1))
+original, calls = getattr(kind, name), []
+def instead(*arguments, **options):
+    calls.append(None)
+    if len(calls) > number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr(kind, name, instead)
+__main__.main()
+"""
+
+
+@pytest.mark.thorough
+def test_a_client_that_is_killed_three_times_leaves_one_line_for_each_input_and_is_charged_once(site):
+    np.save(site / "many.npy", embeddings(300, DIM_B, 7))
+    output = site / "labels.jsonl"
+    with provider(site, "--set", "policy.max_queries=320") as (process, port):
+        save_map(site, process.space)
+        command = [
+            "classify", "--config", str(site / "client.toml"), "--set", f"provider.address=127.0.0.1:{port}", "--json",
+            "--embeddings", str(site / "many.npy"), "--batch", "32", "--output", str(output),
+        ]  # fmt: skip
+        for point in (
+            ("answering.Answering", "ask", "2"),
+            ("results.FileResults", "_write", "3"),
+            ("results.FileResults", "finish", "0"),
+        ):
+            killed = subprocess.run([sys.executable, "-c", KILLED, *point, *command], check=False)
+            assert killed.returncode == -signal.SIGKILL
+            assert not output.exists()
+        done = subprocess.run([sys.executable, "-m", "securealign.client", *command], check=False)
+        # The budget holds these queries and their checks, and no more.
+        refused = client(site, port, "classify", "--json", "--embeddings", str(site / "private.npy"))
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [line["index"] for line in lines] == list(range(300))
+    head = stored_space(site).fold(LinearHead.from_pretrained(site / "head"))
+    queries = AlignmentMap.from_pretrained(site / "alignment").apply(np.load(site / "many.npy"))
+    assert [line["label"] for line in lines] == head.predict(queries)
+    assert json.loads(refused.stdout)["error"] == "QUERY_BUDGET_EXHAUSTED"
 
 
 def killing(process):

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from securealign.alignment.checks import rows_with_checks
 from securealign.cli import app
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
+from securealign.client.inputs import open_inputs
 from securealign.errors import ConfigurationError, ErrorCode, ExitCode, PeerAborted, SecurealignError
 from securealign.harness.runs.checking import check_run
 from securealign.harness.runs.reading import read_run
@@ -384,8 +386,14 @@ class TestFailures:
             told,
         ):
             settings = load_settings(ClientSettings, site / "client.toml", [f"provider.address={address}"])
-            with pytest.raises(PeerAborted):
-                Client(settings).classify(embeddings(2, DIM_B), 2, nothing, self.ours(site))
+            np.save(site / "two.npy", embeddings(2, DIM_B))
+            client = Client(settings)
+            options = client.options()
+            source, ours = site / "two.npy", self.ours(site)
+            with client.open_results(site / "two.tsv", "two", options, overwrite=False) as results:
+                classify = partial(client.classify, lambda: open_inputs(source), results, options, nothing, record=ours)
+                with pytest.raises(PeerAborted):
+                    classify()
             assert told.wait(600)
         (theirs,) = (site / "recordings").iterdir()
         ends = [read_run(file).sessions[0].end for file in (self.ours(site), theirs)]

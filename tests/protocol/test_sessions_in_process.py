@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from support.pair import LABELS, TOY_LWE, InferenceCase, TrainingCase
+from support.pair import LABELS, OPEN_POLICY, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.errors import ErrorCode, KeyStoreError, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.transport.in_process import InProcessLink
@@ -70,6 +72,36 @@ def test_pools_prepared_ahead_are_all_used():
     opened.close()
 
 
+@pytest.mark.parametrize("policy", [OPEN_POLICY, LABELS], ids=["logits", "labels"])
+def test_the_next_pool_is_asked_for_when_half_of_the_slots_are_used_and_more_queries_come(policy):
+    case = InferenceCase(policy=policy, slots=4)
+    pair = case.pair()
+    opened = InferenceSession(link(pair), pair.client, Meter(counted="client"))
+    asked = []
+    for count, more in ((1, math.inf), (1, 2), (0, math.inf), (1, math.inf), (1, math.inf), (3, 0), (1, 0)):
+        opened.answers(case.queries(count), more=more)
+        asked.append(pair.provider._pools)
+    # Half of the four slots are used after two queries; two more fit into the others.
+    assert asked == [1, 1, 1, 2, 2, 2, 2]
+    opened.answers(case.queries(1))
+    assert pair.provider._pools == 3
+    assert (opened.submitted, opened.queries_left) == (9, opened.accepted.queries_left - 9)
+    assert opened.open
+    opened.close()
+    assert not opened.open
+
+
+def test_the_record_of_answers_is_given_up_on_request():
+    pair = InferenceCase(slots=8).opened()
+    pair.client.record.wanted = True
+    for _ in range(3):
+        pair.up.extend(pair.client.submit(InferenceCase().queries(2)))
+        pair.carry()
+    opened = InferenceSession(link(pair), pair.client, Meter(counted="client"))
+    opened.forget(1, 4)
+    assert [name for name in pair.client.record.blobs if name.startswith("answer")] == ["answer/0/2", "answer/4/2"]
+
+
 def test_nothing_is_known_before_the_handshake():
     pair = CASE.pair()
 
@@ -109,7 +141,8 @@ def test_labels_are_answers_and_never_logits():
     with pytest.raises(LocalProtocolError, match="labels, which hold no logits"):
         opened.logits(queries)
     np.testing.assert_array_equal(opened.answers(queries), case.labelled(queries))
-    assert opened.answers(np.empty((0, 3))).shape == opened.restored.shape == (0, 2)
+    assert opened.answers(np.empty((0, 3))).shape == (0, 2)
+    assert opened.restored == []
     opened.close()
 
 
@@ -121,7 +154,8 @@ def test_answers_that_were_kept_have_the_output_of_the_session(columns):
     pair.carry()
     pair.client._answers = [(0, np.zeros((2, columns)))]
     if columns == 2:
-        assert InferenceSession(link(pair), pair.client, Meter(counted="client")).restored.shape == (2, 2)
+        ((number, answers),) = InferenceSession(link(pair), pair.client, Meter(counted="client")).restored
+        assert (number, answers.shape) == (0, (2, 2))
         return
     with pytest.raises(KeyStoreError, match="another output"):
         InferenceSession(link(pair), pair.client, Meter(counted="client"))

@@ -12,6 +12,7 @@ from support.pair import TOY_LWE
 
 from securealign import api, classify_in_process
 from securealign.alignment import checks
+from securealign.alignment.check_blocks import CheckedBlocks
 from securealign.alignment.checks import (
     CheckedQueries,
     _groups,
@@ -259,7 +260,7 @@ def label_session(seed, relabel=lambda random, rows, labels: labels, *, count=64
     random = np.random.default_rng(seed)
     checked = CheckedQueries(random.normal(size=(count, DIMENSION)), SeededEntropy(b"%d" % seed), labels=True)
     if own_group:
-        bounds = [(first, last) for _, first, last in _groups(count)]
+        bounds = [(first, last) for _, first, last, _ in _groups(count, SeededEntropy(b""))]
         checked._checks = [
             check._replace(queries=random.integers(*bounds[check.group], size=1)) for check in checked._checks
         ]
@@ -298,7 +299,9 @@ def test_no_query_is_repeated_twice_and_repeats_are_of_earlier_groups():
         checks = label_session(1, count=count)[0]._checks
         repeated = [int(check.queries[0]) for check in checks]
         assert len(set(repeated)) == len(repeated) == rows_with_checks(count) - count
-        for (_, first, last), pair in zip(_groups(count), np.reshape(repeated, (-1, 2)), strict=True):
+        for (_, first, last, _), pair in zip(
+            _groups(count, SeededEntropy(b"")), np.reshape(repeated, (-1, 2)), strict=True
+        ):
             assert (pair < (first or last)).all()
 
 
@@ -353,6 +356,81 @@ def test_how_many_lies_about_labels_are_caught(lie, count, least, most):
 def test_another_head_for_later_labels_passes_where_repeats_are_of_their_own_group():
     """The control: both labels of a query are those of the same head."""
     assert refused(another_head, 320, own_group=True) == 0
+
+
+def refused_at(blocks, answer, *, bits=None, size=32, error=ERROR):
+    """Return the number of the first block whose answers, by number and rows, are refused; None if all pass."""
+    checked = CheckedBlocks(lambda number: SeededEntropy(b"block %d" % number), bits)
+    for number in range(blocks):
+        queries = np.random.default_rng(number).normal(size=(size, DIMENSION))
+        rows = checked.block(number, queries)
+        answers = answer(number, rows.block(0, len(rows)))
+        try:
+            found = checked.settle(number, queries, rows, answers, error)
+        except RemoteProtocolError:
+            return number
+        assert len(found) == size
+    return None
+
+
+def test_a_head_that_changes_from_block_to_block_is_caught(monkeypatch):
+    def drift(step):
+        return lambda number, rows: logits(rows) + number * step * np.eye(CLASSES)[0]
+
+    def other_head(number, rows):
+        return logits(rows) + (number >= 5) * 0.5 * np.arange(CLASSES)
+
+    assert refused_at(12, lambda number, rows: logits(rows)) is None
+    assert refused_at(12, other_head) == 5
+    assert refused_at(12, drift(0.5)) == 1
+    # Steps that no two neighbours show add up against the first block.
+    slow = refused_at(200, drift(5 * ERROR))
+    assert slow is not None
+    assert slow > 20
+    # The controls: against the block before alone, a slow change passes; without check rows every one does.
+    remember = CheckedBlocks._remember
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckedBlocks, "_remember", lambda self, number, block: remember(self, 0, block))
+        assert refused_at(200, drift(5 * ERROR)) is None
+    monkeypatch.setattr(CheckedBlocks, "_rows", lambda self, number, queries, earlier: CheckedQueries(queries, None))
+    assert refused_at(12, other_head) is None
+
+
+def test_a_block_is_made_again_after_its_neighbours_are_recalled():
+    entropy = lambda number: SeededEntropy(b"%d" % number)  # noqa: E731
+    queries = [RANDOM.normal(size=(64, DIMENSION)) for _ in range(4)]
+    whole, resumed = CheckedBlocks(entropy), CheckedBlocks(entropy)
+    asked = []
+    for number in range(4):
+        rows = whole.block(number, queries[number])
+        asked.append(rows.block(0, 200))
+        whole.settle(number, queries[number], rows, logits(asked[-1]), ERROR)
+    for number in (0, 2):
+        resumed.recall(number, queries[number], logits(asked[number]))
+    np.testing.assert_allclose(resumed.block(3, queries[3]).block(0, 200), asked[3], atol=1e-12)
+
+
+def test_labels_of_blocks_are_refused_when_too_many_differ_over_all():
+    random = np.random.default_rng(5)
+
+    def labelled(rows, labels):
+        return np.stack([labels.astype(float), np.zeros(len(rows))], axis=1)
+
+    def honest(_number, rows):
+        return labelled(rows, logits(rows).argmax(axis=1))
+
+    def made_up(_number, rows):
+        return labelled(rows, random.integers(CLASSES, size=len(rows)))
+
+    def boundary(number, rows):
+        found = honest(number, rows)
+        # One answer of every fortieth block is another one.
+        found[0, 0] += number % 40 == 0
+        return found
+
+    assert refused_at(100, honest, bits=16) is None
+    assert refused_at(100, boundary, bits=16) is None
+    assert refused_at(20, made_up, bits=16) is not None
 
 
 def made_up_labels(evaluate):

@@ -131,3 +131,20 @@ def test_provider_refuses_a_pool_that_was_retired():
     evaluator.retire(0)
     with pytest.raises(CiphertextError):
         evaluator.evaluate(0, 0, 1, query)
+
+
+def test_a_pool_that_the_client_forgot_takes_no_memory_and_cannot_be_loaded_again():
+    weight, bias = head(5, 2)
+    encryptor, evaluator = ToySuite().head_pair(weight, bias, slots=2)
+    hints = [evaluator.prepare(pool, NONCE) for pool in range(2)]
+    for pool in range(2):
+        encryptor.load_pool(pool, hints[pool], NONCE)
+    encryptor.retire(0)
+    encryptor.retire(0)
+    assert list(encryptor._pools) == [1]
+    with pytest.raises(LocalProtocolError, match="twice"):
+        encryptor.load_pool(0, hints[0], NONCE)
+    # The other pool is as it was.
+    asked = queries(2, 5)
+    answer = evaluator.evaluate(1, 0, 2, encryptor.encrypt(1, 0, asked))
+    assert_close(encryptor.decrypt(1, 0, answer), weight, bias, asked)

@@ -465,10 +465,10 @@ class DurableClient:
                     )
                     with self._link(address, INFERENCE_METHOD, attempt.session(client), meter, retry) as link:
                         session = InferenceSession(link, client, meter)
-                        rest = range(len(session.restored), len(queries), batch)
+                        rest = range(session.submitted, len(queries), batch)
                         asked = [session.answers(queries[first : first + batch]) for first in rest]
                         session.close()
-        return np.vstack([session.restored, *asked])
+        return np.vstack([*(answers for _, answers in session.restored), *asked])
 
     @contextmanager
     def inference(self, address: str, dimension: int, *, head: str) -> Iterator[InferenceSession]:

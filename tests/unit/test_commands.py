@@ -113,6 +113,26 @@ def test_no_bar_shows_where_there_is_no_terminal(capsys, enabled):
     assert capsys.readouterr() == ("", "")
 
 
+def test_long_tasks_print_a_line_from_time_to_time_where_there_is_no_terminal(capsys):
+    now = [0.0]
+    with progress(enabled=True, clock=lambda: now[0]) as bar:
+        known, unknown = bar("classifying"), bar("reading")
+        for done in range(0, 1001, 10):
+            known(done, 1000)
+            now[0] += 2
+        # 200 seconds: a line for each tenth.
+        assert capsys.readouterr().err.splitlines()[:2] == [
+            "classifying: 100 of 1,000 (10%), about 180 s left",
+            "classifying: 200 of 1,000 (20%), about 160 s left",
+        ]
+        known(1005, 10**6)
+        now[0] += 61
+        known(1006, 10**6)
+        assert "classifying: 1,006 of 1,000,000 (0%)" in capsys.readouterr().err
+        unknown(5, 0)
+        assert capsys.readouterr().err == "reading: 5\n"
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_bar_shows_on_a_terminal_unless_it_is_switched_off(capsys, monkeypatch, enabled):
     monkeypatch.setenv("FORCE_COLOR", "1")

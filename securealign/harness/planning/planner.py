@@ -203,9 +203,9 @@ def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> Se
 
 
 def _forged_key(forecast: CovarianceForecast | HeadForecast) -> dict[str, float]:
-    estimate = forecast.forged_key
-    if estimate is None:
+    if forecast.forged_key is None:
         return {}
+    estimate = forecast.forged_key()
     return {"classical_bits": estimate.classical_bits, "core_svp_bits": estimate.core_svp_bits}
 
 

@@ -30,7 +30,7 @@ def forecast_covariance(plan: BitBudget) -> CovarianceForecast:
         client_memory=int(_CLIENT_LIMBS * limbs + _CLIENT_KEYS * key),
         provider_memory=int(_PROVIDER_LIMBS * limbs + _PROVIDER_SUMS * sums + _PROVIDER_KEYS * key),
         relative_error=plan.expected_error,
-        forged_key=plan.forged_key_security,
+        forged_key=lambda: plan.forged_key_security,
         work={
             "key": {"expanded": n * n, "multiplied": n * n * width},
             "encrypt": {"expanded": n, "multiplied": n * width, "whitened": width * width},
@@ -55,7 +55,7 @@ def forecast_head(plan: BitBudget) -> HeadForecast:
         client_memory=int(_CLIENT_LIMBS * limbs + _CLIENT_KEYS * key),
         provider_memory=int(_CLIENT_LIMBS * limbs + _PROVIDER_SUMS * sums + _PROVIDER_KEYS * key),
         relative_error=plan.expected_error,
-        forged_key=plan.forged_key_security,
+        forged_key=lambda: plan.forged_key_security,
         work={
             "key": {"expanded": n * n, "multiplied": n * n * slots},
             "load_pool": {

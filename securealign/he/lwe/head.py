@@ -143,6 +143,8 @@ class LweHeadEncryptor(WithoutLabelsClient):
         self._entropy = entropy
         self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
         self._pools: dict[int, _ClientPool] = {}
+        #: Largest number of a pool that was forgotten.
+        self._retired = -1
         self._head_norm = 0.0
 
     @property
@@ -166,7 +168,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
     def _take_hint(self, pool: int, data: bytes) -> None:
         """Check H and prepare H S."""
         plan = self._plan
-        if pool in self._pools:
+        if pool in self._pools or pool <= self._retired:
             raise LocalProtocolError(
                 "A pool cannot be loaded twice: its slots would mask again.", hint="Number it anew."
             )
@@ -228,6 +230,11 @@ class LweHeadEncryptor(WithoutLabelsClient):
         state = self._pools[pool]
         for first_slot, scales in query_scales.items():
             state.queries[first_slot] = _QueryScales.load(scales)
+
+    def retire(self, pool: int) -> None:
+        """Forget masks and unmasks of a pool; it cannot be loaded again."""
+        self._pools.pop(pool, None)
+        self._retired = max(self._retired, pool)
 
     def close(self) -> None:
         """Forget the secret key and its pools."""

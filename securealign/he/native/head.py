@@ -135,6 +135,10 @@ class NativeHeadEncryptor(WithoutLabelsClient):
         """Raise `LocalProtocolError`: the secret key has gone with its worker."""
         raise LocalProtocolError(f"{self._plan.profile.name} cannot be restored.", hint="Start another session.")
 
+    def retire(self, pool: int) -> None:
+        """Forget the scales of a pool's queries."""
+        self._exponents = {place: scales for place, scales in self._exponents.items() if place[0] != pool}
+
     def close(self) -> None:
         """End the worker, and the secret key with it."""
         self._worker.close()

@@ -58,7 +58,8 @@ class InferenceClient(ClientMachine):
         if slots < 1:
             raise ConfigurationError(f"A pool of {slots} slots holds no query.", hint="Use 1 or more.")
         self._provider_dim = provider_dim
-        self._slots = slots
+        #: Slots of a pool.
+        self.slots = slots
         self._space = space
         self._outputs, self._head = tuple(outputs), head
         #: What the provider accepted: classes, names, output mode, queries left.
@@ -115,7 +116,7 @@ class InferenceClient(ClientMachine):
     @property
     def facts(self) -> dict[str, int]:
         """Return d_A, slots and queries so far; K and bits of an answer once the provider has said them."""
-        known = {"dim_a": self._provider_dim, "pool_slots": self._slots, "queries": self._submitted}
+        known = {"dim_a": self._provider_dim, "pool_slots": self.slots, "queries": self._submitted}
         if self.accepted is None or self._sizes is None:
             return known
         return known | {"classes": self.accepted.classes, "answer_bits": self._sizes.answer_bits}
@@ -125,7 +126,7 @@ class InferenceClient(ClientMachine):
         hello = m.InferenceHello(
             hello=self._hello,
             provider_dim=self._provider_dim,
-            slots=self._slots,
+            slots=self.slots,
             space=self._space,
             outputs=self._outputs,
             head=self._head,
@@ -169,6 +170,13 @@ class InferenceClient(ClientMachine):
         """
         answers, self._answers = self._answers, []
         return answers
+
+    def forget_answers(self, first: int, last: int) -> None:
+        """Give up the record of the answers to queries `first` to `last`: the caller keeps them for good."""
+        for name in list(self.record.blobs):
+            kind, *place = name.split("/")
+            if kind == "answer" and first <= int(place[0]) and sum(map(int, place)) <= last:
+                self.record.drop(name)
 
     def finish(self) -> list[bytes]:
         """Close the session; raises `LocalProtocolError` while answers are outstanding."""
@@ -268,7 +276,7 @@ class InferenceClient(ClientMachine):
         shape = HeadShape(
             provider_dim=self._provider_dim,
             classes=message.classes + (terms is not None and terms.abstains),
-            slots=self._slots,
+            slots=self.slots,
             logit_bits=message.logit_bits or None,
             labels=LabelTerms(bits=terms.bits, segments=terms.segments, buckets=terms.buckets) if terms else None,
         )
@@ -369,6 +377,7 @@ class InferenceClient(ClientMachine):
             self.record.drop(f"pool/{pool}")
             for name in self._tables_of(pool):
                 self.record.drop(name)
+            require(self._encryptor).retire(pool)
         self._allocator.spent -= finished
 
     def _decrypt(self, slots: SlotRange, answer: bytes) -> FloatMatrix:

@@ -14,7 +14,7 @@ class InferenceClientState(MachineState):
     """Queries submitted, pools requested, and what is under way in messages of the upload, answers and a pool.
 
     Blobs: pools with slots that are used and not all answered, each after its nonce, their tables, in pieces, for
-    label-only answers, and the answers so far.
+    label-only answers, and the answers that the caller has not taken into its own record.
     """
 
     submitted: int
