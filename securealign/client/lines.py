@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from securealign.alignment.links import Link as LinkName
+from securealign.alignment.links import probabilities
 from securealign.errors import InputError
 from securealign.matrices import FloatMatrix
-from securealign.protocol.messages import InferenceAccept
+from securealign.protocol.messages import InferenceAccept, Link
 
 #: Names of a result as JSON; columns of the input that are kept cannot have them.
-_OWN = frozenset({"index", "label", "score", "logits", "confidence", "abstained", "head"})
+_OWN = frozenset({"index", "label", "score", "logits", "margins", "confidence", "abstained", "head"})
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -38,7 +40,8 @@ def result_lines(
     """Return a line for each answer, the first one to the input number `first`.
 
     `answers` are logits (m, K), or labels (m, 2) where the session is one of labels. Columns between tabs are index,
-    label, probability or confidence, and what is kept; a label that was withheld is empty.
+    label, probability or confidence, and what is kept; a label that was withheld is empty. Logits without probabilities
+    are called margins.
     """
     rows = _label_rows(accepted, answers) if accepted.labels is not None else _logit_rows(accepted, answers)
     lines = []
@@ -68,11 +71,14 @@ def _names(accepted: InferenceAccept) -> list[str]:
 
 def _logit_rows(accepted: InferenceAccept, logits: FloatMatrix) -> list[dict[str, Any]]:
     names = _names(accepted)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores = shifted.max(axis=1) / shifted.sum(axis=1)
+    labels = logits.argmax(axis=1)
+    if accepted.link is Link.MARGIN:
+        # Distances to decision boundaries: nothing makes probabilities of them.
+        return [{"label": names[label], "margins": row.tolist()} for label, row in zip(labels, logits, strict=True)]
+    scores = probabilities(logits, cast("LinkName", accepted.link.name.lower()))[np.arange(len(labels)), labels]
     return [
         {"label": names[label], "score": float(score), "logits": row.tolist()}
-        for label, score, row in zip(logits.argmax(axis=1), scores, logits, strict=True)
+        for label, score, row in zip(labels, scores, logits, strict=True)
     ]
 
 

@@ -34,8 +34,8 @@ class CovarianceForecast:
     #: Work of each call by its name in the interface: "key", "encrypt" and "absorb" of one row, "decrypt", "make" for
     #: the provider's side, "accept_key", "finish".
     work: Mapping[str, Work]
-    #: Returns the cost of reading the provider's randomness from what a forged key makes one group of columns show, which
-    #: takes long to estimate; None where it is not.
+    #: Returns the cost of reading the provider's randomness from what a forged key makes one group of columns show; it
+    #: takes long to estimate. None where it is not.
     forged_key: Callable[[], SecurityEstimate] | None = None
 
     def __post_init__(self) -> None:

@@ -94,7 +94,8 @@ def test_a_client_says_once_who_sees_the_private_texts_and_each_time_what_it_cos
     party = client(site)
     with capture_logs() as logs:
         for _ in range(2):
-            assert party.encode(["private text"], nothing, cache=False).shape == (1, 6)
+            assert party.encode(["private text"], cache=False).shape == (1, 6)
+            party._tell_usage()
     warnings = [entry for entry in logs if entry["log_level"] == "warning"]
     assert [(entry["event"], entry["host"]) for entry in warnings] == [
         ("the vendor of the endpoint sees the private texts", fake.url[7:-3])

@@ -160,9 +160,9 @@ def test_the_program_writes_labels_confidence_and_abstention(serve, classify):
     done, stats = classify(serve(**LEVELLED), "--json")
     results = [json.loads(line) for line in done.stdout.splitlines()]
     names = [*NAMES, None]
-    for result, (label, level) in zip(results, EXPECTED, strict=True):
-        abstained = {"abstained": True} if label == 3 else {}
-        assert result == {"label": names[label], "confidence": level, "head": stats["head"], **abstained}
+    for index, (result, (label, level)) in enumerate(zip(results, EXPECTED, strict=True)):
+        expected = {"index": index, "label": names[label], "confidence": level, "head": stats["head"]}
+        assert result == expected | ({"abstained": True} if label == 3 else {})
     assert (stats["output"], stats["uncertain_share"]) == ("label_confidence", None)
     # Twelve queries, and two that are asked twice.
     assert (stats["queries"], stats["checks"]) == (12, 2)
@@ -171,14 +171,17 @@ def test_the_program_writes_labels_confidence_and_abstention(serve, classify):
 def test_the_program_writes_the_same_as_lines(serve, classify):
     done, _ = classify(serve(**LEVELLED), "--quiet")
     names = [*NAMES, ""]
-    assert done.stdout.splitlines() == [f"{names[label]}\t{level}" for label, level in EXPECTED]
+    assert done.stdout.splitlines() == [
+        f"{index}\t{names[label]}\t{level}" for index, (label, level) in enumerate(EXPECTED)
+    ]
 
 
 def test_the_program_writes_labels_without_names(serve, classify):
     provider = serve(**LABEL, publish_class_names=False)
     done, stats = classify(provider, "--json")
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"label": str(label), "head": stats["head"]} for label in LOGITS.argmax(axis=1)
+        {"index": index, "label": str(label), "head": stats["head"]}
+        for index, label in enumerate(LOGITS.argmax(axis=1))
     ]
     assert stats["output"] == "label"
     assert "within the error" not in classify(provider)[0].stderr
@@ -188,6 +191,24 @@ def test_the_program_writes_probabilities_where_answers_are_logits(serve, classi
     """The control: the same call under the other policy."""
     done, stats = classify(serve(), "--json")
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [set(result) for result in results] == [{"label", "score", "logits", "head"}] * len(QUERIES)
+    assert [set(result) for result in results] == [{"index", "label", "score", "logits", "head"}] * len(QUERIES)
     np.testing.assert_allclose([result["logits"] for result in results], LOGITS)
+    np.testing.assert_allclose([result["score"] for result in results], HEAD.predict_proba(QUERIES).max(axis=1))
     assert stats["uncertain_share"] == 0
+
+
+@pytest.mark.parametrize("link", ["ovr", "margin"])
+def test_scores_are_those_of_the_head_and_margins_have_none(serve, classify, link):
+    provider = serve()
+    heads = provider.catalogue.heads
+    head = replace(heads["default"], head=replace(HEAD, link=link))
+    provider.catalogue.heads = {"default": head}
+    results = [json.loads(line) for line in classify(provider, "--json")[0].stdout.splitlines()]
+    if link == "margin":
+        np.testing.assert_allclose([result["margins"] for result in results], LOGITS)
+        assert set(results[0]) == {"index", "label", "margins", "head"}
+        assert len(classify(provider, "--quiet")[0].stdout.splitlines()[0].split("\t")) == 2
+    else:
+        expected = head.head.predict_proba(QUERIES).max(axis=1)
+        np.testing.assert_allclose([result["score"] for result in results], expected)
+        assert not np.allclose(expected, HEAD.predict_proba(QUERIES).max(axis=1))
