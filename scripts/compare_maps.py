@@ -23,9 +23,8 @@ import numpy.typing as npt
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.alignment.clear import ClearFit
 from securealign.alignment.scaling import Vector, deviations
-from securealign.lab.experiments.corpora import Corpora, labels_of
-from securealign.lab.experiments.embeddings import Embeddings, Vectors
-from securealign.lab.experiments.markdown import table
+from securealign.lab.experiments.corpora import Corpora, Embeddings, Vectors, labels_of
+from securealign.lab.experiments.page import table
 from securealign.lab.experiments.run import one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 

@@ -1,7 +1,5 @@
 """Secure linear alignment: one organisation's classifier on another's embeddings, under encryption."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

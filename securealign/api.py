@@ -1,7 +1,5 @@
 """Both parties in one process: the Python entry points."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,12 +8,7 @@ from importlib.metadata import entry_points
 import numpy as np
 import numpy.typing as npt
 
-from securealign.alignment.checks import (
-    CheckedQueries,
-    require_consistent,
-    require_same_labels,
-    slots_with_checks,
-)
+from securealign.alignment.checks import CheckedQueries, require_consistent, require_same_labels, slots_with_checks
 from securealign.alignment.clear import distinct_rows, warn_unrelated
 from securealign.alignment.coordinates import Space
 from securealign.alignment.head import LinearHead
@@ -41,11 +34,17 @@ from securealign.protocol.policy.privacy import Privacy
 from securealign.protocol.policy.rules import Output, Policy
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.transport.in_process import InProcessLink, in_process_contexts
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import RunStats
-from securealign.transport.steps import CLIENT, InProcessSession, SimulatedNetwork, StepLog
+from securealign.transport.steps import (
+    CLIENT,
+    InProcessLink,
+    InProcessSession,
+    SimulatedNetwork,
+    StepLog,
+    in_process_contexts,
+)
 from securealign.wire import InferenceCodec, TrainingCodec
 
 #: Stands for the public texts when only embeddings are given.

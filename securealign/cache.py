@@ -1,7 +1,5 @@
 """The user's cache: where it is, and folders that appear in it only when they are complete."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

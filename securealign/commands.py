@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from securealign.errors import ErrorCode, ExitCode, InputError, SecurealignError
+from securealign.errors import ErrorCode, ExitCode, FileError, SecurealignError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,8 @@ def failures(*, as_json: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.OK) from None
     except OSError as error:
-        _show(_file_error(error), as_json=as_json)
+        what = f"{error.filename or 'A file'} cannot be used: {error.strerror or type(error).__name__}."
+        _show(FileError(what, hint="Check the path, its permissions and the space on the disk."), as_json=as_json)
         raise typer.Exit(ErrorCode.FILE_INVALID.exit_code) from error
 
 
@@ -66,14 +67,6 @@ def _show(error: SecurealignError, *, as_json: bool) -> None:
     console.print(error.message, markup=False)
     if error.hint:
         console.print(f"      {error.hint}", markup=False)
-
-
-def _file_error(error: OSError) -> InputError:
-    return InputError(
-        f"{error.filename or 'A file'} cannot be used: {error.strerror or type(error).__name__}.",
-        hint="Check the path, its permissions and the space on the disk.",
-        code=ErrorCode.FILE_INVALID,
-    )
 
 
 def table_console() -> Console:

@@ -117,9 +117,7 @@ class ErrorCode(Enum):
     ENDPOINT_CHANGED = (59, "The model behind an embedding endpoint has changed.", ExitCode.INPUT)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
-        self.number = number
-        self.sentence = sentence
-        self.exit_code = exit_code
+        self.number, self.sentence, self.exit_code = number, sentence, exit_code
 
     @classmethod
     def from_number(cls, number: int) -> ErrorCode:
@@ -135,8 +133,7 @@ class SecurealignError(Exception):
     def __init__(self, message: str, *, hint: str = "", code: ErrorCode | None = None) -> None:
         super().__init__(f"{message} {hint}".rstrip())
         self.code = code or self.default_code
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -161,6 +158,18 @@ class InputError(SecurealignError):
     """Data given by the local user that cannot be used: wrong shape, NaN, unreadable file."""
 
     default_code = ErrorCode.INPUT_INVALID
+
+
+class FileError(InputError):
+    """A file that is missing, unreadable or not what it should be."""
+
+    default_code = ErrorCode.FILE_INVALID
+
+
+class ShapeError(InputError):
+    """Data that does not fit other data: another number of rows, columns or dimensions."""
+
+    default_code = ErrorCode.SHAPE_MISMATCH
 
 
 class SuiteError(SecurealignError):

@@ -1,7 +1,5 @@
 """Files: written so that a crash leaves the old content or the whole new content, and their hashes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

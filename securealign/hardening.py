@@ -1,7 +1,5 @@
 """The first steps of a party's process: no core dumps, no debuggers, files for their owner alone."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import resource

@@ -4,8 +4,6 @@ A `Limits` value is handed to the protocol machines; operators override single b
 checked before memory is allocated or work is done for the peer.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

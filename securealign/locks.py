@@ -1,7 +1,5 @@
 """Exclusive locks on files, against other processes and threads; the system frees them when their process ends."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import time

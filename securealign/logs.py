@@ -8,8 +8,6 @@ A secret inside a harmless text cannot be recognised, except for a private key i
 values stand in fields.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """Row sources: float matrices that may be larger than memory, read in blocks and checked on the way."""
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import ErrorCode, InputError, ShapeError
 
 FloatMatrix = npt.NDArray[np.float64]
 
@@ -25,22 +23,20 @@ def as_matrix(values: npt.ArrayLike, name: str, *, columns: int | None = None) -
     try:
         array = values if isinstance(values, np.ndarray) else np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{name} has rows of different lengths.", code=ErrorCode.SHAPE_MISMATCH) from error
+        raise ShapeError(f"{name} has rows of different lengths.") from error
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
         raise InputError(f"{name} holds {array.dtype} values, not numbers.", hint="Pass a float array.")
     if array.ndim != 2 or 0 in array.shape:
-        raise InputError(
+        raise ShapeError(
             f"{name} has shape {array.shape}; a matrix of rows and columns is needed.",
             hint="Pass one embedding per row.",
-            code=ErrorCode.SHAPE_MISMATCH,
         )
     if columns is not None and array.shape[1] != columns:
-        raise InputError(
+        raise ShapeError(
             f"{name} has {array.shape[1]} columns where {columns} are expected.",
             hint="Check that the encoder and the files belong together.",
-            code=ErrorCode.SHAPE_MISMATCH,
         )
     return array
 
@@ -79,8 +75,7 @@ class Affine(NamedTuple):
 
     def apply(self, block: npt.NDArray[np.floating]) -> FloatMatrix:
         """Return the images (n, k) of rows (n, d)."""
-        image: FloatMatrix = (block - self.centre) @ self.matrix + self.offset
-        return image
+        return (block - self.centre) @ self.matrix + self.offset
 
 
 class Rows:
@@ -93,8 +88,7 @@ class Rows:
         self, values: npt.ArrayLike, *, name: str = "The matrix", norms: npt.NDArray[np.float64] | None = None
     ) -> None:
         self._values = as_matrix(values, name)
-        self._name = name
-        self._norms = norms
+        self._name, self._norms = name, norms
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,9 +132,7 @@ class MappedRows(Rows):
         columns: int | None = None,
         norms: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        self._source = source
-        self._change = change
-        self._columns = columns
+        self._source, self._change, self._columns = source, change, columns
         self._norms = norms
 
     @property
@@ -158,8 +150,7 @@ class UnitRows(Rows):
     """The identity matrix of a size, times a factor, never held as a whole."""
 
     def __init__(self, size: int, factor: float) -> None:
-        self._size = size
-        self._factor = factor
+        self._size, self._factor = size, factor
         self._norms = np.full(size, factor)
 
     @property
@@ -177,8 +168,7 @@ class StackedRows(Rows):
     """Rows of several sources of one width, below each other; `norms` as in `Rows`."""
 
     def __init__(self, parts: Sequence[Rows], norms: npt.NDArray[np.float64] | None = None) -> None:
-        self._parts = parts
-        self._norms = norms
+        self._parts, self._norms = parts, norms
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -5,8 +5,6 @@ from the interpreter's Unicode tables: two parties on different Python releases 
 and spaces stand in configuration files, and name folders.
 """
 
-from __future__ import annotations
-
 import re
 
 from securealign.limits import Limits

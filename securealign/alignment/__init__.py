@@ -1,7 +1,5 @@
 """The mathematics in clear: alignment maps by ridge regression, and linear heads."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from securealign.alignment.head import LinearHead

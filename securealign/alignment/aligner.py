@@ -26,8 +26,7 @@ class LinearAligner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     map_: AlignmentMap
 
     def __init__(self, ridge: Penalty = 1e-3, map: MapKind = "ridge") -> None:  # noqa: A002 - what users call it
-        self.ridge = ridge
-        self.map = map
+        self.ridge, self.map = ridge, map
 
     def fit(
         self,

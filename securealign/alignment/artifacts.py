@@ -1,7 +1,5 @@
 """Saved maps and heads: a folder with one safetensors file and a JSON manifest that names it by hash. Never pickle."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -15,7 +13,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import FileError, InputError
 from securealign.files import write_atomically
 
 MANIFEST = "manifest.json"
@@ -55,18 +53,16 @@ def check_target(folder: str | Path, kind: str) -> None:
     folder = Path(folder)
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(
+        raise FileError(
             f"{folder} cannot be written: {above} is {'not writable' if above.is_dir() else 'a file'}.",
             hint="Name a folder that is new, empty or yours.",
-            code=ErrorCode.FILE_INVALID,
         )
     if not folder.exists() or not any(folder.iterdir()):
         return
     if any(re.fullmatch(_NAME, path.stem) is None for path in folder.glob(f"*{_TENSORS}")) or _kind_in(folder) != kind:
-        raise InputError(
+        raise FileError(
             f"{folder} holds something else than a {kind}.",
             hint="Name another folder, or empty it if nothing in it is needed.",
-            code=ErrorCode.FILE_INVALID,
         )
 
 
@@ -111,8 +107,6 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
 
 
 def _invalid(folder: Path, kind: str, reason: str) -> InputError:
-    return InputError(
-        f"{folder} is not a saved {kind}: {reason}.",
-        hint="Save it again, or point to the folder that holds it.",
-        code=ErrorCode.FILE_INVALID,
+    return FileError(
+        f"{folder} is not a saved {kind}: {reason}.", hint="Save it again, or point to the folder that holds it."
     )

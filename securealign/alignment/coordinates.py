@@ -16,7 +16,7 @@ import numpy.typing as npt
 from securealign.alignment.head import LinearHead
 from securealign.alignment.ridge import Moments
 from securealign.alignment.scaling import Scaling, Vector, floored
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import InputError, ShapeError
 from securealign.he.entropy import Entropy, gaussian
 from securealign.limits import SPACE_BYTES
 from securealign.matrices import Affine, FloatMatrix, MappedRows, Rows
@@ -116,8 +116,7 @@ class Space:
     def apply(self, embeddings: npt.NDArray[np.floating]) -> FloatMatrix:
         """Return embeddings (n, d) in the space; unlike training rows, at their own norm."""
         scaled = (embeddings - self.scaling.mean) / self.scaling.scale
-        inner: FloatMatrix = (scaled - self.centre) @ self.inner
-        return inner
+        return (scaled - self.centre) @ self.inner
 
     def fold(self, head: LinearHead) -> LinearHead:
         """Return the head that gives the same logits on embeddings in the space.
@@ -125,10 +124,9 @@ class Space:
         Raises `InputError` when the head takes another dimension.
         """
         if len(head.weight) != len(self.centre):
-            raise InputError(
+            raise ShapeError(
                 f"The head takes {len(head.weight)} dimensions and the public embeddings have {len(self.centre)}.",
                 hint="Use the encoder that the head was fitted on.",
-                code=ErrorCode.SHAPE_MISMATCH,
             )
         scaled = self.scaling.scale[:, None] * head.weight
         bias = head.bias + self.scaling.mean @ head.weight + self.centre @ scaled
@@ -144,5 +142,4 @@ def _rotation(dimension: int, entropy: Entropy) -> FloatMatrix:
     """Return a uniformly distributed orthogonal matrix (Stewart 1980)."""
     normal = gaussian(entropy.octets(8 * dimension * dimension)).reshape(dimension, dimension)
     orthogonal, triangle = np.linalg.qr(normal)
-    rotation: FloatMatrix = orthogonal * np.sign(np.diag(triangle))
-    return rotation
+    return orthogonal * np.sign(np.diag(triangle))

@@ -115,7 +115,9 @@ def choose_inverse_penalty(rows: FloatMatrix, labels: Numbers) -> Choice:
             best = min(tried, key=lambda score: score.loss)
             if tried.index(best) < len(tried) - _PATIENCE:
                 break
-        ignorant = _entropy(labels)
+        # The log loss of naming every class with its share of the labels.
+        shares = np.unique(labels, return_counts=True)[1] / len(labels)
+        ignorant = float(-shares @ np.log(shares))
         if len(labels) < _FEW:
             chosen = best if best.loss < (1 - _COST) * ignorant else _score(folds, USUAL)
         else:
@@ -127,12 +129,6 @@ def choose_inverse_penalty(rows: FloatMatrix, labels: Numbers) -> Choice:
 def _score(folds: Sequence[_Fold], inverse_penalty: float) -> _Score:
     losses, told = zip(*(fold.score(inverse_penalty) for fold in folds), strict=True)
     return _Score(inverse_penalty, float(np.concatenate(losses).mean()), float(np.concatenate(told).mean()))
-
-
-def _entropy(labels: Numbers) -> float:
-    """Return the log loss of naming every class with its share of the labels."""
-    shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    return float(-shares @ np.log(shares))
 
 
 class _Fold:

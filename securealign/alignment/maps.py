@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.artifacts import load_artifact, save_artifact
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, ErrorCode, FileError, ShapeError
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 _KIND = "alignment"
@@ -31,10 +31,7 @@ class AlignmentMap:
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[1:]:
-            raise InputError(
-                f"A map with weight {self.weight.shape} and bias {self.bias.shape} does not fit together.",
-                code=ErrorCode.SHAPE_MISMATCH,
-            )
+            raise ShapeError(f"A map with weight {self.weight.shape} and bias {self.bias.shape} does not fit together.")
 
     @property
     def space(self) -> bytes:
@@ -66,5 +63,5 @@ class AlignmentMap:
         """Read a map; raises `InputError` when the folder does not hold one."""
         tensors, metadata = load_artifact(folder, _KIND)
         if set(tensors) != {"weight", "bias"}:
-            raise InputError(f"{folder} holds no weight and bias.", code=ErrorCode.FILE_INVALID)
+            raise FileError(f"{folder} holds no weight and bias.")
         return cls(tensors["weight"], tensors["bias"], metadata)

@@ -1,7 +1,5 @@
 """Whether a label can be trusted: the gap between the two largest logits against the error that a suite adds."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

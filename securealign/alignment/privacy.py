@@ -6,8 +6,6 @@ map; dividing the long ones only would fit it no better, because the noise is th
 are multiples of the identity, and take no part in the Gram matrix: they add noise to the product and nothing else.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from securealign.alignment.maps import AlignmentMap

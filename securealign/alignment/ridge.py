@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.linalg
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, ShapeError
 from securealign.matrices import FloatMatrix, Rows
 
 #: A ridge penalty in the units of the Gram matrix, or "auto".
@@ -104,10 +104,8 @@ def _centred(block: FloatMatrix, weights: Weights) -> tuple[float, npt.NDArray[n
 def check_paired(source_rows: int, target_rows: int) -> None:
     """Raise `InputError` unless Z_B and Z_A have as many rows."""
     if source_rows != target_rows:
-        raise InputError(
-            f"Z_B has {source_rows} rows and Z_A has {target_rows}.",
-            hint="Row i of both must embed the same text.",
-            code=ErrorCode.SHAPE_MISMATCH,
+        raise ShapeError(
+            f"Z_B has {source_rows} rows and Z_A has {target_rows}.", hint="Row i of both must embed the same text."
         )
 
 

@@ -1,7 +1,5 @@
 """The client's mathematics around encrypted training: what it encrypts, and the map it solves for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command `securealign`: one module for each group of subcommands, imported when it is used."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated

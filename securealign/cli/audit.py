@@ -1,7 +1,5 @@
 """securealign audit: check a log of what a party did."""
 
-from __future__ import annotations
-
 import json
 from collections import deque
 from pathlib import Path

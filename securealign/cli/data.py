@@ -1,7 +1,5 @@
 """securealign data: built-in data sets as files to exchange."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """securealign doctor: what keeps two parties from working together, in words."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from enum import Enum

@@ -10,7 +10,7 @@ import typer
 
 import securealign
 from securealign.commands import AsJson, failures
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import FileError, InputError
 
 #: What is written for each party: file in the folder, and where the repository holds it.
 _CONFIGURATIONS = {
@@ -77,8 +77,6 @@ def shipped(name: str) -> Path:
 
 
 def _existing(path: Path) -> InputError:
-    return InputError(
-        f"{path} already exists and is not replaced.",
-        hint="Choose another folder, or move the file away.",
-        code=ErrorCode.FILE_INVALID,
+    return FileError(
+        f"{path} already exists and is not replaced.", hint="Choose another folder, or move the file away."
     )

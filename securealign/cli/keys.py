@@ -1,7 +1,5 @@
 """securealign keys: the encrypted store of a party's keys."""
 
-from __future__ import annotations
-
 import json
 import sys
 from datetime import datetime, timedelta

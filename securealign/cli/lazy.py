@@ -1,7 +1,5 @@
 """A group of commands that imports the module of a command when it is run: a list of commands costs nothing."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,8 +30,7 @@ class LazyCommands(Mapping[str, Any]):
     """Commands by name, each made when it is asked for; typer does not export their type."""
 
     def __init__(self, own: Mapping[str, Command], more: Callable[[], Mapping[str, Command]]) -> None:
-        self._own = own
-        self._more = more
+        self._own, self._more = own, more
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401

@@ -1,7 +1,5 @@
 """securealign suites: what each suite offers, and whether it can run here."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """The digest by which two parties notice that their public texts differ."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 

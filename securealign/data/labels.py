@@ -1,7 +1,5 @@
 """From labels as a file writes them to class numbers and class names."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ Names come from the catalogues of the entry-point group `securealign.datasets`: 
 takes the cache folder (None for the user's own) and returns a `TextDataset`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A receiver knows the header it expects and compares all of it, and the exact length, before it touches the body.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from enum import IntEnum

@@ -8,8 +8,6 @@ HomomorphicEncryption.org standard; hybrid and dual attacks are not modelled, so
 table of Bossuat et al. (ePrint 2024/463), which was made with all of them.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -4,8 +4,6 @@ Amounts of work have no unit of time: how long a call takes is a sum over its am
 for one, which is measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ key and has no way to receive one. All byte strings are opaque to the protocol, 
 suite checks what a peer sent before it uses it and raises `CiphertextError`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol

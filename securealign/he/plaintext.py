@@ -1,7 +1,5 @@
 """No encryption: tests and ablations only. The protocol refuses it outside loopback and simulation."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -64,8 +62,7 @@ class _Party:
 
 class _CovarianceClient(_Party):
     def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
-        self._shape = shape
-        self._rows = rows
+        self._shape, self._rows = shape, rows
 
     def encrypt(self, max_bytes: int, first_row: int = 0) -> Iterator[EncryptedRows]:
         piece = min(BLOCK_ROWS, max_bytes // (self._shape.columns * _ITEM_BYTES))
@@ -79,8 +76,7 @@ class _CovarianceClient(_Party):
 
 class _CovarianceProvider(_Party):
     def __init__(self, shape: CovarianceShape, rows: Rows) -> None:
-        self._shape = shape
-        self._rows = rows
+        self._shape, self._rows = shape, rows
         self._sum = np.zeros((shape.provider_dim, shape.columns))
         self._absorbed = 0
 
@@ -174,9 +170,7 @@ class _HeadProvider(_Party):
         self, shape: HeadShape, weight: FloatMatrix, bias: FloatMatrix, labels: LabelSecrets | None = None
     ) -> None:
         require_finite(np.vstack([weight, bias]), "The head")
-        self._shape = shape
-        self._weight = weight
-        self._bias = bias
+        self._shape, self._weight, self._bias = shape, weight, bias
         self._labels = labels
         self._prepared: set[int] = set()
         self._chosen: set[int] = set()

@@ -4,8 +4,6 @@ Suites outside this package come from the catalogues of the entry-point group `s
 to an `Entry`. The suites on native libraries, which are optional, come the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Fixed-point scales: powers of two, so that scaling is exact and a scale that travels reveals a magnitude only."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

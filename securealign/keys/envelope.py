@@ -110,8 +110,7 @@ class MasterKey:
         secret = Scrypt(salt=salt, length=32, n=1 << cost.log2_n, r=cost.r, p=cost.p).derive(passphrase)
         # A closure, so that no attribute holds the secret.
         self._secret = lambda: secret
-        self.salt = salt
-        self.cost = cost
+        self.salt, self.cost = salt, cost
         self.check = _hkdf(secret, _CHECK)
 
     def __repr__(self) -> str:

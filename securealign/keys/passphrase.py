@@ -1,7 +1,5 @@
 """Where the passphrase of a key store comes from."""
 
-from __future__ import annotations
-
 import contextlib
 import getpass
 import os
@@ -14,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, FileError, InputError
 from securealign.files import write_atomically
 from securealign.optional import require
 
@@ -77,24 +75,22 @@ class FilePassphrase:
                 mode = os.fstat(file.fileno()).st_mode
                 data = file.read(_MAX_BYTES + 1)
         except OSError as error:
-            raise InputError(
+            raise FileError(
                 f"The passphrase file {self.path} cannot be read: {error.strerror or type(error).__name__}.",
                 hint="Check its path and permissions, or restore it from a backup.",
-                code=ErrorCode.FILE_INVALID,
             ) from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO) and not self._is_credential():
-            raise InputError(
+            raise FileError(
                 f"The passphrase file {self.path} can be read or changed by others than its owner.",
                 hint=f"Run: chmod 600 {self.path}",
-                code=ErrorCode.FILE_INVALID,
             )
         if len(data) > _MAX_BYTES:
-            raise InputError(
+            raise FileError(
                 f"{self.path} is no passphrase file: it holds more than {_MAX_BYTES} bytes.",
                 hint="Name the right file.",
-                code=ErrorCode.FILE_INVALID,
             )
-        return _checked(_without_newline(data), f"The passphrase in {self.path}", new=new)
+        passphrase = data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
+        return _checked(passphrase, f"The passphrase in {self.path}", new=new)
 
     def _is_credential(self) -> bool:
         """Return whether systemd keeps the file: it lets one user in by an access list, which shows as group bits."""
@@ -174,10 +170,9 @@ class GeneratedPassphrase:
             finally:
                 draft.unlink()
         except OSError as error:
-            raise InputError(
+            raise FileError(
                 f"The passphrase file {self.path} cannot be made: {error.strerror or type(error).__name__}.",
                 hint="Name a file in a folder that this user can write.",
-                code=ErrorCode.FILE_INVALID,
             ) from error
 
 
@@ -227,7 +222,3 @@ def _checked(passphrase: bytes, name: str, *, new: bool) -> bytes:
             hint="Choose a longer one; a sentence does well.",
         )
     return canonical
-
-
-def _without_newline(data: bytes) -> bytes:
-    return data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")

@@ -43,9 +43,7 @@ class KeyStore:
     """
 
     def __init__(self, path: Path, passphrase: Passphrase, clock: Clock) -> None:
-        self._path = path
-        self._passphrase = passphrase
-        self._clock = clock
+        self._path, self._passphrase, self._clock = path, passphrase, clock
         self._master: MasterKey | None = None
         self._seen: Header | None = None
 

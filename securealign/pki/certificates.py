@@ -3,8 +3,6 @@
 The role of a party is a DNS name in its certificate, so that TLS itself refuses a peer of the wrong role.
 """
 
-from __future__ import annotations
-
 from securealign.pki.authority import Authority, Issued, create_certificates
 from securealign.pki.bundles import Bundle, load_bundle, verify_peer
 from securealign.pki.identity import Identity, Role, identity_of

@@ -5,8 +5,6 @@ of `cryptography.x509.verification` fits every supported release of it: its defa
 sites, and asks of private authorities what TLS libraries do not.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Whom a certificate is for: the role that it allows, and the owner's name, which later certificates keep."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from enum import Enum

@@ -4,8 +4,6 @@ A list counts only if the issuer of the certificate signed it and it has not exp
 one of them has to cover the issuer of its peer's certificate: otherwise a list that is missing would revoke nothing.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from collections.abc import Sequence

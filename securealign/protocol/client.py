@@ -1,7 +1,5 @@
 """What the client does alike in training and inference: greeting with its suites, and uploading in a window."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """What a machine works with, besides the rows, queries or head of its session."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,11 +19,9 @@ class Codec(Protocol):
 
     def encode(self, message: Message) -> bytes:
         """Return the bytes of a message."""
-        ...
 
     def decode(self, data: bytes) -> Message:
         """Return the message in `data`; raises `RemoteProtocolError` for anything else."""
-        ...
 
 
 class Event(NamedTuple):

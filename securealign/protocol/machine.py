@@ -7,8 +7,6 @@
 5. A machine restored from a snapshot, given the messages that followed it, reaches the same state again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,8 +25,7 @@ from securealign.he.interface import SuiteInfo
 from securealign.limits import MAX_FRAME_BYTES
 from securealign.protocol.context import Event, SessionContext
 from securealign.protocol.messages import Abort, Confirm, DurableAck, Message
-from securealign.protocol.resume.record import Record
-from securealign.protocol.resume.snapshot import MachineState
+from securealign.protocol.resume.snapshot import MachineState, Record
 from securealign.protocol.states import FINAL, Direction, State, Table
 from securealign.protocol.transcript import Transcript
 

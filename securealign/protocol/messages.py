@@ -6,8 +6,6 @@ The first sentence of a docstring is the row of that message in docs/protocol.md
 client is B: d_A and d_B are the dimensions of their encoders, N is the number of public rows, K the number of classes.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from enum import Enum

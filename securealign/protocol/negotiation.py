@@ -1,7 +1,5 @@
 """Agreeing on version, suite and session id. The client's order of preference decides."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What the provider does alike in training and inference: answering the greeting and taking the client's key."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -20,11 +18,9 @@ class KeyHolder(Protocol):
 
     def accept_key(self, key: bytes) -> None:
         """Take the public part of the client's key; raises `CiphertextError` for malformed bytes."""
-        ...
 
     def close(self) -> None:
         """Give back keys, memory and processes; idempotent."""
-        ...
 
 
 class ProviderMachine(SessionMachine):

@@ -29,7 +29,6 @@ class Root(Protocol):
 
     def derive(self, context: bytes) -> bytes:
         """Return 32 secret bytes for a context."""
-        ...
 
 
 class FreshRoot:

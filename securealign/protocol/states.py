@@ -4,8 +4,6 @@ A pair that is not in a table is a protocol error. In `ABORTED` every message is
 documentation are drawn from these tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import Enum
 

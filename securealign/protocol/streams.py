@@ -1,7 +1,5 @@
 """Byte strings larger than a frame: cutting and assembling chunks, and uploads under a window of acknowledgements."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -96,11 +94,9 @@ class Uploader:
     """Sends messages while fewer than `window` are unacknowledged; messages are made when they can be sent."""
 
     def __init__(self, messages: Iterator[Message], window: int, *, sent: int = 0, acknowledged: int = 0) -> None:
-        self._messages = messages
-        self._window = window
+        self._messages, self._window = messages, window
         #: Messages sent so far, also before an interruption.
-        self.sent = sent
-        self.acknowledged = acknowledged
+        self.sent, self.acknowledged = sent, acknowledged
 
     def ready(self) -> Iterator[Message]:
         """Yield the messages that the window has room for."""

@@ -4,8 +4,6 @@ Each direction is a chain of SHA-256 over the bytes as they travelled; the diges
 than one, since the parties may see messages of opposite directions cross.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 _DOMAIN = b"securealign/transcript/"

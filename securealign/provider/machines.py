@@ -26,7 +26,7 @@ from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.catalogue import Catalogue, ServedHead
 from securealign.provider.config import DEFAULT, PolicySection
-from securealign.storage.counters import Ledger
+from securealign.storage.database import Ledger
 from securealign.transport.session_manager import Counters, Peer
 from securealign.wire import InferenceCodec, TrainingCodec
 

@@ -18,9 +18,9 @@ from securealign.provider.catalogue import Catalogue, ServedHead
 from securealign.provider.config import ProviderSettings
 from securealign.provider.loading import Heads, Loader
 from securealign.provider.machines import LEDGERS, Machines
-from securealign.storage.counters import Ledger
+from securealign.storage.database import Ledger
 from securealign.storage.opening import State
-from securealign.storage.sessions import ProviderSessions
+from securealign.storage.session_store import ProviderSessions
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD
 from securealign.transport.session_manager import Counters, DurableSessionManager, Peer
 from securealign.wire import (

@@ -13,8 +13,7 @@ from securealign.ops.audit import entries
 from securealign.provider.config import ProviderSettings
 from securealign.provider.loading import read_heads
 from securealign.provider.machines import account_name, owner_of
-from securealign.storage.counters import Ledger
-from securealign.storage.database import Database
+from securealign.storage.database import Database, Ledger
 
 
 @dataclass(frozen=True)

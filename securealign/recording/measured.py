@@ -17,17 +17,8 @@ from securealign.errors import SecurealignError
 from securealign.logs import describe
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.states import Direction
-from securealign.recording.writing import (
-    Line,
-    RunFile,
-    compute_line,
-    connect_line,
-    end_line,
-    message_line,
-    session_line,
-)
-from securealign.transport.activity import Activity, Connected, Passed, Spent
-from securealign.transport.meter import Meter
+from securealign.recording import writing
+from securealign.transport.meter import Activity, Connected, Meter, Passed, Spent
 from securealign.transport.stats import RunStats
 
 log = structlog.get_logger()
@@ -39,9 +30,8 @@ _MEMORY_BYTES = 1 << 20
 class SessionRecorder:
     """Collects what one side, "client" or "provider", does in a session; give `hear` to its meter."""
 
-    def __init__(self, file: RunFile, side: str) -> None:
-        self._file = file
-        self._side = side
+    def __init__(self, file: writing.RunFile, side: str) -> None:
+        self._file, self._side = file, side
         self._number = file.begin()
         # The first line of a session says its suite, which is known only later.
         self._lines: IO[str] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `end` closes it
@@ -66,12 +56,12 @@ class SessionRecorder:
             if party.suite is None:
                 self._file.forget(self._number)
                 return
-            self._file.write(session_line(self._number, kind=party.kind, suite=party.suite, facts=party.facts))
+            self._file.write(writing.session_line(self._number, kind=party.kind, suite=party.suite, facts=party.facts))
             self._lines.seek(0)
             self._file.copy(self._lines)
         reason = party.error or error
         self._file.write(
-            end_line(
+            writing.end_line(
                 self._number,
                 self._last,
                 state=party.state.value,
@@ -86,20 +76,20 @@ class SessionRecorder:
         self._lines.close()
         self._file.forget(self._number)
 
-    def _line(self, activity: Activity) -> Line | None:
+    def _line(self, activity: Activity) -> writing.Line | None:
         at = self._since(activity.began if isinstance(activity, Spent) else activity.at)
         match activity:
             case Spent(side=side, phase=phase, seconds=seconds):
                 self._last = max(self._last, at + seconds)
-                return compute_line(self._number, side, phase, at, seconds) if side == self._side else None
+                return writing.compute_line(self._number, side, phase, at, seconds) if side == self._side else None
             case Passed(event=event):
                 self._last = max(self._last, at)
                 sending = event.direction is Direction.SEND
                 up = sending == (self._side == "client")
                 times = (at, None) if sending else (None, at)
-                return message_line(self._number, event, up=up, sent=times[0], received=times[1])
+                return writing.message_line(self._number, event, up=up, sent=times[0], received=times[1])
             case Connected(seconds=seconds):
-                return connect_line(self._number, at, seconds)
+                return writing.connect_line(self._number, at, seconds)
             case _:
                 return None
 
@@ -117,10 +107,8 @@ class RunLog:
     """
 
     def __init__(self, path: Path | None, *, command: str, side: str) -> None:
-        self._path = path
-        self._command = command
-        self._side = side
-        self._file: RunFile | None = None
+        self._path, self._command, self._side = path, command, side
+        self._file: writing.RunFile | None = None
         self._session: SessionRecorder | None = None
         self._early: list[Activity] = []
         self._failed = False
@@ -129,7 +117,7 @@ class RunLog:
         """Open the file; raises `OSError` when that is impossible."""
         if self._path is not None:
             started = datetime.now(timezone.utc)
-            self._file = RunFile(self._path, command=self._command, side=self._side, started=started)
+            self._file = writing.RunFile(self._path, command=self._command, side=self._side, started=started)
             for activity in self._early:
                 self(activity)
         return self

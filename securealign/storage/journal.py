@@ -1,7 +1,5 @@
 """The journal of one session in a state folder."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +7,8 @@ from typing import NamedTuple
 
 from securealign.errors import KeyStoreError
 from securealign.protocol.resume.snapshot import Snapshot
-from securealign.storage.counters import SessionCounters
-from securealign.storage.folder import Part, StateFolder
-from securealign.storage.sealing import Sealer
+from securealign.storage.database import SessionCounters
+from securealign.storage.folder import Part, Sealer, StateFolder
 
 
 class SessionRow(NamedTuple):
@@ -28,8 +25,7 @@ class SessionJournal:
     def __init__(
         self, folder: StateFolder, row: SessionRow, sealer: Sealer, counters: Sequence[SessionCounters] = ()
     ) -> None:
-        self._folder = folder
-        self._sealer = sealer
+        self._folder, self._sealer = folder, sealer
         self._session = row.number
         self._counters = counters
         self.kind = row.kind
@@ -131,8 +127,7 @@ class _LazyBlobs(Mapping[str, bytes]):
     """The blobs of a snapshot, each read when it is asked for: the sums of a training session are large."""
 
     def __init__(self, journal: SessionJournal, names: Sequence[str]) -> None:
-        self._journal = journal
-        self._names = names
+        self._journal, self._names = journal, names
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self._names:

@@ -10,8 +10,7 @@ from securealign.errors import ErrorCode, KeyStoreError
 from securealign.keys.handles import KeyHandle, Purpose
 from securealign.keys.passphrase import Passphrase
 from securealign.keys.store import KeyStore
-from securealign.storage.folder import StateFolder
-from securealign.storage.sealing import Sealers
+from securealign.storage.folder import Sealers, StateFolder
 
 _TRIES = 3
 

@@ -6,8 +6,6 @@ spaces/NAME/            0700
   head.salt             sealed; what the digests of heads are salted with
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path
@@ -22,7 +20,7 @@ from securealign.errors import ConfigurationError, ErrorCode, KeyStoreError
 from securealign.files import write_atomically
 from securealign.he.entropy import Entropy
 from securealign.limits import DIGEST_BYTES
-from securealign.storage.sealing import Sealers
+from securealign.storage.folder import Sealers
 
 _FORMAT = 1
 _CURRENT = "current"
@@ -46,8 +44,7 @@ class SpaceFolder:
     """The spaces of one name."""
 
     def __init__(self, folder: Path, sealers: Sealers) -> None:
-        self._folder = folder
-        self._sealers = sealers
+        self._folder, self._sealers = folder, sealers
 
     def find(self, origin: Origin) -> Space | None:
         """Return the space of an origin, None if there is none; raises `KeyStoreError` if it cannot be opened."""

@@ -3,14 +3,11 @@
 Files are checked for changes when a connection or a stream is opened; no thread watches them.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import grpc
 import structlog
@@ -23,25 +20,11 @@ from securealign.pki.identity import Identity, Role
 log = structlog.get_logger()
 
 
-class Source(Protocol):
-    """Where the bundle of a party comes from, and what time it is there."""
-
-    @property
-    def clock(self) -> Callable[[], dt.datetime]:
-        """Tells the time, UTC."""
-        ...
-
-    def current(self) -> Bundle:
-        """Return the bundle to use now."""
-        ...
-
-
 class FixedBundle:
     """A bundle that never changes: for tests, benchmarks, and whoever restarts the server to renew it."""
 
     def __init__(self, bundle: Bundle, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
-        self._bundle = bundle
-        self.clock = clock
+        self._bundle, self.clock = bundle, clock
 
     def current(self) -> Bundle:
         """Return the bundle."""
@@ -52,9 +35,7 @@ class BundleSource:
     """The bundle of a party as its folder holds it now; several threads may share one."""
 
     def __init__(self, folder: Path, role: Role, *, clock: Callable[[], dt.datetime] = now_utc) -> None:
-        self.folder = folder
-        self.role = role
-        self.clock = clock
+        self.folder, self.role, self.clock = folder, role, clock
         self._lock = threading.Lock()
         self._state = self._look()
         self._bundle = load_bundle(folder, role, now=clock())
@@ -97,6 +78,10 @@ class BundleSource:
     def _look(self) -> list[tuple[int, int, int] | None]:
         """Return what changes with a file, for each file of the bundle: time, size and inode; None if it is missing."""
         return [_file_state(self.folder / name) for name in FILES]
+
+
+#: Where the bundle of a party comes from, and what time it is there.
+Source = FixedBundle | BundleSource
 
 
 def server_credentials(source: Source) -> grpc.ServerCredentials:

@@ -4,8 +4,6 @@ Segments are full but for the last of a message, and acknowledged by segments wi
 opens windows and measures round trips are left out: about 30 bytes of each short message.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 #: Compression flag and length before every gRPC message.

@@ -18,13 +18,7 @@ from typing import NoReturn, TypeAlias
 
 import grpc
 
-from securealign.errors import (
-    ConfigurationError,
-    ErrorCode,
-    RemoteProtocolError,
-    SecurealignError,
-    TransportError,
-)
+from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError, SecurealignError, TransportError
 from securealign.limits import ServerSettings
 from securealign.pki.bundles import Bundle
 from securealign.protocol.machine import SessionMachine
@@ -106,9 +100,7 @@ class ProviderServer:
         register: Callable[[grpc.Server], object] = lambda server: None,
     ) -> None:
         self._settings = settings or ServerSettings()
-        self._report = report
-        self._opened = opened
-        self._refused = refused
+        self._report, self._opened, self._refused = report, opened, refused
         self._listen = listen
         self._admission = admission or Admission()
         self._slots = threading.BoundedSemaphore(self._settings.max_sessions)
@@ -306,8 +298,7 @@ class _Watchdog:
     """Cancels a stream that lasts too long, or whose peer stays silent too long while we wait for it."""
 
     def __init__(self, context: grpc.ServicerContext, settings: ServerSettings) -> None:
-        self._context = context
-        self._settings = settings
+        self._context, self._settings = context, settings
         self._end = time.monotonic() + settings.session_seconds
         self._waiting_since: float | None = time.monotonic()
         self._over = threading.Event()
@@ -347,9 +338,7 @@ class _Stream:
     """One stream: its peer, its cost, and the session that it carries once it has one."""
 
     def __init__(self, peer: Peer, meter: Meter, watchdog: _Watchdog) -> None:
-        self.peer = peer
-        self.meter = meter
-        self.watchdog = watchdog
+        self.peer, self.meter, self.watchdog = peer, meter, watchdog
         self.session: ServedSession | None = None
 
     @contextmanager

@@ -5,19 +5,53 @@ wire is computed from their sizes, never measured. Messages with which a session
 counted.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from securealign.protocol.context import Event, Observer
 from securealign.protocol.messages import Message, UploadAck
 from securealign.protocol.states import Direction
-from securealign.transport.activity import Activity, Began, Connected, Passed, Spent
 from securealign.transport.framing import CONNECTION, Wire, wire
 from securealign.transport.stats import MessageStats, PhaseStats, RunStats
+
+
+class Began(NamedTuple):
+    """A side begins to work at a clock reading in seconds; "network" stands for waiting."""
+
+    side: str
+    at: float
+
+
+class Spent(NamedTuple):
+    """A side has worked on a phase for some seconds, from a clock reading on."""
+
+    side: str
+    phase: str
+    began: float
+    seconds: float
+
+
+class Passed(NamedTuple):
+    """The machine of a side has sent or received a message."""
+
+    side: str
+    event: Event
+    at: float
+
+
+class Connected(NamedTuple):
+    """The client has set up a connection, which took some seconds from a clock reading on."""
+
+    side: str
+    at: float
+    seconds: float
+
+
+Activity = Began | Spent | Passed | Connected
+
 
 Clock = Callable[[], float]
 Listener = Callable[[Activity], None]
@@ -48,8 +82,7 @@ class Meter:
         *,
         listener: Listener = nobody,
     ) -> None:
-        self._counted = counted
-        self._clock = clock
+        self._counted, self._clock = counted, clock
         #: Called with every event as it happens.
         self.listener = listener
         self._phases: dict[str, PhaseStats] = {}

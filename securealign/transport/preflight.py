@@ -6,8 +6,6 @@ a gRPC channel trust that one certificate and nothing else. An attacker between 
 private key.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import secrets
 import socket

@@ -1,7 +1,5 @@
 """How long, and how often, a client tries to reach its provider again."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable

@@ -10,10 +10,9 @@ import itertools
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from securealign.errors import (
     ErrorCode,
@@ -26,10 +25,11 @@ from securealign.errors import (
 from securealign.limits import Limits
 from securealign.protocol.context import Codec, Observer
 from securealign.protocol.machine import SessionMachine
-from securealign.protocol.resume.journal import Journal
-from securealign.protocol.resume.session import Opening, ResumableProvider
+from securealign.protocol.resume.session import Journal, Opening, ResumableProvider
 from securealign.protocol.resume.snapshot import restore
 from securealign.protocol.states import FINAL
+from securealign.storage.database import Counters as Counters  # noqa: PLC0414 - for those who make parties
+from securealign.storage.session_store import ProviderSessions
 
 #: Seconds to wait until an older stream of the same session has ended.
 _TAKE_OVER_SECONDS = 60.0
@@ -46,8 +46,6 @@ class Peer:
     reserve: Callable[[int], None] | None = None
 
 
-#: The counters of a peer by ledger, such as "rank"; what a session changes is recorded with the session.
-Counters = Mapping[str, MutableMapping[str, float]]
 MakeParty = Callable[[Peer, Observer], SessionMachine]
 MakeDurableParty = Callable[[Peer, Observer, Counters], SessionMachine]
 
@@ -109,40 +107,20 @@ class _TransientSession(ServedSession):
         return False
 
 
-class Sessions(Protocol):
-    """The durable sessions of a provider, by the identity of their client, their kind and the client's nonce."""
-
-    def create(self, identity: str, kind: str, nonce: bytes, /) -> tuple[Journal, Counters]:
-        """Begin a session; raises `RemoteProtocolError` when there was one of this nonce."""
-        ...
-
-    def find(self, identity: str, kind: str, nonce: bytes, /) -> tuple[Journal, Counters] | None:
-        """Return the unfinished session of this nonce, None if there is none."""
-        ...
-
-    def expired(self, kind: str, /) -> Sequence[tuple[str, bytes]]:
-        """Return identity and nonce of the sessions whose client did not return in time."""
-        ...
-
-    def delete(self, identity: str, kind: str, nonce: bytes, /) -> None:
-        """Delete the record of a session."""
-        ...
-
-    def revert(self, counters: Counters, /) -> None:
-        """Undo the changes of a session that were not recorded."""
-        ...
-
-
 class DurableSessionManager(SessionManager):
     """A session survives its stream and the provider's process."""
 
     def __init__(
-        self, kind: str, codec: Codec, make: MakeDurableParty, sessions: Sessions, *, limits: Limits | None = None
+        self,
+        kind: str,
+        codec: Codec,
+        make: MakeDurableParty,
+        sessions: ProviderSessions,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         #: What the sessions do, "training" or "inference".
-        self.kind = kind
-        self._codec = codec
-        self._make = make
+        self.kind, self._codec, self._make = kind, codec, make
         self._sessions = sessions
         self._limits = limits or Limits()
         self._leases = _Leases()
@@ -297,11 +275,8 @@ class _DurableSession(ServedSession):
     ) -> None:
         self.party = endpoint.machine
         self.resumed = self.party.received > 0
-        self._endpoint = endpoint
-        self._received = received
-        self._forget = forget
-        self._revert = revert
-        self._release = release
+        self._endpoint, self._received, self._forget = endpoint, received, forget
+        self._revert, self._release = revert, release
         #: Whether the session did something that could not be recorded.
         self._broken = False
 

@@ -22,7 +22,6 @@ class Link(Protocol):
 
     def drive(self, frames: Sequence[bytes], until: Callable[[], bool]) -> None:
         """Send `frames` and go on receiving and replying until `until()` holds; raises the session's error."""
-        ...
 
 
 def train(link: Link, client: TrainingClient, meter: Meter) -> FloatMatrix:

@@ -1,7 +1,5 @@
 """gRPC statuses and error codes of this project, in both directions."""
 
-from __future__ import annotations
-
 import grpc
 
 from securealign.errors import ErrorCode, TransportError

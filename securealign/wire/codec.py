@@ -6,8 +6,6 @@ without content, and fields that the message types refuse end as `RemoteProtocol
 this module; they are never logged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum

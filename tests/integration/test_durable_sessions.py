@@ -32,7 +32,7 @@ from securealign.pki.certificates import Role
 from securealign.protocol.messages import Answer, Confirm, PoolChunk, Query, RowBatch
 from securealign.protocol.policy.rank import rank_charge
 from securealign.protocol.states import Direction
-from securealign.storage.blobs import BlobFolder
+from securealign.storage.folder import BlobFolder
 from securealign.storage.journal import SessionJournal
 from securealign.transport import session_manager
 from securealign.transport.grpc_client import GrpcLink

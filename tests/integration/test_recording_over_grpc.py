@@ -43,9 +43,8 @@ from securealign.provider.recordings import RunLogs
 from securealign.recording import measured
 from securealign.recording.measured import RunLog, SessionRecorder
 from securealign.settings import load_settings
-from securealign.transport.activity import Began
 from securealign.transport.grpc_server import INFERENCE_METHOD, TRAINING_METHOD, ProviderServer
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Began, Meter
 
 ROWS, DIM_A, DIM_B, QUERIES, BATCH, SLOTS = 120, 24, 16, 20, 3, 8
 #: Names that a provider in this process gives to classes that have none, so that its messages are as long.
@@ -468,7 +467,7 @@ class TestRecordingsOfTheProvider:
     @pytest.mark.parametrize("what", ["opened", "written", "closed"])
     def test_it_goes_on_serving_when_they_cannot_be(self, owner, certificates, tmp_path, monkeypatch, what):
         breaks = {
-            "opened": (measured, "RunFile"),
+            "opened": (measured.writing, "RunFile"),
             "written": (SessionRecorder, "hear"),
             "closed": (os, "fsync"),
         }

@@ -15,7 +15,7 @@ from support.targets import PHASES, Target, decoding, machines, tolerated
 from support.toy import TOY
 
 from securealign.limits import MEBIBYTE
-from securealign.storage.sealing import Sealer
+from securealign.storage.folder import Sealer
 
 SIDES = ("client", "provider")
 BLOBS = tuple(exchange(TOY).blobs)

@@ -12,8 +12,7 @@ from support.pair import LABELS, PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.protocol import streams
 from securealign.protocol.states import State
-from securealign.storage.folder import StateFolder
-from securealign.storage.sealing import Sealers
+from securealign.storage.folder import Sealers, StateFolder
 from securealign.storage.session_store import SessionStore
 
 SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
@@ -40,6 +39,9 @@ def journals(request, tmp_path):
         yield MemoryJournal
         return
     folder = StateFolder(tmp_path, Sealers(FixedRoot()))
+    # No power is lost here: what a dead process has written is there, whether or not the disk has it.
+    with folder.database.reading() as connection:
+        connection.execute("PRAGMA synchronous=OFF")
     records = SessionStore(folder)
     numbers = itertools.count()
     yield lambda: records.create(f"session {next(numbers)}", "any")

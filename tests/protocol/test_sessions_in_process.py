@@ -9,9 +9,9 @@ import pytest
 from support.pair import LABELS, OPEN_POLICY, TOY_LWE, InferenceCase, TrainingCase
 
 from securealign.errors import ErrorCode, KeyStoreError, LocalProtocolError, PeerAborted, RemoteProtocolError
-from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
+from securealign.transport.steps import InProcessLink
 
 CASE = InferenceCase(suites=(TOY_LWE,), slots=2)
 

@@ -43,9 +43,9 @@ from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import TRAINING_METHOD, Peer, SessionReport
-from securealign.transport.in_process import InProcessLink
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
+from securealign.transport.steps import InProcessLink
 from securealign.wire import InferenceCodec
 
 SUITES = {"toy": LweSuite(TOY), "plaintext": PlaintextSuite()}

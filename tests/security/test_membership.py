@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from securealign.lab.experiments.membership.attack import logistic_scores, map_features
-from securealign.lab.experiments.membership.measure import attack_setting
-from securealign.lab.experiments.membership.setting import AttackConfig, SweepPlan
+from securealign.lab.experiments.membership.measure import AttackConfig, SweepPlan, attack_setting
 from securealign.lab.experiments.membership.shadow import (
     ClearShadows,
     Material,

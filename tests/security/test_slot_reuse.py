@@ -31,7 +31,7 @@ from support.pools import NONCE
 
 from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, LocalProtocolError
-from securealign.he.lwe.expansion import PublicMatrix
+from securealign.he.lwe.keys import PublicMatrix
 from securealign.matrices import FloatMatrix
 from securealign.protocol import client as client_module
 from securealign.protocol import messages as m

@@ -18,7 +18,7 @@ from vectors import generate, label_reference, reference, scenarios
 from securealign.errors import CiphertextError
 from securealign.he.interface import EncryptedRows
 from securealign.he.lwe import sampling
-from securealign.he.lwe.expansion import PublicMatrix
+from securealign.he.lwe.keys import PublicMatrix
 from securealign.he.lwe.parameters import LweParameters
 
 

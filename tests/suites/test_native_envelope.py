@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from securealign.errors import CiphertextError, ErrorCode, SuiteError
-from securealign.he.native.envelope import seal, sealed_bytes, unseal
-from securealign.he.native.results import unscale
+from securealign.he.native.envelope import seal, sealed_bytes, unscale, unseal
 
 ROOM = 12
 OBJECTS = st.lists(st.binary(min_size=1, max_size=ROOM), max_size=6)

@@ -18,8 +18,7 @@ from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import UNNAMED_SPACE, Abort, Resumed
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rank import RankAccount
-from securealign.protocol.resume.journal import Journal
-from securealign.protocol.resume.session import Opening, ResumableClient, ResumableProvider
+from securealign.protocol.resume.session import Journal, Opening, ResumableClient, ResumableProvider
 from securealign.protocol.resume.snapshot import Snapshot, restore
 from securealign.protocol.states import State
 from securealign.protocol.training.client import TrainingClient

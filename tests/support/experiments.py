@@ -13,12 +13,9 @@ import pytest
 from securealign.data import TextDataset
 from securealign.errors import InputError
 from securealign.lab.cli.experiment import command
-from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.result import Result
-from securealign.lab.experiments.run import run_experiment
+from securealign.lab.experiments.corpora import Corpora, Embeddings
+from securealign.lab.experiments.run import Result, Store, run_experiment
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
 
 MEANINGS = 12
 CLASSES = ("red", "green", "blue", "grey")

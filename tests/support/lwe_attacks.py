@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from securealign.he.lwe import head as head_module
-from securealign.he.lwe.expansion import PublicMatrix
 from securealign.he.lwe.head import LweHeadEncryptor, LweHeadEvaluator
-from securealign.he.lwe.keys import SecretKey
+from securealign.he.lwe.keys import PublicMatrix, SecretKey
 from securealign.he.lwe.parameters import RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.products import Planes
 from securealign.he.lwe.residues import Residues, planes
@@ -105,13 +104,13 @@ class Residuals:
         parameters: LweParameters = TOY,
     ) -> None:
         seen: list[Residues] = []
-        switch = head_module.switch_modulus
+        switch = head_module.residues.switch_modulus
 
         def spy(residues: Residues, log_q: int) -> np.ndarray:
             seen.append(residues)
             return switch(residues, log_q)
 
-        monkeypatch.setattr(head_module, "switch_modulus", spy)
+        monkeypatch.setattr(head_module.residues, "switch_modulus", spy)
         # Ten thousand answers are quickest in one pool.
         monkeypatch.setattr(head_module, "MAX_SLOTS", slots)
         encryptor, evaluator = head_pair(weight, bias, slots, parameters=parameters)

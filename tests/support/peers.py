@@ -41,11 +41,10 @@ from securealign.provider.config import DEFAULT, PolicySection, PrivacySection, 
 from securealign.provider.loading import read_heads
 from securealign.provider.machines import LEDGERS, Machines
 from securealign.provider.offers import Offers
-from securealign.storage.counters import Ledger
-from securealign.storage.folder import StateFolder
+from securealign.storage.database import Ledger
+from securealign.storage.folder import Sealers, StateFolder
 from securealign.storage.opening import KeyLimits, State, usable_key
-from securealign.storage.sealing import Sealers
-from securealign.storage.sessions import ProviderSessions
+from securealign.storage.session_store import ProviderSessions
 from securealign.storage.work import durable_attempts, work_name
 from securealign.transport.grpc_client import GrpcLink
 from securealign.transport.grpc_server import (

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.work import add, fail, follow, leave, stay, vanish
 
-from securealign.errors import ErrorCode, PeerAborted, SecurealignError, SuiteError, TransportError
+from securealign.errors import ErrorCode, SecurealignError, SuiteError, TransportError
 from securealign.harness.bench import processes
 from securealign.harness.bench.inputs import synthetic_embeddings
-from securealign.harness.bench.memory import MemoryWatch, descendants, peak_memory
-from securealign.harness.bench.processes import Worker, answers, died
+from securealign.harness.bench.processes import MemoryWatch, Worker, answers, descendants, died, peak_memory
 from securealign.harness.bench.separate import inference_memory, training_memory
 
 MEBIBYTE = 1 << 20
-
-
-def add(first, second, channel):
-    channel.send(first + second)
-
-
-def fail(channel):
-    raise SuiteError("The plan fails.", hint="Plan again.", code=ErrorCode.PLAN_INFEASIBLE)
-
-
-def follow(channel):
-    raise PeerAborted(ErrorCode.INTERNAL)
-
-
-def leave(channel):
-    os._exit(3)
-
-
-def stay(channel):
-    signal.pause()
-
-
-def vanish(channel):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_worker_answers():

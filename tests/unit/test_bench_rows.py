@@ -12,7 +12,7 @@ import pytest
 from securealign.errors import ConfigurationError, DependencyError
 from securealign.harness.bench.drawing import PANELS, draw, require_drawable
 from securealign.harness.bench.measurements import Spread
-from securealign.harness.bench.memory import PeakMemory
+from securealign.harness.bench.processes import PeakMemory
 from securealign.harness.bench.rows import Comparison, Quantity, Row, as_csv, memory_rows, quantity_rows, ratio_rows
 
 RUNS = {"clear": {1: 1.0, 2: 2.0}, "lwe": {1: 10.0, 2: 30.0}, "tenseal-ckks": {0: 600.0}}

@@ -59,7 +59,7 @@ def test_a_pair_answers_and_its_map_is_kept(folders, cache, monkeypatch):
     assert 0 <= first["tokens"] <= 6
     (folder,) = (cache / "maps").iterdir()
     assert AlignmentMap.from_pretrained(folder).metadata["depth"] == "post-norm"
-    monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
+    monkeypatch.setattr("securealign.lab.generation.fitting.fit_stitches", None)
     assert answers(run(folders, "--prompt", "hello", "--json")) == [first]
     # The kept folder can be named, too.
     assert answers(run(folders, "--prompt", "hello", "--json", "--map", folder)) == [first]

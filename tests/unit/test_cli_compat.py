@@ -16,9 +16,8 @@ from securealign.data import TextDataset
 from securealign.errors import ExitCode
 from securealign.harness.planning.speeds import Speeds
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS
-from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.corpora import Corpora, Embeddings
+from securealign.lab.experiments.run import Store
 
 CLASSES = ("red", "green", "blue")
 #: Encoders that share nothing, and few texts, are what these tests are about.
@@ -55,7 +54,7 @@ def small(monkeypatch, tmp_path):
         dict.fromkeys(HEAD_CALLS, rates),
         dict.fromkeys(("problem", "solution"), rates),
     )
-    monkeypatch.setattr("securealign.lab.experiments.compat.cost.speeds_of", lambda suite, *, progress: known)
+    monkeypatch.setattr("securealign.lab.experiments.compat.assess.speeds_of", lambda suite, *, progress: known)
     # The choice of a penalty fits each head sixty times, and no test here is about it.
     fixed = partial(LinearHead.fit, inverse_penalty=1.0)
     monkeypatch.setattr("securealign.lab.experiments.compat.probes.fit_head", fixed)

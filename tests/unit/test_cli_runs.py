@@ -369,7 +369,7 @@ class TestBenchTraining:
     @pytest.mark.parametrize(("flag", "shown"), [("--memory", True), ("--no-memory", False)])
     def test_the_table_names_the_figures(self, monkeypatch, flag, shown):
         from securealign.harness.bench import training
-        from securealign.harness.bench.memory import PeakMemory
+        from securealign.harness.bench.processes import PeakMemory
 
         monkeypatch.setattr(training, "training_memory", lambda *_: PeakMemory(client=50 << 20, provider=60 << 20))
         done = run("bench", "training", "--suites", "plaintext", *TINY, "--repetitions", 1, flag)
@@ -454,7 +454,7 @@ class TestBenchInference:
         assert lwe["offline_bytes"] > plaintext["offline_bytes"]
 
     def test_the_table_names_the_figures(self, monkeypatch):
-        from securealign.harness.bench.round_trips import Server
+        from securealign.harness.bench.separate import Server
 
         monkeypatch.setattr(Server, "round_trips", lambda _self, queries, _slots: [1.0, 2.0][: len(queries)])
         done = run(*self.ARGUMENTS, "--suites", "plaintext", "--no-memory")

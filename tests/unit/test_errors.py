@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from securealign import errors
-from securealign.errors import ErrorCode, ExitCode, PeerAborted, SecurealignError, did_you_mean
+from securealign.errors import (
+    ErrorCode,
+    ExitCode,
+    FileError,
+    InputError,
+    PeerAborted,
+    SecurealignError,
+    ShapeError,
+    did_you_mean,
+)
 
 #: Numbers that other releases know. One may be added, none changed or given to another code.
 NUMBERS = {
@@ -133,7 +142,9 @@ def test_the_help_page_says_what_happened_and_what_to_do(code):
 
 
 def test_all_errors_have_one_root():
-    assert {kind.__bases__ for kind in CLASSES if kind is not SecurealignError} == {(SecurealignError,)}
+    roots = {kind: kind.__bases__ for kind in CLASSES if kind is not SecurealignError}
+    assert {roots.pop(FileError), roots.pop(ShapeError)} == {(InputError,)}
+    assert set(roots.values()) == {(SecurealignError,)}
     assert SecurealignError.__bases__ == (Exception,)
 
 

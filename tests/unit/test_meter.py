@@ -9,9 +9,8 @@ import pytest
 from securealign.protocol import messages as m
 from securealign.protocol.context import Event
 from securealign.protocol.states import Direction
-from securealign.transport.activity import Began, Connected, Passed, Spent
 from securealign.transport.framing import CONNECTION, wire
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Began, Connected, Meter, Passed, Spent
 from securealign.transport.stats import PhaseStats
 
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE

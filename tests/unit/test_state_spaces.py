@@ -15,7 +15,7 @@ from securealign.alignment.coordinates import Space
 from securealign.errors import ConfigurationError, ErrorCode, ExitCode, KeyStoreError
 from securealign.keys.handles import Purpose
 from securealign.matrices import Rows
-from securealign.storage.sealing import Sealers
+from securealign.storage.folder import Sealers
 from securealign.storage.spaces import Origin, SpaceFolder
 
 ORIGIN = Origin("encoder", "ab" * 32, private=False)

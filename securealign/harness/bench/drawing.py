@@ -1,7 +1,5 @@
 """Comparisons as a picture: grouped bars on a logarithmic scale, one group for each suite."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +100,10 @@ def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
 def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], thickness: float) -> None:  # noqa: ANN401
     bars = [_values(rows, figures) for figures in panel.series.values()]
     axis.set_xscale("log")
-    axis.set_xlim(*_limits(bars))
+    # The ends show the least bar as a bar, and leave room for the number of the longest.
+    ends = [end for values in bars for value in values.values() for end in (value.minimum, value.maximum) if end > 0]
+    low, high = min(ends, default=1.0) / 3, max(ends, default=1.0)
+    axis.set_xlim(low, high * (high / low) ** 0.2)
     for index, (name, values) in enumerate(zip(panel.series, bars, strict=True)):
         for suite, value in values.items():
             middle = suites.index(suite) + thickness * (index + 0.5 - len(bars) / 2)
@@ -147,10 +148,3 @@ def _values(rows: Sequence[Row], figures: Sequence[str]) -> dict[str, Spread]:
         suite: sum((row.value for row in rows if row.suite == suite and row.figure in figures), Spread(0, 0, 0))
         for suite in suites
     }
-
-
-def _limits(bars: Sequence[Mapping[str, Spread]]) -> tuple[float, float]:
-    """Return the ends of an axis that shows the least bar as a bar and has room for the number of the longest."""
-    ends = [end for values in bars for value in values.values() for end in (value.minimum, value.maximum) if end > 0]
-    low, high = min(ends, default=1.0) / 3, max(ends, default=1.0)
-    return low, high * (high / low) ** 0.2

@@ -4,15 +4,13 @@ A ratio to the computation in clear on the same machine at the same time says mo
 machines. Bytes and errors depend on the code alone.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import astuple
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import FileError
 from securealign.harness.bench.inference import InferenceReport
 from securealign.harness.bench.rows import CLEAR, RATIO
 from securealign.harness.bench.training import TrainingReport
@@ -30,10 +28,9 @@ def require_history(file: Path) -> None:
         except (ValueError, TypeError):
             known = False
         if not known:
-            raise InputError(
+            raise FileError(
                 f"{file}, line {number}, is no entry of a history of benchmarks.",
                 hint="Give --history a file of its own.",
-                code=ErrorCode.FILE_INVALID,
             )
 
 

@@ -1,21 +1,17 @@
 """Encrypted queries one at a time: compute of both parties, bytes, and the round trip over gRPC on loopback."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from securealign.api import classify_in_process
-from securealign.harness.bench.environment import Environment, environment
 from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.harness.bench.measurements import Spread, affordable, interleave, seconds
-from securealign.harness.bench.memory import PeakMemory
-from securealign.harness.bench.round_trips import Server, serving
+from securealign.harness.bench.measurements import Environment, Spread, affordable, environment, interleave, seconds
 from securealign.harness.bench.rows import CLEAR, COUNT, RATIO, Comparison, Quantity, Row, byte_quantities, figure_rows
-from securealign.harness.bench.separate import inference_memory
+from securealign.harness.bench.separate import Server, inference_memory, serving
 from securealign.he.registry import get_suite
 from securealign.matrices import FloatMatrix
 from securealign.protocol.policy.rules import Output
@@ -57,53 +53,30 @@ class InferenceRun:
         return sum(self.each(phase, figure) for phase in phases for figure in ("bytes_up", "bytes_down"))
 
 
-@dataclass(frozen=True)
-class InferenceFigures:
-    """What one suite costs for each query; milliseconds are compute unless they are round trips."""
+def _median(of: Callable[[InferenceRun], float]) -> Callable[[Sequence[InferenceRun]], float]:
+    return lambda runs: Spread.of(map(of, runs)).median
 
-    suite: str
-    runs: int
-    queries: int
-    online_client_ms: float
-    online_provider_ms: float
-    offline_client_ms: float
-    offline_provider_ms: float
-    #: From a query in clear to its logits in clear, over gRPC on loopback to another process.
-    round_trip_ms: Spread
-    round_trip_ms_p95: float
-    key_bytes: int
-    online_bytes: float
-    offline_bytes: float
-    #: Largest error of a logit, relative to the largest logit.
-    logit_error: float
-    label_agreement: float
-    peak_memory: PeakMemory | None
 
-    @classmethod
-    def of(cls, suite: str, runs: Sequence[InferenceRun], peak_memory: PeakMemory | None) -> InferenceFigures:
-        """Summarise the runs of one suite."""
-
-        def median(figure: Callable[[InferenceRun], float]) -> float:
-            return Spread.of(map(figure, runs)).median
-
-        trips, sizes = _trips(runs), [run.queries for run in runs]
-        return cls(
-            suite=suite,
-            runs=len(runs),
-            queries=sum(sizes),
-            online_client_ms=median(lambda run: run.milliseconds("online", "client")),
-            online_provider_ms=median(lambda run: run.milliseconds("online", "provider")),
-            offline_client_ms=median(lambda run: run.milliseconds("offline", "client")),
-            offline_provider_ms=median(lambda run: run.milliseconds("offline", "provider")),
-            round_trip_ms=Spread.of(trips),
-            round_trip_ms_p95=float(np.quantile(trips, 0.95)),
-            key_bytes=runs[-1].phases["keys"].bytes_up,
-            online_bytes=median(lambda run: run.traffic("online")),
-            offline_bytes=median(lambda run: run.traffic("offline")),
-            logit_error=max(run.logit_error for run in runs),
-            label_agreement=float(np.average([run.label_agreement for run in runs], weights=sizes)),
-            peak_memory=peak_memory,
-        )
+#: What one suite costs for each query, by name; milliseconds are compute unless they are round trips. A round trip is
+#: from a query in clear to its logits in clear, over gRPC on loopback to another process. The error of a logit is the
+#: largest, relative to the largest logit.
+FIGURES: Mapping[str, Callable[[Sequence[InferenceRun]], Any]] = {
+    "runs": len,
+    "queries": lambda runs: sum(run.queries for run in runs),
+    "online_client_ms": _median(lambda run: run.milliseconds("online", "client")),
+    "online_provider_ms": _median(lambda run: run.milliseconds("online", "provider")),
+    "offline_client_ms": _median(lambda run: run.milliseconds("offline", "client")),
+    "offline_provider_ms": _median(lambda run: run.milliseconds("offline", "provider")),
+    "round_trip_ms": lambda runs: Spread.of(_trips(runs)),
+    "round_trip_ms_p95": lambda runs: float(np.quantile(_trips(runs), 0.95)),
+    "key_bytes": lambda runs: runs[-1].phases["keys"].bytes_up,
+    "online_bytes": _median(lambda run: run.traffic("online")),
+    "offline_bytes": _median(lambda run: run.traffic("offline")),
+    "logit_error": lambda runs: max(run.logit_error for run in runs),
+    "label_agreement": lambda runs: float(
+        np.average([run.label_agreement for run in runs], weights=[run.queries for run in runs])
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +90,8 @@ class InferenceReport:
     output: Output
     budget_seconds: float
     clear_ms: float
-    suites: list[InferenceFigures]
+    #: For each suite its name, `FIGURES` and the peak memory.
+    suites: list[dict[str, Any]]
     environment: Environment
     figures: list[Row]
     #: Every run that counts, by suite and repetition.
@@ -172,9 +146,7 @@ class _Contender:
     """The runs of one suite; the warm-up finds how many queries a block may have."""
 
     def __init__(self, problem: _Problem, server: Server, budget_seconds: float) -> None:
-        self._problem = problem
-        self._server = server
-        self._budget_seconds = budget_seconds
+        self._problem, self._server, self._budget_seconds = problem, server, budget_seconds
         #: Queries of a run that fit in the budget.
         self.block = 1
 
@@ -255,7 +227,12 @@ def bench_inference(
         output=output,
         budget_seconds=budget_seconds,
         clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
-        suites=[InferenceFigures.of(suite, list(runs[suite].values()), peaks[suite]) for suite in suites],
+        suites=[
+            {"suite": suite}
+            | {name: of(list(runs[suite].values())) for name, of in FIGURES.items()}
+            | {"peak_memory": peaks[suite]}
+            for suite in suites
+        ],
         environment=environment(),
         figures=[*_trip_rows(runs), *figure_rows(KIND, runs, QUANTITIES, peaks, COMPARISONS)],
         measurements=runs,

@@ -1,7 +1,5 @@
 """Synthetic inputs that are like real embeddings in what matters for cost and precision, and contexts of one suite."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

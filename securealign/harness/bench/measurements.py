@@ -1,12 +1,18 @@
-"""Repeated measurements: runs of contenders in turn, their summaries and their ratios."""
+"""Repeated measurements: runs of contenders in turn, their summaries and ratios, and the machine they depend on."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
+
+from securealign import __version__
 
 T = TypeVar("T")
 
@@ -85,3 +91,21 @@ def affordable(budget_seconds: float, seconds_each: float, most: int) -> int:
     if seconds_each * most <= budget_seconds:
         return most
     return max(1, int(budget_seconds / seconds_each))
+
+
+#: Facts about this machine and its libraries, by name; "cpus" are the processors that this process may use.
+Environment = dict[str, int | str]
+
+
+def environment() -> Environment:
+    """Return the facts of this process."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": f"{blas['name']} {blas['version']}",
+        "securealign": __version__,
+    }

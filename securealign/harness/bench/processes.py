@@ -1,11 +1,14 @@
-"""Work in a process of its own: its answers, and a clear error when it fails or dies."""
+"""Work in a process of its own: its answers, a clear error when it fails or dies, and its peak memory."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -104,3 +107,61 @@ def _run(work: Work, arguments: tuple[object, ...], channel: Connection) -> None
         work(*arguments, channel)
     except SecurealignError as error:
         channel.send(_Failure(type(error), error.args, vars(error)))
+
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Largest resident size of both parties in bytes: interpreter, libraries and worker processes included."""
+
+    client: int
+    provider: int
+
+
+def peak_memory(process: int | str = "self") -> int:
+    """Return the largest resident size of a process so far, in bytes; 0 for one that has ended.
+
+    From the kernel's status file: the counters of getrusage survive exec and would include the parent's peak.
+    """
+    try:
+        lines = (_PROC / str(process) / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if process == "self":
+        raise OSError("/proc/self/status holds no VmHWM")
+    return 0  # ended, and not yet waited for
+
+
+def descendants(process: int) -> Iterator[int]:
+    """Yield the live children of a process, theirs, and so on."""
+    for file in (_PROC / str(process) / "task").glob("*/children"):
+        try:
+            children = file.read_text(encoding="ascii").split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in map(int, children):
+            yield child
+            yield from descendants(child)
+
+
+class MemoryWatch:
+    """Follows the workers of this process, whose peaks are lost once they end.
+
+    A suite ends its workers in the step that ends the session, so `sample` has to be called before every step.
+    """
+
+    def __init__(self) -> None:
+        self._workers = 0
+
+    def sample(self) -> None:
+        """Note the sum of the peaks of all live descendants."""
+        self._workers = max(self._workers, sum(peak_memory(worker) for worker in descendants(os.getpid())))
+
+    def peak(self) -> int:
+        """Return the peak of this process plus that of its workers, in bytes."""
+        return peak_memory() + self._workers

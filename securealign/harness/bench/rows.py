@@ -1,15 +1,13 @@
 """Figures as rows, one for each figure of each suite: what tables, files and drawings are made of."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from securealign.harness.bench.measurements import Spread, ratio
-from securealign.harness.bench.memory import PeakMemory
+from securealign.harness.bench.processes import PeakMemory
 
 R = TypeVar("R")
 
@@ -56,18 +54,10 @@ class Comparison(Generic[R]):
 Runs = Mapping[str, Mapping[int, R]]
 
 
-class PhaseCosts(Protocol):
-    """A run whose costs are known by phase."""
-
-    def each(self, phase: str, figure: str) -> float:
-        """Return a figure of a phase."""
-        ...
-
-
 def byte_quantities(phases: Sequence[str], unit: str, per: float) -> list[Quantity[Any]]:
     """Return the bytes of phases in both directions, in units of `per` bytes."""
 
-    def quantity(phase: str, receiver: str, figure: str) -> Quantity[PhaseCosts]:
+    def quantity(phase: str, receiver: str, figure: str) -> Quantity[Any]:
         return Quantity(f"{phase} to {receiver}", unit, lambda run: run.each(phase, figure) / per)
 
     ways = (("provider", "bytes_up"), ("client", "bytes_down"))

@@ -1,7 +1,5 @@
 """How cost grows: seconds and bytes of a sweep against each size that varies, on logarithmic scales."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -1,20 +1,18 @@
 """Secure training: suites against each other and against the same product in clear."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from securealign.alignment.clear import fit_map
 from securealign.alignment.coordinates import Space
 from securealign.api import align_in_process
-from securealign.harness.bench.environment import Environment, environment
 from securealign.harness.bench.inputs import made_up, synthetic_embeddings
-from securealign.harness.bench.measurements import Spread, interleave, ratio, seconds
-from securealign.harness.bench.memory import PeakMemory
-from securealign.harness.bench.rows import CLEAR, RATIO, Comparison, Quantity, Row, byte_quantities, figure_rows
+from securealign.harness.bench.measurements import Environment, Spread, environment, interleave, ratio, seconds
+from securealign.harness.bench.rows import CLEAR, RATIO, Comparison, Quantity, Row, Runs, byte_quantities, figure_rows
 from securealign.harness.bench.separate import training_memory
 from securealign.he.entropy import SystemEntropy
 from securealign.he.registry import get_suite
@@ -45,26 +43,18 @@ class TrainingRun:
         return self.stats.bytes_up + self.stats.bytes_down
 
 
-@dataclass(frozen=True)
-class TrainingFigures:
-    """What one suite costs; seconds are compute, bytes are payloads."""
-
-    suite: str
-    runs: int
-    client_seconds: Spread
-    provider_seconds: Spread
-    total_seconds: Spread
-    #: Compute of both parties over that of Z_A^T Z_B in float64, paired where repetitions are shared.
-    times_clear: Spread
-    key_bytes: int
-    bytes_up: int
-    bytes_down: int
-    #: Upload, key included, over the embeddings in float32.
-    upload_times_float32: float
-    weight_error: float
-    #: Seconds of both parties in each phase, of the last repetition.
-    phase_seconds: dict[str, float]
-    peak_memory: PeakMemory | None
+#: What one suite costs, by name; seconds are compute, bytes are payloads, and those of phases are of the last run.
+FIGURES: Mapping[str, Callable[[Sequence[TrainingRun]], Any]] = {
+    "runs": len,
+    "client_seconds": lambda runs: Spread.of(run.stats.client_seconds for run in runs),
+    "provider_seconds": lambda runs: Spread.of(run.stats.provider_seconds for run in runs),
+    "total_seconds": lambda runs: Spread.of(run.stats.total_seconds for run in runs),
+    "key_bytes": lambda runs: runs[-1].phases["keys"].bytes_up,
+    "bytes_up": lambda runs: runs[-1].stats.bytes_up,
+    "bytes_down": lambda runs: runs[-1].stats.bytes_down,
+    "weight_error": lambda runs: max(run.weight_error for run in runs),
+    "phase_seconds": lambda runs: {name: phase.total_seconds for name, phase in runs[-1].phases.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,8 @@ class TrainingReport:
     clear_seconds: Spread
     #: What the provider computes once for an encoder and its public texts, before any session.
     space_seconds: Spread
-    suites: list[TrainingFigures]
+    #: For each suite its name, `FIGURES`, its compute and upload over those in clear, and its memory.
+    suites: list[dict[str, Any]]
     environment: Environment
     figures: list[Row]
     #: Every run that counts, by suite and repetition.
@@ -125,11 +116,8 @@ def bench_training(
         get_suite(suite)
     z_a, z_b = synthetic_embeddings(samples, dim_a, dim_b)
     reference = fit_map(z_b, z_a, "auto").weight
-
-    def contender(suite: str) -> Callable[[int], TrainingRun]:
-        return lambda _: _run(suite, z_a, z_b, reference)
-
-    contenders = {CLEAR: lambda _: _clear(z_a, z_b), **{suite: contender(suite) for suite in suites}}
+    contenders: dict[str, Callable[[int], TrainingRun]] = {CLEAR: lambda _: _clear(z_a, z_b)}
+    contenders |= {suite: partial(_run, suite, z_a, z_b, reference) for suite in suites}
     runs = interleave(contenders, repetitions=repetitions, budget_seconds=budget_seconds, progress=progress)
     peaks = {suite: training_memory(suite, z_a, z_b) if memory else None for suite in suites}
     return TrainingReport(
@@ -140,14 +128,14 @@ def bench_training(
         budget_seconds=budget_seconds,
         clear_seconds=Spread.of(run.stats.total_seconds for run in runs[CLEAR].values()),
         space_seconds=Spread.of(seconds(lambda: Space.of(Rows(z_a), SystemEntropy())) for _ in range(repetitions)),
-        suites=[_figures(suite, runs[suite], runs[CLEAR], samples * dim_b * 4, peaks[suite]) for suite in suites],
+        suites=[_figures(suite, runs, samples * dim_b * 4) | {"peak_memory": peaks[suite]} for suite in suites],
         environment=environment(),
         figures=figure_rows("training", runs, QUANTITIES, peaks, COMPARISONS),
         measurements=runs,
     )
 
 
-def _run(suite: str, z_a: FloatMatrix, z_b: FloatMatrix, reference: FloatMatrix) -> TrainingRun:
+def _run(suite: str, z_a: FloatMatrix, z_b: FloatMatrix, reference: FloatMatrix, _repetition: int) -> TrainingRun:
     done = align_in_process(z_a, z_b, suite=suite, ridge="auto")
     error = np.linalg.norm(done.alignment.weight - reference) / np.linalg.norm(reference)
     return TrainingRun(dict(done.stats.phases), float(error))
@@ -161,28 +149,13 @@ def _clear(z_a: FloatMatrix, z_b: FloatMatrix) -> TrainingRun:
     return TrainingRun({"upload": upload, "result": PhaseStats(bytes_down=z_a.shape[1] * z_b.shape[1] * 4)}, 0.0)
 
 
-def _figures(
-    suite: str,
-    runs: dict[int, TrainingRun],
-    clear: dict[int, TrainingRun],
-    float32_bytes: int,
-    peak_memory: PeakMemory | None,
-) -> TrainingFigures:
-    stats = [run.stats for run in runs.values()]
-    last = stats[-1]
-    totals, clear_totals = ({key: run.stats.total_seconds for key, run in done.items()} for done in (runs, clear))
-    return TrainingFigures(
-        suite=suite,
-        runs=len(runs),
-        client_seconds=Spread.of(run.client_seconds for run in stats),
-        provider_seconds=Spread.of(run.provider_seconds for run in stats),
-        total_seconds=Spread.of(totals.values()),
-        times_clear=ratio(totals, clear_totals),
-        key_bytes=last.phases["keys"].bytes_up,
-        bytes_up=last.bytes_up,
-        bytes_down=last.bytes_down,
-        upload_times_float32=last.bytes_up / float32_bytes,
-        weight_error=max(run.weight_error for run in runs.values()),
-        phase_seconds={name: phase.total_seconds for name, phase in last.phases.items()},
-        peak_memory=peak_memory,
-    )
+def _figures(suite: str, runs: Runs[TrainingRun], float32_bytes: int) -> dict[str, Any]:
+    made: dict[str, Any] = {name: of(list(runs[suite].values())) for name, of in FIGURES.items()}
+    # Paired where repetitions are shared.
+    own, clear = ({key: run.stats.total_seconds for key, run in runs[name].items()} for name in (suite, CLEAR))
+    return {
+        "suite": suite,
+        **made,
+        "times_clear": ratio(own, clear),
+        "upload_times_float32": made["bytes_up"] / float32_bytes,
+    }

@@ -2,24 +2,27 @@
 
 from securealign.cli.lazy import Command
 
-#: What runs a command, in the module of its name, and its line in the list of commands.
+#: What runs each command, and its line in the list of commands.
 _COMMANDS = {
-    "bench": ("app", "Compare suites with each other and with the computation in clear."),
-    "plan": ("show", "Tell bytes, seconds, memory, precision, security and what leaks of a run, without running it."),
+    "bench": ("bench:app", "Compare suites with each other and with the computation in clear."),
+    "plan": (
+        "plan:show",
+        "Tell bytes, seconds, memory, precision, security and what leaks of a run, without running it.",
+    ),
     "replay": (
-        "replay",
+        "report:replay",
         "Check that recorded messages are what the protocol allows, and that both parties confirmed their digests.",
     ),
     "report": (
-        "report",
+        "report:report",
         "Make a page of recorded runs: messages, time, bytes, accuracy, who saw what, and how runs compare.",
     ),
     "simulate": (
-        "simulate",
+        "simulate:simulate",
         "Train and classify on synthetic embeddings, and print what it costs over a network, without one.",
     ),
 }
 COMMANDS = {
-    name: Command(f"securealign.harness.cli.{name}:{target}", line, extra="harness", panel="Measuring")
+    name: Command(f"securealign.harness.cli.{target}", line, extra="harness", panel="Measuring")
     for name, (target, line) in _COMMANDS.items()
 }

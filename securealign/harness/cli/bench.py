@@ -1,7 +1,5 @@
 """securealign bench: compare suites."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,21 +17,7 @@ from securealign.harness.bench.inference import InferenceReport, bench_inference
 from securealign.harness.bench.measurements import Spread
 from securealign.harness.bench.rows import COUNT, RATIO, Row, as_csv
 from securealign.harness.bench.training import TrainingReport, bench_training
-from securealign.harness.cli.options import (
-    Budget,
-    Classes,
-    CsvFile,
-    DimA,
-    DimB,
-    FigureFile,
-    Memory,
-    Outputs,
-    Samples,
-    Suites,
-    require_writable,
-    selected,
-    titled,
-)
+from securealign.harness.cli import options
 from securealign.harness.report.units import brief
 from securealign.he.registry import DEFAULT_SUITE
 
@@ -51,16 +35,16 @@ HistoryFile = Annotated[
 
 @app.command()
 def training(
-    suites: Suites = DEFAULT_SUITE,
-    samples: Samples = 10_000,
-    dim_a: DimA = 768,
-    dim_b: DimB = 768,
+    suites: options.Suites = DEFAULT_SUITE,
+    samples: options.Samples = 10_000,
+    dim_a: options.DimA = 768,
+    dim_b: options.DimB = 768,
     repetitions: Annotated[int, typer.Option(min=1, help="Measured runs of each suite, at most.")] = 3,
-    budget: Budget = 60.0,
-    memory: Memory = True,
+    budget: options.Budget = 60.0,
+    memory: options.Memory = True,
     _classes: UnusedClasses = 0,
-    csv: CsvFile = None,
-    figure: FigureFile = None,
+    csv: options.CsvFile = None,
+    figure: options.FigureFile = None,
     history: HistoryFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,17 +67,17 @@ def training(
 
 @app.command()
 def inference(
-    suites: Suites = DEFAULT_SUITE,
-    dim_a: DimA = 768,
-    classes: Classes = 20,
+    suites: options.Suites = DEFAULT_SUITE,
+    dim_a: options.DimA = 768,
+    classes: options.Classes = 20,
     queries: Annotated[int, typer.Option("--queries", "--samples", min=1, help="Queries, sent one at a time.")] = 256,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
-    output: Outputs = "logits",
-    budget: Budget = 60.0,
-    memory: Memory = True,
+    output: options.Outputs = "logits",
+    budget: options.Budget = 60.0,
+    memory: options.Memory = True,
     _dim_b: UnusedDimB = 0,
-    csv: CsvFile = None,
-    figure: FigureFile = None,
+    csv: options.CsvFile = None,
+    figure: options.FigureFile = None,
     history: HistoryFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -127,13 +111,13 @@ def _bench(
 ) -> None:
     """Measure suites, write the files that were asked for, and print the report."""
     with failures(as_json=as_json):
-        names = selected(suites)
+        names = options.selected(suites)
         # Before minutes of measuring are lost to a file that cannot be written.
         if figure is not None:
             require_drawable(figure)
         if history is not None:
             require_history(history)
-        require_writable(csv, figure, history)
+        options.require_writable(csv, figure, history)
         with progress(enabled=True) as bar:
             report = measure(names, bar(name))
         rows = report.figures
@@ -159,7 +143,7 @@ def _table(title: str, rows: Sequence[Row], runs: Mapping[str, int]) -> Table:
     """Return a table with one column for each suite, so that it stays narrow, without figures that are 0 for all."""
     suites = list(runs)
     separator = " " if len(suites) <= 2 else "\n"
-    table = titled(title)
+    table = options.titled(title)
     table.add_column("", width=_LABEL_WIDTH)
     for suite in suites:
         table.add_column(suite, justify="right", overflow="fold", min_width=len(suite))

@@ -1,7 +1,5 @@
 """Options that several commands of the harness and the lab share."""
 
-from __future__ import annotations
-
 import errno
 import os
 import tempfile
@@ -11,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from securealign.errors import ConfigurationError
 from securealign.he import registry
 
 DimA = Annotated[int, typer.Option("--dim-a", min=1, help="Dimension of the provider's encoder.")]
@@ -92,6 +91,12 @@ def _encrypting() -> list[str]:
         if not entry.unavailable() and (info := entry.make().info).encrypts:
             found.setdefault(info.parameter_digest, name)
     return list(found.values())
+
+
+def require_page(file: Path) -> None:
+    """Raise `ConfigurationError` unless a file has the name of a page."""
+    if file.suffix.lower() not in {".html", ".htm"}:
+        raise ConfigurationError(f"{file} is not the name of a page.", hint="End its name in .html.")
 
 
 def require_writable(*files: Path | None) -> None:

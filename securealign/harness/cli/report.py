@@ -1,6 +1,4 @@
-"""securealign report: recorded runs as one page."""
-
-from __future__ import annotations
+"""securealign replay, which checks recorded runs against the protocol, and report, which makes a page of them."""
 
 import json
 from pathlib import Path
@@ -9,10 +7,25 @@ from typing import Annotated
 import typer
 
 from securealign.commands import AsJson, failures
-from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
+from securealign.harness.cli.options import require_page
+from securealign.harness.runs.checking import check_run
+from securealign.harness.runs.reading import read_run
 
-_SUFFIXES = frozenset({".html", ".htm"})
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check that recorded messages are what the protocol allows, and that both parties confirmed their digests."""
+    with failures(as_json=as_json):
+        checked = {str(file): check_run(read_run(file)) for file in files}
+    if as_json:
+        typer.echo(json.dumps({"runs": [{"file": file, "sessions": found} for file, found in checked.items()]}))
+        return
+    for file, found in checked.items():
+        for sentence in found:
+            typer.echo(f"{file}: {sentence}")
 
 
 def report(
@@ -29,8 +42,7 @@ def report(
     from securealign.harness.runs.reading import read_run
 
     with failures(as_json=as_json):
-        if output.suffix.lower() not in _SUFFIXES:
-            raise ConfigurationError(f"{output} is not the name of a page.", hint="End its name in .html.")
+        require_page(output)
         page = render([read_run(file) for file in files]).encode()
         write_atomically(output, page)
         if as_json:

@@ -1,7 +1,5 @@
 """securealign simulate: training and inference in this process on synthetic data, over networks in virtual time."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence
@@ -18,22 +16,7 @@ from securealign.files import write_atomically
 from securealign.harness.bench.drawing import require_drawable
 from securealign.harness.bench.sweep import Point, Run, combinations, points_as_csv, sweep
 from securealign.harness.bench.sweep_figure import draw_growth, require_growth
-from securealign.harness.cli.options import (
-    Batch,
-    ClientFactor,
-    CsvFile,
-    FigureFile,
-    Integers,
-    Networks,
-    Outputs,
-    ProviderFactor,
-    RunSuites,
-    Seed,
-    integers,
-    require_writable,
-    selected,
-    titled,
-)
+from securealign.harness.cli import options
 from securealign.harness.report.units import brief
 from securealign.harness.runs.simulated import record_sessions
 from securealign.harness.simulation.networks import find_networks
@@ -46,23 +29,23 @@ _MOST_TIMES = 1_000_000
 
 
 def simulate(
-    suite: RunSuites = DEFAULT_SUITE,
-    network: Networks = "loopback",
-    samples: Annotated[str, Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
-    dim_a: Annotated[str, Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
-    dim_b: Annotated[str, Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
-    classes: Annotated[str, Integers("--classes", "Classes of the head.")] = "10",
-    queries: Annotated[str, Integers("--queries", "Queries to classify.")] = "64",
-    batch: Batch = 64,
-    output: Outputs = "logits",
-    seed: Seed = 0,
-    client_factor: ClientFactor = 1.0,
-    provider_factor: ProviderFactor = 1.0,
+    suite: options.RunSuites = DEFAULT_SUITE,
+    network: options.Networks = "loopback",
+    samples: Annotated[str, options.Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
+    dim_a: Annotated[str, options.Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
+    dim_b: Annotated[str, options.Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
+    classes: Annotated[str, options.Integers("--classes", "Classes of the head.")] = "10",
+    queries: Annotated[str, options.Integers("--queries", "Queries to classify.")] = "64",
+    batch: options.Batch = 64,
+    output: options.Outputs = "logits",
+    seed: options.Seed = 0,
+    client_factor: options.ClientFactor = 1.0,
+    provider_factor: options.ProviderFactor = 1.0,
     record: Annotated[
         Path | None, typer.Option(help="Also write a run file for 'securealign report'; of a sweep, a folder of them.")
     ] = None,
-    csv: CsvFile = None,
-    figure: FigureFile = None,
+    csv: options.CsvFile = None,
+    figure: options.FigureFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and classify on synthetic embeddings, and print what it costs over a network, without one.
@@ -71,17 +54,17 @@ def simulate(
     """
     started = datetime.now(timezone.utc)
     with failures(as_json=as_json):
-        suites = selected(suite)
+        suites = options.selected(suite)
         links = [
             Conditions(network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor)
             for link in find_networks(network)
         ]
         sizes = combinations(
-            samples=integers(samples, "--samples", least=2),
-            dim_a=integers(dim_a, "--dim-a"),
-            dim_b=integers(dim_b, "--dim-b"),
-            classes=integers(classes, "--classes"),
-            queries=integers(queries, "--queries"),
+            samples=options.integers(samples, "--samples", least=2),
+            dim_a=options.integers(dim_a, "--dim-a"),
+            dim_b=options.integers(dim_b, "--dim-b"),
+            classes=options.integers(classes, "--classes"),
+            queries=options.integers(queries, "--queries"),
             batch=batch,
         )
         for option, factor in (("--client-factor", client_factor), ("--provider-factor", provider_factor)):
@@ -91,7 +74,7 @@ def simulate(
         if figure is not None:
             require_drawable(figure)
             require_growth(sizes)
-        require_writable(csv, figure, record / "run.jsonl" if record is not None and several else record)
+        options.require_writable(csv, figure, record / "run.jsonl" if record is not None and several else record)
 
         def write(run: Run, conditions: Conditions) -> None:
             if record is not None:
@@ -133,7 +116,9 @@ def _print_point(console: Console, point: Point) -> None:
 
 
 def _table(title: str, stats: RunStats) -> Table:
-    table = titled(title, "phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s")
+    table = options.titled(
+        title, "phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s"
+    )
     rows: list[tuple[str, PhaseStats | RunStats]] = [*stats.phases.items(), ("total", stats)]
     for name, phase in rows:
         seconds = (phase.client_seconds, phase.provider_seconds, phase.network_seconds, phase.total_seconds)
@@ -153,7 +138,7 @@ def _sweep_table(points: Sequence[Point]) -> Table:
     same = ", ".join(f"{name} {value}" for name, (value, *more) in values.items() if not more)
     varied = [name for name in names if len(values[name]) > 1]
     costs = ("training s", "up MB", "down MB", "query ms", "query KB")
-    table = titled(f"{len(points)} runs; {same}", "suite", "network", *varied, *costs, left=2)
+    table = options.titled(f"{len(points)} runs; {same}", "suite", "network", *varied, *costs, left=2)
     for point in points:
         online, queries = point.inference.phases["online"], point.sizes.queries
         table.add_row(

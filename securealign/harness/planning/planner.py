@@ -28,11 +28,10 @@ from securealign.protocol.policy.rank import rank_allowance, rank_charge, rows_n
 from securealign.protocol.policy.rules import Output, Policy, Rules
 from securealign.protocol.training.client import TrainingClient
 from securealign.protocol.training.provider import TrainingProvider
-from securealign.transport.in_process import InProcessLink, in_process_contexts
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession, train
 from securealign.transport.stats import FIGURES, MessageStats, PhaseStats, RunStats
-from securealign.transport.steps import CLIENT, StepLog
+from securealign.transport.steps import CLIENT, InProcessLink, StepLog, in_process_contexts
 from securealign.wire import InferenceCodec, TrainingCodec
 
 T = TypeVar("T", PhaseStats, MessageStats)

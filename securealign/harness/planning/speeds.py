@@ -4,8 +4,6 @@ Every call is timed at a few shapes; a call's seconds are then explained as a su
 non-negative least squares, weighed so that relative errors count alike in short calls and long ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Bars across a page of any width: a line of text with its number, and the bar below it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

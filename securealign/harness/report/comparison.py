@@ -1,7 +1,5 @@
 """Several runs side by side: the same figures of each, and their ratios to those of the first run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +8,8 @@ from typing import get_args
 from markupsafe import Markup
 
 from securealign.harness.report import units
-from securealign.harness.report.activity import activity, length
 from securealign.harness.report.bars import Bar, Piece, draw
+from securealign.harness.report.steps import activity, length
 from securealign.harness.report.units import Number, Shown
 from securealign.harness.report.words import fact_name, result, run_name
 from securealign.harness.runs.records import Kind, Run, Session, Side

@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from securealign.errors import ConfigurationError
 from securealign.harness.report import bars, comparison, timeline, units, words
-from securealign.harness.report.activity import activity
 from securealign.harness.report.bars import Bar, Piece
-from securealign.harness.report.steps import Step, steps
+from securealign.harness.report.steps import Step, activity, steps
 from securealign.harness.report.templating import environment, styled
 from securealign.harness.report.timeline import Lane
 from securealign.harness.runs.records import Run, Session

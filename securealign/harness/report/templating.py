@@ -1,7 +1,5 @@
 """The environment in which pages are rendered, and the filters and functions of their templates."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from functools import cache
@@ -24,7 +22,14 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(pixels=_pixels, percent=_percent, thousandths="{:,.3f}".format, short=_short, height=_height)
+    made.filters.update(
+        pixels=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
+        percent=lambda fraction: f"{100 * fraction:.3f}".rstrip("0").rstrip(".") + "%",
+        thousandths="{:,.3f}".format,
+        # There is no room for more characters; the tables hold all of them.
+        short=lambda words, most: words if len(words) <= most else f"{words[: most - 1]}\N{HORIZONTAL ELLIPSIS}",
+        height=_height,
+    )
     made.globals.update(
         {name: getattr(units, name) for name in ("size", "seconds", "count", "share", "number", "text")}
     )
@@ -40,19 +45,6 @@ def styled(style: str) -> dict[str, str]:
 def drawing(macro: str, *arguments: Any) -> Markup:  # noqa: ANN401 - whatever the macro takes
     """Return what a macro of drawings.html draws."""
     return Markup(getattr(environment(__package__).get_template("drawings.html").module, macro)(*arguments))  # noqa: S704
-
-
-def _pixels(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3f}".rstrip("0").rstrip(".") + "%"
-
-
-def _short(words: str, longest: int) -> str:
-    """Return words cut to the characters that there is room for; the tables hold all of them."""
-    return words if len(words) <= longest else f"{words[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _height(step: Step) -> float:

@@ -1,15 +1,12 @@
 """A time line of a session: one lane for each party, for each direction of the network, and for waiting."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from securealign.harness.report import units
-from securealign.harness.report.activity import VIEW_BOX, Activity, Span, length, outline, shares
-from securealign.harness.report.steps import Step
+from securealign.harness.report.steps import VIEW_BOX, Activity, Span, Step, length, outline, shares
 from securealign.harness.report.templating import drawing
 from securealign.harness.report.units import Shown
 from securealign.harness.runs.records import RunStarts, Stats

@@ -1,7 +1,5 @@
 """Numbers as people read them, each with its exact value; the report, the tables and the figures share them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,7 +105,7 @@ def ticks(low: float, high: float, most: int = 5) -> Sequence[float]:
     """Return at most `most` + 1 round numbers from `low` to `high`, evenly spaced."""
     if high <= low:
         return [low]
-    step = 10.0 ** _floor_log10((high - low) / most)
+    step = 10.0 ** int(f"{(high - low) / most:e}".partition("e")[2])
     step *= next(factor for factor in (1, 2, 5, 10, 20) if (high - low) / (step * factor) <= most)
     first = -int(-low // step)
     return [index * step for index in range(first, first + most + 2) if low <= index * step <= high * (1 + 1e-9)]
@@ -133,7 +131,3 @@ def _digits(value: float) -> str:
     if abs(value) >= 9.995:
         return f"{value:.1f}"
     return f"{value:.2f}" if abs(value) >= 0.9995 else f"{value:.3g}"
-
-
-def _floor_log10(value: float) -> int:
-    return int(f"{value:e}".partition("e")[2])

@@ -1,7 +1,5 @@
 """Names and values of what a run file holds, as the page shows them."""
 
-from __future__ import annotations
-
 from securealign.harness.report import units
 from securealign.harness.report.steps import when
 from securealign.harness.report.units import Number, Shown

@@ -5,15 +5,13 @@ the transcript that both parties hash, and to check the confirmations. So the ch
 reordered or altered, and one of a session in which the parties saw different messages.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import get_args
 
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import FileError
 from securealign.harness.runs.records import Message, Run, Session
 from securealign.protocol import messages as m
 from securealign.protocol.messages import Confirm
@@ -53,17 +51,17 @@ def _check_session(run: Run, session: Session) -> str:
         _check_totals(session)
         if not session.done:
             return f"session {number}, {kind}: ended as {session.end.error or session.end.state}, totals agree"
-        if _has_begun_before(session):
+        first = _TYPES.get(session.messages[0].type) if session.messages else None
+        if first not in (m.TrainingHello, m.InferenceHello):
             return f"session {number}, {kind}: begun before this recording, totals agree"
         # A recording of one side lacks the times at which its peer sent and received, so only that side is checked.
         for side in ("client", "provider") if run.about.side == "both" else (run.about.side,):
             _check_states(session, side)
         digest = _check_transcript(session)
     except _Contradiction as contradiction:
-        raise InputError(
+        raise FileError(
             f"{run.file}, session {number}: {contradiction}.",
             hint="The recording was altered, or made by another release; record the run again.",
-            code=ErrorCode.FILE_INVALID,
         ) from None
     count = len(session.messages)
     return f"session {number}, {kind}: {count} messages in order, transcript {digest.hex()[:16]} confirmed by both"
@@ -71,12 +69,6 @@ def _check_session(run: Run, session: Session) -> str:
 
 class _Contradiction(Exception):
     """Two statements of a recording exclude each other."""
-
-
-def _has_begun_before(session: Session) -> bool:
-    """Return whether the first message is not the one that opens a session."""
-    first = _TYPES.get(session.messages[0].type) if session.messages else None
-    return first not in (m.TrainingHello, m.InferenceHello)
 
 
 def _check_totals(session: Session) -> None:

@@ -3,28 +3,14 @@
 A file that breaks off, or was altered so that it is not a run any more, is an `InputError` that names its line.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
-from securealign.errors import ErrorCode, InputError
-from securealign.harness.runs.records import (
-    RECORD,
-    Compute,
-    Connect,
-    Message,
-    Record,
-    Results,
-    Run,
-    RunStarts,
-    Session,
-    SessionEnds,
-    SessionStarts,
-)
+from securealign.errors import FileError, InputError
+from securealign.harness.runs import records as r
 from securealign.recording.writing import FORMAT
 
 #: Bytes; a line holds one event.
@@ -39,7 +25,7 @@ _CUT = "The recording was cut off; record the run again and let it end, also whe
 _RELEASE = "Make the report with the release of securealign that recorded the run."
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> r.Run:
     """Return the run that a file holds.
 
     Raises `InputError` with the line when it is cut off, broken or of another format, `OSError` when it cannot be read.
@@ -57,12 +43,12 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._number = 0
-        self._about: RunStarts | None = None
-        self._results: Results | None = None
+        self._about: r.RunStarts | None = None
+        self._results: r.Results | None = None
         #: Events of sessions that have started and not ended, and the types of their messages.
-        self._open: dict[int, list[Record]] = {}
+        self._open: dict[int, list[r.Record]] = {}
         self._types: defaultdict[int, set[str]] = defaultdict(set)
-        self._closed: dict[int, Session] = {}
+        self._closed: dict[int, r.Session] = {}
 
     def take(self, line: bytes) -> None:
         """Check one line and keep its record."""
@@ -70,22 +56,22 @@ class _Reader:
         if self._number > MAX_LINES or len(line) > MAX_LINE_BYTES:
             raise self._refused("is beyond what a recording can hold", _AGAIN)
         record = self._record(line)
-        if isinstance(record, RunStarts):
+        if isinstance(record, r.RunStarts):
             self._start(record)
         elif self._about is None:
             raise self._refused("comes before the line of the run, which must be the first", _AGAIN)
         elif self._results is not None:
             raise self._refused("comes after the results, which must be the last line", _AGAIN)
-        elif isinstance(record, Results):
+        elif isinstance(record, r.Results):
             self._results = record
-        elif isinstance(record, SessionStarts):
+        elif isinstance(record, r.SessionStarts):
             if record.session != len(self._open) + len(self._closed):
                 raise self._refused("starts a session out of turn", _AGAIN)
             self._open[record.session] = [record]
         else:
             self._add(record)
 
-    def run(self) -> Run:
+    def run(self) -> r.Run:
         """Return the run of all lines."""
         if self._about is None:
             raise _invalid(f"{self._path} is empty.", _AGAIN)
@@ -95,34 +81,35 @@ class _Reader:
             raise _invalid(f"{self._path} ends at line {self._number} and holds no session.", _CUT)
         sessions = tuple(self._closed[number] for number in sorted(self._closed))
         name = self._path.name.encode("utf-8", "replace").decode()
-        return Run(name, self._about, sessions, dict(self._results.results) if self._results else {})
+        return r.Run(name, self._about, sessions, dict(self._results.results) if self._results else {})
 
-    def _start(self, record: RunStarts) -> None:
+    def _start(self, record: r.RunStarts) -> None:
         if self._about is not None:
             raise self._refused("starts a second run; a file holds one", "Give each run a file of its own.")
         if record.format != FORMAT:
             raise self._refused(f"says format {record.format}; this release reads format {FORMAT}", _RELEASE)
         self._about = record
 
-    def _add(self, record: Connect | Compute | Message | SessionEnds) -> None:
+    def _add(self, record: r.Connect | r.Compute | r.Message | r.SessionEnds) -> None:
         if record.session not in self._open:
             happened = "ended" if record.session in self._closed else "not started"
             raise self._refused(f"belongs to session {record.session}, which has {happened}", _AGAIN)
-        if isinstance(record, SessionEnds):
-            self._closed[record.session] = Session.of([*self._open.pop(record.session), record])
+        if isinstance(record, r.SessionEnds):
+            self._closed[record.session] = r.Session.of([*self._open.pop(record.session), record])
             return
         self._open[record.session].append(record)
-        if isinstance(record, Message):
+        if isinstance(record, r.Message):
             self._types[record.session].add(record.type)
             if len(self._types[record.session]) > MAX_TYPES:
                 raise self._refused("names one more type of message than any protocol has", _AGAIN)
 
-    def _record(self, line: bytes) -> Record:
+    def _record(self, line: bytes) -> r.Record:
         try:
-            return RECORD.validate_json(line)
+            return r.RECORD.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(_plain(part) for part in first["loc"][1:])
+        # Keys of the file without control characters, which a terminal would obey.
+        where = ".".join(part if part.isidentifier() else ascii(part) for part in map(str, first["loc"][1:]))
         if first["type"] == "json_invalid":
             raise self._refused(*(("is not JSON", _AGAIN) if line.endswith(b"\n") else ("is cut off", _CUT)))
         if not where and not first["type"].startswith("value_error"):
@@ -135,9 +122,4 @@ class _Reader:
 
 
 def _invalid(message: str, hint: str) -> InputError:
-    return InputError(message, hint=hint, code=ErrorCode.FILE_INVALID)
-
-
-def _plain(part: int | str) -> str:
-    """Return a key of the file without control characters, which a terminal would obey."""
-    return str(part) if str(part).isidentifier() else ascii(part)
+    return FileError(message, hint=hint)

@@ -1,22 +1,12 @@
 """Run files of sessions that ran in one process, over a network in virtual time or over none."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from securealign.harness.simulation.replay import Conditions, timeline_of
-from securealign.recording.writing import (
-    RunFile,
-    compute_line,
-    connect_line,
-    end_line,
-    in_order,
-    message_line,
-    session_line,
-)
+from securealign.recording import writing
 from securealign.transport.steps import InProcessSession
 
 
@@ -38,7 +28,7 @@ def record_sessions(
             "client_factor": conditions.client_factor,
             "provider_factor": conditions.provider_factor,
         }
-    with RunFile(path, command=command, side="both", started=started, **circumstances) as file:
+    with writing.RunFile(path, command=command, side="both", started=started, **circumstances) as file:
         begin = 0.0
         for session in sessions:
             begin = _write(file, session, conditions, begin)
@@ -53,21 +43,25 @@ def _printable(network: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _write(file: RunFile, session: InProcessSession, conditions: Conditions | None, begin: float) -> float:
+def _write(file: writing.RunFile, session: InProcessSession, conditions: Conditions | None, begin: float) -> float:
     """Write a session that begins at a time, and return when it ends."""
     number, timeline = file.begin(), timeline_of(session, conditions)
     stats = session.counted if conditions is None else timeline.stats(session.counted)
     end = begin + timeline.end
     at, seconds = timeline.connecting
-    lines = [connect_line(number, begin + at, seconds)] if seconds else []
-    lines += (compute_line(number, work.party, work.phase, begin + work.at, work.seconds) for work in timeline.works)
+    lines = [writing.connect_line(number, begin + at, seconds)] if seconds else []
     lines += (
-        message_line(number, travel.event, up=travel.up, sent=begin + travel.sent, received=begin + travel.received)
+        writing.compute_line(number, work.party, work.phase, begin + work.at, work.seconds) for work in timeline.works
+    )
+    lines += (
+        writing.message_line(
+            number, travel.event, up=travel.up, sent=begin + travel.sent, received=begin + travel.received
+        )
         for travel in timeline.travels
     )
     file.write(
-        session_line(number, kind=session.kind, suite=session.suite, facts=session.facts),
-        *in_order(lines),
-        end_line(number, end, state="done", error=None, transcript=session.transcript, stats=stats),
+        writing.session_line(number, kind=session.kind, suite=session.suite, facts=session.facts),
+        *writing.in_order(lines),
+        writing.end_line(number, end, state="done", error=None, transcript=session.transcript, stats=stats),
     )
     return end

@@ -6,7 +6,6 @@ many networks as are asked for.
 """
 
 from securealign.harness.simulation.networks import Network, built_in_networks, find_networks
-from securealign.harness.simulation.replay import Conditions, replay
-from securealign.harness.simulation.timeline import Timeline
+from securealign.harness.simulation.replay import Conditions, Timeline, replay
 
 __all__ = ["Conditions", "Network", "Timeline", "built_in_networks", "find_networks", "replay"]

@@ -1,7 +1,5 @@
 """Links between two parties, with where their figures come from; users describe their own in TOML."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from functools import cache

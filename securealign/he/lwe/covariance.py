@@ -4,8 +4,6 @@ The client's message is M = Z_B with each column scaled to the full modulus; the
 each feature scaled to `OPERAND_NORM`. The scales of U travel with the result, those of M never leave the client.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 
@@ -15,22 +13,12 @@ from securealign.errors import CiphertextError, KeyStoreError, LocalProtocolErro
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import CovarianceShape, EncryptedRows
+from securealign.he.lwe import residues
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import LOG_ANSWER_MODULUS, LweParameters
 from securealign.he.lwe.planner import OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, tiles
-from securealign.he.lwe.residues import (
-    IntMatrix,
-    Residues,
-    add,
-    pack,
-    pack_answer,
-    planes,
-    switch_modulus,
-    unpack,
-    unpack_answer,
-)
 from securealign.he.scales import largest_exponents, received_exponents
 from securealign.matrices import FloatMatrix, Rows
 
@@ -54,8 +42,7 @@ class LweCovarianceEncryptor:
     """The client's side: a fresh secret key per session, one row of public randomness per row."""
 
     def __init__(self, plan: BitBudget, session: bytes, rows: Rows, entropy: Entropy) -> None:
-        self._plan = plan
-        self._rows = rows
+        self._plan, self._rows = plan, rows
         self._exponents = largest_exponents(rows.column_norms(), plan.message_norm)
         # Same key and errors only for the same messages: two messages under one mask would show their difference to a
         # provider that goes on with a copy of this client whose rows have changed.
@@ -65,7 +52,7 @@ class LweCovarianceEncryptor:
         self._matrix = self._key.matrix(_ROWS_PURPOSE)
         self._encrypted = False
 
-    def _messages(self, start: int, stop: int) -> IntMatrix:
+    def _messages(self, start: int, stop: int) -> residues.IntMatrix:
         """Return rows of M."""
         scaled = np.rint(self._rows.block(start, stop) * np.ldexp(1.0, self._exponents))
         # A column that is zero up to rounding differs from one pass to the next, by more than its norm perhaps. What it
@@ -96,7 +83,7 @@ class LweCovarianceEncryptor:
             messages = self._messages(start, start + rows)
             # A tile that was cut off is encrypted again with the errors that it had; what was sent of it stays.
             errors = self._entropy.fork(f"rows {start}")
-            tile = pack(self._key.encrypt(self._matrix, start, messages, errors))
+            tile = residues.pack(self._key.encrypt(self._matrix, start, messages, errors))
             for offset in range(max(0, first_row - start), rows, piece):
                 count = min(piece, rows - offset)
                 body = tile[offset * width : (offset + count) * width]
@@ -119,11 +106,11 @@ class LweCovarianceEncryptor:
         scales_end = plan.left * _EXPONENT_BYTES
         hints_end = scales_end + len(plan.groups) * plan.hint_bytes
         left_exponents = received_exponents(body[:scales_end])
-        answer = unpack_answer(body[hints_end:], (plan.left, plan.width))
+        answer = residues.unpack_answer(body[hints_end:], (plan.left, plan.width))
         values = np.empty((plan.left, plan.width), dtype=np.int64)
         for group, columns in enumerate(plan.groups):
             start = scales_end + group * plan.hint_bytes
-            hint = unpack_answer(body[start : start + plan.hint_bytes], (plan.left, plan.parameters.dimension))
+            hint = residues.unpack_answer(body[start : start + plan.hint_bytes], (plan.left, plan.parameters.dimension))
             values[:, columns] = self._key.unmask(hint, answer[:, columns], columns)
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - self._exponents
         product: FloatMatrix = np.ldexp(values.astype(np.float64), scale - left_exponents[:, None])
@@ -138,9 +125,7 @@ class LweCovarianceEvaluator:
     """The provider's side: accumulates U [A | C] and sanitises once."""
 
     def __init__(self, plan: BitBudget, session: bytes, rows: Rows, entropy: Entropy) -> None:
-        self._plan = plan
-        self._session = session
-        self._rows = rows
+        self._plan, self._session, self._rows = plan, session, rows
         self._entropy = entropy
         norms = rows.column_norms()
         self._exponents = largest_exponents(norms, OPERAND_NORM)
@@ -182,8 +167,8 @@ class LweCovarianceEvaluator:
 
     def _multiply(self, count: int) -> None:
         first = self._absorbed - count
-        ciphertext = unpack(self._tile[:count], self._plan.width, self._plan.parameters.log_q)
-        public = planes(self._matrix.rows(first, count), self._matrix.columns)
+        ciphertext = residues.unpack(self._tile[:count], self._plan.width, self._plan.parameters.log_q)
+        public = residues.planes(self._matrix.rows(first, count), self._matrix.columns)
         operand = np.rint(self._rows.block(first, first + count) * np.ldexp(1.0, self._exponents))
         self._product.add(operand, [public, ciphertext])
 
@@ -198,13 +183,13 @@ class LweCovarianceEvaluator:
         hints, answers = [], []
         for columns in plan.groups:
             mask = rerandomisation(plan, self._key, columns, self._entropy)
-            hint = add(product.columns(slice(0, n)), mask.columns(slice(0, n)), log_q)
-            hints.append(pack_answer(switch_modulus(hint, log_q)))
+            hint = residues.add(product.columns(slice(0, n)), mask.columns(slice(0, n)), log_q)
+            hints.append(residues.pack_answer(residues.switch_modulus(hint, log_q)))
             own = product.columns(slice(n + columns.start, n + columns.stop))
-            answers.append(add(own, mask.columns(slice(n, None)), log_q))
-        whole = Residues(np.hstack([part.low for part in answers]), np.hstack([part.high for part in answers]))
-        answer = switch_modulus(flooded(plan, whole, self._entropy), log_q)
-        body = b"".join([self._exponents.astype("<i2").tobytes(), *hints, pack_answer(answer)])
+            answers.append(residues.add(own, mask.columns(slice(n, None)), log_q))
+        whole = residues.Residues(np.hstack([part.low for part in answers]), np.hstack([part.high for part in answers]))
+        answer = residues.switch_modulus(flooded(plan, whole, self._entropy), log_q)
+        body = b"".join([self._exponents.astype("<i2").tobytes(), *hints, residues.pack_answer(answer)])
         return self._key.binding.seal(Kind.COVARIANCE_RESULT, body, rows=plan.left, columns=plan.width)
 
     def checkpoint(self) -> bytes:

@@ -11,8 +11,6 @@ coefficient of Y may show `log_q - flood_bits - 1` = 18 bits about the row of R 
 powers of two for P then still misses most of the 11 n bits of a row, as long as one R serves few columns.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from securealign.he.entropy import Entropy

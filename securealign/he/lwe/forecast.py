@@ -5,8 +5,6 @@ elements that are drawn, packed, reduced or copied. Memory is what was measured 
 sums, and the key; see `memory` for bounds that hold.
 """
 
-from __future__ import annotations
-
 from securealign.he.blobs import HEADER_BYTES
 from securealign.he.forecast import CALL, CovarianceForecast, HeadForecast
 from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES

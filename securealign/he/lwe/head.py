@@ -17,24 +17,12 @@ from securealign.errors import CiphertextError, ErrorCode, KeyStoreError, LocalP
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.entropy import Entropy
 from securealign.he.interface import HeadShape, WithoutLabelsClient, WithoutLabelsProvider
+from securealign.he.lwe import residues
 from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import MAX_SLOTS, OPERAND_NORM, BitBudget
 from securealign.he.lwe.products import IntegerProduct, Planes, tiles
-from securealign.he.lwe.residues import (
-    IntMatrix,
-    Residues,
-    add,
-    centre,
-    pack,
-    pack_answer,
-    planes,
-    reduce,
-    switch_modulus,
-    unpack,
-    unpack_answer,
-)
 from securealign.he.scales import TYPICAL_SHARE, Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
@@ -127,8 +115,8 @@ class _QueryScales(NamedTuple):
 
 class _ClientPool(NamedTuple):
     #: A S + E for every slot; None for a pool that was restored, which masks no query any more.
-    masks: Residues | None
-    unmasks: IntMatrix
+    masks: residues.Residues | None
+    unmasks: residues.IntMatrix
     exponent: int
     #: By first slot of a batch: the scales of its queries.
     queries: dict[int, _QueryScales]
@@ -139,8 +127,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
     """The client's side: one secret for all pools of a session, fresh public randomness for each."""
 
     def __init__(self, plan: BitBudget, session: bytes, entropy: Entropy) -> None:
-        self._plan = plan
-        self._entropy = entropy
+        self._plan, self._entropy = plan, entropy
         self._key = SecretKey(plan, Kind.HEAD_KEY, session, entropy)
         self._pools: dict[int, _ClientPool] = {}
         #: Largest number of a pool that was forgotten.
@@ -177,7 +164,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
         )
         exponent = int(received_exponents(body[:_EXPONENT_BYTES])[0])
         self._head_norm = float(np.ldexp(OPERAND_NORM * TYPICAL_SHARE, -exponent))
-        hint = unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
+        hint = residues.unpack_answer(body[_EXPONENT_BYTES:], (plan.left, plan.parameters.dimension))
         self._pools[pool] = _ClientPool(None, self._key.unmask_hint(hint), exponent, {}, set())
 
     def encrypt(self, pool: int, first_slot: int, queries: FloatMatrix) -> bytes:
@@ -193,7 +180,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
         state.queries[first_slot] = _QueryScales(exponents, np.ldexp(norms, exponents))
         messages = np.rint(np.ldexp(columns, exponents)).astype(np.int64)
         masks = state.masks.columns(slice(slots.start, slots.stop))
-        body = pack(reduce(masks.low + messages, masks.high, plan.parameters.log_q))
+        body = residues.pack(residues.reduce(masks.low + messages, masks.high, plan.parameters.log_q))
         index = place(plan, pool, first_slot)
         return self._key.binding.seal(Kind.HEAD_QUERY, body, index=index, rows=plan.terms, columns=len(queries))
 
@@ -214,7 +201,7 @@ class LweHeadEncryptor(WithoutLabelsClient):
             columns=count,
         )
         slots = slice(first_slot, first_slot + count)
-        values = centre(unpack_answer(body, (plan.left, count)) - state.unmasks[:, slots])
+        values = residues.centre(residues.unpack_answer(body, (plan.left, count)) - state.unmasks[:, slots])
         scale = plan.parameters.log_q - LOG_ANSWER_MODULUS - exponents - state.exponent
         logits: FloatMatrix = np.ldexp(values.astype(np.float64), scale).T
         logits[np.any(np.abs(values) > plan.largest_value(norms), axis=0)] = np.nan
@@ -248,15 +235,13 @@ class LweHeadEvaluator(WithoutLabelsProvider):
     def __init__(
         self, plan: BitBudget, session: bytes, weight: FloatMatrix, bias: FloatMatrix, entropy: Entropy
     ) -> None:
-        self._plan = plan
-        self._session = session
-        self._entropy = entropy
+        self._plan, self._session, self._entropy = plan, session, entropy
         terms = np.vstack([weight, bias])
         # One scale for all classes: their norms stay between the provider and its head.
         norms = np.linalg.norm(terms, axis=0).max(keepdims=True)
         self._exponent = int(largest_exponents(norms, OPERAND_NORM)[0])
         self._operand = np.rint(np.ldexp(terms, self._exponent))
-        self._masks: dict[int, Residues] = {}
+        self._masks: dict[int, residues.Residues] = {}
 
     def accept_key(self, key: bytes) -> None:
         """Check and take the client's public key."""
@@ -268,21 +253,23 @@ class LweHeadEvaluator(WithoutLabelsProvider):
         n, log_q = plan.parameters.dimension, plan.parameters.log_q
         matrix = self._key.matrix(_purpose(pool), nonce)
         mask = rerandomisation(plan, self._key, slice(0, plan.width), self._entropy)
-        product = self._multiply([planes(matrix.rows(0, plan.terms), n)], n)
-        hint = switch_modulus(add(product, mask.columns(slice(0, n)), log_q), log_q)
+        product = self._multiply([residues.planes(matrix.rows(0, plan.terms), n)], n)
+        hint = residues.switch_modulus(residues.add(product, mask.columns(slice(0, n)), log_q), log_q)
         self._masks[pool] = mask.columns(slice(n, None))
-        body = np.array([self._exponent], dtype="<i2").tobytes() + pack_answer(hint)
+        body = np.array([self._exponent], dtype="<i2").tobytes() + residues.pack_answer(hint)
         return self._key.binding.seal(Kind.HEAD_POOL, body, index=pool, rows=plan.left, columns=plan.width)
 
     def evaluate(self, pool: int, first_slot: int, count: int, query: bytes) -> bytes:
         """Return Y = U C + R P + F modulo 2^40 for `count` slots."""
         plan = self._plan
         masked = self._masked(pool, first_slot, count, query)
-        answer = switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
+        answer = residues.switch_modulus(flooded(plan, masked, self._entropy), plan.parameters.log_q)
         index = place(plan, pool, first_slot)
-        return self._key.binding.seal(Kind.HEAD_ANSWER, pack_answer(answer), index=index, rows=plan.left, columns=count)
+        return self._key.binding.seal(
+            Kind.HEAD_ANSWER, residues.pack_answer(answer), index=index, rows=plan.left, columns=count
+        )
 
-    def _masked(self, pool: int, first_slot: int, count: int, query: bytes) -> Residues:
+    def _masked(self, pool: int, first_slot: int, count: int, query: bytes) -> residues.Residues:
         """Return U C + R P for `count` slots."""
         plan = self._plan
         if pool not in self._masks or not 0 <= first_slot < first_slot + count <= plan.width:
@@ -292,9 +279,9 @@ class LweHeadEvaluator(WithoutLabelsProvider):
             Kind.HEAD_QUERY, query, plan.terms * count * RESIDUE_BYTES, index=index, rows=plan.terms, columns=count
         )
         rows = np.frombuffer(body, dtype=np.uint8).reshape(plan.terms, count * RESIDUE_BYTES)
-        product = self._multiply([unpack(rows, count, plan.parameters.log_q)], count)
+        product = self._multiply([residues.unpack(rows, count, plan.parameters.log_q)], count)
         mask = self._masks[pool].columns(slice(first_slot, first_slot + count))
-        return add(product, mask, plan.parameters.log_q)
+        return residues.add(product, mask, plan.parameters.log_q)
 
     def retire(self, pool: int) -> None:
         """Forget a pool's mask."""
@@ -310,14 +297,14 @@ class LweHeadEvaluator(WithoutLabelsProvider):
         if len(state) != 8 * int(np.prod(shape)):
             raise KeyStoreError(f"The record of pool {pool} has a wrong length.", hint="Start a new session.")
         low, high = np.frombuffer(state, dtype="<i8").reshape(shape)
-        self._masks[pool] = Residues(low, high)
+        self._masks[pool] = residues.Residues(low, high)
 
     def close(self) -> None:
         """Forget the key and all masks."""
         self.__dict__.pop("_key", None)
         self._masks.clear()
 
-    def _multiply(self, parts: list[Planes], columns: int) -> Residues:
+    def _multiply(self, parts: list[Planes], columns: int) -> residues.Residues:
         product = IntegerProduct(self._plan.left, columns, self._plan.parameters.log_q)
         for first, count in tiles(self._plan.terms):
             tile = slice(first, first + count)

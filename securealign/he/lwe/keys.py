@@ -7,17 +7,48 @@ from which the provider re-randomises its answers. The key's name is the hash of
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from securealign.he.blobs import Binding, Kind
-from securealign.he.entropy import Entropy
+from securealign.he.entropy import Entropy, keystream
 from securealign.he.lwe import sampling
-from securealign.he.lwe.expansion import PublicMatrix
 from securealign.he.lwe.parameters import RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import Planes, public_times_ternary, tiles
 from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
+
+
+@dataclass(frozen=True)
+class PublicMatrix:
+    """A pseudorandom matrix over Z_q that both parties expand from a seed, so that it never travels.
+
+    It has `columns` columns and as many rows as are asked for. The entries of row i are ten bytes each at offset
+    i * n * 10 of an AES-256-CTR keystream, in the wire order of a row; any range of rows can be expanded alone. The key
+    hashes the purpose, the session (to which both parties contributed) and the client's seed, so a client cannot choose
+    the matrix.
+    """
+
+    key: bytes
+    columns: int
+
+    @classmethod
+    def derive(cls, purpose: str, session: bytes, seed: bytes, columns: int, nonce: bytes = b"") -> PublicMatrix:
+        """Derive the matrix of a `purpose` ("rows", "mask", "pool 3", ...) in one session.
+
+        `nonce` is that of a pool, 32 bytes.
+        """
+        label = purpose.encode()
+        prefix = b"securealign/lwe/matrix" + len(label).to_bytes(2, "big") + label
+        return cls(hashlib.sha256(prefix + session + seed + nonce).digest(), columns)
+
+    def rows(self, first: int, count: int) -> npt.NDArray[np.uint8]:
+        """Return rows `first` to `first + count` in wire form, shape (count, columns * 10)."""
+        width = self.columns * RESIDUE_BYTES
+        return keystream(self.key, count * width, offset=first * width).reshape(count, width)
+
 
 _SEED_BYTES = 32
 
@@ -27,8 +58,7 @@ class SecretKey:
 
     def __init__(self, plan: BitBudget, kind: Kind, session: bytes, entropy: Entropy) -> None:
         parameters = plan.parameters
-        self._parameters = parameters
-        self._session = session
+        self._parameters, self._session = parameters, session
         entropy = entropy.fork("key")
         self._secret = sampling.ternary(entropy, (parameters.dimension, plan.width)).astype(np.float64)
         self._seed = entropy.octets(_SEED_BYTES).tobytes()
@@ -84,8 +114,7 @@ class PublicKey:
         body = binding(parameters, session).open(
             kind, data, 2 * _SEED_BYTES + n * width * RESIDUE_BYTES, rows=n, columns=width
         )
-        self._parameters = parameters
-        self._session = session
+        self._parameters, self._session = parameters, session
         self._seed = bytes(body[:_SEED_BYTES])
         mask_seed = bytes(body[_SEED_BYTES : 2 * _SEED_BYTES])
         self._mask = PublicMatrix.derive("mask", session, mask_seed, n)

@@ -6,8 +6,6 @@ a result while its sums are still there, and copying them for a checkpoint. A te
 allocated.
 """
 
-from __future__ import annotations
-
 from securealign.he.lwe.parameters import ANSWER_BYTES, RESIDUE_BYTES
 from securealign.he.lwe.planner import BitBudget
 from securealign.he.lwe.products import TILE_ROWS

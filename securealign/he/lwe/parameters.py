@@ -1,7 +1,5 @@
 """Parameter sets of the `lwe` suite; a set below the security it claims cannot be constructed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass

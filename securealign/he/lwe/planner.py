@@ -6,8 +6,6 @@ is bounded by six standard deviations of its 2-norm and hidden under a uniform f
 and its simulation (uniform H; Y = H S + F + U M) are 2^-40 apart in each coefficient.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

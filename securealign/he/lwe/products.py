@@ -6,25 +6,13 @@ limbs against ternary matrices (sums of up to 8,192 terms), 27-bit limbs against
 is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from securealign.errors import KeyStoreError
-from securealign.he.lwe.residues import (
-    LIMB_BITS,
-    NARROW_BITS,
-    Halves,
-    IntMatrix,
-    Residues,
-    Words,
-    narrow_limb,
-    reduce,
-    wide_limb,
-)
+from securealign.he.lwe import residues
 
 #: Rows multiplied at a time.
 TILE_ROWS = 2048
@@ -34,8 +22,8 @@ OPERAND_NORM_LIMIT = 1 << 20
 #: Rows converted to limbs at a time, so that the temporaries stay in the second-level cache.
 _CONVERT_ROWS = 16
 
-Planes = tuple[Words, Halves]
-Limb = Callable[[Words, Halves, int, int, npt.NDArray[np.float64]], None]
+Planes = tuple[residues.Words, residues.Halves]
+Limb = Callable[[residues.Words, residues.Halves, int, int, npt.NDArray[np.float64]], None]
 
 
 def tiles(rows: int) -> list[tuple[int, int]]:
@@ -54,12 +42,14 @@ def _fill(limb: Limb, parts: Sequence[Planes], index: int, log_q: int, out: npt.
         left = right
 
 
-def public_times_ternary(public: Planes, ternary: npt.NDArray[np.float64], log_q: int) -> tuple[IntMatrix, IntMatrix]:
+def public_times_ternary(
+    public: Planes, ternary: npt.NDArray[np.float64], log_q: int
+) -> tuple[residues.IntMatrix, residues.IntMatrix]:
     """Return A S as unreduced limbs, each below 2^53 in magnitude: A (r, n) in wire planes, S (n, w) ternary."""
     limb = np.empty(public[0].shape)
     sums = []
     for index in range(2):
-        _fill(wide_limb, [public], index, log_q, limb)
+        _fill(residues.wide_limb, [public], index, log_q, limb)
         sums.append((limb @ ternary).astype(np.int64))
     return sums[0], sums[1]
 
@@ -81,11 +71,11 @@ class IntegerProduct:
         """Add the product of `operand` transposed, shape (t, m), with a tile of t <= `TILE_ROWS` rows."""
         limb = self._limb[: len(operand)]
         for index, total in enumerate(self._sums):
-            _fill(narrow_limb, parts, index, self._log_q, limb)
+            _fill(residues.narrow_limb, parts, index, self._log_q, limb)
             np.matmul(operand.T, limb, out=self._partial)
             self._fold(total)
 
-    def _fold(self, total: IntMatrix) -> None:
+    def _fold(self, total: residues.IntMatrix) -> None:
         """Add the exact float64 sums of a tile to an int64 total, in pieces that stay in the cache."""
         for first in range(0, len(total), _CONVERT_ROWS):
             rows = slice(first, first + _CONVERT_ROWS)
@@ -104,15 +94,15 @@ class IntegerProduct:
             total[:] = np.frombuffer(state, dtype="<i8", count=total.size, offset=index * size).reshape(total.shape)
         return state[size * len(self._sums) :]
 
-    def result(self) -> Residues:
+    def result(self) -> residues.Residues:
         """Return the sum of all tiles modulo q."""
         first, second, third = self._sums
-        mask = np.int64((1 << NARROW_BITS) - 1)
-        second = second + (first >> NARROW_BITS)
-        third = third + (second >> NARROW_BITS)
+        mask = np.int64((1 << residues.NARROW_BITS) - 1)
+        second = second + (first >> residues.NARROW_BITS)
+        third = third + (second >> residues.NARROW_BITS)
         second &= mask
         # Regroup 27 + 27 + rest bits as 40 + rest: the low limb takes 13 bits of the second.
-        taken = LIMB_BITS - NARROW_BITS
-        low = (first & mask) | ((second & np.int64((1 << taken) - 1)) << NARROW_BITS)
-        high = (second >> taken) + (third << (NARROW_BITS - taken))
-        return reduce(low, high, self._log_q)
+        taken = residues.LIMB_BITS - residues.NARROW_BITS
+        low = (first & mask) | ((second & np.int64((1 << taken) - 1)) << residues.NARROW_BITS)
+        high = (second >> taken) + (third << (residues.NARROW_BITS - taken))
+        return residues.reduce(low, high, self._log_q)

@@ -4,8 +4,6 @@ The rounded Gaussian is sampled by inversion of its distribution function at 64 
 decides all but one draw in a thousand; the rest take 48 more bits. None of this is constant time.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,24 +1,14 @@
 """The `lwe` suite behind the interface of all suites."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from securealign.errors import LocalProtocolError
 from securealign.he.entropy import Entropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
 from securealign.he.interface import CovarianceShape, CovarianceSizes, HeadShape, HeadSizes, LabelSecrets, SuiteInfo
+from securealign.he.lwe import head
 from securealign.he.lwe.covariance import LweCovarianceEncryptor, LweCovarianceEvaluator, covariance_plan, result_bytes
 from securealign.he.lwe.forecast import forecast_covariance, forecast_head
-from securealign.he.lwe.head import (
-    LweHeadEncryptor,
-    LweHeadEvaluator,
-    answer_bits,
-    answer_bytes,
-    head_plan,
-    pool_bytes,
-    query_batch,
-)
 from securealign.he.lwe.label_head import LabelHeadEncryptor, LabelHeadEvaluator
 from securealign.he.lwe.label_plan import label_plan
 from securealign.he.lwe.memory import covariance_memory, head_memory
@@ -58,13 +48,13 @@ class LweSuite:
         """Return the exact sizes of key and pool."""
         if shape.labels is not None:
             return label_plan(self.parameters, shape).sizes
-        plan = head_plan(self.parameters, shape)
+        plan = head.head_plan(self.parameters, shape)
         return HeadSizes(
             key=plan.key_bytes,
-            pool=pool_bytes(plan),
-            batch=query_batch(plan),
-            answer=answer_bytes(plan, query_batch(plan)),
-            answer_bits=answer_bits(plan),
+            pool=head.pool_bytes(plan),
+            batch=head.query_batch(plan),
+            answer=head.answer_bytes(plan, head.query_batch(plan)),
+            answer_bits=head.answer_bits(plan),
             memory=head_memory(plan),
         )
 
@@ -76,7 +66,7 @@ class LweSuite:
         """Return the messages and the work of a head."""
         if shape.labels is not None:
             return label_plan(self.parameters, shape).forecast
-        return forecast_head(head_plan(self.parameters, shape))
+        return forecast_head(head.head_plan(self.parameters, shape))
 
     def covariance_encryptor(
         self, shape: CovarianceShape, session: bytes, rows: Rows, entropy: Entropy
@@ -92,11 +82,11 @@ class LweSuite:
 
     def head_encryptor(
         self, shape: HeadShape, session: bytes, entropy: Entropy, offer: bytes = b""
-    ) -> LweHeadEncryptor:
+    ) -> head.LweHeadEncryptor:
         """Make the client's side of a head."""
         if shape.labels is not None:
             return LabelHeadEncryptor(label_plan(self.parameters, shape), session, entropy, offer)
-        return LweHeadEncryptor(head_plan(self.parameters, shape), session, entropy)
+        return head.LweHeadEncryptor(head.head_plan(self.parameters, shape), session, entropy)
 
     def head_evaluator(
         self,
@@ -107,11 +97,11 @@ class LweSuite:
         entropy: Entropy,
         *,
         labels: LabelSecrets | None = None,
-    ) -> LweHeadEvaluator:
+    ) -> head.LweHeadEvaluator:
         """Make the provider's side of a head."""
         if (labels is None) is not (shape.labels is None):
             raise LocalProtocolError("A head has label terms and label secrets, or neither.")
         if labels is not None:
             plan = label_plan(self.parameters, shape)
             return LabelHeadEvaluator(plan, session, weight, bias, entropy, secrets=labels)
-        return LweHeadEvaluator(head_plan(self.parameters, shape), session, weight, bias, entropy)
+        return head.LweHeadEvaluator(head.head_plan(self.parameters, shape), session, weight, bias, entropy)

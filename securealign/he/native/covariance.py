@@ -4,8 +4,6 @@ This is the formula of the paper, sum over k of Z_A[k, :]^T Enc(Z_B[k, :]). Scal
 with the client, those of Z_A travel with the result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,10 +11,9 @@ import numpy as np
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
 from securealign.he.interface import CovarianceShape, CovarianceSizes, EncryptedRows
-from securealign.he.native.envelope import seal, sealed_bytes, unseal
+from securealign.he.native.envelope import seal, sealed_bytes, unscale, unseal
 from securealign.he.native.frames import MAX_FRAME
 from securealign.he.native.profile import Profile
-from securealign.he.native.results import unscale
 from securealign.he.native.worker import Worker
 from securealign.he.scales import largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
@@ -30,9 +27,7 @@ class CovariancePlan:
 
     def __init__(self, profile: Profile, shape: CovarianceShape) -> None:
         job = profile.covariance
-        self.profile = profile
-        self.job = job
-        self.shape = shape
+        self.profile, self.job, self.shape = profile, job, shape
         #: Ciphertexts of one row.
         self.parts = job.ciphertexts(shape.columns)
         self.row_bytes = sealed_bytes(self.parts, job.fresh_bytes)
@@ -69,8 +64,7 @@ class NativeCovarianceEncryptor:
     """The client's side: the secret key stays in the worker."""
 
     def __init__(self, plan: CovariancePlan, session: bytes, rows: Rows) -> None:
-        self._plan = plan
-        self._rows = rows
+        self._plan, self._rows = plan, rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.message_norm)
         self._worker = Worker(plan.profile, "CovarianceClient", plan.shape.columns)
         key = seal([self._worker.call(bytes, "key")], 1, plan.profile.covariance_key_bytes)
@@ -117,9 +111,7 @@ class NativeCovarianceEvaluator:
     """The provider's side: its worker holds the client's public key and the sums."""
 
     def __init__(self, plan: CovariancePlan, session: bytes, rows: Rows) -> None:
-        self._plan = plan
-        self._session = session
-        self._rows = rows
+        self._plan, self._session, self._rows = plan, session, rows
         self._exponents = largest_exponents(rows.column_norms(), plan.job.operand_norm)
         shape = plan.shape
         self._worker = Worker(plan.profile, "CovarianceProvider", shape.provider_dim, shape.columns)

@@ -4,12 +4,14 @@ Libraries compress what they serialise, so the length of a ciphertext differs by
 length that the profile names, the size of a message depends on nothing but its shape.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 
+import numpy as np
+
 from securealign.errors import CiphertextError, ErrorCode, SuiteError
+from securealign.he.scales import Exponents
+from securealign.matrices import FloatMatrix
 
 _LENGTH = struct.Struct("<I")
 
@@ -48,3 +50,14 @@ def unseal(data: memoryview, room: int) -> list[bytes]:
             raise CiphertextError("A ciphertext has no length or padding of this suite.")
         objects.append(body[:length])
     return objects
+
+
+def unscale(numbers: FloatMatrix, shape: tuple[int, int], exponents: Exponents) -> FloatMatrix:
+    """Return numbers times 2^-exponents; raises `CiphertextError` for another shape or numbers that are not finite."""
+    if numbers.shape != shape:
+        raise CiphertextError(f"A worker decrypted numbers of shape {numbers.shape}, not {shape}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        unscaled: FloatMatrix = np.ldexp(numbers, -exponents)
+    if not np.isfinite(unscaled).all():
+        raise CiphertextError("Bytes decrypt to no finite number.", code=ErrorCode.COEFFICIENT_OUT_OF_RANGE)
+    return unscaled

@@ -4,8 +4,6 @@ Every call works on ciphertexts one by one: "made", "multiplied", "sent" are how
 decrypted, multiplied by numbers and added, and serialised or read.
 """
 
-from __future__ import annotations
-
 from securealign.he.blobs import HEADER_BYTES
 from securealign.he.forecast import CALL, CovarianceForecast, HeadForecast
 from securealign.he.native.covariance import CovariancePlan

@@ -4,8 +4,6 @@ Never pickle: once a library has read a peer's bytes, the peer may control the w
 checked like a stranger's.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import struct
@@ -122,8 +120,7 @@ class _Reader:
     """Reads a stream until a deadline on the clock of `time.monotonic`, if there is one."""
 
     def __init__(self, stream: socket.socket, deadline: float | None) -> None:
-        self._stream = stream
-        self._deadline = deadline
+        self._stream, self._deadline = stream, deadline
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes."""

@@ -3,24 +3,15 @@
 A query is [z; 1] at its own scale, which stays with the client; weight and bias share one, which travels with answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SuiteError
 from securealign.he.blobs import HEADER_BYTES, Kind
-from securealign.he.interface import (
-    NUMBER_BITS,
-    HeadShape,
-    HeadSizes,
-    WithoutLabelsClient,
-    WithoutLabelsProvider,
-)
-from securealign.he.native.envelope import seal, sealed_bytes, unseal
+from securealign.he.interface import NUMBER_BITS, HeadShape, HeadSizes, WithoutLabelsClient, WithoutLabelsProvider
+from securealign.he.native.envelope import seal, sealed_bytes, unscale, unseal
 from securealign.he.native.profile import Profile
-from securealign.he.native.results import unscale
 from securealign.he.native.worker import Worker
 from securealign.he.scales import TYPICAL_SHARE, Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
@@ -41,9 +32,7 @@ class HeadPlan:
                 code=ErrorCode.PLAN_INFEASIBLE,
             )
         job = profile.head
-        self.profile = profile
-        self.job = job
-        self.shape = shape
+        self.profile, self.job, self.shape = profile, job, shape
         self.terms = shape.provider_dim + 1
         #: Ciphertexts of a query, and of its answer.
         self.parts = job.ciphertexts(self.terms)
@@ -148,8 +137,7 @@ class NativeHeadEvaluator(WithoutLabelsProvider):
     """The provider's side: its worker holds the client's keys and the head."""
 
     def __init__(self, plan: HeadPlan, session: bytes, weight: FloatMatrix, bias: FloatMatrix) -> None:
-        self._plan = plan
-        self._session = session
+        self._plan, self._session = plan, session
         terms = np.vstack([weight, bias])
         # One scale for all classes: their norms stay between the provider and its head.
         norms = np.linalg.norm(terms, axis=0).max(keepdims=True)

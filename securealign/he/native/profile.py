@@ -1,7 +1,5 @@
 """What a native library's suite promises, and the sizes of what it sends."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

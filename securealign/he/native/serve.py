@@ -1,7 +1,5 @@
 """The worker's end: serves calls to one engine object until the stream ends."""
 
-from __future__ import annotations
-
 import importlib
 import resource
 import signal

@@ -1,7 +1,5 @@
 """A native library's suite behind the interface of all suites."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """The catalogue of suites on native libraries, an entry point of the group `securealign.suites`."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from securealign.he.interface import Entry

@@ -1,7 +1,5 @@
 """A process that holds one party's half of one job; when it dies, the party goes on."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -4,8 +4,6 @@ OpenFHE keeps contexts and rotation keys in globals of the process. A worker ser
 session's own; `close` releases them all for whoever runs sessions one after the other in one process.
 """
 
-from __future__ import annotations
-
 import struct
 from typing import Any
 

@@ -9,8 +9,6 @@ its class, and none holds a partial sum, which would show more of the head than 
 of GAZELLE (Juvekar et al., USENIX Security 2018) with its rotations after the product.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,5 +87,4 @@ class Layout:
 
     def read(self, slots: FloatMatrix) -> FloatMatrix:
         """Return the results of the classes, shape (classes,)."""
-        results: FloatMatrix = slots[: self.classes]
-        return results
+        return slots[: self.classes]

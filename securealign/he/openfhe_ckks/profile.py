@@ -9,8 +9,6 @@ Inference also rotates. Keys are switched digit by digit (BV), without special p
 the numbers are large beside the error that this adds.
 """
 
-from __future__ import annotations
-
 from securealign.he.interface import HeadShape
 from securealign.he.native.profile import Job, Profile, Ring
 from securealign.he.openfhe_ckks.layout import Layout

@@ -1,7 +1,5 @@
 """The calls of TenSEAL; imported in a worker only."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

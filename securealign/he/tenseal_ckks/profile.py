@@ -4,8 +4,6 @@ At the largest norms a product is off by up to 2^-34 of them. A head's is off by
 that counts as 2^40 and is a little less.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from securealign.he.native.profile import Job, Profile, Ring

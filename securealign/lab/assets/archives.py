@@ -1,7 +1,5 @@
 """Members of archives that may be hostile: no path outside the target, no link, no more bytes than allowed."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import lzma
@@ -47,7 +45,11 @@ def extract_members(archive: Path, target: Path, *, root: str, members: tuple[st
     with _damage_reported(archive):
         for name, stream in _members(archive, sorted(unmatched)):
             unmatched -= {glob for glob in unmatched if fnmatchcase(name, glob)}
-            path = _inside(target, name.removeprefix(f"{root}/"), archive)
+            inner = name.removeprefix(f"{root}/")
+            parts = PurePosixPath(inner).parts
+            if inner.startswith("/") or "\\" in inner or ":" in inner or ".." in parts or not parts:
+                raise _unusable(archive, f"holds the unsafe path {inner!r}")
+            path = target.joinpath(*parts)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 left -= _copy(stream, file, left, archive)
@@ -76,13 +78,6 @@ def _copy(source: IO[bytes], output: IO[bytes], max_bytes: int, archive: Path) -
             raise _unusable(archive, "unpacks to more bytes than its registry entry allows")
         output.write(block)
     return copied
-
-
-def _inside(target: Path, inner: str, archive: Path) -> Path:
-    parts = PurePosixPath(inner).parts
-    if inner.startswith("/") or "\\" in inner or ":" in inner or ".." in parts or not parts:
-        raise _unusable(archive, f"holds the unsafe path {inner!r}")
-    return target.joinpath(*parts)
 
 
 def _members(archive: Path, globs: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:

@@ -4,12 +4,11 @@ The clients know their registry, mirror, proxy and certificates from the user's 
 host.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -64,21 +63,17 @@ def run_command(command: Command, watch: Watch, *, interval: float = _WATCH_SECO
     except FileNotFoundError as error:
         raise AssetError(f"The program {command.arguments[0]!r} is not installed.", hint="Install it.") from error
     with process:
+        output = None
         try:
-            while (output := _output(process, interval)) is None:
+            while output is None:
+                with suppress(subprocess.TimeoutExpired):
+                    output = process.communicate(timeout=interval)[0]
+                    break
                 watch()
         except BaseException:
             process.kill()
             raise
     return Outcome(process.returncode, output)
-
-
-def _output(process: subprocess.Popen[str], seconds: float) -> str | None:
-    """Return all that a process printed, or None if it runs longer."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        return None
 
 
 def download_command(download: Download, folder: Path) -> Command:

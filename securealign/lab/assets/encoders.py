@@ -1,7 +1,5 @@
 """The catalogue of built-in encoders, each the name of a pinned asset."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

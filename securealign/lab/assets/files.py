@@ -4,8 +4,6 @@ They are in `<cache>/assets/<name>-<version>/`. `<cache>/supplied/` is where a u
 hand.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
@@ -60,7 +58,10 @@ def _build(asset: Asset, root: Path, temporary: Path, run: Runner) -> Path:
     folder.mkdir()
     logger.info("unpacking %s", asset.name)
     if asset.pieces is not None:
-        joined = _join(files, asset.pieces, temporary / "joined.zip", asset.max_bytes)
+        joined, room = temporary / "joined.zip", asset.max_bytes
+        with joined.open("wb") as output:
+            for file in files:
+                room -= append_members(file, output, pattern=asset.pieces, max_bytes=room)
         extract_members(joined, folder, root=asset.root, members=asset.members, max_bytes=asset.max_bytes)
         return folder
     left = asset.max_bytes
@@ -84,13 +85,6 @@ def require_consent(asset: Asset) -> None:
             f"{asset.name} is under the {asset.terms.name}, which you have not accepted; nothing was fetched.",
             hint=f"Read {asset.terms.text}; to accept them, set {_CONSENT}={asset.name} (several names with commas).",
         )
-
-
-def _join(files: list[Path], pattern: str, joined: Path, max_bytes: int) -> Path:
-    with joined.open("wb") as output:
-        for file in files:
-            max_bytes -= append_members(file, output, pattern=pattern, max_bytes=max_bytes)
-    return joined
 
 
 def _obtain(download: Download, root: Path, temporary: Path, run: Runner) -> Path:

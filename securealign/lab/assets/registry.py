@@ -1,13 +1,12 @@
 """The pinned assets of `assets.toml`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import resources
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from securealign.errors import InputError, did_you_mean
 
@@ -73,18 +72,10 @@ class Asset:
     terms: Terms | None = field(default=None, repr=False)
 
 
-def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-
-
-def _asset(name: str, entry: Mapping[str, Any]) -> Asset:
-    downloads = (Download(**_frozen(each) | {"kind": Kind(each["kind"])}) for each in entry["downloads"])
-    terms = Terms(**entry["terms"]) if "terms" in entry else None
-    return Asset(name=name, **_frozen(entry) | {"downloads": tuple(downloads), "terms": terms})
-
-
 _TABLES = tomllib.loads((resources.files(__package__) / "assets.toml").read_text(encoding="utf-8"))
-ASSETS: Mapping[str, Asset] = {name: _asset(name, entry) for name, entry in _TABLES.items()}
+ASSETS: Mapping[str, Asset] = TypeAdapter(dict[str, Asset]).validate_python(
+    {name: {"name": name, **entry} for name, entry in _TABLES.items()}
+)
 
 
 def asset_named(name: str) -> Asset:

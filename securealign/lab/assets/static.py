@@ -1,7 +1,5 @@
 """Static encoders: the embedding of a text is the mean of table rows, and no torch is needed."""
 
-from __future__ import annotations
-
 import json
 import re
 from abc import ABC, abstractmethod
@@ -13,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securealign.errors import ConfigurationError, ErrorCode, InputError
+from securealign.errors import ConfigurationError, FileError, InputError
 from securealign.models.encoder import Progress, check_finite, fingerprint_of
 from securealign.optional import require
 
@@ -69,7 +67,7 @@ class StaticEncoder(ABC):
         return vectors
 
     def _unusable(self, what: str, hint: str) -> InputError:
-        return InputError(f"{self._folder} {what}.", hint=hint, code=ErrorCode.FILE_INVALID)
+        return FileError(f"{self._folder} {what}.", hint=hint)
 
 
 class GloveEncoder(StaticEncoder):

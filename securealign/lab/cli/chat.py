@@ -49,9 +49,8 @@ def chat(
 
     Small models answer poorly this way; 'securealign experiment generation' measures how poorly.
     """
-    from securealign.lab.generation.chat import frame
-    from securealign.lab.generation.sampling import Sampling
-    from securealign.lab.generation.stopping import StopRules
+    from securealign.lab.generation.decoding import Sampling, StopRules
+    from securealign.lab.generation.stitched import frame
 
     with failures(as_json=as_json):
         sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
@@ -76,7 +75,7 @@ def chat(
 
 
 def _native(source: str) -> StitchedModel:
-    from securealign.lab.assets.causal import causal_lm_folder
+    from securealign.lab.assets.lookup import causal_lm_folder
     from securealign.lab.generation.causal import CausalModel
     from securealign.lab.generation.stitched import StitchedModel
 
@@ -86,12 +85,10 @@ def _native(source: str) -> StitchedModel:
 def _pair(source: str, target: str, map_folder: Path | None, data: str, pairs: int, ridge: str) -> StitchedModel:
     from securealign.alignment import AlignmentMap
     from securealign.data import load_dataset
-    from securealign.lab.assets.causal import causal_lm_folder
-    from securealign.lab.assets.lookup import require_terms
-    from securealign.lab.cli.experiment.options import penalty
+    from securealign.lab.assets.lookup import causal_lm_folder, require_terms
+    from securealign.lab.cli.experiment.command import penalty
     from securealign.lab.generation.causal import CausalModel
-    from securealign.lab.generation.fitting import Stitch
-    from securealign.lab.generation.maps import FitSettings, fitted_maps
+    from securealign.lab.generation.fitting import FitSettings, Stitch, fitted_maps
     from securealign.lab.generation.passages import join_passages, split_passages
     from securealign.lab.generation.stitched import StitchedModel
 

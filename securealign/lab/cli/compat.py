@@ -1,33 +1,24 @@
 """securealign compat: are two encoders worth aligning?"""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from securealign.commands import AsJson, failures, progress, table_console
 from securealign.data import load_dataset
-from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
-from securealign.harness.cli.options import Classes
+from securealign.harness.cli.options import Classes, require_page
 from securealign.he.registry import DEFAULT_SUITE
 from securealign.lab.assets.lookup import require_terms
-from securealign.lab.cli.experiment.options import Map, MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names
-from securealign.lab.experiments.compat.assess import Assessment, assess
-from securealign.lab.experiments.compat.cost import Usage
-from securealign.lab.experiments.compat.page import render
-from securealign.lab.experiments.compat.setting import USUAL_TEXTS, CompatConfig, Public, usual_texts
-from securealign.lab.experiments.compat.sides import open_side
-from securealign.lab.experiments.compat.summary import lines
-from securealign.lab.experiments.corpora import TASKS, Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.store import Store
+from securealign.lab.cli.experiment.command import Map, MaxTokens, Seeds, TestTexts, TrainTexts, command_line, names
+from securealign.lab.experiments.compat.assess import Usage, assess
+from securealign.lab.experiments.compat.page import lines, render
+from securealign.lab.experiments.compat.setting import USUAL_TEXTS, CompatConfig, Public, open_side, usual_texts
+from securealign.lab.experiments.corpora import TASKS, Corpora, Embeddings
+from securealign.lab.experiments.run import Store
 
-_SUFFIXES = frozenset({".html", ".htm"})
 _SIDE = "built-in encoder, model folder or hub id; or .npy, .npz, .safetensors with a row for each public text"
 
 
@@ -70,8 +61,7 @@ def compat(
     Minutes the first time; what was computed is kept.
     """
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        if output.suffix.lower() not in _SUFFIXES:
-            raise ConfigurationError(f"{output} is not the name of a page.", hint="End its name in .html.")
+        require_page(output)
         usage = Usage(network=network, suite=suite, queries=queries, classes=classes)
         usage.check()
         require_terms((client, provider))
@@ -95,10 +85,7 @@ def compat(
     if as_json:
         typer.echo(json.dumps({"file": str(output), "bytes": len(page), **found.as_dict()}, allow_nan=False))
         return
-    _print(table_console(), found, output, len(page))
-
-
-def _print(console: Console, found: Assessment, output: Path, size: int) -> None:
+    console = table_console()
     for style, words in lines(found):
         console.print(words, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    typer.echo(f"{output}: {size / 1e3:,.0f} KB", err=True)
+    typer.echo(f"{output}: {len(page) / 1e3:,.0f} KB", err=True)

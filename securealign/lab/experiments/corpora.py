@@ -1,15 +1,24 @@
-"""Texts of the experiments: classification tasks with a training and a test part, and a mixture of public texts."""
+"""Texts of the experiments and their embeddings.
 
-from __future__ import annotations
+Texts are classification tasks with a training and a test part, and a mixture of public texts. Models are opened by
+name, one at a time, and what they gave is kept.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import chain, zip_longest
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from securealign.cache import cache_root
+from securealign.commands import Progress
 from securealign.data import TextDataset, dataset_digest, load_dataset
 from securealign.errors import InputError
+from securealign.models import EmbeddingCache, Encoder, open_encoder
 
 #: Built-in tasks: the data sets of their training and test parts.
 TASKS: Mapping[str, tuple[str, str]] = {
@@ -84,13 +93,12 @@ class Corpora:
 
     def draw(self, dataset: TextDataset, count: int) -> TextDataset:
         """Return up to `count` rows, chosen and ordered by a hash of seed and text."""
-        order = sorted(range(len(dataset)), key=lambda row: _rank(dataset.texts[row], self.seed))
-        return dataset.subset(order[:count])
 
+        def rank(row: int) -> bytes:
+            # The name is part of every draw: another one would draw other texts, wherever this module is.
+            return hashlib.sha256(f"securealign/experiments/{self.seed}/{dataset.texts[row]}".encode()).digest()
 
-def _rank(text: str, seed: int) -> bytes:
-    # The name is part of every draw: another one would draw other texts, wherever this module is.
-    return hashlib.sha256("/".join(("securealign", "experiments", str(seed), text)).encode()).digest()
+        return dataset.subset(sorted(range(len(dataset)), key=rank)[:count])
 
 
 def labels_of(dataset: TextDataset) -> tuple[int, ...]:
@@ -119,3 +127,82 @@ def _with_common_classes(name: str, train: TextDataset, test: TextDataset) -> Ta
             )
         )
     return Task(name, *parts)
+
+
+Vectors = npt.NDArray[np.float32]
+#: Adds a bar to the display of progress.
+AddBar = Callable[[str], Progress]
+
+
+def no_bars(_description: str) -> Progress:
+    """Show no progress."""
+    return lambda done, total: None
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """An encoder whose model is opened only when it has texts to encode."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    open: Callable[[], Encoder]
+
+    def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
+        return self.open().encode(texts, progress=progress)
+
+
+class Embeddings:
+    """Embeddings of texts under encoders that are named as for `open_encoder`, cut to `max_tokens` tokens."""
+
+    def __init__(
+        self,
+        *,
+        max_tokens: int = 64,
+        folder: Path | None = None,
+        add_bar: AddBar = no_bars,
+        opener: Callable[[str], Encoder] | None = None,
+    ) -> None:
+        self._cache = EmbeddingCache(folder if folder is not None else cache_root() / "vectors")
+        self._add_bar = add_bar
+        self._opener = opener or partial(open_encoder, max_tokens=max_tokens)
+        self._encoders: dict[str, _Closed] = {}
+        self._known: dict[tuple[str, bytes], Vectors] = {}
+        self._opened: tuple[str, Encoder] | None = None
+
+    def of(self, encoder: str, texts: Sequence[str], what: str = "texts") -> Vectors:
+        """Return the embeddings (n, d) of texts, encoding what is missing; raises what `open_encoder` raises."""
+        key = (encoder, dataset_digest(texts))
+        if key not in self._known:
+            found = self._cache.encode(self._closed(encoder), texts, progress=self._late_bar(f"{encoder}: {what}"))
+            self._known[key] = np.asarray(found)
+        return self._known[key]
+
+    def _late_bar(self, description: str) -> Progress:
+        """Return a report that adds its bar when it is first called, which it is only for texts that are missing."""
+        bar = cache(self._add_bar)
+
+        def report(done: int, total: int) -> None:
+            bar(description)(done, total)
+
+        return report
+
+    def fingerprint(self, encoder: str) -> str:
+        """Return the encoder's fingerprint, which says what its embeddings depend on."""
+        return self._closed(encoder).fingerprint
+
+    def dimension(self, encoder: str) -> int:
+        """Return the encoder's dimension d."""
+        return self._closed(encoder).dimension
+
+    def _closed(self, name: str) -> _Closed:
+        if name not in self._encoders:
+            opened = self._open_once(name)
+            self._encoders[name] = _Closed(name, opened.fingerprint, opened.dimension, lambda: self._open_once(name))
+        return self._encoders[name]
+
+    def _open_once(self, encoder: str) -> Encoder:
+        if self._opened is None or self._opened[0] != encoder:
+            self._opened = None  # before the next one takes as much memory again
+            self._opened = (encoder, self._opener(encoder))
+        return self._opened[1]

@@ -1,7 +1,5 @@
 """What the pictures of all experiments share: axes, heat maps and lines in colours that everybody can tell apart."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

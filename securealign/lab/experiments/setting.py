@@ -1,7 +1,5 @@
 """What the experiments with classification tasks are run on, and the embeddings and heads that their cells share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -13,8 +11,7 @@ import numpy.typing as npt
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.alignment.clear import ClearFit, fit_map
 from securealign.alignment.regression import MapKind
-from securealign.lab.experiments.corpora import Corpora, Task, labels_of
-from securealign.lab.experiments.embeddings import Embeddings, Vectors
+from securealign.lab.experiments.corpora import Corpora, Embeddings, Task, Vectors, labels_of
 
 #: How many public texts a labelled text of the task counts for when both fit a map: 4 was best of 1, 2, 4, 16 and 64
 #: for soft maps, over 6 pairs of built-in encoders and 4 tasks; 16 is better for ridge maps, which stay a point below.

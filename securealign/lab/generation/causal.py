@@ -1,6 +1,7 @@
-"""A causal language model as three parts: a tokenizer with offsets, a body that gives hidden states, and a head."""
+"""A causal language model as three parts: a tokenizer with offsets, a body that gives hidden states, and a head.
 
-from __future__ import annotations
+Weights are read from safetensors alone, in float32 on the CPU; no code comes from a model's folder.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -10,11 +11,94 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securealign.lab.generation.depths import POST_NORM, PRE_NORM, blocks_below
-from securealign.lab.generation.loading import apply_head, final_norm, load_causal
-from securealign.lab.generation.pairs import NO_OFFSET, Integers
+from securealign.errors import ConfigurationError, FileError, InputError
+from securealign.lab.measures.tokenizers import NO_OFFSET, Integers
 from securealign.models.encoder import fingerprint_of
+from securealign.models.pretrained import NO_WEIGHTS, loading
 from securealign.optional import require
+
+POST_NORM = "post-norm"
+PRE_NORM = "h[-1]"
+#: Of the paper's sweep (appendix), the last first.
+DEPTHS = (POST_NORM, PRE_NORM, "h[-2]", "3L/4", "L/2", "L/4")
+
+
+def blocks_below(depth: str, layers: int) -> int:
+    """Return after how many of a model's `layers` blocks the state of this depth is taken.
+
+    `POST_NORM` and `PRE_NORM` are both after all of them. Raises `ConfigurationError` for a depth that is none.
+    """
+    shares = {"3L/4": layers * 3 // 4, "L/2": layers // 2, "L/4": layers // 4}
+    blocks = {POST_NORM: layers, PRE_NORM: layers, "h[-2]": layers - 1}
+    blocks |= {name: max(1, count) for name, count in shares.items()}
+    if depth not in blocks:
+        raise ConfigurationError(f"{depth!r} is no depth.", hint=f"Use one of: {', '.join(DEPTHS)}.")
+    return blocks[depth]
+
+
+_PURPOSE = "A language model"
+_PROBE = 8
+_TOLERANCE = 1e-3
+
+
+def load_causal(folder: Path) -> tuple[Any, Any]:
+    """Return (tokenizer, model) of a folder; raises `InputError` for one that cannot be used here.
+
+    What can be used has a fast tokenizer, which knows character offsets, and logits that are a function of the last
+    hidden state alone. Raises `DependencyError` without torch and transformers.
+    """
+    require("transformers", _PURPOSE)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise _unusable(folder, f"it {NO_WEIGHTS}")
+    with loading(folder, purpose=_PURPOSE, role="cannot be used as a causal language model: it ") as missing:
+        import torch
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+        model = model.to(torch.float32).eval()
+    if missing:
+        raise _unusable(folder, f"it lacks {len(missing)} weights")
+    if not tokenizer.is_fast:
+        raise _unusable(folder, "its tokenizer knows no character offsets")
+    _check_head(folder, model)
+    return tokenizer, model
+
+
+def _check_head(folder: Path, model: Any) -> None:  # noqa: ANN401 - torch is optional
+    torch = require("torch", _PURPOSE)
+    ids = torch.arange(min(_PROBE, model.config.vocab_size)).unsqueeze(0)
+    with torch.inference_mode():
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        ours, own = apply_head(model, hidden), model(input_ids=ids, use_cache=False).logits
+    if not torch.allclose(ours, own, atol=_TOLERANCE, rtol=_TOLERANCE):
+        raise _unusable(folder, "its logits are no linear function of the last hidden state")
+
+
+def apply_head(model: Any, hidden: Any) -> Any:  # noqa: ANN401 - torch is optional
+    """Return the logits (..., V) of states behind the final norm (..., d), capped where the model caps them."""
+    logits = model.get_output_embeddings()(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else (logits / cap).tanh() * cap
+
+
+def final_norm(model: Any, name: str) -> Any:  # noqa: ANN401 - torch is optional
+    """Return the module between the last block and the head; raises `InputError` when it has no usual name."""
+    for attribute in ("norm", "final_layernorm", "final_layer_norm", "ln_f"):
+        module = getattr(model.base_model, attribute, None)
+        if module is not None:
+            return module
+    raise InputError(
+        f"The final norm of {name} is not known.", hint="Use the depth 'post-norm', which does not need it."
+    )
+
+
+def _unusable(folder: Path, reason: str) -> InputError:
+    return FileError(
+        f"{folder} cannot be used as a causal language model: {reason}.",
+        hint="Give the folder of a decoder with safetensors weights and a tokenizer.json.",
+    )
+
 
 States = npt.NDArray[np.float32]
 

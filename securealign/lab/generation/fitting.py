@@ -1,19 +1,23 @@
 """Ridge regression of one model's hidden states on another's, streamed: memory does not grow with the texts."""
 
-from __future__ import annotations
-
+import hashlib
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.alignment.ridge import CrossMoments, Penalty, solve_ridge
+from securealign.cache import cache_root
+from securealign.data.digest import dataset_digest
 from securealign.errors import ErrorCode, InputError
-from securealign.lab.generation.causal import CausalModel, States, Tokens
-from securealign.lab.generation.depths import POST_NORM
-from securealign.lab.generation.pairs import TokenPairs, pair_tokens
+from securealign.lab.generation.causal import POST_NORM, CausalModel, States, Tokens
+from securealign.lab.measures.tokenizers import TokenPairs, pair_tokens
 from securealign.models.encoder import Progress
 
 #: Penalty of the paper (appendix B), in the units of the Gram matrix.
@@ -103,8 +107,14 @@ def fit_stitches(
     found = {
         stitch: PairAccumulator(models[stitch.source].dimension, models[stitch.target].dimension) for stitch in stitches
     }
+    depths: dict[str, list[str]] = defaultdict(list)
+    for stitch in stitches:
+        depths[stitch.source].append(stitch.depth)
+        depths[stitch.target].append(stitch.landing)
     for batch in _batches(texts):
-        read = {name: _Read(models[name], batch, _depths(name, stitches), max_tokens) for name in _names(stitches)}
+        read = {
+            name: _Read(models[name], batch, list(dict.fromkeys(taken)), max_tokens) for name, taken in depths.items()
+        }
         for stitch, accumulator in found.items():
             source, target = read[stitch.source], read[stitch.target]
             for text in range(len(batch)):
@@ -185,10 +195,67 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _names(stitches: Sequence[Stitch]) -> list[str]:
-    return list(dict.fromkeys(name for stitch in stitches for name in (stitch.source, stitch.target)))
+_EDITION = 1
 
 
-def _depths(name: str, stitches: Sequence[Stitch]) -> list[str]:
-    taken = [stitch.depth for stitch in stitches if stitch.source == name]
-    return list(dict.fromkeys([*taken, *(stitch.landing for stitch in stitches if stitch.target == name)]))
+@dataclass(frozen=True)
+class FitSettings:
+    """How maps are fitted: pairs of tokens, penalty, `exact` ends only, and how much of a text is read."""
+
+    pairs: int = 40_000
+    ridge: Penalty = PAPER_RIDGE
+    exact: bool = False
+    max_tokens: int = 128
+
+
+def map_key(models: Mapping[str, CausalModel], stitch: Stitch, texts_digest: str, settings: FitSettings) -> str:
+    """Return a hexadecimal SHA-256 over everything that a map depends on."""
+    content: dict[str, Any] = {
+        "edition": _EDITION,
+        "source": models[stitch.source].fingerprint,
+        "target": models[stitch.target].fingerprint,
+        "depth": stitch.depth,
+        "landing": stitch.landing,
+        "texts": texts_digest,
+        **asdict(settings),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def fitted_maps(
+    models: Mapping[str, CausalModel],
+    stitches: Sequence[Stitch],
+    texts: Sequence[str],
+    settings: Sequence[FitSettings],
+    *,
+    folder: Path | None = None,
+    report: Progress | None = None,
+) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
+    """Return the map of each stitch under each of `settings`, which differ in their penalty alone.
+
+    What is not in the cache is fitted in one pass over the texts and kept there.
+    """
+    root = folder if folder is not None else cache_root() / "maps"
+    digest = dataset_digest(tuple(texts)).hex()
+    wanted = {
+        (stitch, one): root / map_key(models, stitch, digest, one)[:32] for stitch in stitches for one in settings
+    }
+    found = {key: known for key, path in wanted.items() if (known := _known(path)) is not None}
+    missing = [stitch for stitch in stitches if any((stitch, one) not in found for one in settings)]
+    if missing:
+        shared = {name: value for name, value in asdict(settings[0]).items() if name != "ridge"}
+        fitted = fit_stitches(models, missing, texts, report=report, **shared)
+        for stitch, accumulator in fitted.items():
+            for one in settings:
+                solved = accumulator.solve(one.ridge)
+                metadata = {**solved.metadata, **asdict(stitch), "texts": digest, "penalty": one.ridge}
+                found[stitch, one] = AlignmentMap(solved.weight, solved.bias, metadata)
+                found[stitch, one].save_pretrained(wanted[stitch, one])
+    return found
+
+
+def _known(path: Path) -> AlignmentMap | None:
+    try:
+        return AlignmentMap.from_pretrained(path)
+    except InputError:
+        return None

@@ -1,7 +1,5 @@
 """Passages of about one length from sentences: hidden states need context, and batches need little padding."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How well mapped states predict the next token through the target's head, beside the target's own states."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.lab.generation.causal import CausalModel
-from securealign.lab.generation.depths import POST_NORM
+from securealign.lab.generation.causal import POST_NORM, CausalModel
 from securealign.lab.generation.fitting import PairedStates
 from securealign.lab.measures.fits import explained
 from securealign.optional import require

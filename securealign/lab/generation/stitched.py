@@ -8,19 +8,76 @@ Models with equal vocabularies exchange token numbers instead.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.errors import ErrorCode, InputError
-from securealign.lab.generation.causal import CausalModel, same_tokens
-from securealign.lab.generation.chat import Prompt
-from securealign.lab.generation.context import Context
-from securealign.lab.generation.depths import POST_NORM
-from securealign.lab.generation.sampling import Chooser, Sampling
-from securealign.lab.generation.stopping import End, StopRules, StopScanner, first_letter, loops
-from securealign.lab.generation.utf8 import TokenBytes
+from securealign.errors import InputError, ShapeError
+from securealign.lab.generation import decoding
+from securealign.lab.generation.causal import POST_NORM, CausalModel, States, same_tokens
+from securealign.optional import require
+
+#: {"role": "user" or "assistant", "content": text}, as chat templates take them.
+Message = Mapping[str, str]
+
+_USER, _ASSISTANT = "User:", "Assistant:"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to continue; `special` adds the tokenizer's special tokens, `stops` are strings that end the answer."""
+
+    text: str
+    special: bool = True
+    stops: tuple[str, ...] = ()
+
+
+def frame(model: CausalModel, messages: Sequence[Message]) -> Prompt:
+    """Return a conversation as the model's chat template writes it, or as named lines for a base model."""
+    if model.tokenizer.chat_template:
+        text = model.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return Prompt(text, special=False)
+    names = {"user": _USER, "assistant": _ASSISTANT}
+    lines = [f"{names.get(message['role'], message['role'])} {message['content']}" for message in messages]
+    return Prompt("\n".join([*lines, _ASSISTANT]), stops=(f"\n{_USER}", f"\n{_ASSISTANT}"))
+
+
+class Context:
+    """The tokens that a model has read; `read` gives the hidden state (d,) of the last of them at `depth`."""
+
+    def __init__(self, model: CausalModel, depth: str = POST_NORM) -> None:
+        self._model, self._depth = model, depth
+        self._ids: list[int] = []
+        self._state: States | None = None
+        # Without the model's configuration: layers with a sliding window would drop states that `crop` goes back to.
+        self._cache: Any = require("transformers", "A language model").DynamicCache()
+        self.fed = 0
+
+    def read(self, ids: Sequence[int]) -> States:
+        """Return the state after exactly `ids`, with the cache of earlier calls; raises `InputError` for none."""
+        ids = list(ids)
+        if not ids:
+            raise InputError("The prompt holds no token.", hint="Give a prompt with some text.")
+        if ids == self._ids and self._state is not None:
+            return self._state
+        places = (place for place, (known, token) in enumerate(zip(self._ids, ids, strict=False)) if known != token)
+        common = next(places, min(len(self._ids), len(ids)))
+        # The state of the last token is wanted, so at least this one is read again.
+        kept = min(common, len(ids) - 1)
+        if kept < len(self._ids):
+            self._cache.crop(kept - len(self._ids))
+        self._state, self._ids = self._feed(ids[kept:]), ids
+        return self._state
+
+    def _feed(self, ids: list[int]) -> States:
+        torch = require("torch", "A language model")
+        states = self._model.run(
+            (self._depth,), input_ids=torch.tensor([ids]), past_key_values=self._cache, use_cache=True
+        )
+        self.fed += len(ids)
+        state: States = states[self._depth][0, -1].numpy()
+        return state
 
 
 @dataclass(frozen=True)
@@ -29,7 +86,7 @@ class Step:
 
     token: int | None
     text: str
-    end: End | None = None
+    end: decoding.End | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +95,7 @@ class Completion:
 
     text: str
     tokens: tuple[int, ...]
-    end: End
+    end: decoding.End
 
 
 class StitchedModel:
@@ -59,16 +116,15 @@ class StitchedModel:
     ) -> None:
         shape = (source.dimension, source.dimension) if alignment is None else alignment.weight.shape
         if shape != (source.dimension, target.dimension):
-            raise InputError(
+            raise ShapeError(
                 f"A map of {shape[0]} to {shape[1]} dimensions does not lead from {source.name} "
                 f"({source.dimension}) to {target.name} ({target.dimension}).",
                 hint="Fit the map for these two models, in this direction.",
-                code=ErrorCode.SHAPE_MISMATCH,
             )
         self.source, self.target, self.alignment = source, target, alignment
         self._landing = landing
         self._direct = same_tokens(source, target)
-        self._bytes = TokenBytes(target.tokenizer, target.vocabulary, target.special_ids)
+        self._bytes = decoding.TokenBytes(target.tokenizer, target.vocabulary, target.special_ids)
         self._context = Context(source, depth)
 
     @classmethod
@@ -81,15 +137,15 @@ class StitchedModel:
         return self._logits(self._prompt_ids(prompt, ""))
 
     def stream(
-        self, prompt: Prompt, rules: StopRules | None = None, sampling: Sampling | None = None
+        self, prompt: Prompt, rules: decoding.StopRules | None = None, sampling: decoding.Sampling | None = None
     ) -> Iterator[Step]:
         """Yield the tokens that follow a prompt; the last step says why there are no more."""
-        rules = self._with_stops(rules or StopRules(), prompt)
-        chooser, scanner = Chooser(sampling or Sampling()), StopScanner(rules.strings)
+        rules = self._with_stops(rules or decoding.StopRules(), prompt)
+        chooser, scanner = decoding.Chooser(sampling or decoding.Sampling()), decoding.StopScanner(rules.strings)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens: list[int] = []
         generated = ""
-        end: End | None = None
+        end: decoding.End | None = None
         while end is None:
             ids = self._prompt_ids(prompt, "" if self._direct else generated) + (tokens if self._direct else [])
             # An incomplete character adds no text for the source, so its state has not changed: only tokens that
@@ -107,13 +163,15 @@ class StitchedModel:
         rest = scanner.push(decoder.decode(b"", final=True))
         yield Step(None, rest + scanner.finish(), end)
 
-    def complete(self, prompt: Prompt, rules: StopRules | None = None, sampling: Sampling | None = None) -> Completion:
+    def complete(
+        self, prompt: Prompt, rules: decoding.StopRules | None = None, sampling: decoding.Sampling | None = None
+    ) -> Completion:
         """Return the whole text that follows a prompt."""
         steps = list(self.stream(prompt, rules, sampling))
         tokens = tuple(step.token for step in steps if step.token is not None)
-        return Completion("".join(step.text for step in steps), tokens, steps[-1].end or End.LENGTH)
+        return Completion("".join(step.text for step in steps), tokens, steps[-1].end or decoding.End.LENGTH)
 
-    def _with_stops(self, rules: StopRules, prompt: Prompt) -> StopRules:
+    def _with_stops(self, rules: decoding.StopRules, prompt: Prompt) -> decoding.StopRules:
         # A target without the source's end of turn among its tokens may write it as text.
         names = self.source.tokenizer.convert_ids_to_tokens(sorted(self.source.end_ids))
         return replace(rules, strings=(*rules.strings, *prompt.stops, *names))
@@ -126,17 +184,17 @@ class StitchedModel:
         state = self._context.read(ids)[None, :]
         return self.target.logits(state if self.alignment is None else self.alignment.apply(state), self._landing)[0]
 
-    def _special_end(self, token: int) -> End | None:
+    def _special_end(self, token: int) -> decoding.End | None:
         if token in self.target.end_ids:
-            return End.TURN
-        return None if self._bytes.of(token) else End.SPECIAL
+            return decoding.End.TURN
+        return None if self._bytes.of(token) else decoding.End.SPECIAL
 
 
-def _end(rules: StopRules, tokens: list[int], generated: str, *, stopped: bool) -> End | None:
+def _end(rules: decoding.StopRules, tokens: list[int], generated: str, *, stopped: bool) -> decoding.End | None:
     if stopped:
-        return End.STRING
-    if first_letter(generated, rules.letters):
-        return End.LETTER
-    if loops(tokens, rules.repeats):
-        return End.REPETITION
-    return End.LENGTH if len(tokens) >= rules.max_new_tokens else None
+        return decoding.End.STRING
+    if decoding.first_letter(generated, rules.letters):
+        return decoding.End.LETTER
+    if decoding.loops(tokens, rules.repeats):
+        return decoding.End.REPETITION
+    return decoding.End.LENGTH if len(tokens) >= rules.max_new_tokens else None

@@ -4,8 +4,6 @@ Every function takes Z_B (n, d_B) and Z_A (n, d_A), row i of both for the same t
 embeddings. All but the control fit standardised rows; a `penalty` has the unit of their Gram matrices.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import ErrorCode, InputError
+from securealign.errors import InputError, ShapeError
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 #: An order in which rows are taken.
@@ -183,8 +183,4 @@ def _checked(values: npt.ArrayLike, fewest: int, columns: int | None = None) -> 
 
 def _check_paired(x: FloatMatrix, y: FloatMatrix) -> None:
     if len(x) != len(y):
-        raise InputError(
-            f"{len(x)} and {len(y)} rows do not pair.",
-            hint="Row i of both must embed the same text.",
-            code=ErrorCode.SHAPE_MISMATCH,
-        )
+        raise ShapeError(f"{len(x)} and {len(y)} rows do not pair.", hint="Row i of both must embed the same text.")

@@ -5,8 +5,7 @@ chain value kept outside the machine (`Head`): cutting entries off the end, and 
 anybody can who may write the file. Entries hold names, counts and digests; never contents.
 """
 
-from securealign.ops.audit.entries import AuditError, Entry, Head
+from securealign.ops.audit.entries import AuditError, Entry, Head, Verified, entries, verify
 from securealign.ops.audit.log import AuditLog
-from securealign.ops.audit.reading import Verified, entries, verify
 
 __all__ = ["AuditError", "AuditLog", "Entry", "Head", "Verified", "entries", "verify"]

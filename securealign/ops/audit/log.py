@@ -13,17 +13,27 @@ from pathlib import Path
 from securealign.errors import ErrorCode, KeyStoreError
 from securealign.files import sync_folder
 from securealign.locks import try_lock
-from securealign.ops.audit.entries import BEGUN, GENESIS, MAX_LINE_BYTES, TORN, AuditError, Entry, Head, parse, plain
-from securealign.ops.audit.reading import TORN_MARK, Chain, broken, lines, torn_fields
+from securealign.ops.audit.entries import (
+    BEGUN,
+    GENESIS,
+    MAX_LINE_BYTES,
+    TORN,
+    TORN_MARK,
+    AuditError,
+    Chain,
+    Entry,
+    Head,
+    broken,
+    lines,
+    parse,
+    plain,
+    torn_fields,
+)
 
 #: Of the end of a file, what is read on opening it: the last two entries and what crashes left after them.
 _TAIL_BYTES = 16 * MAX_LINE_BYTES
 
 Clock = Callable[[], datetime]
-
-
-def _utc() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 class AuditLog:
@@ -34,9 +44,8 @@ class AuditLog:
     append-only attribute of the file system.
     """
 
-    def __init__(self, path: Path, *, clock: Clock = _utc) -> None:
-        self._path = path
-        self._clock = clock
+    def __init__(self, path: Path, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
+        self._path, self._clock = path, clock
         self._lock = threading.Lock()
         self._last: Entry | None = None
         self._size = 0

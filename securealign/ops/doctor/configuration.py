@@ -1,7 +1,5 @@
 """Reading the configuration of either party, whose own settings classes say what it may hold."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from securealign.client.config import ClientSettings

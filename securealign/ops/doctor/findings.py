@@ -1,7 +1,5 @@
 """What a check found: fine, worth a look, or what keeps the parties apart, with what to do about it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import Enum
 

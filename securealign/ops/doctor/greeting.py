@@ -1,7 +1,5 @@
 """A handshake without a session: the provider's reply to a hello, for which neither party is charged."""
 
-from __future__ import annotations
-
 import queue
 from collections.abc import Iterable
 from contextlib import suppress

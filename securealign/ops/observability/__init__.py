@@ -1,11 +1,8 @@
 """What an operator sees of a running provider: health, metrics, and the shape of the service."""
 
-from securealign.ops.observability.accounts import watched_queries, watched_rank
-from securealign.ops.observability.endpoint import MetricsEndpoint
-from securealign.ops.observability.expiry import watch_certificates
-from securealign.ops.observability.health import SERVICES, HealthSwitch, add_health, add_reflection
+from securealign.ops.observability.endpoint import SERVICES, HealthSwitch, MetricsEndpoint, add_health, add_reflection
 from securealign.ops.observability.metrics import Metrics
-from securealign.ops.observability.recorder import Recorder
+from securealign.ops.observability.recorder import Recorder, watch_certificates, watched_queries, watched_rank
 
 __all__ = [
     "SERVICES",

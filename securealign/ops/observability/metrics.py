@@ -3,8 +3,6 @@
 Labels are few on purpose: phases, directions and error codes are fixed sets, and identities are bounded.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from collections.abc import Callable

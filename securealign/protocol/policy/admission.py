@@ -24,8 +24,7 @@ class Admission:
         max_memory_bytes: int | None = None,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        self._max_peer_sessions = max_peer_sessions
-        self._max_memory_bytes = max_memory_bytes
+        self._max_peer_sessions, self._max_memory_bytes = max_peer_sessions, max_memory_bytes
         self._lock = lock or nullcontext()
         self._permits: dict[str, int] = {}
         self._reserved = 0
@@ -77,8 +76,7 @@ class Permit:
     """The right of one session to run; a context manager that returns it, with the memory that was reserved."""
 
     def __init__(self, admission: Admission, peer: str) -> None:
-        self._admission = admission
-        self._peer = peer
+        self._admission, self._peer = admission, peer
         self._reserved = 0
         self._open = True
 

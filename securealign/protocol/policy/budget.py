@@ -10,8 +10,6 @@ an attack. Under a suite that is not function private an answer shows more than 
 it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from securealign.errors import ErrorCode, RemoteProtocolError

@@ -5,8 +5,6 @@ at once and then goes on at the average. Nothing here reads a clock: `now` is se
 and buckets of a process that starts again are full again.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Whether the answers that a provider allows let a client compute the head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from securealign.he.interface import Suite

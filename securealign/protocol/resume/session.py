@@ -1,4 +1,4 @@
-"""Sessions that outlive connections and processes. The laws:
+"""Sessions that outlive connections and processes, and their records. The laws:
 
 1. Record before sending, except what a restored machine makes again byte for byte: acknowledgements and tables.
 2. Both parties count the messages of a session. On a new connection each says how many it has processed, and the other
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from securealign.errors import ErrorCode, LocalProtocolError, PeerAborted, RemoteProtocolError
 from securealign.limits import Limits
@@ -21,9 +21,31 @@ from securealign.protocol.client import ClientMachine
 from securealign.protocol.context import Codec
 from securealign.protocol.machine import SessionMachine
 from securealign.protocol.messages import Abort, InferenceHello, Resume, Resumed, TrainingHello
-from securealign.protocol.resume.journal import Journal
-from securealign.protocol.resume.snapshot import take_snapshot
+from securealign.protocol.resume.snapshot import Snapshot, take_snapshot
 from securealign.protocol.states import FINAL, State
+
+
+class Journal(Protocol):
+    """Keeps the frames that a party has made, numbered from 0, and a snapshot; durable when a call returns."""
+
+    def recover(self) -> Snapshot | None:
+        """Return the last snapshot, and forget frames that were made after it; None if there is none to go on from."""
+
+    def record(self, first: int, frames: Sequence[bytes], snapshot: Snapshot | None) -> None:
+        """Add frames from number `first` on and replace the snapshot, all or nothing.
+
+        Without a snapshot the frames can be sent again, but the machine cannot be made again after a crash.
+        """
+
+    def frames(self, first: int) -> Iterator[bytes]:
+        """Yield the frames from number `first` on."""
+
+    def forget(self, below: int) -> None:
+        """Give up the frames below a number: the peer has them for good."""
+
+    def end(self, outcome: str) -> None:
+        """Record that the session is over ("done", or the name of an error code) and cannot go on."""
+
 
 P = TypeVar("P", bound=SessionMachine)
 
@@ -52,8 +74,7 @@ class ResumableSession(Generic[P]):
 
     def __init__(self, machine: P, journal: Journal, *, limits: Limits | None = None) -> None:
         machine.record.wanted = True
-        self.machine = machine
-        self._journal = journal
+        self.machine, self._journal = machine, journal
         self._interval = (limits or Limits()).messages_between_receipts
         #: Frames made since the last record.
         self._pending: list[bytes] = []

@@ -1,7 +1,5 @@
 """The client in training: uploads encrypted rows and receives the encrypted cross-covariance."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -54,8 +52,7 @@ class TrainingClient(ClientMachine):
         space_name: str = "",
     ) -> None:
         super().__init__(context)
-        self._rows = rows
-        self._private_rows = private_rows
+        self._rows, self._private_rows = rows, private_rows
         #: What the provider's noise guarantees, if it adds any; the product is then that of `private_rows`.
         self.privacy: m.PrivacyTerms | None = None
         #: Name of the provider's coordinates, and the squared norm of its rows in them, 0 if it adds noise.

@@ -13,8 +13,6 @@ that. Z_A is brought to multiples of Q before, and the norms that a suite derive
 depend on Z_A.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass

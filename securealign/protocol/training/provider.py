@@ -1,7 +1,5 @@
 """The provider in training: multiplies encrypted rows with its own and returns the sanitised product."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

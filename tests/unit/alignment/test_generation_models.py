@@ -23,15 +23,16 @@ from support.causal_lms import (  # noqa: E402 - after the skip
 )
 
 from securealign.alignment.ridge import solve_ridge  # noqa: E402
-from securealign.lab.generation import fitting, maps  # noqa: E402
-from securealign.lab.generation.causal import CausalModel, same_tokens  # noqa: E402
-from securealign.lab.generation.chat import Prompt, frame  # noqa: E402
-from securealign.lab.generation.context import Context  # noqa: E402
-from securealign.lab.generation.depths import DEPTHS, POST_NORM, PRE_NORM  # noqa: E402
-from securealign.lab.generation.fitting import Stitch, fit_stitches, paired_states  # noqa: E402
-from securealign.lab.generation.maps import FitSettings, fitted_maps  # noqa: E402
-from securealign.lab.generation.pairs import NO_OFFSET, pair_tokens  # noqa: E402
-from securealign.lab.generation.sampling import Chooser, Sampling  # noqa: E402
+from securealign.lab.generation import fitting  # noqa: E402
+from securealign.lab.generation.causal import DEPTHS, POST_NORM, PRE_NORM, CausalModel, same_tokens  # noqa: E402
+from securealign.lab.generation.decoding import (  # noqa: E402
+    Chooser,
+    End,
+    Sampling,
+    StopRules,
+    TokenBytes,
+)
+from securealign.lab.generation.fitting import FitSettings, Stitch, fit_stitches, fitted_maps, paired_states  # noqa: E402
 from securealign.lab.generation.scoring import (  # noqa: E402
     Predictions,
     predict,
@@ -39,10 +40,14 @@ from securealign.lab.generation.scoring import (  # noqa: E402
     score,
     score_native,
 )
-from securealign.lab.generation.stitched import StitchedModel  # noqa: E402
-from securealign.lab.generation.stopping import End, StopRules  # noqa: E402
-from securealign.lab.generation.utf8 import TokenBytes  # noqa: E402
+from securealign.lab.generation.stitched import (  # noqa: E402
+    Context,
+    Prompt,
+    StitchedModel,
+    frame,
+)
 from securealign.lab.measures.fits import explained  # noqa: E402
+from securealign.lab.measures.tokenizers import NO_OFFSET, pair_tokens  # noqa: E402
 
 PROMPT = Prompt("the quick brown fox")
 TEXTS = [f"{one} and {other}" for one in SENTENCES for other in SENTENCES]
@@ -216,7 +221,7 @@ def test_maps_are_fitted_once_and_kept_by_all_that_they_depend_on(models, tmp_pa
     first = fitted_maps(models, stitches, TEXTS, settings, folder=tmp_path)
     assert first[stitches[0], settings[0]].metadata["source"] == "llama"
     assert first[stitches[0], settings[0]].metadata["rows"] == 60
-    monkeypatch.setattr(maps, "fit_stitches", None)
+    monkeypatch.setattr(fitting, "fit_stitches", None)
     again = fitted_maps(models, stitches, TEXTS, settings, folder=tmp_path)
     for key, alignment in first.items():
         np.testing.assert_array_equal(again[key].weight, alignment.weight)

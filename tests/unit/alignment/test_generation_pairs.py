@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securealign.errors import ConfigurationError, InputError
-from securealign.lab.generation.depths import DEPTHS, blocks_below
-from securealign.lab.generation.pairs import NO_OFFSET, pair_tokens
+from securealign.lab.generation.causal import DEPTHS, blocks_below
 from securealign.lab.generation.passages import join_passages, split_passages
+from securealign.lab.measures.tokenizers import NO_OFFSET, pair_tokens
 
 
 @st.composite

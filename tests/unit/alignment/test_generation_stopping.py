@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securealign.lab.generation.stopping import StopScanner, first_letter, loops
+from securealign.lab.generation.decoding import StopScanner, first_letter, loops
 
 
 @given(st.text("ab", max_size=40), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())

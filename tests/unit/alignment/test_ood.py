@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from securealign.errors import InputError
-from securealign.lab.measures.ood import auroc, auroc_error, energy_score, fpr_at, msp_score
+from securealign.lab.experiments.ood.measure import auroc, auroc_error, energy_score, fpr_at, msp_score
 
 property_test = settings(deadline=None)
 # Few different values, so that many are tied.

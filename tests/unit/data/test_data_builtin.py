@@ -9,7 +9,7 @@ import pytest
 from securealign.data import builtin_names, load_dataset
 from securealign.errors import InputError
 from securealign.lab.assets import datasets as builtin
-from securealign.lab.assets.readers import is_test_text
+from securealign.lab.assets.datasets import is_test_text
 
 
 def add(content, name, data):

@@ -5,8 +5,7 @@ import pytest
 from support.experiments import TASK, FakeEncoder, fake_config, measure, one_that_sees_nothing
 
 from securealign.alignment.clear import fit_map
-from securealign.lab.experiments.classification.figures import figures
-from securealign.lab.experiments.classification.values import losses, own_accuracies, reason, summary
+from securealign.lab.experiments.classification.values import figures, losses, own_accuracies, reason, summary
 from securealign.lab.experiments.page import section
 from securealign.lab.experiments.setting import fit_with_shots
 

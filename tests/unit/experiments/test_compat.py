@@ -15,17 +15,21 @@ from securealign.alignment import LinearHead
 from securealign.alignment.regression import RELATED
 from securealign.data import TextDataset
 from securealign.errors import ErrorCode, InputError
-from securealign.lab.experiments.compat.assess import assess
-from securealign.lab.experiments.compat.cost import Cost, Usage
-from securealign.lab.experiments.compat.page import render
+from securealign.lab.experiments.compat.assess import Cost, Usage, assess
+from securealign.lab.experiments.compat.page import lines, render
 from securealign.lab.experiments.compat.rules import Advice
-from securealign.lab.experiments.compat.setting import CompatConfig, Public, usual_least, usual_texts
-from securealign.lab.experiments.compat.sides import EncoderSide, FileSide, open_side
-from securealign.lab.experiments.compat.summary import lines
+from securealign.lab.experiments.compat.setting import (
+    CompatConfig,
+    EncoderSide,
+    FileSide,
+    Public,
+    open_side,
+    usual_least,
+    usual_texts,
+)
 from securealign.lab.experiments.compat.tokens import Tokens, causal_spec, tokens
-from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import Embeddings
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.corpora import Corpora, Embeddings
+from securealign.lab.experiments.run import Store
 from securealign.lab.measures.tokenizers import Tokenized
 from securealign.protocol.policy.rank import sessions_allowed
 from securealign.protocol.policy.rules import Policy
@@ -168,7 +172,7 @@ def test_the_shuffled_control_is_near_nothing(turned):
 
 def test_a_second_time_nothing_is_computed(folder, turned, monkeypatch):
     monkeypatch.setattr("securealign.lab.experiments.compat.probes.fit_head", None)
-    monkeypatch.setattr("securealign.lab.experiments.compat.likeness.linear_cka", None)
+    monkeypatch.setattr("securealign.lab.experiments.compat.evidence.linear_cka", None)
     again = assessed(folder, "one", "two")
     assert again.as_dict() == turned.as_dict()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from securealign.lab.experiments.compat.evidence import Evidence, evidence
-from securealign.lab.experiments.compat.likeness import Likeness
-from securealign.lab.experiments.compat.loss import expected_loss
+from securealign.lab.experiments.compat.evidence import Evidence, Likeness, evidence, expected_loss
 from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.rules import RULES, Advice, recommend
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.experiments import FakeEncoder, FakeModels, fake_embeddings
 
-from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.corpora import Embeddings
 
 TEXTS = [f"text {number} of some" for number in range(600)]
 

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import AssetError
-from securealign.lab.cli.experiment import everything
-from securealign.lab.cli.experiment.options import names
+from securealign.lab.cli.experiment import command
+from securealign.lab.cli.experiment.command import names
 from securealign.lab.experiments.run import EXPERIMENTS
 
 
@@ -21,7 +21,7 @@ def commands(monkeypatch):
         ran.append(command[command.index("experiment") + 1 :])
         return SimpleNamespace(returncode=codes[ran[-1][0]])
 
-    monkeypatch.setattr(everything, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run))
     return SimpleNamespace(ran=ran, codes=codes)
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from securealign.errors import ConfigurationError, ExitCode
 from securealign.lab.cli.experiment import app
-from securealign.lab.cli.experiment.options import penalty
+from securealign.lab.cli.experiment.command import penalty
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")

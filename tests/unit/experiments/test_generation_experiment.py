@@ -8,8 +8,7 @@ from support.experiments import FakeEncoder, fake_embeddings
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.lab.experiments.result import Result, read_result, write_result
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.run import Result, Store, read_result, write_result
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -24,10 +23,13 @@ from support.causal_lms import (  # noqa: E402 - after the skip
     save_llama,
 )
 
-from securealign.lab.experiments.generation.figures import figures  # noqa: E402
 from securealign.lab.experiments.generation.setting import GenerationConfig  # noqa: E402
 from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
-from securealign.lab.experiments.generation.values import summary, usual  # noqa: E402
+from securealign.lab.experiments.generation.values import (  # noqa: E402
+    figures,
+    summary,
+    usual,
+)
 from securealign.lab.experiments.page import section  # noqa: E402
 from securealign.lab.experiments.run import run_experiment  # noqa: E402
 from securealign.lab.generation.causal import CausalModel  # noqa: E402
@@ -119,7 +121,7 @@ def test_texts_answers_and_likeness_have_a_row_for_each(result):
 
 def test_a_second_run_reads_its_cells(setting, folder, result, monkeypatch):
     monkeypatch.setenv("SECUREALIGN_CACHE", str(folder))
-    monkeypatch.setattr("securealign.lab.generation.maps.fit_stitches", None)
+    monkeypatch.setattr("securealign.lab.generation.fitting.fit_stitches", None)
     monkeypatch.setattr("securealign.lab.generation.causal.CausalModel.run", None)
     embeddings = fake_embeddings(folder / "vectors", FakeEncoder("fake"))
     again = run_experiment("generation", setting, Store(folder / "cells"), embeddings, command=result.command)

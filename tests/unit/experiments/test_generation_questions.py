@@ -6,7 +6,7 @@ import pytest
 
 from securealign.data import TextDataset
 from securealign.errors import InputError
-from securealign.lab.experiments.generation.questions import LETTERS, Question, category_questions, read_questions
+from securealign.lab.experiments.generation.writing import LETTERS, Question, category_questions, read_questions
 
 NAMES = ("act", "animal", "food", "person", "plant")
 GLOSSES = TextDataset(

@@ -12,8 +12,8 @@ from securealign.alignment.clear import fit_map
 from securealign.alignment.scaling import deviations
 from securealign.errors import ConfigurationError, InputError
 from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.leakage.attacks import Collection, WordWeights, directions
-from securealign.lab.experiments.leakage.spectrum import Spectrum
+from securealign.lab.experiments.leakage.measure import Collection, WordWeights, directions
+from securealign.lab.experiments.leakage.sweep import Spectrum
 from securealign.lab.experiments.leakage.values import alignment_means, found_by_pair, penalty_means, summary
 from securealign.lab.experiments.page import section
 from securealign.lab.measures.fits import explained

@@ -11,7 +11,7 @@ from securealign.lab.experiments.membership.attack import (
     logistic_scores,
     map_features,
 )
-from securealign.lab.experiments.membership.interval import evaluate, mean_interval, ranking
+from securealign.lab.experiments.membership.observe import evaluate, mean_interval, ranking
 from securealign.lab.experiments.membership.shadow import draw_members, fold_numbers
 
 RANDOM = np.random.default_rng(0)

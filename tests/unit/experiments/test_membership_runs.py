@@ -6,14 +6,13 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import ConfigurationError, InputError
-from securealign.lab.experiments.embeddings import no_bars
-from securealign.lab.experiments.membership import interval
+from securealign.lab.experiments.corpora import no_bars
 from securealign.lab.experiments.membership import measure as module
-from securealign.lab.experiments.membership.figures import figures
-from securealign.lab.experiments.membership.setting import SweepPlan
-from securealign.lab.experiments.membership.values import summary
+from securealign.lab.experiments.membership import observe
+from securealign.lab.experiments.membership.measure import SweepPlan
+from securealign.lab.experiments.membership.values import figures, summary
 from securealign.lab.experiments.page import section
-from securealign.lab.experiments.result import read_result, write_result
+from securealign.lab.experiments.run import read_result, write_result
 
 PLAN = SweepPlan(
     rows=(90, 20),
@@ -35,7 +34,7 @@ def run(folder, plan=PLAN, add_bar=no_bars):
 def _few_resamples():
     """Intervals need not be exact here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interval, "RESAMPLES", 10)
+        patch.setattr(observe, "RESAMPLES", 10)
         yield
 
 

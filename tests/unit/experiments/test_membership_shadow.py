@@ -5,12 +5,15 @@ from support.entropy import SeededEntropy
 from securealign import align_in_process
 from securealign.alignment.ridge import CrossMoments, solve_ridge
 from securealign.errors import SuiteError
-from securealign.lab.experiments.membership.private import PrivateRows, PrivateTexts, noise_plan, provided
 from securealign.lab.experiments.membership.shadow import (
     ClearShadows,
     Material,
+    PrivateRows,
+    PrivateTexts,
     draw_members,
     fold_numbers,
+    noise_plan,
+    provided,
     shuffle_members,
 )
 from securealign.protocol.policy.privacy import Privacy

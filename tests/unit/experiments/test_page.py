@@ -6,10 +6,9 @@ from typer.testing import CliRunner
 
 from securealign.cli import app
 from securealign.errors import InputError
-from securealign.lab.experiments.classification.figures import figures
-from securealign.lab.experiments.findings import findings, rank_correlation
-from securealign.lab.experiments.page import page, read_results
-from securealign.lab.experiments.result import write_result
+from securealign.lab.experiments.classification.values import figures
+from securealign.lab.experiments.page import findings, page, rank_correlation, read_results
+from securealign.lab.experiments.run import write_result
 
 
 @pytest.fixture

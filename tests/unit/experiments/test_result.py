@@ -5,8 +5,8 @@ import pytest
 
 from securealign.errors import InputError
 from securealign.lab.experiments.figures import heat_map, lines, new_figure
-from securealign.lab.experiments.markdown import each, fill, table, wide
-from securealign.lab.experiments.result import Result, read_result, write_result
+from securealign.lab.experiments.page import each, fill, table, wide
+from securealign.lab.experiments.run import Result, read_result, write_result
 
 RESULT = Result(
     experiment="trial",

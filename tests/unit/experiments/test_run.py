@@ -9,11 +9,10 @@ from typer.testing import CliRunner
 from securealign.alignment import clear
 from securealign.cli import app
 from securealign.errors import ErrorCode, ExitCode, InputError
-from securealign.lab.experiments.embeddings import no_bars
-from securealign.lab.experiments.membership import interval
+from securealign.lab.experiments.corpora import no_bars
+from securealign.lab.experiments.membership import observe
 from securealign.lab.experiments.page import figures, section, summary
-from securealign.lab.experiments.run import Cell, Run, run_experiment
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.run import Cell, Run, Store, run_experiment
 
 OTHER = "shades/train:shades/test"
 #: What each experiment takes beside its config and store.
@@ -138,7 +137,7 @@ COMMANDS = {
 def run(tmp_path, monkeypatch):
     """Return the command of an experiment, small, with fake encoders and texts."""
     let_commands_use_fakes(monkeypatch, tmp_path, fake_corpora())
-    monkeypatch.setattr(interval, "RESAMPLES", 10)
+    monkeypatch.setattr(observe, "RESAMPLES", 10)
 
     def command(name, *others):
         given = ["experiment", name, "--data", TASK, *COMMANDS[name][0].split(), *map(str, others)]

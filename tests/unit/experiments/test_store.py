@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.run import Store
 
 
 def test_a_cell_is_computed_once(tmp_path):

@@ -5,8 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from securealign.errors import InputError
-from securealign.lab.experiments.result import read_result, write_result
-from securealign.lab.experiments.store import Store
+from securealign.lab.experiments.run import Store, read_result, write_result
 
 pytestmark = pytest.mark.models
 pytest.importorskip("transformers", reason="needs the extra 'models'")
@@ -16,9 +15,8 @@ from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_to
 
 from securealign.lab.experiments.page import section  # noqa: E402
 from securealign.lab.experiments.run import run_experiment  # noqa: E402
-from securealign.lab.experiments.tokenizers.figures import figures  # noqa: E402
-from securealign.lab.experiments.tokenizers.loading import count_weights, open_tokenizer  # noqa: E402
-from securealign.lab.experiments.tokenizers.values import summary  # noqa: E402
+from securealign.lab.experiments.tokenizers.measure import count_weights, open_tokenizer  # noqa: E402
+from securealign.lab.experiments.tokenizers.values import figures, summary  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 
 from securealign.errors import AssetError, InputError
 from securealign.lab.assets import lookup
-from securealign.lab.assets.causal import builtin_causal_lms, causal_lm_folder
 from securealign.lab.assets.conversion import folders
 from securealign.lab.assets.conversion.folders import Recipe, converted_folder
+from securealign.lab.assets.lookup import builtin_causal_lms, causal_lm_folder
 from securealign.models import builtin_encoders, encoders, open_encoder
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from securealign.errors import AssetError
-from securealign.lab.assets.conversion.e5 import convert_e5
-from securealign.lab.assets.conversion.e5s1 import read_e5s1
+from securealign.lab.assets.conversion.e5 import convert_e5, read_e5s1
 
 SIZES = {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 64, "vocabulary": 10, "positions": 16, "types": 2}
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "\u2581query:", "\u2581a", "\u2581b", "c", "\u2581"]

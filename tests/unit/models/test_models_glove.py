@@ -7,7 +7,7 @@ import pytest
 
 from securealign.errors import AssetError, ConfigurationError, InputError
 from securealign.lab.assets import lookup
-from securealign.lab.assets.conversion.glove import convert_glove
+from securealign.lab.assets.conversion.recipes import convert_glove
 from securealign.lab.assets.static import GloveEncoder
 from securealign.models import open_encoder
 

@@ -28,8 +28,7 @@ from securealign.protocol.states import Direction, State
 from securealign.recording import writing
 from securealign.recording.measured import SessionRecorder
 from securealign.recording.writing import RunFile, end_line, session_line
-from securealign.transport.activity import Began, Connected, Passed, Spent
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Began, Connected, Meter, Passed, Spent
 from securealign.transport.stats import FIGURES, RunStats
 
 #: Made-up embeddings that share no texts, or too little to tell.

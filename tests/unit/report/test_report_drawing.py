@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from support.runs import typical
 
 from securealign.harness.report import bars, timeline, units
-from securealign.harness.report.activity import activity
 from securealign.harness.report.bars import Bar, Piece
-from securealign.harness.report.steps import steps
+from securealign.harness.report.steps import activity, steps
 from securealign.harness.report.templating import drawing
 from securealign.harness.runs.reading import read_run
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.runs import LAN, LWE, Recording, classify, train
 
-from securealign.harness.report.activity import activity, length, outline, shares, union
-from securealign.harness.report.steps import steps
+from securealign.harness.report.steps import activity, length, outline, shares, steps, union
 from securealign.harness.runs.reading import read_run
 
 

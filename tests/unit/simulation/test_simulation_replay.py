@@ -14,13 +14,11 @@ from support.pair import TOY_LWE, dyadic
 
 from securealign import align_in_process, classify_in_process
 from securealign.harness.simulation import Conditions, Network, Timeline, built_in_networks, replay
-from securealign.harness.simulation.replay import in_turn, timeline_of
-from securealign.harness.simulation.timeline import Travel, Work
+from securealign.harness.simulation.replay import Travel, Work, in_turn, timeline_of
 from securealign.protocol import messages as m
 from securealign.protocol.context import Event
 from securealign.protocol.states import Direction
-from securealign.transport.activity import Began, Connected, Passed, Spent
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Began, Connected, Meter, Passed, Spent
 from securealign.transport.stats import FIGURES, PhaseStats, RunStats
 from securealign.transport.steps import CLIENT, PROVIDER, StepLog
 

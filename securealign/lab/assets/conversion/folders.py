@@ -1,7 +1,5 @@
 """Folders of converted models in the cache, each made once; it appears when it is complete."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
@@ -41,7 +39,8 @@ def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
 
     def build(temporary: Path) -> Path:
         sources = [fetch(asset, cache=cache) for asset in assets]
-        logger.info("converting %s (%.0f MB), once", named.name, _size(sources[0]) / 1e6)
+        size = sum(path.stat().st_size for path in sources[0].iterdir())
+        logger.info("converting %s (%.0f MB), once", named.name, size / 1e6)
         folder = temporary / named.name
         folder.mkdir()
         recipe.convert(sources, folder)
@@ -69,7 +68,3 @@ def _place(recipe: Recipe, root: Path) -> tuple[Path, str]:
 def unusable(message: str, hint: str = "Delete its folder.") -> AssetError:
     """Return the error for a file of an asset that cannot be converted."""
     return AssetError(message, hint=hint, code=ErrorCode.FILE_INVALID)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())

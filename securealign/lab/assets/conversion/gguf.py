@@ -1,7 +1,5 @@
 """Causal language models from GGUF files, through transformers, which needs the packages gguf and accelerate."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import shutil

@@ -3,8 +3,6 @@
 Only the weights and the names of the nodes are read; the graph is not run.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

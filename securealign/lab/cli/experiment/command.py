@@ -1,26 +1,132 @@
-"""How an experiment becomes a command: the options that it shares with others, its own, and how all of them end."""
+"""How an experiment becomes a command: shared options and what their texts mean, its own, and how all of them end.
 
-from __future__ import annotations
+Two commands more run all experiments, and write the page that their results make.
+"""
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from securealign.alignment.regression import MapKind
+from securealign.alignment.ridge import Penalty
 from securealign.commands import AsJson, failures, progress, table_console
+from securealign.errors import ConfigurationError
+from securealign.files import write_atomically
 from securealign.harness.bench.drawing import load_figures
-from securealign.lab.cli.experiment.options import SHARED, Output, at_least_two, command_line, names
-from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.embeddings import AddBar, Embeddings
-from securealign.lab.experiments.result import Result, write_result
-from securealign.lab.experiments.run import run_experiment
+from securealign.lab.assets.encoders import usable_encoders
+from securealign.lab.assets.lookup import require_terms, usable_causal_lms
+from securealign.lab.experiments.corpora import PUBLIC, TASKS, AddBar, Corpora, Embeddings
+from securealign.lab.experiments.run import EXPERIMENTS, Result, Store, run_experiment, write_result
 from securealign.lab.experiments.setting import PairsConfig
-from securealign.lab.experiments.store import Store
+
+Encoders = Annotated[
+    str,
+    typer.Option(
+        "--encoders",
+        help="Encoders, separated by commas: built-in names, folders or hub ids; 'all': those built in whose "
+        "terms need no consent, or have it.",
+    ),
+]
+Tasks = Annotated[
+    str,
+    typer.Option("--data", help=f"Tasks, separated by commas: {', '.join(TASKS)}, or TRAIN.jsonl:TEST.jsonl."),
+]
+PublicSets = Annotated[str, typer.Option("--public", help="Public texts: data sets, separated by commas.")]
+TrainTexts = Annotated[int, typer.Option("--train", min=16, help="Training texts of each task.")]
+TestTexts = Annotated[int, typer.Option("--test", min=8, help="Test texts of each task.")]
+PublicTexts = Annotated[int, typer.Option("--public-texts", min=16, help="Public texts.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=4, help="Tokens of a text that encoders read.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Repetitions with other draws.")]
+Map = Annotated[
+    MapKind, typer.Option("--map", help="Kind of map where one is used: soft, as a client has it by default, or ridge.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
+]
+
+#: Options of several experiments, by the name of their parameter.
+SHARED: Mapping[str, Any] = {
+    "encoders": Encoders,
+    "data": Tasks,
+    "public": PublicSets,
+    "train": TrainTexts,
+    "test": TestTexts,
+    "public_texts": PublicTexts,
+    "max_tokens": MaxTokens,
+}
+
+ALL = "all"
+_EVERY = {"--encoders": usable_encoders, "--models": usable_causal_lms}
+ALL_TASKS = ",".join(TASKS)
+ALL_PUBLIC = ",".join(PUBLIC)
+#: 48 tokens are enough to tell topics apart, in three quarters of the time of 64.
+TOKENS = 48
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """Return the names of a list separated by commas; raises `typer.BadParameter` for an empty one.
+
+    "all" stands for all encoders, or language models, that are built in and may be used. Raises `AssetError` for a
+    model whose terms are not accepted.
+    """
+    if text == ALL and option in _EVERY:
+        return _EVERY[option]()
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise typer.BadParameter("Name at least one.", param_hint=option)
+    if option in _EVERY:
+        require_terms(found)
+    return found
+
+
+def at_least_two(found: Sequence[str], what: str) -> None:
+    """Raise `ConfigurationError` unless there are two names or more."""
+    if len(found) < 2:
+        raise ConfigurationError(f"One of {what} is no pair.", hint="Name at least two, separated by a comma.")
+
+
+def floats(text: str, option: str) -> tuple[float, ...]:
+    """Return the numbers of a list separated by commas; raises `typer.BadParameter` for what is none."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no list of numbers.", param_hint=option) from error
+
+
+def penalty(text: str) -> Penalty:
+    """Return a penalty; raises `ConfigurationError` for what is neither "auto" nor a number above 0."""
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(f"{text!r} is no ridge penalty.", hint="Use 'auto' or a number above zero.")
+    return value
+
+
+def command_line() -> str:
+    """Return the command line as typed, without the folder and format of its output."""
+    parts = iter(sys.argv[1:])
+    kept = []
+    for part in parts:
+        if part in {"--output", "-o"}:
+            next(parts, None)
+        elif part != "--json" and not part.startswith("--output="):
+            kept.append(part)
+    return shlex.join(["securealign", *kept])
+
 
 #: The sizes of `Corpora` that options give.
 _SIZES = {"train": "train", "test": "test", "public_texts": "public"}
@@ -106,3 +212,45 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return "" if value is None else str(value)
+
+
+#: Experiments that take the choice of encoders and tasks; the others have some of their own.
+_OF_ENCODERS = frozenset({"similarity", "classification", "leakage"})
+#: Half a million pairs show that memory does not grow with them.
+_MORE = {"generation": ["--stream-check", "500000"]}
+
+
+def run_all(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results.")] = Path("results"),
+    encoders: Encoders = ALL,
+    data: Tasks = ALL_TASKS,
+) -> None:
+    """Run every experiment, one after the other; what is finished already costs next to nothing."""
+    with failures(as_json=False):
+        load_figures()
+        output.mkdir(parents=True, exist_ok=True)
+        for name in EXPERIMENTS:
+            chosen = ["--encoders", encoders, "--data", data] if name in _OF_ENCODERS else []
+            given = chosen if (encoders, data) != (ALL, ALL_TASKS) else []
+            # A process of its own gives back the memory of its models.
+            options = [*given, *_MORE.get(name, []), "--output", str(output)]
+            command = [sys.executable, "-m", "securealign", "experiment", name, *options]
+            done = subprocess.run(command, check=False)
+            if done.returncode:
+                raise typer.Exit(done.returncode)
+
+
+def write_page(
+    folder: Annotated[Path, typer.Argument(help="Folder with results.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page to write; results.md beside it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the page of the results in a folder, as Markdown."""
+    from securealign.lab.experiments.page import page, read_results
+
+    with failures(as_json=as_json):
+        target = output or folder.resolve().parent / "results.md"
+        results = read_results(folder)
+        write_atomically(target, page(results).encode())
+    found = {"file": str(target), "experiments": list(results)}
+    typer.echo(json.dumps(found) if as_json else f"{target}: {', '.join(results)}")

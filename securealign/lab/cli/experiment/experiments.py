@@ -1,7 +1,5 @@
 """The experiments' own options; `EXPERIMENTS` has the defaults of those that they share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -9,22 +7,11 @@ import typer
 
 from securealign.data import load_dataset
 from securealign.harness.cli.options import Integers, integers
+from securealign.lab.cli.experiment import command
 from securealign.lab.cli.experiment.command import Job
-from securealign.lab.cli.experiment.options import (
-    ALL,
-    ALL_PUBLIC,
-    ALL_TASKS,
-    TOKENS,
-    Map,
-    Seeds,
-    at_least_two,
-    floats,
-    names,
-    penalty,
-)
 from securealign.lab.experiments.corpora import Corpora
-from securealign.lab.experiments.result import Result
-from securealign.lab.generation.depths import DEPTHS, blocks_below
+from securealign.lab.experiments.run import Result
+from securealign.lab.generation.causal import DEPTHS, blocks_below
 
 #: Tokenizers of encoders that are compared beside those of language models.
 _ENCODERS = ("wordllama", "minilm", "mpnet", "e5")
@@ -45,7 +32,7 @@ def similarity(
 def classification(
     job: Job,
     shots: Annotated[str, Integers("--shots", "Labelled texts that are shared, to be compared.")] = "32,64,128",
-    seeds: Seeds = 3,
+    seeds: command.Seeds = 3,
     rivals: Annotated[
         str, typer.Option("--rivals", help="Encoders whose pairs are also given other kinds of map; '' for none.")
     ] = "mpnet,minilm,e5,smollm2",
@@ -53,7 +40,7 @@ def classification(
         str, typer.Option("--encrypted", help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
     ] = "mpnet:minilm",
     suite: Annotated[str, typer.Option("--suite", help="Suite of the pair under encryption.")] = "lwe",
-    map: Map = "soft",  # noqa: A002 - what users call it
+    map: command.Map = "soft",  # noqa: A002 - what users call it
 ) -> Result:
     """Measure heads on mapped embeddings: all pairs, all tasks, maps from public texts and from the task's."""
     counts = tuple(integers(shots, "--shots"))
@@ -68,10 +55,10 @@ def ood(
     outside: Annotated[
         str, typer.Option("--ood", help="Tasks whose test texts are out of distribution, separated by commas.")
     ] = "20ng,r8,movie,wordnet,spam",
-    map: Map = "soft",  # noqa: A002
+    map: command.Map = "soft",  # noqa: A002
 ) -> Result:
     """Measure how well a head tells texts that are unlike its task, on its own and on mapped embeddings."""
-    return job.measure(job.config(map=map), names(outside, "--ood"))
+    return job.measure(job.config(map=map), command.names(outside, "--ood"))
 
 
 def tokenizers(
@@ -83,13 +70,13 @@ def tokenizers(
             help="Models, separated by commas: built-in names, folders, hub ids, tokenizer.json files; 'all': the "
             "language models and some encoders that are built in.",
         ),
-    ] = ALL,
+    ] = command.ALL,
     data: Annotated[str, typer.Option("--data", help="Texts to tokenise: a data set or file.")] = "brown",
     texts: Annotated[int, typer.Option("--texts", min=1, help="Number of texts.")] = 2000,
 ) -> Result:
     """Measure how alike tokenizers are, and what the paper's thresholds say of text through the other's head."""
-    chosen = names(models, "--models") + (_ENCODERS if models == ALL else ())
-    at_least_two(chosen, "tokenizers")
+    chosen = command.names(models, "--models") + (_ENCODERS if models == command.ALL else ())
+    command.at_least_two(chosen, "tokenizers")
     return job.measure(chosen, Corpora().draw(load_dataset(data), texts).texts, data=data)
 
 
@@ -102,7 +89,7 @@ def generation(
             help="Causal language models, separated by commas: smollm2, gemma, folders, hub ids; 'all': those built in "
             "whose terms need no consent, or have it.",
         ),
-    ] = ALL,
+    ] = command.ALL,
     data: Annotated[str, typer.Option("--data", help="Texts that passages are made of.")] = "brown",
     pairs: Annotated[int, typer.Option("--pairs", min=100, help="Pairs of tokens that a map is fitted on.")] = 40_000,
     test: Annotated[int, typer.Option("--test", min=50, help="Positions that a map is scored on.")] = 3_000,
@@ -129,16 +116,16 @@ def generation(
     """Measure text through another model's head: prediction, depths, texts and answers of all pairs of models."""
     from securealign.lab.experiments.generation.setting import GenerationConfig
 
-    chosen = names(depths, "--depths")
+    chosen = command.names(depths, "--depths")
     for depth in chosen:
         blocks_below(depth, 1)
     config = GenerationConfig(
-        models=names(models, "--models"),
+        models=command.names(models, "--models"),
         data=data,
         pairs=pairs,
         test=test,
         sweep=min(sweep, test),
-        ridge=penalty(ridge),
+        ridge=command.penalty(ridge),
         exact=exact,
         max_tokens=max_tokens,
         depths=chosen,
@@ -171,13 +158,13 @@ def membership(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")] = 0,
 ) -> Result:
     """Attack maps: does a map tell which texts of the provider it was made from, and what does noise change."""
-    from securealign.lab.experiments.membership.setting import SweepPlan
+    from securealign.lab.experiments.membership.measure import SweepPlan
 
     plan = SweepPlan(
         rows=tuple(integers(rows, "--rows")),
         shots=tuple(integers(shots, "--shots")),
-        penalties=floats(penalties, "--penalties"),
-        epsilons=floats(epsilons, "--epsilons"),
+        penalties=command.floats(penalties, "--penalties"),
+        epsilons=command.floats(epsilons, "--epsilons"),
         maps=maps,
         private_maps=private_maps,
         folds=folds,
@@ -192,30 +179,35 @@ def leakage(
     rows: Annotated[
         str, Integers("--rows", "Public rows that maps are fitted on, to be compared.")
     ] = "250,500,1000,2000",
-    seeds: Seeds = 3,
-    map: Map = "soft",  # noqa: A002
+    seeds: command.Seeds = 3,
+    map: command.Map = "soft",  # noqa: A002
 ) -> Result:
     """Measure what an alignment tells of the provider's embeddings, and mapped embeddings of the client's texts."""
     return job.measure(job.config(seeds=seeds, map=map), sizes=integers(rows, "--rows"))
 
 
-_TEXTS = {"train": 1000, "test": 500, "public_texts": 2500, "max_tokens": TOKENS}
+_TEXTS = {"train": 1000, "test": 500, "public_texts": 2500, "max_tokens": command.TOKENS}
 _SOME_TASKS = "20ng,r8,movie,wordnet"
 
 #: Each experiment, with its shared options and their defaults.
 EXPERIMENTS: Mapping[Callable[..., Result], Mapping[str, Any]] = {
-    similarity: {"encoders": ALL, "data": ALL_TASKS, "public": ALL_PUBLIC, **_TEXTS},
-    classification: {"encoders": ALL, "data": ALL_TASKS, "public": ALL_PUBLIC, **_TEXTS},
-    ood: {"encoders": "mpnet,minilm,e5,smollm2", "data": _SOME_TASKS, "public": ALL_PUBLIC, **_TEXTS},
+    similarity: {"encoders": command.ALL, "data": command.ALL_TASKS, "public": command.ALL_PUBLIC, **_TEXTS},
+    classification: {"encoders": command.ALL, "data": command.ALL_TASKS, "public": command.ALL_PUBLIC, **_TEXTS},
+    ood: {"encoders": "mpnet,minilm,e5,smollm2", "data": _SOME_TASKS, "public": command.ALL_PUBLIC, **_TEXTS},
     tokenizers: {},
     generation: {},
-    membership: {"encoders": "mpnet,minilm", "data": "20ng", "public": ALL_PUBLIC, "max_tokens": TOKENS},
+    membership: {
+        "encoders": "mpnet,minilm",
+        "data": "20ng",
+        "public": command.ALL_PUBLIC,
+        "max_tokens": command.TOKENS,
+    },
     leakage: {
-        "encoders": ALL,
+        "encoders": command.ALL,
         "data": _SOME_TASKS,
-        "public": ALL_PUBLIC,
+        "public": command.ALL_PUBLIC,
         "test": 500,
         "public_texts": 2500,
-        "max_tokens": TOKENS,
+        "max_tokens": command.TOKENS,
     },
 }

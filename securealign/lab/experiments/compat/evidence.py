@@ -1,14 +1,93 @@
-"""The figures by which a recommendation is chosen."""
-
-from __future__ import annotations
+"""How alike the embeddings of the public texts are, what a new task may lose, and the figures that decide."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
-from securealign.lab.experiments.compat.likeness import Likeness
+import numpy as np
+from scipy.special import stdtrit
+
+from securealign.alignment.clear import ClearFit
+from securealign.alignment.regression import require_related
+from securealign.alignment.scaling import deviations
+from securealign.errors import InputError
 from securealign.lab.experiments.compat.probes import Probe
+from securealign.lab.experiments.compat.setting import CompatConfig
+from securealign.lab.experiments.corpora import Vectors
+from securealign.lab.experiments.leakage.sweep import Spectrum
+from securealign.lab.experiments.run import Row, Store
+from securealign.lab.measures.similarity import KeptComponents, debiased_cka, linear_cka
+
+#: Principal components that SVCCA keeps (paper, section 3).
+COMPONENTS = (64, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """CKA and SVCCA of held-out public rows, None where the texts are too few, and figures of the fit on all rows."""
+
+    cka: float
+    cka_debiased: float | None
+    svcca_64: float
+    svcca_64_shuffled: float
+    svcca_64_components: int
+    svcca_128: float
+    svcca_128_shuffled: float
+    svcca_128_components: int
+    #: Estimate of the share of the variance, in the provider's private coordinates, that the ridge map explains of
+    #: texts that it has not seen: what `align` prints.
+    r2_unseen: float
+    #: Deviations by which the fit exceeds what unrelated rows reach, and whether training would be refused for it.
+    relatedness: float
+    refused: bool
+    #: Share of the variance of the provider's public embeddings that the client learns from training.
+    shown: float
+
+
+def likeness(setting: CompatConfig, store: Store) -> Likeness:
+    """Return how alike the sides are; computed once for two encoders and public texts."""
+    return Likeness(**store.rows("compat-likeness", setting.key, lambda: [_compute(setting)])[0])
+
+
+def _compute(setting: CompatConfig) -> Row:
+    rows_b, rows_a, fitted, held = setting.rows_b, setting.rows_a, setting.fitted, setting.held
+    fit, debiased = setting.fit, None
+    with suppress(InputError):  # the texts are too few
+        debiased = debiased_cka(rows_b[held], rows_a[held])
+    return {
+        "cka": linear_cka(rows_b[held], rows_a[held]),
+        "cka_debiased": debiased,
+        **_svcca([rows_b[fitted], rows_a[fitted]], [rows_b[held], rows_a[held]]),
+        "r2_unseen": fit.regression.explained_unseen(fit.penalty),
+        "relatedness": fit.regression.relatedness(fit.penalty),
+        "refused": _refused(fit) or _refused(setting.fit_without_held),
+        "shown": Spectrum.of(rows_b, deviations(rows_b)).fit(rows_a).leaked,
+    }
+
+
+def _refused(fit: ClearFit) -> bool:
+    try:
+        require_related(fit.regression, fit.penalty)
+    except InputError:
+        return True
+    return False
+
+
+def _svcca(train: Sequence[Vectors], test: Sequence[Vectors]) -> Row:
+    most = max(COMPONENTS)
+    client, provider = (KeptComponents.of(fitted, held, most) for fitted, held in zip(train, test, strict=True))
+    order = np.random.default_rng(0).permutation(len(train[0]))
+    row: Row = {}
+    for components in COMPONENTS:
+        found = client.svcca(provider, components)
+        row |= {
+            f"svcca_{components}": found.held_out,
+            f"svcca_{components}_shuffled": client.svcca(provider, components, order).held_out,
+            f"svcca_{components}_components": found.components,
+        }
+    return row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +163,55 @@ def _mean(probes: Sequence[Probe], name: str) -> float | None:
     """Return the mean of a figure, None unless every probe has it."""
     values = [getattr(probe, name) for probe in probes]
     return None if None in values else fmean(values)
+
+
+#: Probability that intervals are made for.
+LEVEL = 0.95
+_DRAWS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedLoss:
+    """Accuracy lost, as shares; below zero where the map gains."""
+
+    probes: int
+    mean: float
+    #: Bootstrap over probes, and over the test texts of each: what the mean of such probes may be.
+    low: float
+    high: float
+    #: Prediction interval for one more task like these (Student's t, k - 1 degrees); None with a single probe.
+    new_low: float | None
+    new_high: float | None
+
+
+def expected_loss(probes: Sequence[Probe]) -> ExpectedLoss | None:
+    """Return what probes say of the loss elsewhere; None without probes."""
+    if not probes:
+        return None
+    losses = [probe.loss for probe in probes]
+    low, high = _bootstrap(probes)
+    mean, count = fmean(losses), len(losses)
+    new: tuple[float, float] | None = None
+    if count > 1:
+        reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * stdev(losses) * (1 + 1 / count) ** 0.5
+        # Accuracies are shares, so that no loss lies outside.
+        new = max(-1.0, mean - reach), min(1.0, mean + reach)
+    return ExpectedLoss(
+        probes=count, mean=mean, low=low, high=high,
+        new_low=new[0] if new else None, new_high=new[1] if new else None,
+    )  # fmt: skip
+
+
+def _bootstrap(probes: Sequence[Probe]) -> tuple[float, float]:
+    random = np.random.default_rng(0)
+    # A text counts +1 when only the provider's own embeddings get it right, -1 when only the mapped ones do; drawing
+    # texts with replacement is drawing these counts.
+    drawn = np.empty((_DRAWS, len(probes)))
+    for column, probe in enumerate(probes):
+        shares = np.array([probe.lost, probe.gained, probe.tests - probe.lost - probe.gained]) / probe.tests
+        counts = random.multinomial(probe.tests, shares, size=_DRAWS)
+        drawn[:, column] = (counts[:, 0] - counts[:, 1]) / probe.tests
+    chosen = random.integers(len(probes), size=drawn.shape)
+    means = np.take_along_axis(drawn, chosen, axis=1).mean(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,8 +1,9 @@
-"""The page of an assessment: it holds everything that it shows, none of the user's texts, and asks for nothing."""
+"""An assessment in a few lines for a terminal, and as a page.
 
-from __future__ import annotations
+The page holds everything that it shows, none of the user's texts, and asks for nothing.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -14,9 +15,8 @@ from securealign.harness.report.bars import Bar, Piece
 from securealign.harness.report.templating import styled
 from securealign.lab.experiments.compat.assess import Assessment
 from securealign.lab.experiments.compat.probes import Probe
-from securealign.lab.experiments.compat.rules import Advice
+from securealign.lab.experiments.compat.rules import Advice, environment
 from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
-from securealign.lab.experiments.compat.templating import environment
 
 #: Class of the headline's card, and the reader's first words.
 _TONES = {Advice.ALIGN: "yes", Advice.SHOTS: "yes", Advice.CARE: "maybe", Advice.NOT: "no"}
@@ -66,3 +66,13 @@ def _bars(probe: Probe, name: str, shots: int) -> Markup:
         if value is not None
     ]
     return bars.draw(name, f"Accuracy on {probe.name}", drawn, units.share, "test texts that are right")
+
+
+_STYLES = {Advice.ALIGN: "bold green", Advice.SHOTS: "bold green", Advice.CARE: "bold yellow", Advice.NOT: "bold red"}
+
+
+def lines(found: Assessment) -> Iterator[tuple[str, str]]:
+    """Yield (style, line): the recommendation, why, what else to do, and the main figures."""
+    first, *others = environment().get_template("summary.txt").render(a=found).splitlines()
+    yield _STYLES[found.recommendation.advice], first
+    yield from (("dim" if line.startswith("- ") else "", line) for line in others)

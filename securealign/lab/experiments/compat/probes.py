@@ -1,7 +1,5 @@
 """Accuracies on labelled tasks: of the provider's head on its own and on mapped embeddings, and of a client alone."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from securealign.alignment import LinearHead
+from securealign.alignment.scaling import deviations
 from securealign.commands import counted
 from securealign.data import TextDataset
 from securealign.errors import InputError
 from securealign.lab.experiments.compat.setting import ALONE, CompatConfig
-from securealign.lab.experiments.corpora import Task, labels_of
-from securealign.lab.experiments.embeddings import AddBar, Vectors
+from securealign.lab.experiments.corpora import AddBar, Task, Vectors, labels_of
+from securealign.lab.experiments.run import Row, Store
 from securealign.lab.experiments.setting import SHOT_WEIGHT, fit_head, fit_with_shots
-from securealign.lab.experiments.store import Row, Store
 from securealign.lab.measures.fits import explained
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -223,3 +221,34 @@ def _without_public(setting: CompatConfig, task: Task) -> tuple[Task, int]:
 def as_row(probe: Probe) -> Row:
     """Return a probe as JSON can hold it, with what follows from it."""
     return {**asdict(probe), "loss": probe.loss, "kept": probe.kept}
+
+
+#: Public texts to fit on for each cluster, so that a cluster has more than a few texts.
+_TEXTS_PER_CLUSTER = 16
+_STARTS = 4
+
+
+def cluster_probes(setting: CompatConfig, store: Store) -> list[Probe]:
+    """Return a probe for each number of clusters that the public texts are enough for, in their domain without labels.
+
+    Borders of clusters follow the provider's own embeddings, so its head separates them better than real classes, and
+    their loss does not predict that of a task: docs/compat.md compares both.
+    """
+    wanted = [count for count in setting.clusters if count * _TEXTS_PER_CLUSTER <= len(setting.fitted)]
+    probes = []
+    for count in wanted:
+        row = store.rows("compat-clusters", {**setting.key, "count": count}, partial(_row, setting, count))[0]
+        probes.append(Probe(name=f"{count} clusters", kind="clusters", **row))
+    return probes
+
+
+def _row(setting: CompatConfig, count: int) -> list[Row]:
+    from sklearn.cluster import KMeans
+
+    fitted, held = setting.rows_a[setting.fitted], setting.rows_a[setting.held]
+    # Standardised: some dimensions of language models are a hundred times as large as the rest and would decide alone.
+    scale = deviations(fitted)
+    means = KMeans(count, n_init=_STARTS, random_state=0).fit(fitted / scale)
+    train, test = means.labels_, means.predict(np.asarray(held / scale))
+    parts = Parts(fitted, train.tolist(), held, test.tolist(), tuple(f"cluster {n}" for n in range(count)))
+    return [compare(parts, setting.map_without_held.apply(setting.rows_b[setting.held]))]

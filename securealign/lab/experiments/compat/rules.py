@@ -5,17 +5,44 @@ Thresholds come from the paper, from chance, and from 12 ordered pairs of built-
 docs/compat.md lists.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+
+from jinja2 import Environment
 
 from securealign.alignment.regression import RELATED
+from securealign.harness.report import templating
 from securealign.lab.experiments.compat.evidence import Evidence
 from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
-from securealign.lab.experiments.compat.templating import environment
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of this package's templates, which write numbers as the report does."""
+    made = templating.environment(__package__)
+    made.filters.update(percent=percent, points=points)
+    made.globals.update(signed=signed, points=lambda value: signed(100 * value, 1))
+    return made
+
+
+def percent(value: float | None) -> str:
+    """Return a share as whole per cents."""
+    return "unknown" if value is None else f"{100 * value:.0f} %"
+
+
+def points(value: float | None) -> str:
+    """Return a difference of accuracies in points."""
+    return "unknown" if value is None else f"{100 * value:.1f} points"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return a number with a true minus sign, and none before zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
 
 #: The paper's maps lose 0.1 to 6 points (Table 1).
 PAPER_LOSS = 0.06

@@ -1,7 +1,5 @@
 """The tokenizers of two causal language models: would text generation work across them (paper, section 3.2)?"""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from securealign.errors import InputError
-from securealign.lab.assets.causal import builtin_causal_lms
-from securealign.lab.experiments.compat.setting import CompatConfig
-from securealign.lab.experiments.compat.sides import Side
-from securealign.lab.experiments.store import Row, Store
-from securealign.lab.experiments.tokenizers.loading import NamedTokenizer, open_tokenizer
+from securealign.lab.assets.lookup import builtin_causal_lms
+from securealign.lab.experiments.compat.setting import CompatConfig, Side
+from securealign.lab.experiments.run import Row, Store
+from securealign.lab.experiments.tokenizers.measure import NamedTokenizer, open_tokenizer
 from securealign.lab.measures.tokenizers import fertility, jaccard, match_tokens, verdict
 from securealign.models.hub import hub_folder, is_hub_id
 
@@ -74,16 +71,15 @@ def _compare(client: str, provider: str, texts: Sequence[str], opener: Opener) -
     except InputError:  # no fast tokenizer, and the others do not know which characters a token stands for
         return []
     cut_ours, cut_theirs = ours.tokenize(texts), theirs.tokenize(texts)
-    matching = match_tokens(target=cut_theirs, source=cut_ours)
+    rates = match_tokens(target=cut_theirs, source=cut_ours)._asdict()
+    del rates["positions"]
     sizes = (ours.parameters, theirs.parameters)
     smaller = None if sizes[0] is None or sizes[1] is None else float(min(sizes[0], sizes[1]))
-    found = verdict(matching.exact_rate, smaller)
+    found = verdict(rates["exact_rate"], smaller)
     return [
         {
             "jaccard": jaccard(ours.vocabulary, theirs.vocabulary),
-            "exact_rate": matching.exact_rate,
-            "aligned_rate": matching.aligned_rate,
-            "boundary_rate": matching.boundary_rate,
+            **rates,
             "client_tokens_per_word": fertility(texts, cut_ours).tokens_per_word,
             "provider_tokens_per_word": fertility(texts, cut_theirs).tokens_per_word,
             "smaller_billions": None if smaller is None else smaller / 1e9,

@@ -1,21 +1,24 @@
 """Prediction, depths, texts and answers of all ordered pairs of models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.lab.experiments.embeddings import Embeddings
+from securealign.lab.experiments.corpora import Embeddings
 from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_cell
-from securealign.lab.experiments.generation.questions import Question, answered, category_questions, read_questions
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.generation.streaming import measure_stream
-from securealign.lab.experiments.generation.writing import likeness, written
+from securealign.lab.experiments.generation.writing import (
+    answered,
+    category_questions,
+    likeness,
+    read_questions,
+    written,
+)
 from securealign.lab.experiments.run import Run
-from securealign.lab.generation.maps import map_key
+from securealign.lab.generation.fitting import map_key
 from securealign.lab.generation.stitched import StitchedModel
 
 #: A first run of a tenth shows whether memory grows with the number of pairs.
@@ -30,7 +33,11 @@ def measure(run: Run, config: GenerationConfig, embeddings: Embeddings, *, strea
     run.measure("pairs of models", [PairScorer(config, pair, maps).cells for pair in config.ordered_pairs])
     speakers = _speakers(config, maps)
     run.measure("texts", [partial(written, config, *speaker) for speaker in speakers])
-    questions = _load_questions(config) if config.questions else []
+    path, questions = Path(config.question_data), []
+    if config.questions and path.is_file():
+        questions = read_questions(path, config.questions)
+    elif config.questions:
+        questions = category_questions(config.load(config.question_data), config.questions, seed=config.seed)
     run.measure("questions", [partial(answered, *speaker, questions) for speaker in speakers if questions])
     texts = {
         pair: [row for row in run.tables["texts"] if (row["source"], row["target"]) == pair] for pair, *_ in speakers
@@ -44,7 +51,13 @@ def measure(run: Run, config: GenerationConfig, embeddings: Embeddings, *, strea
     run.tables["streaming"] = [
         measure_stream(pairs, _STREAM_DIMENSION) for pairs in (stream_pairs // 10, stream_pairs) if pairs
     ]
-    return _described(config)
+    names = ("data", "pairs", "test", "sweep", "ridge", "exact", "max_tokens", "max_new_tokens", "seed")
+    return {
+        "models": list(config.opened),
+        **{name: getattr(config, name) for name in names},
+        "depths": list(config.depths),
+        "question_data": path.name if path.is_file() else config.question_data,
+    }
 
 
 def _speakers(
@@ -59,21 +72,3 @@ def _speakers(
         stitched = StitchedModel(config.opened[pair[0]], config.opened[pair[1]], maps[stitch, fit])
         found.append((pair, stitched, {"map": map_key(config.opened, stitch, config.train_digest, fit)}))
     return found
-
-
-def _load_questions(config: GenerationConfig) -> list[Question]:
-    path = Path(config.question_data)
-    if path.is_file():
-        return read_questions(path, config.questions)
-    return category_questions(config.load(config.question_data), config.questions, seed=config.seed)
-
-
-def _described(config: GenerationConfig) -> dict[str, Any]:
-    names = ("data", "pairs", "test", "sweep", "ridge", "exact", "max_tokens", "max_new_tokens", "seed")
-    path = Path(config.question_data)
-    return {
-        "models": list(config.opened),
-        **{name: getattr(config, name) for name in names},
-        "depths": list(config.depths),
-        "question_data": path.name if path.is_file() else config.question_data,
-    }

@@ -1,7 +1,5 @@
 """The cells of next-token prediction: native models, and each pair at each depth."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -12,18 +10,10 @@ import numpy as np
 from securealign.alignment.maps import AlignmentMap
 from securealign.commands import Progress
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
-from securealign.lab.experiments.run import Cell
-from securealign.lab.experiments.store import Row
-from securealign.lab.generation.depths import POST_NORM
-from securealign.lab.generation.fitting import PairedStates, Stitch, paired_states
-from securealign.lab.generation.maps import FitSettings, fitted_maps, map_key
-from securealign.lab.generation.scoring import (
-    Predictions,
-    predict,
-    predict_mapped,
-    score,
-    score_native,
-)
+from securealign.lab.experiments.run import Cell, Row
+from securealign.lab.generation.causal import POST_NORM
+from securealign.lab.generation.fitting import FitSettings, PairedStates, Stitch, fitted_maps, map_key, paired_states
+from securealign.lab.generation.scoring import Predictions, predict, predict_mapped, score, score_native
 from securealign.lab.measures.fits import explained
 
 PAIRED, EXACT = "paired", "exact"

@@ -1,7 +1,5 @@
 """What the experiment is run on, and the models and texts that its cells share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,11 +9,9 @@ from pathlib import Path
 from securealign.alignment.ridge import Penalty
 from securealign.data import TextDataset, dataset_digest, load_dataset
 from securealign.errors import InputError
-from securealign.lab.assets.causal import causal_lm_folder
-from securealign.lab.generation.causal import CausalModel
-from securealign.lab.generation.depths import DEPTHS, POST_NORM
-from securealign.lab.generation.fitting import PAPER_RIDGE, Stitch
-from securealign.lab.generation.maps import FitSettings
+from securealign.lab.assets.lookup import causal_lm_folder
+from securealign.lab.generation.causal import DEPTHS, POST_NORM, CausalModel
+from securealign.lab.generation.fitting import PAPER_RIDGE, FitSettings, Stitch
 from securealign.lab.generation.passages import Passages, join_passages, split_passages
 
 #: Source and target of a pair, by name.

@@ -1,7 +1,5 @@
 """The memory of a fit on synthetic states, measured in a process of its own."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -9,8 +7,8 @@ import time
 
 import numpy as np
 
-from securealign.harness.bench.memory import peak_memory
-from securealign.lab.experiments.store import Row
+from securealign.harness.bench.processes import peak_memory
+from securealign.lab.experiments.run import Row
 from securealign.lab.generation.fitting import PAPER_RIDGE, PairAccumulator
 
 #: Pairs of tokens that a batch of passages gives.

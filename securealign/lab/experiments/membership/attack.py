@@ -4,8 +4,6 @@ Members are a truth value for each map and target, shape (maps, targets). A scor
 from maps of other folds alone.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

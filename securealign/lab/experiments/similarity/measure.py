@@ -1,7 +1,5 @@
 """CKA and SVCCA of all pairs of encoders on all corpora."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +11,9 @@ import numpy as np
 from securealign.alignment.scaling import deviations
 from securealign.data import dataset_digest
 from securealign.errors import InputError
-from securealign.lab.experiments.run import Cell, Run, one_blas_thread
+from securealign.lab.experiments.run import Cell, Row, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.values import PUBLIC
-from securealign.lab.experiments.store import Row
 from securealign.lab.measures.similarity import CentredRows, KeptComponents, Order
 
 #: The paper's 5,000 training and 2,000 test texts, as a share.
@@ -81,8 +78,7 @@ class _Corpus:
     ) -> None:
         self._embeddings = config.embeddings
         self._name, self._texts = name, texts
-        self._components = components
-        self._subsamples = subsamples
+        self._components, self._subsamples = components, subsamples
         self._sides: dict[tuple[str, int], _Side] = {}
 
     def cells(self, encoder: str, other: str) -> Iterator[Cell]:

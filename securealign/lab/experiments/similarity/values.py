@@ -1,12 +1,12 @@
 """What the section, the pictures and the summary of the experiment take from its table."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from securealign.lab.experiments.result import Result
+from securealign.lab.experiments.figures import pair_heat_maps
+from securealign.lab.experiments.run import Result
 
 #: Name of the public texts among the corpora.
 PUBLIC = "public"
@@ -83,3 +83,18 @@ def summary(result: Result) -> tuple[str, pl.DataFrame]:
     for count in result.settings["components"]:
         columns |= {f"SVCCA-{count}": f"svcca_{count}", f"SVCCA-{count}, shuffled": f"svcca_{count}_shuffled"}
     return "Similarity on the public texts, mean over subsamples", means(result).select(*PAIR, **columns)
+
+
+def figures(result: Result) -> Mapping[str, Any]:
+    """Return the picture by name: heat maps of CKA and SVCCA on the public texts, encoders on both axes."""
+    encoders, components, found = list(result.settings["encoders"]), result.settings["components"], means(result)
+    few, many = components[0], components[-1]
+    panels = {
+        "CKA (upper right) and without its bias (lower left)": ("cka", "cka_debiased"),
+        f"SVCCA, {few} (upper right) and {many} components (lower left)": (f"svcca_{few}", f"svcca_{many}"),
+    }
+    cells = {
+        title: found.select("encoder", "other", above).rows() + found.select("other", "encoder", below).rows()
+        for title, (above, below) in panels.items()
+    }
+    return {"public": pair_heat_maps(encoders, cells, row_label="", column_label="")}

@@ -1,18 +1,120 @@
 """Jaccard index, exact matches and verdict of every pair of tokenizers, and the fertility of each."""
 
-from __future__ import annotations
-
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import permutations
+from math import prod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
 from securealign.data import dataset_digest
-from securealign.errors import InputError
-from securealign.lab.experiments.run import Cell, Run
-from securealign.lab.experiments.store import Row
-from securealign.lab.experiments.tokenizers.loading import NamedTokenizer, open_tokenizer
-from securealign.lab.measures.tokenizers import fertility, jaccard, match_tokens, verdict
+from securealign.errors import FileError, InputError
+from securealign.lab.assets.encoders import ENCODERS
+from securealign.lab.assets.lookup import builtin_causal_lms, model_folder
+from securealign.lab.experiments.run import Cell, Row, Run
+from securealign.lab.measures.tokenizers import (
+    Style,
+    Tokenized,
+    fertility,
+    jaccard,
+    match_tokens,
+    style_of,
+    surface,
+    surfaces,
+    verdict,
+)
+from securealign.optional import require
+
+_PURPOSE = "The comparison of tokenizers"
+
+
+@dataclass(frozen=True)
+class NamedTokenizer:
+    """A tokenizer of the tokenizers package, the file it is from, and the model's number of weights, if known."""
+
+    name: str
+    file: Path
+    tokenizer: Any
+    parameters: int | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of the tokenizer's file."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The texts of all tokens but special ones."""
+        return surfaces(list(self.tokenizer.get_vocab()), special=self._special)
+
+    @property
+    def style(self) -> Style:
+        """How the vocabulary writes spaces."""
+        return style_of(self.tokenizer.get_vocab())
+
+    @property
+    def _special(self) -> list[str]:
+        return [token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special]
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        """Return the tokens of texts, without special ones."""
+        style = self.style
+        return [
+            Tokenized(
+                [surface(token, style) for token in encoding.tokens],
+                np.array([end for _, end in encoding.offsets], dtype=np.int64),
+            )
+            for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+
+
+def open_tokenizer(spec: str) -> NamedTokenizer:
+    """Open the tokenizer of a model (built-in name, folder or hub id), or of a tokenizer.json.
+
+    Raises `InputError` when there is none, what fetching raises, and `DependencyError` without the tokenizers package.
+    """
+    tokenizers = require("tokenizers", _PURPOSE)
+    path = Path(spec)
+    if path.is_file():
+        file, name, folder = path, path.parent.name or path.stem, None
+    else:
+        names = (*dict.fromkeys((*builtin_causal_lms(), *ENCODERS)),)
+        folder = model_folder(spec, what="model with a tokenizer", builtin=names)
+        file, name = _file_in(folder, spec), path.resolve().name if path.is_dir() else spec
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the package raises nothing more special
+        raise FileError(f"{file} is no tokenizer: {error}.", hint="Give a tokenizer.json.") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return NamedTokenizer(name, file, tokenizer, None if folder is None else count_weights(folder))
+
+
+def _file_in(folder: Path, spec: str) -> Path:
+    for candidate in ("tokenizer.json", "tokenizers/*.json"):
+        found = sorted(folder.glob(candidate))
+        if found:
+            return found[0]
+    raise FileError(f"{spec} has no tokenizer.json.", hint="Give a model with a fast tokenizer.")
+
+
+def count_weights(folder: Path) -> int | None:
+    """Return the number of weights in a folder's safetensors files, by their headers; None without such files."""
+    files = sorted(folder.glob("*.safetensors"))
+    return sum(map(_weights_in, files)) if files else None
+
+
+def _weights_in(file: Path) -> int:
+    try:
+        with safe_open(file, "numpy") as content:
+            return sum(prod(content.get_slice(name).get_shape()) for name in content.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise FileError(f"{file} is no safetensors file.", hint="Fetch the model again.") from error
 
 
 def measure(
@@ -34,7 +136,8 @@ def measure(
     run.measure("pairs of tokenizers", [partial(_pair, *pair, texts, digest) for pair in permutations(opened, 2)])
     by_name = {one.name: one for one in opened}
     for row in run.tables["pairs"]:
-        judged = verdict(row["exact"], _smaller(by_name[row["source"]], by_name[row["target"]]))
+        weights = (by_name[row[side]].parameters for side in ("source", "target"))
+        judged = verdict(row["exact"], min((size for size in weights if size is not None), default=None))
         row |= {"outlook": judged.outlook.value, "reason": judged.reason}
     for row in run.tables["tokenizers"]:
         row["weights"] = by_name[row["tokenizer"]].parameters
@@ -66,8 +169,3 @@ def _pair(source: NamedTokenizer, target: NamedTokenizer, texts: Sequence[str], 
     key = {"source": source.fingerprint, "target": target.fingerprint, "texts": digest}
     names = {"source": source.name, "target": target.name}
     yield Cell(table="pairs", names=names, key=key, compute=compute, kept="")
-
-
-def _smaller(source: NamedTokenizer, target: NamedTokenizer) -> int | None:
-    known = [one.parameters for one in (source, target) if one.parameters is not None]
-    return min(known) if known else None

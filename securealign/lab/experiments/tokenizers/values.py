@@ -1,13 +1,13 @@
 """What the section and the summary of the experiment take from its tables."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from securealign.lab.experiments.result import Result
+from securealign.lab.experiments.figures import pair_heat_maps
+from securealign.lab.experiments.run import Result
 from securealign.lab.measures.tokenizers import EXACT_FAILS, EXACT_NEEDED, EXACT_SUFFICES
 
 
@@ -28,3 +28,12 @@ def values(result: Result) -> dict[str, Any]:
 def summary(result: Result) -> tuple[str, pl.DataFrame]:
     """Return a title and a short table for the terminal."""
     return "Likeness of tokenizers", result.frame("pairs").drop("positions")
+
+
+def figures(result: Result) -> Mapping[str, Any]:
+    """Return the picture by name: heat maps of exact matches and Jaccard index, sources by targets."""
+    pairs = result.frame("pairs")
+    panels = {"Exact token matches": "exact", "Jaccard index of vocabularies": "jaccard"}
+    cells = {title: pairs.select("source", "target", column).rows() for title, column in panels.items()}
+    names = result.settings["tokenizers"]
+    return {"pairs": pair_heat_maps(names, cells, margin=2.2, row_label="source", column_label="target")}
