@@ -206,7 +206,10 @@ def classify_in_process(
     provider = InferenceProvider(provider_context, only_head(offered))
     open_session = InferenceSession(InProcessLink(client, provider, log.meter), client, log.meter)
     step = checked.room(batch) if batch else len(checked)
-    blocks = [open_session.answers(checked.block(first, first + step)) for first in range(0, len(checked), step)]
+    blocks = [
+        open_session.answers(checked.block(first, first + step), more=max(0, len(checked) - first - step))
+        for first in range(0, len(checked), step)
+    ]
     logit_error = open_session.logit_error
     open_session.close()
     terms = open_session.accepted.labels

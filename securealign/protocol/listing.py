@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.limits import DIGEST_BYTES, SPACE_BYTES
-from securealign.naming import fault_of_name, is_offer_name
-from securealign.protocol.messages import OutputMode
-
-
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise RemoteProtocolError(f"In a provider's list, {rule}.", code=ErrorCode.FRAME_MALFORMED)
+from securealign.naming import fault_of_name
+from securealign.protocol.parts import (
+    OutputMode,
+    require,
+    require_digest,
+    require_offer_name,
+    require_positive,
+    require_space,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,14 @@ class HeadListing:
     abstains: bool
 
     def __post_init__(self) -> None:
-        _require(is_offer_name(self.name), "a head has a short name")
-        _require(not self.space_name or is_offer_name(self.space_name), "a space has a short name or none")
-        _require(min(self.classes, self.provider_dim, self.max_slots) > 0, "sizes are positive")
-        _require(len(self.space) == SPACE_BYTES, "a space has an identifier")
-        _require(len(self.head_digest) == DIGEST_BYTES, "a head has a digest")
-        _require(len(self.class_names) in {0, self.classes}, "class names are told for all classes or none")
-        _require(all(fault_of_name(name) is None for name in self.class_names), "class names can be shown on one line")
+        require(bool(self.name), "a head has a name")
+        require_offer_name(self.name)
+        require_offer_name(self.space_name)
+        require_positive(self.classes, self.provider_dim, self.max_slots)
+        require_space(self.space)
+        require_digest(self.head_digest, "a head digest")
+        require(len(self.class_names) in {0, self.classes}, "class names are told for all classes or none")
+        require(all(fault_of_name(name) is None for name in self.class_names), "class names can be shown on one line")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,11 @@ class SpaceListing:
     space: bytes
 
     def __post_init__(self) -> None:
-        _require(is_offer_name(self.name), "a space has a short name")
-        _require(min(self.rows, self.provider_dim) > 0, "sizes are positive")
-        _require(len(self.space) == SPACE_BYTES, "a space has an identifier")
-        _require(len(self.dataset_digest) == DIGEST_BYTES, "public texts have a digest")
+        require(bool(self.name), "a space has a name")
+        require_offer_name(self.name)
+        require_positive(self.rows, self.provider_dim)
+        require_space(self.space)
+        require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)

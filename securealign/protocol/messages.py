@@ -8,165 +8,38 @@ client is B: d_A and d_B are the dimensions of their encoders, N is the number o
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 from typing import ClassVar, Literal
 
-from securealign.errors import ErrorCode, RemoteProtocolError
-from securealign.limits import DIGEST_BYTES, MAX_CHUNK_BYTES, SPACE_BYTES, Limits
-from securealign.naming import fault_of_name, is_offer_name
+from securealign.errors import ErrorCode
+from securealign.limits import DIGEST_BYTES, SPACE_BYTES
+from securealign.naming import fault_of_name
+from securealign.protocol.parts import Accept as Accept
+from securealign.protocol.parts import Hello as Hello
+from securealign.protocol.parts import Key as Key
+from securealign.protocol.parts import LabelTerms as LabelTerms
+from securealign.protocol.parts import Link as Link
+from securealign.protocol.parts import OutputMode as OutputMode
+from securealign.protocol.parts import PrivacyTerms as PrivacyTerms
+from securealign.protocol.parts import Sender as Sender
+from securealign.protocol.parts import SuiteOffer as SuiteOffer
+from securealign.protocol.parts import (
+    require,
+    require_digest,
+    require_offer_name,
+    require_payload,
+    require_positive,
+    require_slots,
+    require_space,
+    require_window,
+)
 
 #: The space of sessions whose parties share a process and name none.
 UNNAMED_SPACE = bytes(SPACE_BYTES)
 #: The digest of a head that its provider does not name.
 UNNAMED_HEAD = bytes(DIGEST_BYTES)
-_LIMITS = Limits()
 
 #: The parts of a session, to which messages, time and bytes are attributed.
 Stage = Literal["handshake", "keys", "upload", "result", "offline", "online", "confirm"]
-
-
-class Sender(Enum):
-    """Which party may send a message."""
-
-    CLIENT = "client"
-    PROVIDER = "provider"
-    BOTH = "client and provider"
-
-
-class Key(Enum):
-    """What protects a payload beside TLS."""
-
-    NONE = "TLS only"
-    CLIENT = "client's session key"
-
-
-class OutputMode(Enum):
-    """What the client learns of an answer."""
-
-    LOGITS = 1
-    LABEL = 2
-    LABEL_CONFIDENCE = 3
-
-
-class Link(Enum):
-    """What turns logits into probabilities, by the names of `securealign.alignment.links`."""
-
-    MARGIN = 0
-    SOFTMAX = 1
-    SIGMOID = 2
-    OVR = 3
-    HUBER = 4
-
-
-def _require(condition: bool, what: str) -> None:
-    if not condition:
-        raise RemoteProtocolError(f"A message is malformed: {what}.", code=ErrorCode.FRAME_MALFORMED)
-
-
-def _require_digest(value: bytes, what: str) -> None:
-    _require(len(value) == DIGEST_BYTES, f"{what} is {DIGEST_BYTES} bytes long")
-
-
-def _require_text(value: str, what: str) -> None:
-    _require(0 < len(value) <= _LIMITS.max_text and value.isprintable(), f"{what} is a short printable text")
-
-
-def _require_space(value: bytes) -> None:
-    _require(len(value) == SPACE_BYTES, f"a space has a name of {SPACE_BYTES} bytes")
-
-
-def _require_offer_name(value: str) -> None:
-    _require(not value or is_offer_name(value), "a head or a space has a short name of a to z, digits, _ . and -")
-
-
-def _require_positive(*values: int) -> None:
-    _require(all(value > 0 for value in values), "dimensions are positive")
-
-
-def _require_window(value: int) -> None:
-    _require(0 < value <= 1024, "an upload window is 1 to 1024 messages")
-
-
-def _require_payload(data: bytes) -> None:
-    _require(len(data) <= MAX_CHUNK_BYTES, "a chunk exceeds its limit")
-
-
-def _require_slots(pool: int, first_slot: int, count: int) -> None:
-    _require(pool >= 0 and first_slot >= 0 and count > 0, "a slot range is not empty")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuiteOffer:
-    """A suite under one parameter set, named by the digest of all its parameters."""
-
-    name: str
-    parameter_set: str
-    parameter_digest: bytes
-
-    def __post_init__(self) -> None:
-        _require_text(self.name, "a suite name")
-        _require_text(self.parameter_set, "a parameter set name")
-        _require_digest(self.parameter_digest, "a parameter digest")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hello:
-    """What every client's hello holds: versions and suites by preference, and its share of the session id."""
-
-    versions: tuple[int, ...]
-    suites: tuple[SuiteOffer, ...]
-    nonce: bytes
-
-    def __post_init__(self) -> None:
-        _require(0 < len(self.versions) <= 16, "a handshake offers 1 to 16 versions")
-        _require(
-            0 < len(self.suites) <= _LIMITS.max_offered_suites,
-            f"a handshake offers 1 to {_LIMITS.max_offered_suites} suites",
-        )
-        _require_digest(self.nonce, "a nonce")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accept:
-    """What every provider's reply to a hello holds: the version and suite it chose, and its share of the session id."""
-
-    version: int
-    suite: SuiteOffer
-    nonce: bytes
-
-    def __post_init__(self) -> None:
-        _require_digest(self.nonce, "a nonce")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivacyTerms:
-    """What the provider's noise guarantees for one of its rows, and its deviation over what one row can change."""
-
-    epsilon: float
-    delta: float
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        _require(0 < self.epsilon < math.inf and 0 < self.delta < 1, "epsilon and delta are positive, delta below 1")
-        _require(0 < self.noise_multiplier < math.inf, "noise has a width")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelTerms:
-    """How label-only answers are computed, and the provider's offer of a transfer, which the client's key answers."""
-
-    bits: int
-    segments: int
-    buckets: int
-    #: Whether a last class, without a name, stands for no answer.
-    abstains: bool
-    offer: bytes
-
-    def __post_init__(self) -> None:
-        _require(8 <= self.bits <= 24, "a label rests on 8 to 24 bits")
-        _require(self.segments in {1, 2, 4}, "a comparison has 1, 2 or 4 segments")
-        _require(0 <= self.buckets <= 3, "there are at most 3 thresholds of confidence")
-        _require_payload(self.offer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +63,8 @@ class Chunk:
     data: bytes
 
     def __post_init__(self) -> None:
-        _require_payload(self.data)
-        _require(0 <= self.offset <= self.offset + len(self.data) <= self.total, "a chunk lies outside its total")
+        require_payload(self.data)
+        require(0 <= self.offset <= self.offset + len(self.data) <= self.total, "a chunk lies outside its total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +82,9 @@ class TrainingHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
     space_name: str = ""
 
     def __post_init__(self) -> None:
-        _require_offer_name(self.space_name)
-        _require_positive(self.client_dim, self.rows)
-        _require_digest(self.dataset_digest, "a data set digest")
+        require_offer_name(self.space_name)
+        require_positive(self.client_dim, self.rows)
+        require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +104,12 @@ class TrainingAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
     privacy: PrivacyTerms | None = None
 
     def __post_init__(self) -> None:
-        _require_positive(self.provider_dim)
-        _require_space(self.space)
-        _require(0 <= self.total_squares < math.inf, "a squared norm is neither negative nor infinite")
-        _require(self.privacy is None or self.total_squares == 0, "a squared norm is not told under privacy")
-        _require_window(self.window)
-        _require_digest(self.dataset_digest, "a data set digest")
+        require_positive(self.provider_dim)
+        require_space(self.space)
+        require(0 <= self.total_squares < math.inf, "a squared norm is neither negative nor infinite")
+        require(self.privacy is None or self.total_squares == 0, "a squared norm is not told under privacy")
+        require_window(self.window)
+        require_digest(self.dataset_digest, "a data set digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +129,11 @@ class InferenceHello(_Sent, sender=Sender.CLIENT, stage="handshake"):
     head: str = ""
 
     def __post_init__(self) -> None:
-        _require_offer_name(self.head)
-        _require_positive(self.provider_dim, self.slots)
-        _require(0 < len(self.outputs) <= len(OutputMode), "a client accepts 1 to 3 output modes")
+        require_offer_name(self.head)
+        require_positive(self.provider_dim, self.slots)
+        require(0 < len(self.outputs) <= len(OutputMode), "a client accepts 1 to 3 output modes")
         if self.space:
-            _require_space(self.space)
+            require_space(self.space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,20 +157,20 @@ class InferenceAccept(_Sent, sender=Sender.PROVIDER, stage="handshake"):
     link: Link = Link.MARGIN
 
     def __post_init__(self) -> None:
-        _require_positive(self.classes)
-        _require_digest(self.head_digest, "a head digest")
-        _require(self.labels is None or self.link is Link.MARGIN, "labels have no probabilities")
-        _require(self.link is not Link.SIGMOID or self.classes == 2, "the logistic function is for two classes")
-        _require((self.labels is None) is (self.output is OutputMode.LOGITS), "label terms come with labels alone")
+        require_positive(self.classes)
+        require_digest(self.head_digest, "a head digest")
+        require(self.labels is None or self.link is Link.MARGIN, "labels have no probabilities")
+        require(self.link is not Link.SIGMOID or self.classes == 2, "the logistic function is for two classes")
+        require((self.labels is None) is (self.output is OutputMode.LOGITS), "label terms come with labels alone")
         buckets = self.labels is not None and self.labels.buckets > 0
-        _require(buckets is (self.output is OutputMode.LABEL_CONFIDENCE), "thresholds come with confidence alone")
-        _require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
-        _require(self.queries_left >= 0, "a budget is not negative")
-        _require_window(self.window)
-        _require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
-        _require(self.live_pools > 0, "a provider keeps at least one pool")
+        require(buckets is (self.output is OutputMode.LABEL_CONFIDENCE), "thresholds come with confidence alone")
+        require(len(self.class_names) in {0, self.classes}, "class names are published for all classes or none")
+        require(self.queries_left >= 0, "a budget is not negative")
+        require_window(self.window)
+        require(0 <= self.logit_bits <= 64, "a logit holds up to 64 bits")
+        require(self.live_pools > 0, "a provider keeps at least one pool")
         for name in self.class_names:
-            _require(fault_of_name(name) is None, "a class name is a short text that can be shown on one line")
+            require(fault_of_name(name) is None, "a class name is a short text that can be shown on one line")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,8 +190,8 @@ class RowBatch(_Sent, sender=Sender.CLIENT, stage="upload", key=Key.CLIENT):
     data: bytes
 
     def __post_init__(self) -> None:
-        _require(self.first >= 0 and self.count > 0, "a row range is not empty")
-        _require_payload(self.data)
+        require(self.first >= 0 and self.count > 0, "a row range is not empty")
+        require_payload(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,8 +219,8 @@ class Prepare(_Sent, sender=Sender.CLIENT, stage="offline"):
     nonce: bytes
 
     def __post_init__(self) -> None:
-        _require(self.pool >= 0, "a pool number is not negative")
-        _require_digest(self.nonce, "a nonce")
+        require(self.pool >= 0, "a pool number is not negative")
+        require_digest(self.nonce, "a nonce")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,8 +254,8 @@ class Query(_Sent, sender=Sender.CLIENT, stage="online", key=Key.CLIENT):
     data: bytes
 
     def __post_init__(self) -> None:
-        _require_slots(self.pool, self.first_slot, self.count)
-        _require_payload(self.data)
+        require_slots(self.pool, self.first_slot, self.count)
+        require_payload(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -395,7 +268,7 @@ class Answer(Chunk, _Sent, sender=Sender.PROVIDER, stage="online", key=Key.CLIEN
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_slots(self.pool, self.first_slot, self.count)
+        require_slots(self.pool, self.first_slot, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,7 +279,7 @@ class Resume(_Sent, sender=Sender.CLIENT, stage="handshake"):
     received: int
 
     def __post_init__(self) -> None:
-        _require_digest(self.nonce, "a nonce")
+        require_digest(self.nonce, "a nonce")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,7 +303,7 @@ class Confirm(_Sent, sender=Sender.BOTH, stage="confirm"):
     transcript_digest: bytes
 
     def __post_init__(self) -> None:
-        _require_digest(self.transcript_digest, "a transcript digest")
+        require_digest(self.transcript_digest, "a transcript digest")
 
 
 @dataclass(frozen=True, kw_only=True)

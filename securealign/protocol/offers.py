@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from securealign.alignment.head import LinearHead
-from securealign.matrices import Rows
-from securealign.protocol.messages import UNNAMED_HEAD, UNNAMED_SPACE
+from securealign.errors import ErrorCode, RemoteProtocolError
+from securealign.matrices import FloatMatrix, Rows
+from securealign.protocol.messages import UNNAMED_HEAD, UNNAMED_SPACE, OutputMode
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.privacy import PrivacyAccount
 from securealign.protocol.policy.rank import RankAccount
@@ -27,6 +30,13 @@ class OfferedHead:
     digest: bytes = UNNAMED_HEAD
     policy: Policy | None = None
     account: QueryAccount | None = None
+
+    def classes(self, abstain_below: float | None) -> tuple[FloatMatrix, FloatMatrix]:
+        """Return weight (d_A, K) and bias (K,), or K + 1 classes where the last stands for no answer."""
+        weight, bias = self.head.weight, self.head.bias
+        if abstain_below is None:
+            return weight, bias
+        return np.pad(weight, ((0, 0), (0, 1))), np.append(bias, abstain_below)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +69,24 @@ def only_head(offer: OfferedHead) -> FindHead:
 def only_rows(offer: OfferedRows) -> FindRows:
     """Return the search of a provider that offers one data set."""
     return lambda _name, _digest: offer
+
+
+def output_mode(policy: Policy) -> OutputMode:
+    """Return what an answer holds under a policy."""
+    if policy.labels is None:
+        return OutputMode.LOGITS
+    return OutputMode.LABEL_CONFIDENCE if policy.labels.buckets else OutputMode.LABEL
+
+
+def answer_terms(policy: Policy) -> tuple[object, ...]:
+    """Return what fixes the answers of a session under a policy."""
+    return policy.output, policy.output_bits, policy.levels
+
+
+def head_changed(name: str) -> RemoteProtocolError:
+    """Return why a session on a head that was replaced ends."""
+    return RemoteProtocolError(
+        f"The head {name!r} was changed after the session began.",
+        hint="Its client has to start again: answers of two heads must not be mixed.",
+        code=ErrorCode.HEAD_CHANGED,
+    )

@@ -15,9 +15,9 @@ from securealign.limits import Limits
 from securealign.naming import is_offer_name
 from securealign.ops.observability import Metrics, watched_queries, watched_rank
 from securealign.protocol.context import Codec, Observer, ProviderContext, Quota
-from securealign.protocol.inference.provider import InferenceProvider, output_mode
+from securealign.protocol.inference.provider import InferenceProvider
 from securealign.protocol.listing import HeadListing, Listing, SpaceListing
-from securealign.protocol.offers import OfferedHead, OfferedRows
+from securealign.protocol.offers import OfferedHead, OfferedRows, output_mode
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.privacy import Privacy, PrivacyAccount
 from securealign.protocol.policy.rank import RankAccount

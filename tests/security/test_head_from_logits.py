@@ -47,7 +47,7 @@ def session(suite, budget: int, head: LinearHead = HEAD) -> Pair:
 
 def logits(pair: Pair, queries: FloatMatrix) -> FloatMatrix:
     """Ask one query after the other until one is refused; return the logits so far."""
-    answers = [np.empty((0, len(pair.provider._head.class_names)))]
+    answers = [np.empty((0, len(pair.provider._offer.head.class_names)))]
     for query in queries:
         if pair.client.state is State.ABORTED:
             break

@@ -270,7 +270,8 @@ def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Con
     provider = InferenceProvider(session.provider, only_head(OfferedHead(head=head)))
     opened = InferenceSession(InProcessLink(client, provider, meter), client, meter)
     for first in range(0, workload.queries, workload.batch):
-        opened.answers(np.zeros((min(workload.batch, workload.queries - first), features)))
+        count = min(workload.batch, workload.queries - first)
+        opened.answers(np.zeros((count, features)), more=workload.queries - first - count)
     opened.close()
     return session.stats(conditions)
 

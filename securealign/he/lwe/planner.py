@@ -158,6 +158,8 @@ class BitBudget:
         """
         shown = min(self.width, COLUMNS_OF_A_GROUP) * self.coefficient_bits
         left = self.parameters.dimension - math.ceil(shown / MASK_BITS)
+        if left < 1:
+            return SecurityEstimate(0, 0.0, 0.0)
         return estimate(left, LOG_ANSWER_MODULUS, math.sqrt(1 / 12), math.sqrt(_MASK_SQUARE))
 
     @property

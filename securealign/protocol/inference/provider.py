@@ -12,20 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from securealign.alignment.head import LinearHead
 from securealign.errors import ErrorCode, RemoteProtocolError
 from securealign.he.interface import HeadEvaluator, HeadSizes, LabelSecrets, Suite
 from securealign.limits import DIGEST_BYTES
-from securealign.matrices import FloatMatrix
 from securealign.protocol import messages as m
 from securealign.protocol.context import ProviderContext, Quota
 from securealign.protocol.inference.slots import SlotLedger, SlotRange, sizes_within
 from securealign.protocol.machine import require
-from securealign.protocol.offers import FindHead, OfferedHead
+from securealign.protocol.offers import FindHead, OfferedHead, answer_terms, head_changed, output_mode
 from securealign.protocol.policy.budget import QueryAccount
-from securealign.protocol.policy.rules import Policy
 from securealign.protocol.provider import ProviderMachine
 from securealign.protocol.resume.snapshot import MachineState, require_blob, require_message
 from securealign.protocol.states import INFERENCE_PROVIDER, State
@@ -162,7 +157,7 @@ class InferenceProvider(ProviderMachine):
         offer = self._take(hello.head)
         policy = self._policy
         if accept.head_digest != offer.digest:
-            raise _changed(hello.head)
+            raise head_changed(hello.head)
         same = hello.space == offer.space and accept.logit_bits == (policy.output_bits or 0)
         same &= accept.output is output_mode(policy) and tuple(state.levels) == policy.levels
         self._require_same_policy(same)
@@ -212,10 +207,9 @@ class InferenceProvider(ProviderMachine):
         begun = require(self._offer)
         offer = self._find(self._name)
         policy = offer.policy or self._policy
-        if offer is not begun and (
-            (offer.digest, offer.space) != (begun.digest, begun.space) or _terms(policy) != _terms(self._policy)
-        ):
-            raise _changed(self._name)
+        same = (offer.digest, offer.space) == (begun.digest, begun.space)
+        if offer is not begun and not (same and answer_terms(policy) == answer_terms(self._policy)):
+            raise head_changed(self._name)
         self._policy = policy
 
     def _on_hello(self, message: m.InferenceHello) -> m.InferenceAccept:
@@ -273,9 +267,9 @@ class InferenceProvider(ProviderMachine):
     def _begin(self, hello: m.InferenceHello, suite: Suite, session: bytes) -> HeadEvaluator:
         """Make this side of the suite and expect the key."""
         policy = self._policy
-        head = require(self._offer).head
-        weight, bias = _classes(head, policy.abstain_below)
-        features, classes = head.weight.shape
+        offer = require(self._offer)
+        weight, bias = offer.classes(policy.abstain_below)
+        features, classes = offer.head.weight.shape
         shape = policy.head_shape(features, classes, hello.slots)
         if shape.labels is not None and not suite.info.label_only:
             shape.require_full_logits(suite.info.name)
@@ -393,30 +387,3 @@ class InferenceProvider(ProviderMachine):
             data = require(self._evaluator).evaluate(slots.pool, slots.first, slots.count, message.data)
             ledger.record(slots, message.data, data)
         yield from chunks(m.Answer, data, pool=slots.pool, first_slot=slots.first, count=slots.count)
-
-
-def output_mode(policy: Policy) -> m.OutputMode:
-    """Return what an answer holds under a policy."""
-    if policy.labels is None:
-        return m.OutputMode.LOGITS
-    return m.OutputMode.LABEL_CONFIDENCE if policy.labels.buckets else m.OutputMode.LABEL
-
-
-def _terms(policy: Policy) -> tuple[object, ...]:
-    """Return what fixes the answers of a session under a policy."""
-    return policy.output, policy.output_bits, policy.levels
-
-
-def _changed(name: str) -> RemoteProtocolError:
-    return RemoteProtocolError(
-        f"The head {name!r} was changed after the session began.",
-        hint="Its client has to start again: answers of two heads must not be mixed.",
-        code=ErrorCode.HEAD_CHANGED,
-    )
-
-
-def _classes(head: LinearHead, abstain_below: float | None) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return weight (d_A, K) and bias (K,), or K + 1 classes where the last stands for no answer."""
-    if abstain_below is None:
-        return head.weight, head.bias
-    return np.pad(head.weight, ((0, 0), (0, 1))), np.append(head.bias, abstain_below)
