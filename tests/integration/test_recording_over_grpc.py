@@ -143,7 +143,7 @@ def by_type(stats):
 
 
 def totals(kind):
-    """Return the figures that do not depend on time: a pool travels beside queries, in rounds of their own or theirs."""
+    """Return the figures that do not depend on time: a pool travels beside queries, in rounds of its own or theirs."""
     return TOTALS if kind == "training" else TOTALS[:-1]
 
 
@@ -172,7 +172,7 @@ class TestTheSameIsCountedEverywhere:
     def test_over_every_network(self, recorded, simulated, side, kind, network):
         stats = simulated[kind].stats(Conditions(network=built_in_networks()[network]))
         assert by_type(session(recorded, side, kind).stats) == by_type(stats)
-        assert by_phase(session(recorded, side, kind).stats) == by_phase(stats)
+        assert by_phase(session(recorded, side, kind).stats, kind) == by_phase(stats, kind)
 
 
 @PHASES
