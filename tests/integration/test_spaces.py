@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.peers import embeddings, stored_space
 from support.sites import provider_command, provider_process, run_client, write_texts
+from support.tiers import first_quick
 
 from securealign.alignment import AlignmentMap, LinearHead
 from securealign.errors import ExitCode
@@ -183,7 +184,7 @@ def test_a_stored_space_that_was_altered_stops_the_provider_with_advice(site):
     assert "align again" in error["hint"]
 
 
-@pytest.mark.parametrize("metadata", [{}, {"space": "short"}, {"space": None}], ids=str)
+@pytest.mark.parametrize("metadata", first_quick([{}, {"space": "short"}, {"space": None}]), ids=str)
 def test_a_map_without_a_space_is_refused_before_texts_are_embedded(site, metadata):
     """Neither the texts nor an encoder are looked at: both would give other errors here."""
     AlignmentMap(embeddings(DIM_B, DIM_A), np.zeros(DIM_A), metadata).save_pretrained(site / "client" / "alignment")

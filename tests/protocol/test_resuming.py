@@ -9,6 +9,7 @@ import pytest
 from support.durable import DurableInference, DurableTraining, FixedRoot
 from support.journal import MemoryJournal
 from support.pair import LABELS, PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
+from support.tiers import first_quick
 
 from securealign.protocol import streams
 from securealign.protocol.states import State
@@ -133,7 +134,7 @@ LABELLED = {
 
 
 @pytest.mark.parametrize(("suite", "chunk"), LABELLED.values(), ids=LABELLED)
-@pytest.mark.parametrize("accident", ACCIDENTS)
+@pytest.mark.parametrize("accident", first_quick(ACCIDENTS, 2))
 def test_label_only_inference_goes_on_after_an_accident_at_any_step(suite, chunk, accident, journals, monkeypatch):
     monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", chunk)
     whole = labels((suite,))

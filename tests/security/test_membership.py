@@ -46,11 +46,13 @@ def test_members_have_no_residual_where_rows_are_fewer_than_dimensions():
     assert found["residual"]["residual ratio"] < 1e-6
 
 
+@pytest.mark.thorough
 def test_a_map_and_the_public_rows_tell_members_without_any_shadow_map():
     found = attacked(material(400))
     assert found["span"]["plain AUROC"] > 0.999
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("public", [6, pytest.param(400, marks=pytest.mark.thorough)])
 def test_nothing_is_found_about_members_that_have_been_shuffled(public):
     for row in attacked(material(public), shuffled=True).values():

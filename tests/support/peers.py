@@ -97,7 +97,7 @@ def settled(process: subprocess.Popen) -> dict:
 @contextmanager
 def loaded_offers(settings: ProviderSettings) -> Iterator[Offers]:
     """Yield what a provider with these settings offers, without a server."""
-    state = settings.open_state(settings.state)
+    state = open_cheaply(settings.path(settings.state.folder))
     try:
         offers = Offers(settings, state, [get_suite(name) for name in settings.policy.suites], Metrics())
         offers.load(read_heads(settings))

@@ -112,6 +112,7 @@ def test_children_of_children_are_found():
     assert len(found) >= 2
 
 
+@pytest.mark.thorough
 def test_both_phases_measure_each_party_in_its_own_process():
     z_a, z_b = synthetic_embeddings(40, 6, 4)
     for peaks in (training_memory("plaintext", z_a, z_b), inference_memory("plaintext", z_b, 3, 8)):

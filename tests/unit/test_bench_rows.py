@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 import pytest
+from support.tiers import first_quick
 
 from securealign.errors import ConfigurationError, DependencyError
 from securealign.harness.bench.drawing import PANELS, draw, require_drawable
@@ -62,7 +63,7 @@ def drawable(phase):
     return rows + [Row(phase, "clear", figure, "s", Spread(0.0, 0.0, 0.0), 1) for figure in figures]
 
 
-@pytest.mark.parametrize("phase", ["training", "inference"])
+@pytest.mark.parametrize("phase", first_quick(["training", "inference"]))
 @pytest.mark.parametrize(
     ("extension", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".SVG", b"<?xml")]
 )

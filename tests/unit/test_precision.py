@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from support.tiers import first_quick
 
 from securealign import align_in_process, classify_in_process
 from securealign.alignment.clear import ClearFit
@@ -32,7 +33,7 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", first_quick(HEADS, 2))
 def test_logits_are_as_precise_in_any_unit(name):
     weight, bias, queries = HEADS[name]
     run = classify_in_process(weight, bias, queries, suite="lwe")

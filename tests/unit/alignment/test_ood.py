@@ -18,6 +18,7 @@ def joined(inside, outside):
     return np.r_[np.zeros(len(inside)), np.ones(len(outside))], np.r_[inside, outside]
 
 
+@pytest.mark.thorough
 @property_test
 @given(SCORES, SCORES)
 def test_the_area_is_that_of_scikit_learn(inside, outside):

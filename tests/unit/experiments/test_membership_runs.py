@@ -77,6 +77,7 @@ def test_every_sweep_has_a_row_for_each_value_and_attack(result):
         assert (row["bound"] is not None) == (row["unit"] == "row" and row["epsilon"] is not None)
 
 
+@pytest.mark.thorough
 def test_controls_are_there(result):
     rows = result.table("controls")
     assert {(row["control"], row["attack"]) for row in rows} == {

@@ -49,6 +49,7 @@ def cases(result):
     return layout(result).select("data", "ood").unique(maintain_order=True).rows()
 
 
+@pytest.mark.thorough
 def test_mapped_embeddings_tell_what_native_ones_tell(result):
     found = line(result, "a", "b")
     assert found["auroc_own"] > 0.8

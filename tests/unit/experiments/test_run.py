@@ -4,6 +4,7 @@ import json
 
 import pytest
 from support.experiments import TASK, FakeEncoder, fake_config, fake_corpora, let_commands_use_fakes
+from support.tiers import first_quick
 from typer.testing import CliRunner
 
 from securealign.alignment import clear
@@ -81,7 +82,7 @@ def test_what_is_unrelated_is_kept_and_other_errors_are_raised(tmp_path):
         run.add(Cell(table="t", names={}, key={"b": 1}, compute=lambda: refused(ErrorCode.FILE_INVALID)))
 
 
-@pytest.mark.parametrize("experiment", OPTIONS)
+@pytest.mark.parametrize("experiment", first_quick(OPTIONS))
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, experiment):
     encoders = FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("c")
     store, kept = Store(tmp_path / "cells"), []
@@ -146,9 +147,7 @@ def run(tmp_path, monkeypatch):
     return command
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.thorough) if name == "membership" else name for name in COMMANDS]
-)
+@pytest.mark.parametrize("name", first_quick(COMMANDS, 2))
 def test_the_command_writes_files_and_prints_a_table_or_json_and_nothing_else(run, tmp_path, name):
     _, settings, words, tables, pictures = COMMANDS[name]
     done = run(name, "--encoders", "a,b", "--output", tmp_path / "out")
