@@ -28,7 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Align with a provider, then classify with its head. Exit codes: 0 done, 2 bad configuration, 3 bad input, "
-    "4 refused by a party, 5 network, 6 something is not installed.",
+    "4 refused by a party, 5 network, 6 something is not installed, 75 held by another process.",
 )
 
 Config = Annotated[Path, typer.Option(help="TOML file; 'securealign init client' writes one with comments.")]

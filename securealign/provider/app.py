@@ -48,6 +48,8 @@ from securealign.transport.session_manager import DurableSessionManager, Peer
 
 log = structlog.get_logger()
 
+#: Changed heads that the audit log names; an entry holds no more.
+_SHOWN_HEADS = 32
 #: Names of the services, for the health of each.
 _SERVICES = {TRAINING_METHOD: "securealign.v1.Training", INFERENCE_METHOD: "securealign.v1.Inference"}
 
@@ -96,7 +98,11 @@ class Provider:
             log.info("listening", address=address, port=port, pid=os.getpid(), **offers.summary())
             audit.append("provider started", address=address, port=port)
             reloads = Reloads(settings, settings.path(settings.state.folder), self._read, offers)
-            _wait(signals, offers.hosts.values(), metrics, reloads.reload)
+
+            def take_up() -> None:
+                audit.append("heads taken up", heads=reloads.reload()[:_SHOWN_HEADS])
+
+            _wait(signals, offers.hosts.values(), metrics, take_up)
             log.info("stopping")
             health.drain()
             server.stop()

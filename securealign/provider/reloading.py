@@ -21,6 +21,7 @@ import structlog
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError, TransportError
 from securealign.files import write_atomically
 from securealign.locks import is_held
+from securealign.logs import describe
 from securealign.provider.config import NamedHead, PolicySection, ProviderSettings
 from securealign.provider.loading import read_heads
 from securealign.provider.offers import Offers
@@ -84,8 +85,8 @@ class Reloads:
         self._count = 0
         self._note()
 
-    def reload(self) -> None:
-        """Read the file and its heads, offer them, and note what differs."""
+    def reload(self) -> list[str]:
+        """Read the file and its heads, offer them, note what differs, and return it; nothing where that fails."""
         try:
             settings = self._read()
             changed = _fixed_sections(self._settings, settings)
@@ -95,20 +96,33 @@ class Reloads:
                     hint="Start the provider again, or restore [public], [space] and [spaces.NAME].",
                 )
             heads = self._offers.replace_heads(settings, read_heads(settings))
-        except SecurealignError as error:
-            log.warning("heads not taken up again", code=error.code.name, reason=f"{error.message} {error.hint}")
-            self._note(error=f"{error.message} {error.hint}".rstrip())
-            return
+        except Exception as error:  # a file that cannot be used must not end the server
+            reason = _reason(error)
+            log.warning("heads not taken up again", reason=reason)
+            self._note(error=reason)
+            return []
         if changed:
             log.warning("sections take effect at the next start", sections=changed)
         log.info("heads taken up again", heads=heads)
         self._note(heads=heads, waiting=changed)
+        return heads
 
     def _note(self, *, heads: Sequence[str] = (), waiting: Sequence[str] = (), error: str = "") -> None:
         self._count += 1
         said = {"heads": list(heads), "waiting": list(waiting), "error": error}
         note = {"count": self._count, "time": time.time(), "pid": os.getpid(), **said}
-        write_atomically(self._file, json.dumps(note).encode(), mode=0o600)
+        try:
+            write_atomically(self._file, json.dumps(note).encode(), mode=0o600)
+        except OSError as failure:
+            log.warning("what was taken up cannot be noted", cause=_reason(failure))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SecurealignError):
+        return f"{error.message} {error.hint}".rstrip()
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be used: {error.strerror}."
+    return describe(error)
 
 
 def _fixed_sections(before: ProviderSettings, after: ProviderSettings) -> list[str]:

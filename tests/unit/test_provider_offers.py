@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from support.peers import loaded_offers, random_head
 from typer.testing import CliRunner
 
@@ -256,6 +257,22 @@ def test_heads_that_cannot_be_used_change_nothing(offers, running, changes, reas
     running.reloads.reload()
     assert reason in noted(running)["error"]
     assert listed(offers, "acme") == before
+
+
+def test_neither_an_unreadable_head_nor_a_full_disk_ends_the_server(offers, running, monkeypatch):
+    def unreadable(settings):
+        raise PermissionError(13, "Permission denied", "head.safetensors")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reloading, "read_heads", unreadable)
+    assert running.reloads.reload() == []
+    assert "Permission denied" in noted(running)["error"]
+    monkeypatch.setattr(reloading, "write_atomically", full)
+    with capture_logs() as logs:
+        running.reloads.reload()
+    assert [entry["event"] for entry in logs] == ["heads not taken up again", "what was taken up cannot be noted"]
 
 
 def test_sections_that_hold_for_the_process_are_named(running):
