@@ -99,7 +99,7 @@ def test_the_guide_pairs_two_folders_that_align_and_classify(tmp_path):
     (tmp_path / "client").mkdir()
     stand_ins = {
         "--encoder sentence-transformers/all-mpnet-base-v2": "--embeddings ../provider/public_b.npy",
-        "--input private.jsonl > labels.tsv": "--embeddings ../../provider/private_b.npy",
+        "--input private.jsonl --output labels.tsv": "--embeddings ../../provider/private_b.npy",
         "securealign-client": f"{sys.executable} -m securealign.client",
         "securealign ": f"{sys.executable} -m securealign ",
     }
@@ -126,4 +126,4 @@ def test_the_guide_pairs_two_folders_that_align_and_classify(tmp_path):
     assert len(guide()) == 10
     labels = outputs[-1].splitlines()
     assert len(labels) == len(np.load(tmp_path / "provider" / "private_b.npy"))
-    assert {label.split("\t")[0] for label in labels} <= {"low", "high"}
+    assert {label.split("\t")[1] for label in labels} <= {"low", "high"}

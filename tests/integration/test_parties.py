@@ -291,7 +291,7 @@ def test_a_head_for_another_dimension_is_refused_at_the_start(site):
         [sys.executable, "-m", "securealign.provider", "--config", str(site / "provider.toml"), "--json"],
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
-    assert json.loads(done.stdout)["error"] == "SHAPE_MISMATCH"
+    assert json.loads(done.stdout.splitlines()[-1])["error"] == "SHAPE_MISMATCH"
 
 
 def test_a_client_without_a_provider(site):

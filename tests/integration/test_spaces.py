@@ -152,7 +152,8 @@ def test_a_process_that_only_classifies_needs_a_space(site):
     done = subprocess.run(
         command(site / "first", "classify.toml"), capture_output=True, text=True, check=False, timeout=600
     )
-    error = json.loads(done.stdout)
+    # The provider has begun before it finds the fault.
+    error = json.loads(done.stdout.splitlines()[-1])
     assert error["error"] == "FILE_INVALID"
     assert done.returncode == ExitCode.INPUT
     assert "There is no space in" in error["message"]
@@ -178,7 +179,8 @@ def test_a_stored_space_that_was_altered_stops_the_provider_with_advice(site):
     content[-1] ^= 1
     file.write_bytes(bytes(content))
     done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=600)
-    error = json.loads(done.stdout)
+    # The provider has begun before it finds the fault.
+    error = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == ExitCode.INPUT
     assert str(file) in error["message"]
     assert "align again" in error["hint"]
@@ -199,7 +201,8 @@ def test_a_map_without_a_space_is_refused_before_texts_are_embedded(site, metada
 def test_public_embeddings_that_do_not_vary_stop_the_provider_with_advice(site):
     np.save(site / "first" / "public.npy", np.full((ROWS, DIM_A), 0.1))
     done = subprocess.run(command(site / "first"), capture_output=True, text=True, check=False, timeout=600)
-    error = json.loads(done.stdout)
+    # The provider has begun before it finds the fault.
+    error = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == ExitCode.INPUT
     assert "holds the same embedding in all its rows" in error["message"]
     assert error["hint"]
