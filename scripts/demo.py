@@ -220,7 +220,7 @@ def main() -> None:
         step(f"client: embeds {PRIVATE_TEXTS} private texts, and gets the label of each under encryption, one by one")
         run(
             *client, "classify", *config, "--input", f"{folder}/private.jsonl", "--batch", "1", "--cache",
-            "--output", f"{folder}/labels.jsonl", "--stats", f"{folder}/classify.json",
+            "--json", "--output", f"{folder}/labels.jsonl", "--overwrite", "--stats", f"{folder}/classify.json",
         )  # fmt: skip
         answered = next_event(process, "session done")
 
