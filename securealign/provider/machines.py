@@ -87,17 +87,15 @@ class Machines:
 
     def inference(self, peer: Peer, observer: Observer, counters: Counters) -> InferenceProvider:
         """Return the machine of an inference session."""
+        made: dict[int, tuple[ServedHead, OfferedHead]] = {}
 
         def find(name: str) -> OfferedHead:
             served = self._catalogue.head(peer.identity, name)
-            account = self._account(served, peer, counters["answers"])
-            return OfferedHead(
-                head=served.head,
-                space=served.space.space.identifier,
-                digest=served.digest,
-                policy=self._policy_of(served.rules, peer),
-                account=watched_queries(account, account.name, self._metrics),
-            )
+            # The machine asks before each message, and compares nothing while the offer is the same object.
+            if id(served) not in made:
+                made.clear()
+                made[id(served)] = served, self._offer(served, peer, counters["answers"])
+            return made[id(served)][1]
 
         machine = InferenceProvider(
             self._context(InferenceCodec(), peer, observer),
@@ -149,6 +147,16 @@ class Machines:
             max_slots=Limits().max_pool_slots,
             answer_bits=answer_bits,
             abstains=policy.abstain_below is not None,
+        )
+
+    def _offer(self, served: ServedHead, peer: Peer, store: MutableMapping[str, float]) -> OfferedHead:
+        account = self._account(served, peer, store)
+        return OfferedHead(
+            head=served.head,
+            space=served.space.space.identifier,
+            digest=served.digest,
+            policy=self._policy_of(served.rules, peer),
+            account=watched_queries(account, account.name, self._metrics),
         )
 
     def _account(self, served: ServedHead, peer: Peer, store: MutableMapping[str, float]) -> QueryAccount:
