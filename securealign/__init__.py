@@ -8,33 +8,51 @@ if TYPE_CHECKING:
     from securealign.alignment.head import LinearHead
     from securealign.alignment.maps import AlignmentMap
     from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
+    from securealign.client.connection import AsyncOpenClient, OpenClient, aconnect, connect
+    from securealign.client.predictions import AlignmentReport, Budget, Prediction, UnansweredError
     from securealign.errors import OutputModeError, SecurealignError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlignmentMap",
+    "AlignmentReport",
     "AlignmentRun",
+    "AsyncOpenClient",
+    "Budget",
     "ClassificationRun",
     "LinearAligner",
     "LinearHead",
+    "OpenClient",
     "OutputModeError",
+    "Prediction",
     "SecurealignError",
+    "UnansweredError",
+    "aconnect",
     "align_in_process",
     "classify_in_process",
+    "connect",
 ]
 
 #: Where each name is; all are imported on first use, since scikit-learn and gRPC take a second.
 _HOMES = {
     "AlignmentMap": "securealign.alignment.maps",
+    "AlignmentReport": "securealign.client.predictions",
     "AlignmentRun": "securealign.api",
+    "AsyncOpenClient": "securealign.client.connection",
+    "Budget": "securealign.client.predictions",
     "ClassificationRun": "securealign.api",
     "LinearAligner": "securealign.alignment.aligner",
     "LinearHead": "securealign.alignment.head",
+    "OpenClient": "securealign.client.connection",
     "OutputModeError": "securealign.errors",
+    "Prediction": "securealign.client.predictions",
     "SecurealignError": "securealign.errors",
+    "UnansweredError": "securealign.client.predictions",
+    "aconnect": "securealign.client.connection",
     "align_in_process": "securealign.api",
     "classify_in_process": "securealign.api",
+    "connect": "securealign.client.connection",
 }
 
 

@@ -115,6 +115,7 @@ class ErrorCode(Enum):
     ENDPOINT_REFUSED = (57, "An embedding endpoint refuses the key, the model or the request.", ExitCode.USAGE)
     ENDPOINT_ANSWER_INVALID = (58, "An embedding endpoint gave an answer that cannot be used.", ExitCode.NETWORK)
     ENDPOINT_CHANGED = (59, "The model behind an embedding endpoint has changed.", ExitCode.INPUT)
+    CLIENT_CLOSED = (60, "This client is closed.", ExitCode.USAGE)
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number, self.sentence, self.exit_code = number, sentence, exit_code

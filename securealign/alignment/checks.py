@@ -73,7 +73,7 @@ class CheckedQueries:
 
     Everything that is random comes from `entropy`, so that the rows can be made again; without it nothing is checked.
     Places of check rows depend on it and on m alone. With `labels` check rows suit answers that are labels. Check rows
-    also hold queries of `earlier`.
+    also hold queries of `earlier`, and those of the first group all of the last `unchecked` ones among them.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class CheckedQueries:
         *,
         labels: bool = False,
         earlier: Earlier | None = None,
+        unchecked: int = 0,
     ) -> None:
         self._earlier = earlier
         known = 0 if earlier is None else len(earlier.queries)
@@ -90,7 +91,10 @@ class CheckedQueries:
         self._queries = queries if earlier is None else np.vstack([earlier.queries, queries])
         self._checks: list[Check] = []
         if entropy is not None and len(self._queries) >= FEWEST_QUERIES:
-            self._checks = list((_label_checks if labels else _checks)(known, len(queries), entropy))
+            if labels:
+                self._checks = list(_label_checks(known, len(queries), entropy))
+            else:
+                self._checks = list(_checks(known, len(queries), entropy, unchecked))
         #: For each row its query, or -1 - k for check k.
         self._order = _order(known, len(queries), [check.place for check in self._checks])
 
@@ -214,11 +218,11 @@ def _groups(queries: int, entropy: Entropy) -> Iterator[tuple[int, int, int, lis
     yield from ((*group, own) for group, own in zip(groups, places, strict=True))
 
 
-def _checks(known: int, queries: int, entropy: Entropy) -> Iterator[Check]:
-    """Yield the check rows of all groups."""
-    before = max(0, known - GROUP_QUERIES)
+def _checks(known: int, queries: int, entropy: Entropy, unchecked: int) -> Iterator[Check]:
+    """Yield the check rows of all groups; the first one has the last `unchecked` of the known queries as well."""
+    before = max(0, known - unchecked - GROUP_QUERIES)
     for group, first, last, places in _groups(queries, entropy):
-        start = known + first
+        start = known + first - (0 if group else unchecked)
         for place in places:
             mixed = np.concatenate(
                 [_choice(before, start, _FROM_LAST, entropy), _choice(0, before, _FROM_EARLIER, entropy)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property, partial
@@ -17,6 +19,7 @@ from securealign.alignment.margins import precision_warning
 from securealign.alignment.regression import unrelated_warning
 from securealign.client.classifying import Classifying, Options, settings_digest
 from securealign.client.config import ClientSettings
+from securealign.client.held import HeldSession
 from securealign.client.inputs import Inputs, open_feed
 from securealign.client.results import Results, open_results
 from securealign.client.work import Training
@@ -40,14 +43,14 @@ from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
 from securealign.protocol.listing import HeadListing, Listing
-from securealign.protocol.randomness import Root, SessionEntropy
+from securealign.protocol.randomness import FreshRoot, Root, SessionEntropy
 from securealign.protocol.resume.session import ResumableClient
 from securealign.recording.measured import RunLog
 from securealign.storage.work import Attempt, durable_attempts, work_name
 from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, call, is_loopback
 from securealign.transport.grpc_server import INFERENCE_METHOD, LISTING_METHOD, TRAINING_METHOD
-from securealign.transport.meter import Meter
+from securealign.transport.meter import Listener, Meter
 from securealign.transport.retrying import RetryPolicy
 from securealign.transport.sessions import InferenceSession, train
 from securealign.wire import InferenceCodec, TrainingCodec, decode_listing, encode_listing_request
@@ -129,6 +132,7 @@ class Client:
             **likeness_of(self._encoder if self._settings.encoder is not None else None),
         }
         AlignmentMap(solved.weight, solved.bias, {**solved.metadata, **origin}).save_pretrained(self._folder)
+        vars(self).pop("alignment", None)  # the map that was read before
         return training.figures(client, solved, self._folder)
 
     def encode(self, texts: Sequence[str], *, cache: bool) -> npt.NDArray[np.floating]:
@@ -247,6 +251,24 @@ class Client:
         work.ended()
         return client.suite_name
 
+    def hold(self, slots: int, listener: Listener, *, abandon: threading.Event) -> HeldSession:
+        """Open a session that lasts as long as this process, with pools of so many slots.
+
+        `listener` hears what passes; once `abandon` is set, nothing is waited for any more.
+        """
+        meter = Meter(counted="client", listener=listener)
+        alignment = self.alignment
+        client = InferenceClient(
+            self._context(InferenceCodec(), meter, FreshRoot(self._entropy)),
+            alignment.weight.shape[1],
+            slots=slots,
+            space=alignment.space,
+            head=self._settings.provider.head,
+        )
+        checks = self._entropy.fork("checks") if self._settings.inference.verify_answers else None
+        link = partial(self._link, INFERENCE_METHOD, meter=meter)
+        return HeldSession(client, link, meter, checks=checks, abandon=abandon)
+
     def _context(self, codec: Codec, meter: Meter, root: Root) -> ClientContext:
         return ClientContext(
             codec=codec,
@@ -268,7 +290,9 @@ class Client:
         ):
             yield attempts
 
-    def _link(self, method: str, endpoint: ResumableClient, meter: Meter) -> GrpcLink:
+    def _link(
+        self, method: str, endpoint: ResumableClient, meter: Meter, *, sleep: Callable[[float], None] = time.sleep
+    ) -> GrpcLink:
         provider = self._settings.provider
         return GrpcLink(
             provider.address,
@@ -277,7 +301,7 @@ class Client:
             endpoint,
             meter,
             deadline_seconds=provider.deadline_seconds,
-            retry=RetryPolicy(seconds=provider.patience_seconds, notice=_notice),
+            retry=RetryPolicy(seconds=provider.patience_seconds, notice=_notice, sleep=sleep),
         )
 
     @cached_property

@@ -128,12 +128,16 @@ class InferenceSession:
         if self._client.may_prepare:
             self._request_pool()
 
+    def await_pool(self) -> None:
+        """Return once no pool is under way."""
+        self._link.drive([], lambda: not self._client.preparing)
+
     def close(self) -> None:
         """End the session in agreement: both parties confirm the transcript.
 
         Raises `CiphertextError` when an answer did not decrypt; its logits were NaN, and the provider is not told.
         """
-        self._link.drive([], lambda: not self._client.preparing)
+        self.await_pool()
         with self._meter.timed("client"):
             frames = self._client.finish() if self._client.state is State.READY else []
         self._link.drive(frames, lambda: self._client.state is State.DONE)

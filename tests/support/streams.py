@@ -17,6 +17,7 @@ from securealign.alignment.head import LinearHead
 from securealign.alignment.maps import AlignmentMap
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
+from securealign.client.connection import OpenClient
 from securealign.client.inputs import open_inputs
 from securealign.errors import ErrorCode, KeyStoreError, PeerAborted, RemoteProtocolError
 from securealign.he.entropy import SystemEntropy
@@ -133,6 +134,10 @@ class StreamSite:
     def queries_charged(self) -> float:
         return self.charged.get("peer/queries", 0)
 
+    def connect(self, *overrides: str) -> OpenClient:
+        settings = self.settings(*overrides)
+        return OpenClient(settings, core=StreamClient(self, settings))
+
     def provider(self) -> InferenceProvider:
         return inference_provider(
             [self.suite],
@@ -163,7 +168,7 @@ class StreamClient(Client):
         return SimpleNamespace(**{"output": OutputMode.LOGITS} | self._site.offer) if self._site.offer else None
 
     @contextmanager
-    def _link(self, method: str, endpoint: Any, meter: Any) -> Iterator[StreamLink]:
+    def _link(self, method: str, endpoint: Any, meter: Any, *, sleep: Any = None) -> Iterator[StreamLink]:
         yield StreamLink(self._site, endpoint)
 
 

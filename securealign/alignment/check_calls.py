@@ -1,0 +1,96 @@
+"""Checks of queries that come in calls of any size: few of them are answered at once and checked with later ones.
+
+A call of a few queries has no check rows, which would cost more than the queries. Its queries wait, and the check rows
+of the first call that has enough hold all of them: a lie in any of them is found then. Check rows also hold queries
+from before, so that another head for every call is found as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securealign.alignment.checks import (
+    FEWEST_QUERIES,
+    GROUP_CHECKS,
+    GROUP_QUERIES,
+    CheckedQueries,
+    Earlier,
+    require_consistent,
+    require_few_differences,
+)
+from securealign.he.entropy import Entropy
+from securealign.matrices import FloatMatrix
+
+
+class CheckedCalls:
+    """The calls of one session, one after the other; without `entropy` none is checked.
+
+    `label_bits` is given where answers are labels.
+    """
+
+    def __init__(self, entropy: Entropy | None, label_bits: int | None = None) -> None:
+        self._entropy = entropy
+        self._label_bits = label_bits
+        self._first: Earlier | None = None
+        self._last: Earlier | None = None
+        self._waiting: Earlier | None = None
+        self._asked_twice = self._different = self._looks = 0
+
+    @property
+    def unchecked(self) -> int:
+        """Queries that were answered and are not checked yet: fewer than 32."""
+        return 0 if self._waiting is None else len(self._waiting.queries)
+
+    def rows(self, queries: int) -> int:
+        """Return the rows that the next call of so many queries becomes."""
+        groups = -(-queries // GROUP_QUERIES) if self._due(queries) else 0
+        return queries + GROUP_CHECKS * groups
+
+    def call(self, queries: FloatMatrix) -> CheckedQueries:
+        """Return the queries (m, d) of the next call with its check rows, if it has any."""
+        known = [part for part in (self._first, self._last, self._waiting) if part is not None]
+        earlier = None
+        if known:
+            earlier = Earlier(np.vstack([part.queries for part in known]), np.vstack([part.answers for part in known]))
+        return CheckedQueries(
+            queries,
+            self._entropy if self._due(len(queries)) else None,
+            labels=self._label_bits is not None,
+            earlier=earlier,
+            unchecked=self.unchecked,
+        )
+
+    def settle(self, queries: FloatMatrix, checked: CheckedQueries, rows: FloatMatrix, error: float) -> FloatMatrix:
+        """Return the answers (m, K) to the queries of a call, given those of all its rows.
+
+        `error` is the standard deviation of a logit's error for a query of norm 1. Raises `RemoteProtocolError` for
+        answers that contradict each other or those of earlier calls.
+        """
+        if self._label_bits is None:
+            answers = require_consistent(checked, rows, error)
+        else:
+            self._looks += 1
+            self._asked_twice += checked.checks
+            self._different += len(checked.different_labels(rows[:, 0]))
+            require_few_differences(self._different, self._asked_twice, self._label_bits, look=self._looks)
+            answers = checked.answers(rows)
+        self._remember(Earlier(queries, answers), checked=checked.checks > 0)
+        return answers
+
+    def _due(self, queries: int) -> bool:
+        enough = queries >= FEWEST_QUERIES or self.unchecked + queries >= GROUP_QUERIES
+        return self._entropy is not None and enough
+
+    def _remember(self, call: Earlier, *, checked: bool) -> None:
+        if self._entropy is None:
+            return
+        if checked:
+            self._first = self._first or Earlier(call.queries[:GROUP_QUERIES], call.answers[:GROUP_QUERIES])
+            self._last = Earlier(call.queries[-GROUP_QUERIES:], call.answers[-GROUP_QUERIES:])
+            self._waiting = None
+        elif self._waiting is None:
+            self._waiting = call
+        else:
+            self._waiting = Earlier(
+                np.vstack([self._waiting.queries, call.queries]), np.vstack([self._waiting.answers, call.answers])
+            )
