@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
+from securealign.client.connection import connect
 from securealign.client.inputs import Inputs, open_embeddings, open_inputs
 from securealign.client.lines import check_columns
 from securealign.commands import AsJson, Override, failures, progress, table_console
@@ -46,12 +48,14 @@ def align(
     configure_logs(as_json=False, quiet=quiet)
     redact_python_output()
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
-        client = Client(load_settings(ClientSettings, config, override or []))
-        figures = client.align(bar("embedding public texts"), bar("uploading encrypted rows"), record)
+        client = connect(config, overrides=override or [])
+        report = client.align(
+            embedding=bar("embedding public texts"), uploading=bar("uploading encrypted rows"), record=record
+        )
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(report.figures))
     elif not quiet:
-        _print_alignment(figures)
+        _print_alignment(report.figures)
 
 
 @app.command()
@@ -59,7 +63,7 @@ def heads(config: Config, override: Override = None, as_json: AsJson = False) ->
     """List the heads and spaces that the provider offers this client, and what is left of its budgets."""
     configure_logs(as_json=False, quiet=True)
     with failures(as_json=as_json):
-        listing = Client(load_settings(ClientSettings, config, override or [])).offers()
+        listing = connect(config, overrides=override or []).offers()
     if as_json:
         typer.echo(json.dumps(_plain(listing)))
         return
@@ -154,7 +158,7 @@ def classify(
         _print_classification(figures)
 
 
-def _print_alignment(figures: dict[str, Any]) -> None:
+def _print_alignment(figures: Mapping[str, Any]) -> None:
     stats = figures["stats"]
     console = Console(stderr=True, highlight=False)
     dimensions = f"{figures['d_b']} -> {figures['d_a']}"

@@ -251,6 +251,11 @@ class Client:
         work.ended()
         return client.suite_name
 
+    def queries_left(self) -> int | None:
+        """Return what the provider says now is left of the budget for the head, None where it cannot be asked."""
+        head = self._offered_head()
+        return None if head is None else head.queries_left
+
     def hold(self, slots: int, listener: Listener, *, abandon: threading.Event) -> HeldSession:
         """Open a session that lasts as long as this process, with pools of so many slots.
 

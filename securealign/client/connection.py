@@ -76,15 +76,22 @@ class OpenClient:
         self._listed: HeadListing | None = None
         self._stop: weakref.finalize[[float], OpenClient] | None = None
 
-    def align(self, *, embedding: Progress | None = None, uploading: Progress | None = None) -> AlignmentReport:
+    def align(
+        self,
+        *,
+        embedding: Progress | None = None,
+        uploading: Progress | None = None,
+        record: Path | None = None,
+    ) -> AlignmentReport:
         """Fit the alignment map with the provider on the public texts, and save it in place of an earlier one.
 
         The provider charges each session for what it shows of the public embeddings: align once, not at each start.
+        With `record` the session is written to a run file, also when it fails.
         """
         self._require_usable()
         began = time.perf_counter()
         with self._lock:
-            figures = self._core.align(embedding or _quietly, uploading or _quietly)
+            figures = self._core.align(embedding or _quietly, uploading or _quietly, record)
             if self._worker is not None:
                 self._worker.renew()
         return AlignmentReport.of(figures, seconds=time.perf_counter() - began)

@@ -60,6 +60,16 @@ class FrameJournal:
         self._frames.clear()
 
 
+def answered_alike(one: InferenceAccept, other: InferenceAccept) -> bool:
+    """Return whether answers of two sessions are of the same head, in the same form."""
+    return (one.head_digest, one.output, one.class_names, one.link) == (
+        other.head_digest,
+        other.output,
+        other.class_names,
+        other.link,
+    )
+
+
 class HeldSession:
     """A session whose queries come in calls; one thread at a time may use it.
 
@@ -121,6 +131,11 @@ class HeldSession:
     def preparing(self) -> bool:
         """Whether a pool is under way."""
         return self._client.preparing
+
+    def go_on_from(self, earlier: HeldSession) -> None:
+        """Check the queries that an earlier session of the same head left unchecked, with those to come."""
+        if answered_alike(self.accepted, earlier.accepted):
+            self._checks = earlier._checks
 
     def affordable(self, queries: int) -> int:
         """Return how many of the queries to come the budget holds, as the provider said when the session began."""

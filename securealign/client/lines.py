@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-
-from securealign.alignment.links import Link as LinkName
-from securealign.alignment.links import probabilities
+from securealign.client.predictions import Prediction, predictions
 from securealign.errors import InputError
 from securealign.matrices import FloatMatrix
 from securealign.protocol.messages import InferenceAccept, Link
@@ -43,54 +40,41 @@ def result_lines(
     label, probability or confidence, and what is kept; a label that was withheld is empty. Logits without probabilities
     are called margins.
     """
-    rows = _label_rows(accepted, answers) if accepted.labels is not None else _logit_rows(accepted, answers)
     lines = []
-    for index, (row, values) in enumerate(zip(rows, kept, strict=True), first):
+    found = predictions(accepted, answers, first)
+    for prediction, answer, values in zip(found, answers, kept, strict=True):
         if as_json:
-            beside = dict(zip(columns, values, strict=True))
-            lines.append(json.dumps({"index": index, **beside, **row, "head": accepted.head_digest.hex()}))
+            row = {
+                "index": prediction.index,
+                **dict(zip(columns, values, strict=True)),
+                **_fields(accepted, prediction),
+            }
+            if accepted.labels is None:
+                row["margins" if accepted.link is Link.MARGIN else "logits"] = answer.tolist()
+            lines.append(json.dumps(row | {"head": accepted.head_digest.hex()}))
             continue
         # A class name holds neither tabs nor line ends: the message that brings it was checked.
-        cells = [str(index), row["label"] or ""]
-        if "score" in row:
-            cells.append(f"{row['score']:.4f}")
-        if "confidence" in row:
-            cells.append(str(row["confidence"]))
+        cells = [str(prediction.index), prediction.label]
+        if prediction.score is not None:
+            cells.append(f"{prediction.score:.4f}")
+        if prediction.confidence is not None:
+            cells.append(str(prediction.confidence))
         lines.append("\t".join([*cells, *map(_cell, values)]))
     return lines
+
+
+def _fields(prediction: Prediction) -> dict[str, Any]:
+    """Return what JSON says of a prediction; null stands for a label that was withheld."""
+    row: dict[str, Any] = {"label": None if prediction.abstained else prediction.label}
+    if prediction.abstained:
+        row["abstained"] = True
+    if prediction.score is not None:
+        row["score"] = prediction.score
+    if prediction.confidence is not None:
+        row["confidence"] = prediction.confidence
+    return row
 
 
 def _cell(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text.translate(_ESCAPES)
-
-
-def _names(accepted: InferenceAccept) -> list[str]:
-    return list(accepted.class_names or map(str, range(accepted.classes)))
-
-
-def _logit_rows(accepted: InferenceAccept, logits: FloatMatrix) -> list[dict[str, Any]]:
-    names = _names(accepted)
-    labels = logits.argmax(axis=1)
-    if accepted.link is Link.MARGIN:
-        # Distances to decision boundaries: nothing makes probabilities of them.
-        return [{"label": names[label], "margins": row.tolist()} for label, row in zip(labels, logits, strict=True)]
-    scores = probabilities(logits, cast("LinkName", accepted.link.name.lower()))[np.arange(len(labels)), labels]
-    return [
-        {"label": names[label], "score": float(score), "logits": row.tolist()}
-        for label, score, row in zip(labels, scores, logits, strict=True)
-    ]
-
-
-def _label_rows(accepted: InferenceAccept, answers: FloatMatrix) -> list[dict[str, Any]]:
-    # The class that stands for no label comes last.
-    names: list[str | None] = [*_names(accepted), None]
-    rows: list[dict[str, Any]] = []
-    for label, buckets in answers.astype(np.int64):
-        row: dict[str, Any] = {"label": names[label]}
-        if names[label] is None:
-            row["abstained"] = True
-        if accepted.labels is not None and accepted.labels.buckets:
-            row["confidence"] = int(buckets)
-        rows.append(row)
-    return rows

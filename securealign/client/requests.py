@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from securealign.client.held import answered_alike
 from securealign.errors import SecurealignError
 from securealign.matrices import FloatMatrix
 from securealign.protocol.messages import InferenceAccept
@@ -57,11 +58,7 @@ class Request:
 
     def belongs_to(self, accepted: InferenceAccept) -> bool:
         """Return whether answers under these terms may go with those that are here: of the same head, in one form."""
-        known = self._accepted
-        return known is None or (
-            (known.head_digest, known.output, known.class_names, known.link)
-            == (accepted.head_digest, accepted.output, accepted.class_names, accepted.link)
-        )
+        return self._accepted is None or answered_alike(self._accepted, accepted)
 
     def opened(self, accepted: InferenceAccept) -> None:
         """Finish a request of no inputs: a session is open."""

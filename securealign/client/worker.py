@@ -48,6 +48,9 @@ class Core(Protocol):
     def hold(self, slots: int, listener: Listener, *, abandon: threading.Event) -> HeldSession:
         """Open a session with pools of so many slots."""
 
+    def queries_left(self) -> int | None:
+        """Return what the provider says now is left of the budget, None where it cannot be asked."""
+
 
 class Query(NamedTuple):
     """The next inputs of a request, mapped (m, d_A)."""
@@ -128,6 +131,10 @@ class Worker:
         for share in shares:
             share.request.fail(error)
 
+    def _refuse(self, request: Request, error: SecurealignError) -> None:
+        self._activity.failed(error)
+        request.fail(error)
+
     def _serve(self, shares: Sequence[Share]) -> None:
         queries = self._embed(shares)
         try:
@@ -152,7 +159,7 @@ class Worker:
             try:
                 queries += self._mapped([share])
             except SecurealignError as error:  # noqa: PERF203
-                self._fail([share], error)
+                self._refuse(share.request, error)
         return queries
 
     def _mapped(self, shares: Sequence[Share]) -> list[Query]:
@@ -168,16 +175,16 @@ class Worker:
 
     def _ask(self, queries: Sequence[Query]) -> None:
         """Ask one batch in one session, and give each caller the answers to its share."""
-        session = self._ready_session()
+        session = self._funded_session(sum(len(query.mapped) for query in queries))
         batch = [query for query in queries if self._admitted(session, query.request)]
         if not batch:
             return
         rows = np.vstack([matrix for _, matrix in batch])
         possible = session.affordable(len(rows))
         if not possible:
-            # Another session learns of a budget that was raised.
-            self._close_session()
-            raise _used_up()
+            for query in batch:
+                self._refuse(query.request, _used_up())
+            return
         answers = self._answers(session, rows[:possible])
         first = 0
         for request, matrix in batch:
@@ -204,8 +211,7 @@ class Worker:
         """Return whether a request has inputs that can be asked in this session; its caller is told if they cannot."""
         refusal = self._refusal(session, request)
         if refusal is not None:
-            self._activity.failed(refusal)
-            request.fail(refusal)
+            self._refuse(request, refusal)
         elif not len(request):
             request.opened(session.accepted)
             return False
@@ -230,6 +236,17 @@ class Worker:
             )
         return None
 
+    def _funded_session(self, queries: int) -> HeldSession:
+        """Return the session to ask in; a new one where the budget was raised since the present one began."""
+        session = self._ready_session()
+        if session.affordable(queries) == queries:
+            return session
+        left = self._core.queries_left()
+        if left is None or left <= session.affordable(queries):
+            return session
+        self._close_session()
+        return self._ready_session()
+
     def _ready_session(self) -> HeldSession:
         """Return the session to ask in: the one that is open, a new one, or one that replaces it."""
         if self._untrusted is not None:
@@ -247,6 +264,8 @@ class Worker:
         return self._core.hold(slots, self._activity.hear, abandon=self._abandon)
 
     def _take(self, session: HeldSession) -> HeldSession:
+        if self.session is not None:
+            session.go_on_from(self.session)
         self.session, self.open = session, True
         self._activity.sessions += 1
         if session.accepted.labels is not None:

@@ -165,7 +165,11 @@ class StreamClient(Client):
         return ""
 
     def _offered_head(self) -> Any:
-        return SimpleNamespace(**{"output": OutputMode.LOGITS} | self._site.offer) if self._site.offer else None
+        return (
+            SimpleNamespace(**{"output": OutputMode.LOGITS, "queries_left": 0} | self._site.offer)
+            if self._site.offer
+            else None
+        )
 
     @contextmanager
     def _link(self, method: str, endpoint: Any, meter: Any, *, sleep: Any = None) -> Iterator[StreamLink]:
