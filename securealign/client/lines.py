@@ -47,7 +47,7 @@ def result_lines(
             row = {
                 "index": prediction.index,
                 **dict(zip(columns, values, strict=True)),
-                **_fields(accepted, prediction),
+                **_fields(prediction),
             }
             if accepted.labels is None:
                 row["margins" if accepted.link is Link.MARGIN else "logits"] = answer.tolist()
