@@ -33,13 +33,14 @@ class CheckedCalls:
         self._label_bits = label_bits
         self._first: Earlier | None = None
         self._last: Earlier | None = None
-        self._waiting: Earlier | None = None
+        #: Calls that were answered and are not checked yet, and their queries.
+        self._waiting: list[Earlier] = []
         self._asked_twice = self._different = self._looks = 0
 
     @property
     def unchecked(self) -> int:
         """Queries that were answered and are not checked yet: fewer than 32."""
-        return 0 if self._waiting is None else len(self._waiting.queries)
+        return sum(len(call.queries) for call in self._waiting)
 
     def rows(self, queries: int) -> int:
         """Return the rows that the next call of so many queries becomes."""
@@ -48,17 +49,14 @@ class CheckedCalls:
 
     def call(self, queries: FloatMatrix) -> CheckedQueries:
         """Return the queries (m, d) of the next call with its check rows, if it has any."""
-        known = [part for part in (self._first, self._last, self._waiting) if part is not None]
+        if not self._due(len(queries)):
+            return CheckedQueries(queries, None)
+        known = [part for part in (self._first, self._last, *self._waiting) if part is not None]
         earlier = None
         if known:
             earlier = Earlier(np.vstack([part.queries for part in known]), np.vstack([part.answers for part in known]))
-        return CheckedQueries(
-            queries,
-            self._entropy if self._due(len(queries)) else None,
-            labels=self._label_bits is not None,
-            earlier=earlier,
-            unchecked=self.unchecked,
-        )
+        labels = self._label_bits is not None
+        return CheckedQueries(queries, self._entropy, labels=labels, earlier=earlier, unchecked=self.unchecked)
 
     def settle(self, queries: FloatMatrix, checked: CheckedQueries, rows: FloatMatrix, error: float) -> FloatMatrix:
         """Return the answers (m, K) to the queries of a call, given those of all its rows.
@@ -84,13 +82,9 @@ class CheckedCalls:
     def _remember(self, call: Earlier, *, checked: bool) -> None:
         if self._entropy is None:
             return
-        if checked:
-            self._first = self._first or Earlier(call.queries[:GROUP_QUERIES], call.answers[:GROUP_QUERIES])
-            self._last = Earlier(call.queries[-GROUP_QUERIES:], call.answers[-GROUP_QUERIES:])
-            self._waiting = None
-        elif self._waiting is None:
-            self._waiting = call
-        else:
-            self._waiting = Earlier(
-                np.vstack([self._waiting.queries, call.queries]), np.vstack([self._waiting.answers, call.answers])
-            )
+        if not checked:
+            self._waiting.append(call)
+            return
+        self._first = self._first or Earlier(call.queries[:GROUP_QUERIES], call.answers[:GROUP_QUERIES])
+        self._last = Earlier(call.queries[-GROUP_QUERIES:], call.answers[-GROUP_QUERIES:])
+        self._waiting.clear()

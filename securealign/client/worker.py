@@ -17,14 +17,15 @@ from securealign.alignment.maps import AlignmentMap
 from securealign.client.activity import Activity
 from securealign.client.held import HeldSession
 from securealign.client.requests import Request, Requests, Share
+from securealign.client.slots import choose_slots
 from securealign.errors import CiphertextError, ErrorCode, InputError, RemoteProtocolError, SecurealignError
 from securealign.matrices import FloatMatrix
 from securealign.transport.meter import Listener
 
 #: Queries of a batch where pools are large, and where they are not.
 LARGE_BATCH, BATCH = 256, 64
-#: Slots of the first pools, and of the largest for labels and for logits; pools grow with what is asked.
-_FIRST_SLOTS, _LABEL_SLOTS, _LOGIT_SLOTS, _GROWTH = 16, 64, 1024, 4
+#: Slots of the first pools at least, and by how much they grow at least when more is asked.
+_FIRST_SLOTS, _GROWTH = 16, 2
 #: Pools of a session at most: what a provider learns of its secret by altering pools ends with it.
 _SESSION_POOLS = 256
 #: A session is replaced after this part of the time that it may last, and is not used after the second.
@@ -82,7 +83,7 @@ class Worker:
         self.open = False
         #: Set when nothing is to be waited for any more.
         self._abandon = threading.Event()
-        self._largest = _LOGIT_SLOTS
+        self._may_grow = True
         self._opener = ThreadPoolExecutor(1, "securealign-opener")
         self._next: Future[HeldSession] | None = None
         #: Why no answer of this provider can be used any more.
@@ -268,12 +269,10 @@ class Worker:
             session.go_on_from(self.session)
         self.session, self.open = session, True
         self._activity.sessions += 1
-        if session.accepted.labels is not None:
-            self._largest = min(self._largest, _LABEL_SLOTS)
         return session
 
     def _first_slots(self) -> int:
-        return max(_FIRST_SLOTS, min(self._largest, _LABEL_SLOTS, self.requests.waiting))
+        return max(_FIRST_SLOTS, choose_slots(self.requests.waiting))
 
     def _replace(self) -> None:
         """Take up the next session if it is open, and have one opened if the present one is used up or too small."""
@@ -288,7 +287,7 @@ class Worker:
                 self._take(following.result())
                 return
             log.info("the next session could not be opened", reason=str(error))
-            self._largest = session.slots
+            self._may_grow = False
         if session.age > _UNUSED_AFTER * self._session_seconds:
             self._close_session()
         elif self._next is None and (slots := self._next_slots(session)):
@@ -296,10 +295,12 @@ class Worker:
 
     def _next_slots(self, session: HeldSession) -> int:
         """Return the slots of a session that takes the place of this one, 0 while it can go on."""
-        if self._fixed_slots is None and session.slots < self._largest:
-            grown = session.submitted >= _GROWTH * session.slots
-            if grown:
-                return min(self._largest, _GROWTH * session.slots)
+        if self._fixed_slots is None and self._may_grow:
+            # As many queries are expected as were asked.
+            classes = session.accepted.classes if session.accepted.labels is None else None
+            slots = choose_slots(self._activity.queries, classes=classes)
+            if slots >= _GROWTH * session.slots:
+                return slots
         aged = session.age > _REPLACED_AFTER * self._session_seconds
         return session.slots if aged or session.submitted >= _SESSION_POOLS * session.slots else 0
 
