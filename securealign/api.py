@@ -20,6 +20,7 @@ from securealign.alignment.regression import MapKind
 from securealign.alignment.ridge import Penalty, check_paired
 from securealign.alignment.scaling import Scaling
 from securealign.alignment.secure import ClientProblem
+from securealign.compute import one_blas_thread
 from securealign.errors import DependencyError, SecurealignWarning
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.interface import Suite
@@ -84,6 +85,7 @@ class ClassificationRun:
         return found
 
 
+@one_blas_thread()
 def align_in_process(
     z_a: npt.ArrayLike,
     z_b: npt.ArrayLike,
@@ -146,6 +148,7 @@ def align_in_process(
     return AlignmentRun(alignment, session.stats(simulated), session)
 
 
+@one_blas_thread()
 def classify_in_process(
     weight: npt.ArrayLike,
     bias: npt.ArrayLike,

@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     """Base of a program's settings: flags, then environment, then the values of the file that `load_settings` read."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__", protected_namespaces=())
+    #: Threads that large products use; None is as many as the process may use processors.
+    compute_threads: int | None = Field(default=None, gt=0)
     toml_file: ClassVar[Path | None] = None
     toml_values: ClassVar[Mapping[str, Any]] = {}
 

@@ -24,6 +24,7 @@ from securealign.client.inputs import Inputs, open_feed
 from securealign.client.results import Results, open_results
 from securealign.client.work import Training
 from securealign.commands import Progress
+from securealign.compute import one_blas_thread, use_threads
 from securealign.data import load_public
 from securealign.errors import (
     CiphertextError,
@@ -65,6 +66,8 @@ class Client:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
+        if settings.compute_threads is not None:
+            use_threads(settings.compute_threads)
         provider = settings.provider
         self._bundle = BundleSource(settings.path(provider.certificates), Role.CLIENT)
         self._suites = [get_suite(name) for name in provider.suites]
@@ -73,6 +76,7 @@ class Client:
         self._folder = settings.path(settings.alignment.folder)
         self._warned = False
 
+    @one_blas_thread()
     def align(self, embedding: Progress, uploading: Progress, record: Path | None = None) -> dict[str, Any]:
         """Fit the map with the provider, save it, and return the figures of the session.
 
@@ -169,6 +173,7 @@ class Client:
         file = self._settings.path(self._settings.state.folder) / "streams" / f"{name}.json"
         return open_results(output, settings, file, overwrite=overwrite)
 
+    @one_blas_thread()
     def classify(
         self,
         inputs: Callable[[], Inputs],
@@ -256,6 +261,7 @@ class Client:
         head = self._offered_head()
         return None if head is None else head.queries_left
 
+    @one_blas_thread()
     def hold(self, slots: int, listener: Listener, *, abandon: threading.Event) -> HeldSession:
         """Open a session that lasts as long as this process, with pools of so many slots.
 

@@ -18,6 +18,7 @@ from securealign.client.activity import Activity
 from securealign.client.held import HeldSession
 from securealign.client.requests import Request, Requests, Share
 from securealign.client.slots import choose_slots
+from securealign.compute import one_blas_thread
 from securealign.errors import CiphertextError, ErrorCode, InputError, RemoteProtocolError, SecurealignError
 from securealign.matrices import FloatMatrix
 from securealign.transport.meter import Listener
@@ -136,6 +137,7 @@ class Worker:
         self._activity.failed(error)
         request.fail(error)
 
+    @one_blas_thread()
     def _serve(self, shares: Sequence[Share]) -> None:
         queries = self._embed(shares)
         try:

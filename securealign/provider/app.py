@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from securealign.commands import Progress
+from securealign.compute import one_blas_thread, use_threads
 from securealign.errors import ErrorCode, SecurealignError
 from securealign.he.interface import Suite
 from securealign.he.registry import get_suite
@@ -75,6 +76,8 @@ class Provider:
         """Serve until the process is told to stop."""
         settings = self._settings
         with ExitStack() as closing:
+            use_threads(settings.compute_threads)
+            closing.enter_context(one_blas_thread())
             signals = closing.enter_context(Signals())
             state = settings.open_state(settings.state)
             closing.callback(state.close)

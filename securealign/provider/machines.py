@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 
+from securealign.compute import compute
 from securealign.he.entropy import Entropy
 from securealign.he.interface import Suite
 from securealign.limits import Limits
@@ -62,7 +62,7 @@ class Machines:
         self._live: weakref.WeakSet[InferenceProvider] = weakref.WeakSet()
         metrics.pool_depth(lambda: sum(machine.free_slots for machine in list(self._live)))
         # Half of the machine for pools and products that take long, the other half for answers.
-        self._compute_slot = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
+        self._compute_slot = threading.BoundedSemaphore(max(1, compute().threads // 2))
         self._queries = _limiter(queries_per_minute, policy.max_queries_per_minute)
         self._pools = _limiter(pools_per_hour, policy.max_pools_per_hour)
 

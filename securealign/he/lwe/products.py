@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from securealign.compute import compute, one_blas_thread
 from securealign.errors import KeyStoreError
 from securealign.he.lwe import residues
 
@@ -21,6 +22,8 @@ TILE_ROWS = 2048
 OPERAND_NORM_LIMIT = 1 << 20
 #: Rows converted to limbs at a time, so that the temporaries stay in the second-level cache.
 _CONVERT_ROWS = 16
+#: Multiplications below which a product is not worth dividing; BLAS does not divide it either.
+_SMALL = 1 << 18
 
 Planes = tuple[residues.Words, residues.Halves]
 Limb = Callable[[residues.Words, residues.Halves, int, int, npt.NDArray[np.float64]], None]
@@ -46,11 +49,20 @@ def public_times_ternary(
     public: Planes, ternary: npt.NDArray[np.float64], log_q: int
 ) -> tuple[residues.IntMatrix, residues.IntMatrix]:
     """Return A S as unreduced limbs, each below 2^53 in magnitude: A (r, n) in wire planes, S (n, w) ternary."""
-    limb = np.empty(public[0].shape)
-    sums = []
-    for index in range(2):
-        _fill(residues.wide_limb, [public], index, log_q, limb)
-        sums.append((limb @ ternary).astype(np.int64))
+    (words, halves), width = public, ternary.shape[1]
+    limb = np.empty(words.shape)
+    sums = [np.empty((len(words), width), dtype=np.int64) for _ in range(2)]
+
+    def multiply(rows: slice) -> None:
+        for index, total in enumerate(sums):
+            _fill(residues.wide_limb, [(words[rows], halves[rows])], index, log_q, limb[rows])
+            total[rows] = limb[rows] @ ternary
+
+    if words.size * width < _SMALL:
+        multiply(slice(None))
+    else:
+        with one_blas_thread():
+            compute().each(len(words), multiply)
     return sums[0], sums[1]
 
 
@@ -71,15 +83,30 @@ class IntegerProduct:
         """Add the product of `operand` transposed, shape (t, m), with a tile of t <= `TILE_ROWS` rows."""
         limb = self._limb[: len(operand)]
         for index, total in enumerate(self._sums):
-            _fill(residues.narrow_limb, parts, index, self._log_q, limb)
-            np.matmul(operand.T, limb, out=self._partial)
-            self._fold(total)
 
-    def _fold(self, total: residues.IntMatrix) -> None:
-        """Add the exact float64 sums of a tile to an int64 total, in pieces that stay in the cache."""
+            def fill(rows: slice, index: int = index) -> None:
+                own = [(words[rows], halves[rows]) for words, halves in parts]
+                _fill(residues.narrow_limb, own, index, self._log_q, limb[rows])
+
+            def multiply(rows: slice, total: residues.IntMatrix = total) -> None:
+                np.matmul(operand.T[rows], limb, out=self._partial[rows])
+                self._fold(total[rows], self._partial[rows])
+
+            if limb.size * len(self._partial) < _SMALL:
+                fill(slice(None))
+                multiply(slice(None))
+                continue
+            with one_blas_thread():
+                # Every row of the product needs the whole limb.
+                compute().each(len(limb), fill)
+                compute().each(len(total), multiply)
+
+    @staticmethod
+    def _fold(total: residues.IntMatrix, partial: npt.NDArray[np.float64]) -> None:
+        """Add exact float64 sums of a tile to int64 totals, in pieces that stay in the cache."""
         for first in range(0, len(total), _CONVERT_ROWS):
             rows = slice(first, first + _CONVERT_ROWS)
-            np.add(total[rows], self._partial[rows].astype(np.int64), out=total[rows])
+            np.add(total[rows], partial[rows].astype(np.int64), out=total[rows])
 
     def checkpoint(self) -> bytes:
         """Return the sums as they are, for `restore`."""
