@@ -97,6 +97,11 @@ class OpenClient:
         return AlignmentReport.of(figures, seconds=time.perf_counter() - began)
 
     @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or belongs to the parent of this process."""
+        return self._closed or os.getpid() != self._process
+
+    @property
     def aligned(self) -> bool:
         """Whether a map is saved that this client can use; without one, `align` makes it."""
         try:
