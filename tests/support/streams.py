@@ -23,6 +23,7 @@ from securealign.errors import ErrorCode, KeyStoreError, PeerAborted, RemoteProt
 from securealign.he.entropy import SystemEntropy
 from securealign.he.interface import Suite
 from securealign.protocol.inference.provider import InferenceProvider
+from securealign.protocol.listing import HeadListing, Listing
 from securealign.protocol.messages import UNNAMED_HEAD, OutputMode
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.rules import Policy
@@ -163,6 +164,26 @@ class StreamClient(Client):
 
     def _encoder_fingerprint(self) -> str:
         return ""
+
+    def offers(self, head: str = "") -> Listing:
+        site = self._site
+        output = OutputMode.LOGITS if site.policy.labels is None else OutputMode.LABEL
+        listed = HeadListing(
+            name="default",
+            classes=len(CLASSES),
+            class_names=CLASSES if head else (),
+            output=output,
+            provider_dim=DIM_A,
+            space=bytes(16),
+            space_name="default",
+            head_digest=site.head_digest,
+            queries_left=site.policy.max_queries - int(site.queries_charged),
+            bits_left=None,
+            max_slots=1024,
+            answer_bits=64,
+            abstains=False,
+        )
+        return Listing(heads=(listed,), spaces=())
 
     def _offered_head(self) -> Any:
         return (
