@@ -32,6 +32,7 @@ from securealign.protocol.machine import SessionMachine
 from securealign.protocol.policy.admission import Admission
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.config import ProviderSettings
+from securealign.provider.console import Visits, Watched, open_console
 from securealign.provider.loading import read_heads
 from securealign.provider.offers import Offers
 from securealign.provider.recordings import RunLogs
@@ -88,9 +89,14 @@ class Provider:
             offers = Offers(settings, state, self._suites, metrics)
             watch_certificates(metrics, self._source)
             metrics.kept_sessions(state.kept_sessions)
-            server, health = self._server(self._source, offers, Recorder(metrics, audit, details=_details))
+            visits = Visits(settings.path(audit_file))
+            server, health = self._server(self._source, offers, Recorder(metrics, audit, details=_details), visits)
             if settings.metrics is not None:
                 closing.enter_context(MetricsEndpoint(metrics, settings.metrics.address))
+            if settings.console is not None:
+                address = f"{settings.server.address.rpartition(':')[0]}:{server.port}"
+                watched = Watched(address, settings, offers, metrics.registry, visits)
+                closing.enter_context(open_console(settings.console, watched))
             server.start()
             closing.callback(server.stop)
             address, port = settings.server.address, server.port
@@ -111,7 +117,9 @@ class Provider:
             server.stop()
             audit.append("provider stopped")
 
-    def _server(self, source: BundleSource, offers: Offers, recorder: Recorder) -> tuple[ProviderServer, HealthSwitch]:
+    def _server(
+        self, source: BundleSource, offers: Offers, recorder: Recorder, visits: Visits
+    ) -> tuple[ProviderServer, HealthSwitch]:
         server, policy = self._settings.server, self._settings.policy
         health: list[HealthSwitch] = []
 
@@ -136,12 +144,14 @@ class Provider:
         def opened(peer: Peer, kind: str, resumed: bool) -> None:
             log.info("session opened", phase=kind, client=peer.identity, peer=peer.address, resumed=resumed)
             recorder.opened(peer, kind, resumed)
+            visits.opened(peer.identity)
 
         def refused(peer: Peer, error: SecurealignError) -> None:
             log.warning(
                 "stream refused", client=peer.identity, peer=peer.address, code=error.code.name, reason=error.message
             )
             recorder.refused(peer, error)
+            visits.refused(peer.identity)
 
         running = ProviderServer(
             server.address,

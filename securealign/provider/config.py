@@ -159,6 +159,17 @@ class MetricsSection(Section):
     address: str = "127.0.0.1:9464"
 
 
+class ConsoleSection(Section):
+    """Where a page over the provider's state is served over HTTP, without TLS; without the section it is not.
+
+    Beyond this machine it takes a token; `hosts` are the names by which browsers may call it, beside its addresses.
+    """
+
+    address: str = "127.0.0.1:9465"
+    token_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+
+
 class ProviderSettings(Settings):
     """All settings of the provider."""
 
@@ -175,6 +186,7 @@ class ProviderSettings(Settings):
     state: ProviderStateSection = ProviderStateSection()
     audit: AuditSection = AuditSection()
     metrics: MetricsSection | None = None
+    console: ConsoleSection | None = None
     record: RecordSection | None = None
 
     @property

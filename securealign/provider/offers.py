@@ -44,7 +44,8 @@ class Offers:
         self._suites = suites
         self._ledgers = {kind: Ledger(state.folder.database, kind) for kind in LEDGERS}
         self._catalogue = Catalogue([], [])
-        self._ready = False
+        #: Whether the public texts are embedded, so that clients are served.
+        self.ready = False
         self._machines = Machines(
             self._catalogue,
             suites,
@@ -82,7 +83,7 @@ class Offers:
                 spaces[name] = loader.space(name, entry, own)
         self._catalogue.spaces = spaces
         self._catalogue.heads = self._heads(loader, settings, heads)
-        self._ready = True
+        self.ready = True
 
     def replace_heads(self, settings: ProviderSettings, heads: Heads) -> list[str]:
         """Offer the heads of changed settings, and return what differs, a line for each head.
@@ -98,6 +99,17 @@ class Offers:
             *(f"{name}: removed" for name in before if name not in after),
             *(f"{name}: {_difference(before[name], after[name])}" for name in after if name in before),
         ]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is offered now."""
+        return self._catalogue
+
+    def charged(self) -> dict[str, float]:
+        """Return what clients were charged for answers: queries and bits, by account."""
+        ledger = self._ledgers["answers"]
+        with ledger.lock:
+            return dict(ledger.values)
 
     def list(self, peer: Peer, request: bytes) -> bytes:
         """Answer a client that asks for the list of what it is offered."""
@@ -133,7 +145,7 @@ class Offers:
         return Loader(settings, self._state, list(self._suites), charged, report)
 
     def _require_ready(self) -> None:
-        if not self._ready:
+        if not self.ready:
             raise RemoteProtocolError("The public texts are not embedded yet.", code=ErrorCode.STARTING)
 
     def _once_ready(self, make: Callable[[Peer, Observer, Counters], M]) -> Callable[[Peer, Observer, Counters], M]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from securealign.errors import SecurealignError
 from securealign.ops.audit import entries
+from securealign.protocol.policy.rules import Rules
 from securealign.provider.config import ProviderSettings
 from securealign.provider.loading import read_heads
 from securealign.provider.machines import account_name, owner_of
@@ -71,35 +72,37 @@ def list_clients(settings: ProviderSettings) -> list[ClientRow]:
     if (state / "sessions.db").exists():
         with closing(Database(state / "sessions.db")) as database:
             values = Ledger(database, "answers").values
-    seen, refused = _seen(settings.path(settings.audit.file or settings.state.folder / "audit.log"))
-    rules = {name: head.rules(settings.policy) for name, head in settings.offered_heads.items()}
-    accounts = [owner_of(key.removesuffix("/queries")) for key in values if key.endswith("/queries")]
-    names = sorted({*seen, *(client for _, client in accounts)})
-    rows = []
-    for client in names:
-        given = []
-        for head in sorted({head for head, owner in accounts if owner == client}):
-            account = account_name(head, client)
-            queries, bits = int(values[f"{account}/queries"]), int(values.get(f"{account}/bits", 0))
-            limits = rules[head].query_limits if head in rules else None
-            given.append(
-                Given(
-                    head,
-                    queries,
-                    max(0, limits.queries - queries) if limits is not None else 0,
-                    bits,
-                    max(0, limits.bits - bits) if limits is not None and limits.bits is not None else None,
-                )
-            )
-        rows.append(ClientRow(client, seen.get(client, ""), refused.get(client, 0), given))
-    return rows
+    seen, refused = visits(settings.path(settings.audit.file or settings.state.folder / "audit.log"))
+    given = budgets(values, {name: head.rules(settings.policy) for name, head in settings.offered_heads.items()})
+    return [
+        ClientRow(client, seen.get(client, ""), refused.get(client, 0), given.get(client, []))
+        for client in sorted({*seen, *given})
+    ]
 
 
-def _seen(log: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Return, by client, the time of its last session and the number of streams that were refused."""
+def budgets(charged: Mapping[str, float], rules: Mapping[str, Rules]) -> dict[str, list[Given]]:
+    """Return by client what was charged by head, and what the rules of the heads leave; other heads leave nothing."""
+    found: dict[str, list[Given]] = {}
+    for head, client in sorted(owner_of(key.removesuffix("/queries")) for key in charged if key.endswith("/queries")):
+        account = account_name(head, client)
+        queries, bits = int(charged[f"{account}/queries"]), int(charged.get(f"{account}/bits", 0))
+        limits = rules[head].query_limits if head in rules else None
+        queries_left = max(0, limits.queries - queries) if limits is not None else 0
+        bits_left = max(0, limits.bits - bits) if limits is not None and limits.bits is not None else None
+        found.setdefault(client, []).append(Given(head, queries, queries_left, bits, bits_left))
+    return found
+
+
+def visits(log: Path, *, before: str = "") -> tuple[dict[str, str], dict[str, int]]:
+    """Return from an audit log, by client, the time of its last session and the number of streams refused.
+
+    `before` is the time at which reading ends, as the log writes it; "" reads all.
+    """
     seen: dict[str, str] = {}
     refused: dict[str, int] = {}
     for entry in _readable(log):
+        if before and entry.time >= before:
+            break
         client = str(entry.fields.get("identity") or "")
         if client and entry.event in {"session opened", "session resumed"}:
             seen[client] = str(entry.time)

@@ -128,7 +128,9 @@ def _reason(error: Exception) -> str:
 def _fixed_sections(before: ProviderSettings, after: ProviderSettings) -> list[str]:
     """Return the sections that differ and hold for the life of the process."""
     fixed = [
-        name for name in ("server", "privacy", "state", "audit", "metrics", "record") if _differ(name, before, after)
+        name
+        for name in ("server", "privacy", "state", "audit", "metrics", "console", "record")
+        if _differ(name, before, after)
     ]
     if before.offered_spaces != after.offered_spaces:
         fixed.append("spaces")

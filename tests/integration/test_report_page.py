@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.browser import chromium
+from support.browser import CONTRAST, chromium
 from support.runs import CKKS, LAN, PLAINTEXT, Recording, figure, typical
 
 from securealign.harness.report.page import render
@@ -24,31 +24,6 @@ TEXTS = """() => [...document.querySelectorAll('svg')].map(svg => {
             x: b.left, y: b.top, r: b.right, b: b.bottom, size: parseFloat(getComputedStyle(t).fontSize)};
   });
 })"""
-#: Contrast of every text with the page behind it, as WCAG defines it.
-CONTRAST = """() => {
-  const parse = colour => colour.match(/[\\d.]+/g).map(Number);
-  const linear = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-  const behind = element => {
-    for (; element; element = element.parentElement) {
-      const colour = parse(getComputedStyle(element).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const ratio = (one, other) => {
-    const [more, less] = [light(one), light(other)].sort((p, q) => q - p);
-    return (more + 0.05) / (less + 0.05);
-  };
-  return [...document.querySelectorAll('body *')]
-    .filter(e => [...e.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim()))
-    .filter(e => e.getClientRects().length && !e.closest('title, desc'))
-    .map(e => {
-      const style = getComputedStyle(e);
-      return [ratio(parse(e.closest('svg') ? style.fill : style.color), behind(e)), e.textContent.slice(0, 40)];
-    })
-    .filter(([value]) => value < 4.5);
-}"""
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 from markupsafe import Markup
 
@@ -12,7 +11,7 @@ from securealign.errors import ConfigurationError
 from securealign.harness.report import bars, comparison, timeline, units, words
 from securealign.harness.report.bars import Bar, Piece
 from securealign.harness.report.steps import Step, activity, steps
-from securealign.harness.report.templating import environment, styled
+from securealign.harness.report.templating import environment, report_style, styled
 from securealign.harness.report.timeline import Lane
 from securealign.harness.runs.records import Run, Session
 
@@ -98,13 +97,12 @@ def render(runs: Sequence[Run]) -> str:
         raise ConfigurationError(
             f"A page compares at most {MAX_RUNS} runs, and these are {len(runs)}.", hint="Make several pages."
         )
-    style = resources.files(__package__).joinpath("templates").joinpath("page.css").read_text(encoding="utf-8")
     several, drawn = len(runs) > 1, max(1, MAX_DRAWN // len(runs))
     names = comparison.numbered(runs) if several else [words.run_name(run) for run in runs]
     made = environment(__package__)
     made.globals.update({name: getattr(words, name) for name in _FUNCTIONS}, unknown=words.UNKNOWN)
     return made.get_template("page.html").render(
-        **styled(style),
+        **styled(report_style()),
         names=names,
         runs=[RunView.of(run, name, index, drawn) for index, (run, name) in enumerate(zip(runs, names, strict=True))],
         kinds=comparison.kinds(runs) if several else [],

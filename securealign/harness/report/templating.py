@@ -3,11 +3,13 @@
 import base64
 import hashlib
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from securealign import console
 from securealign.harness.report import units
 from securealign.harness.report.steps import Step
 
@@ -34,6 +36,12 @@ def environment(package: str) -> Environment:
         {name: getattr(units, name) for name in ("size", "seconds", "count", "share", "number", "text")}
     )
     return made
+
+
+def report_style() -> str:
+    """Return the style sheet of the report: what all pages of the project share, and what the report adds."""
+    sheets = resources.files(console) / "static/base.css", resources.files(__package__) / "templates/page.css"
+    return "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
 def styled(style: str) -> dict[str, str]:

@@ -9,10 +9,9 @@ from importlib import resources
 
 from markupsafe import Markup
 
-from securealign.harness import report
 from securealign.harness.report import bars, units
 from securealign.harness.report.bars import Bar, Piece
-from securealign.harness.report.templating import styled
+from securealign.harness.report.templating import report_style, styled
 from securealign.lab.experiments.compat.assess import Assessment
 from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.rules import Advice, environment
@@ -33,10 +32,10 @@ class ProbeView:
 def render(found: Assessment) -> str:
     """Return the page."""
     # The style of the report's page with what this one adds.
-    sheets = (resources.files(report) / "templates/page.css", resources.files(__package__) / "templates/compat.css")
+    own = resources.files(__package__) / "templates/compat.css"
     page = environment().get_template("compat.html")
     return page.render(
-        **styled("".join(sheet.read_text(encoding="utf-8") for sheet in sheets)),
+        **styled(report_style() + own.read_text(encoding="utf-8")),
         a=found,
         tone=_TONES[found.recommendation.advice],
         probes=_views(found.probes, "probe", found.shots),
