@@ -132,7 +132,9 @@ class _Lines:
 
     def __call__(self, done: int, total: int) -> None:
         if self._first is None:
+            # What came before, such as loading a model, says nothing of what is left.
             self._first = self._shown = done
+            self._begun = self._clock()
         now, since = self._clock(), self._clock() - self._last
         few = total and 10 * (done - self._shown) < total
         if since < _LINE_SECONDS or (few and since < _SLOW_LINE_SECONDS):
@@ -140,8 +142,9 @@ class _Lines:
         self._last, self._shown = now, done
         text = f"{self._description}: {done:,}"
         if total:
-            left = (now - self._begun) * (total - done) / max(1, done - self._first)
-            text += f" of {total:,} ({done / total:.0%}), about {left:.0f} s left"
+            text += f" of {total:,} ({done / total:.0%})"
+            if done > self._first:
+                text += f", about {(now - self._begun) * (total - done) / (done - self._first):.0f} s left"
         typer.echo(text, err=True)
 
 

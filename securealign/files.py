@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from securealign.errors import ErrorCode, InputError
@@ -11,12 +12,16 @@ _BLOCK = 1 << 20
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `data` with permission bits `mode`, creating parent folders; durable when it returns."""
+    """Replace `path` by `data` with permission bits `mode`, creating parent folders; durable when it returns.
+
+    A file that root replaces keeps its owner, so that the party that runs as another user can still read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
+            _keep_owner(path, file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -27,6 +32,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             # A full disk is an error of a write, which names no file.
             error.filename = str(path)
         raise
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    if os.geteuid() != 0 or not path.exists():
+        return
+    before = path.stat()
+    # A container may have taken this right from root.
+    with suppress(PermissionError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
 
 
 def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -84,7 +84,7 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
+        raise _invalid(folder, kind, _cause(error)) from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("kind") != kind:
         raise _invalid(folder, kind, "the manifest is of another kind or format")
     named = manifest.get("tensors")
@@ -94,7 +94,7 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
     try:
         data = (folder / f"{digest[:16]}{_TENSORS}").read_bytes()
     except (OSError, ValueError) as error:
-        raise _invalid(folder, kind, f"{type(error).__name__}: {error}") from error
+        raise _invalid(folder, kind, _cause(error)) from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise _invalid(folder, kind, "the tensors do not have the hash in the manifest")
     try:
@@ -106,7 +106,15 @@ def load_artifact(folder: str | Path, kind: str) -> tuple[Tensors, dict[str, Any
     return tensors, {key: value for key, value in manifest.items() if key not in {"format", "kind", "tensors"}}
 
 
+def _cause(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {error.filename}"
+    return f"{type(error).__name__}: {error}"
+
+
 def _invalid(folder: Path, kind: str, reason: str) -> InputError:
+    made_by = {"alignment": "Run 'securealign-client align' first", "head": "Make it with 'securealign head'"}
     return FileError(
-        f"{folder} is not a saved {kind}: {reason}.", hint="Save it again, or point to the folder that holds it."
+        f"{folder} is not a saved {kind}: {reason}.",
+        hint=f"{made_by.get(kind, 'Save it again')}, or point to the folder that holds it.",
     )

@@ -108,8 +108,8 @@ class LinearHead:
         return matrix @ self.weight + self.bias
 
     def digest(self, salt: bytes) -> bytes:
-        """Return SHA-256 of a salt (32 bytes) and the head, which names the head to whoever does not know the salt."""
-        header = json.dumps([self.weight.shape, self.class_names]).encode()
+        """Return SHA-256 of a salt (32 bytes) and the head, its link included, which it names to who lacks the salt."""
+        header = json.dumps([self.weight.shape, self.class_names, self.link]).encode()
         numbers = [np.asarray(array, dtype="<f8").tobytes() for array in (self.weight, self.bias)]
         return hashlib.sha256(b"".join([_DIGEST_DOMAIN, salt, header, *numbers])).digest()
 

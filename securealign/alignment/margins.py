@@ -11,6 +11,9 @@ from securealign.matrices import FloatMatrix
 DEVIATIONS = 6.0
 #: Share of uncertain labels above which a user is warned.
 TOLERATED = 1e-3
+#: Weights of a dimension beyond this many times those of most others leave no precision for the others.
+_UNEVEN = 1e4
+UNEVEN_ADVICE = "Fit the classifier without them: VarianceThreshold(1e-8) before the scaler."
 
 
 def gaps(logits: FloatMatrix) -> Vector:
@@ -44,6 +47,21 @@ def expected_uncertain_share(head: LinearHead, embeddings: FloatMatrix, relative
     `relative_error` is a logit's error relative to the norms of query and class.
     """
     return uncertain_share(head.logits(embeddings), relative_error * head_norm(head) * query_norms(embeddings))
+
+
+def uneven_warning(head: LinearHead) -> str | None:
+    """Return what to tell a user whose head hangs on single dimensions, in which embeddings hardly vary, or None."""
+    norms = np.linalg.norm(head.weight, axis=1)
+    if not norms.any():
+        return None
+    uneven = np.flatnonzero(norms > _UNEVEN * np.median(norms[norms > 0]))
+    if not uneven.size:
+        return None
+    return (
+        f"The weights of {len(uneven)} of {len(norms)} dimensions are more than {_UNEVEN:,.0f} times those of the "
+        f"others, first in column {uneven[0]}: embeddings hardly vary there and were scaled up, and no label would "
+        "survive the error of encryption."
+    )
 
 
 def precision_warning(share: float) -> str | None:

@@ -13,6 +13,7 @@ import typer
 from securealign.alignment.artifacts import check_target
 from securealign.alignment.head import KIND, LinearHead, require_class_names
 from securealign.alignment.links import Link
+from securealign.alignment.margins import UNEVEN_ADVICE, uneven_warning
 from securealign.commands import AsJson, failures, progress
 from securealign.data import TextDataset, load_dataset
 from securealign.errors import ConfigurationError, ErrorCode, InputError
@@ -150,6 +151,7 @@ def import_(
             made_by = _facts_of(model)
         known = {name: value for name, value in made_by.items() if value is not None}
         head.save_pretrained(folder, **known)
+        uneven = uneven_warning(head)
     result = {
         "head": str(folder),
         "classes": list(head.class_names),
@@ -157,6 +159,8 @@ def import_(
         "link": head.link,
         "encoder_fingerprint": known.get("encoder_fingerprint"),
     }
+    if uneven is not None:
+        typer.echo(f"warning: {uneven} {UNEVEN_ADVICE}", err=True)
     if as_json:
         typer.echo(json.dumps(result))
         return

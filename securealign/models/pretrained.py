@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def loading(folder: Path, *, purpose: str, role: str = "") -> Iterator[list[str]
     for a package that is not installed.
     """
     transformers = require("transformers", purpose)
-    require("torch", purpose)
+    _use_no_compiled_kernels(require("torch", purpose))
     for pattern in _PICKLES:
         for file in folder.rglob(pattern):
             if not any(file.parent.glob("*.safetensors")):
@@ -52,6 +53,17 @@ def loading(folder: Path, *, purpose: str, role: str = "") -> Iterator[list[str]
             if code
             else "Check that the download is complete.",
         ) from error
+
+
+def _use_no_compiled_kernels(torch: Any) -> None:  # noqa: ANN401 - torch is optional
+    """Let torch compute without oneDNN where this process may not run code that it makes.
+
+    oneDNN compiles its kernels when they are first used, which MemoryDenyWriteExecute= of systemd forbids.
+    """
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except PermissionError:
+        torch.backends.mkldnn.set_flags(False)
 
 
 @contextmanager

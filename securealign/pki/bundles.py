@@ -200,4 +200,6 @@ def _unusable(folder: Path, reason: str, code: ErrorCode = ErrorCode.FILE_INVALI
     hint = "Make one with 'securealign certs init DIR' and point to DIR/provider or DIR/client."
     if "expired" in reason or "revoked" in reason:
         hint = "Ask whoever keeps the authority for new files, made with 'securealign certs renew DIR'."
+    elif "Permission denied" in reason:
+        hint = f"Give the folder to the user that runs this party: chown -R USER {folder}"
     return InputError(f"The certificate bundle in {folder} cannot be used: {reason}.", hint=hint, code=code)

@@ -101,6 +101,12 @@ class NamedHead(HeadSection):
         """Return whether the client of a name may ask the head."""
         return self.clients is None or client in self.clients
 
+    def shares_clients(self, other: NamedHead) -> bool:
+        """Return whether some client may ask both heads."""
+        if self.clients is None or other.clients is None:
+            return () not in (self.clients, other.clients)
+        return not set(self.clients).isdisjoint(other.clients)
+
     def rules(self, policy: Rules) -> RulesSection:
         """Return the rules of this head; what another output excludes is not taken from the policy.
 
@@ -128,6 +134,7 @@ class PolicySection(Rules):
     max_sessions_per_hour: int | None = Field(default=600, gt=0)
     max_queries_per_minute: int | None = Field(default=None, gt=0)
     max_pools_per_hour: int | None = Field(default=3600, gt=0)
+    max_listings_per_minute: int | None = Field(default=60, gt=0)
 
 
 class ProviderStateSection(StateSection):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
+import numpy as np
 import structlog
 
 from securealign.alignment.coordinates import Space
@@ -36,10 +38,33 @@ Heads = Mapping[str, LinearHead]
 
 
 def read_heads(settings: ProviderSettings) -> Heads:
-    """Read the files of all heads, by name; raises `InputError` for one that cannot be used."""
-    return {
+    """Read the files of all heads, by name; raises `InputError` for one that cannot be used.
+
+    Raises `ConfigurationError` as `require_one_budget` does.
+    """
+    heads = {
         name: LinearHead.from_pretrained(settings.path(entry.folder)) for name, entry in settings.offered_heads.items()
     }
+    require_one_budget(settings, heads)
+    return heads
+
+
+def require_one_budget(settings: ProviderSettings, heads: Heads) -> None:
+    """Raise `ConfigurationError` when a client may ask the same weights of one space under two names.
+
+    Budgets belong to names, so that client would be given both budgets of one head.
+    """
+    offered = settings.offered_heads
+    for one, other in combinations(heads, 2):
+        first, second = offered[one], offered[other]
+        if settings.space_of(first) != settings.space_of(second) or not first.shares_clients(second):
+            continue
+        if np.array_equal(heads[one].weight, heads[other].weight):
+            raise ConfigurationError(
+                f"The heads {one!r} and {other!r} have the same weights, and a client that may ask both would have "
+                "two budgets for them.",
+                hint=f"Leave out heads.{one} or heads.{other}, or give them different clients.",
+            )
 
 
 class Loader:

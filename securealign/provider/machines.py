@@ -21,7 +21,13 @@ from securealign.protocol.offers import OfferedHead, OfferedRows, output_mode
 from securealign.protocol.policy.budget import QueryAccount
 from securealign.protocol.policy.privacy import Privacy, PrivacyAccount
 from securealign.protocol.policy.rank import RankAccount
-from securealign.protocol.policy.rates import Rate, RateLimiter, pools_per_hour, queries_per_minute
+from securealign.protocol.policy.rates import (
+    Rate,
+    RateLimiter,
+    listings_per_minute,
+    pools_per_hour,
+    queries_per_minute,
+)
 from securealign.protocol.policy.rules import Policy, Rules
 from securealign.protocol.training.provider import TrainingProvider
 from securealign.provider.catalogue import Catalogue, ServedHead
@@ -65,6 +71,7 @@ class Machines:
         self._compute_slot = threading.BoundedSemaphore(max(1, compute().threads // 2))
         self._queries = _limiter(queries_per_minute, policy.max_queries_per_minute)
         self._pools = _limiter(pools_per_hour, policy.max_pools_per_hour)
+        self._listings = _limiter(listings_per_minute, policy.max_listings_per_minute)
 
     def training(self, peer: Peer, observer: Observer, counters: Counters) -> TrainingProvider:
         """Return the machine of a training session, which multiplies with embeddings in their space."""
@@ -109,8 +116,10 @@ class Machines:
     def listing(self, peer: Peer, head: str = "") -> Listing:
         """Return what a peer may use: all of it, or the head of a name with the names of its classes.
 
-        Raises `RemoteProtocolError` for a head that it may not ask.
+        Raises `RemoteProtocolError` for a head that it may not ask, and for a peer that asks too often.
         """
+        if self._listings is not None:
+            self._listings.take(peer.identity, time.monotonic())
         heads = [self._catalogue.head(peer.identity, head)] if head else self._catalogue.heads_for(peer.identity)
         spaces = [] if head else self._catalogue.spaces.values()
         return Listing(
@@ -156,7 +165,7 @@ class Machines:
             space=served.space.space.identifier,
             digest=served.digest,
             policy=self._policy_of(served.rules, peer),
-            account=watched_queries(account, account.name, self._metrics),
+            account=watched_queries(account, peer.identity, served.name, self._metrics),
         )
 
     def _account(self, served: ServedHead, peer: Peer, store: MutableMapping[str, float]) -> QueryAccount:
@@ -180,8 +189,12 @@ class Machines:
 
 
 def account_name(head: str, client: str) -> str:
-    """Return the name of a client's account over a head; that of a head named "default" is the client's own."""
-    return client if head == DEFAULT else f"{head}{_OF}{client}"
+    """Return the name of a client's account over a head, which no other pair has.
+
+    That of a head named "default" is the client's own, unless the client is named like an account.
+    """
+    plain = head == DEFAULT and owner_of(client) == (DEFAULT, client)
+    return client if plain else f"{head}{_OF}{client}"
 
 
 def owner_of(account: str) -> tuple[str, str]:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-import shlex
 import shutil
-import subprocess
-import sys
-from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.guides import Site, lines_of
 from support.pairing import DIM_A, PROVIDER, ROWS, make_provider, run
 from support.peers import Provider, embeddings, random_head, serving
-from support.sites import provider_process
 
-import securealign
 from securealign.errors import ErrorCode, ExitCode
 from securealign.he.lwe.suite import LweSuite
 from securealign.ops.doctor.invitations import check_invitation
@@ -71,12 +64,7 @@ def test_an_expired_invitation_is_told_before_the_provider_is_asked(provider, tm
     assert codes(found)[0] == ("expiry", ErrorCode.INPUT_INVALID)
 
 
-def guide():
-    """Return (party, command) of the lines of the README's guide, without their comments."""
-    readme = Path(securealign.__file__).parents[1] / "README.md"
-    lines = readme.read_text(encoding="utf-8").splitlines() if readme.exists() else []
-    found = (re.match(r"    (provider|client)\$ +(.*?)(?: {2,}#.*)?$", line) for line in lines)
-    return [(match[1], match[2]) for match in found if match]
+GUIDE = lines_of("README.md")
 
 
 def carry(root):
@@ -91,7 +79,7 @@ def carry(root):
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(not guide(), reason="only the repository has the guide")
+@pytest.mark.skipif(not GUIDE, reason="only the repository has the guide")
 def test_the_guide_pairs_two_folders_that_align_and_classify(tmp_path):
     make_provider(tmp_path / "provider")
     shutil.rmtree(tmp_path / "provider" / "certs")
@@ -100,30 +88,21 @@ def test_the_guide_pairs_two_folders_that_align_and_classify(tmp_path):
     stand_ins = {
         "--encoder sentence-transformers/all-mpnet-base-v2": "--embeddings ../provider/public_b.npy",
         "--input private.jsonl --output labels.tsv": "--embeddings ../../provider/private_b.npy",
-        "securealign-client": f"{sys.executable} -m securealign.client",
-        "securealign ": f"{sys.executable} -m securealign ",
     }
-    folders, outputs = {"provider": tmp_path / "provider", "client": tmp_path / "client"}, []
-    with ExitStack() as ending:
-        for party, line in guide():
-            command = line
-            if line.startswith("securealign-provider"):
+    outputs = []
+    with Site({"provider": tmp_path / "provider", "client": tmp_path / "client"}, stand_ins) as site:
+        for line in GUIDE:
+            if line.command.startswith("securealign-provider"):
                 # As an operator has edited it.
                 (tmp_path / "provider" / "provider.toml").write_text(PROVIDER, encoding="utf-8")
-                _, listening = ending.enter_context(provider_process(tmp_path / "provider" / "provider.toml"))
-                stand_ins["provider.example:50051"] = f"127.0.0.1:{listening['port']}"
+                site.start()
+                stand_ins["provider.example:50051"] = f"127.0.0.1:{site.listening['port']}"
                 continue
-            if line.startswith("cd acme && "):
-                folders[party], command = folders[party] / "acme", line.removeprefix("cd acme && ")
-            for words, stand_in in stand_ins.items():
-                command = command.replace(words, stand_in)
-            done = subprocess.run(
-                shlex.split(command), cwd=folders[party], capture_output=True, text=True, check=False, timeout=600
-            )
-            assert done.returncode == ExitCode.OK, (line, done.stdout, done.stderr)
-            outputs.append(done.stdout)
+            if line.command.startswith("cd acme && "):
+                site.folders["client"] /= "acme"
+            outputs.append(site.run(line._replace(command=line.command.removeprefix("cd acme && "))))
             carry(tmp_path)
-    assert len(guide()) == 10
-    labels = outputs[-1].splitlines()
+    assert len(GUIDE) == 10
+    labels = [row for row in outputs[-1].splitlines() if "\t" in row]
     assert len(labels) == len(np.load(tmp_path / "provider" / "private_b.npy"))
     assert {label.split("\t")[1] for label in labels} <= {"low", "high"}

@@ -322,8 +322,8 @@ def test_what_is_left_is_shown_in_the_metrics(serve, client, z_b):
     ask(client, provider, 3)
     client.align(provider.address, z_b)
     text = provider.metrics.render().decode()
-    assert 'securealign_queries_left{identity="client"} 7.0' in text
-    assert 'securealign_rank_left{identity="client"} 17.0' in text
+    assert 'securealign_queries_left{head="default",identity="client"} 7.0' in text
+    assert 'securealign_rank_left{head="",identity="client"} 17.0' in text
     assert "securealign_queries_total 3.0" in text
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import traceback
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -155,6 +156,18 @@ def test_a_bundle_holds_what_tls_needs(made, role):
     assert bundle.role is role
     assert bundle.certificate == (made / role.label / "cert.pem").read_bytes()
     assert bundle.private_key == (made / role.label / "key.pem").read_bytes()
+
+
+def test_a_bundle_of_another_user_is_to_be_given_to_this_one(made, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(InputError, match="Permission denied") as caught:
+            load_bundle(made / "client", Role.CLIENT)
+    assert "chown -R USER" in caught.value.hint
+    load_bundle(made / "client", Role.CLIENT)
 
 
 @pytest.mark.parametrize(("role", "other"), [(Role.PROVIDER, Role.CLIENT), (Role.CLIENT, Role.PROVIDER)])

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import skops.io
 from safetensors.numpy import save_file
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from securealign.alignment.head import LinearHead
@@ -63,6 +66,18 @@ def test_margins_are_called_margins(site):
     assert done.stderr == ""
     assert run("ridge.skops", "--link", "ovr", "-o", "head").stdout.endswith("(probabilities by ovr)\n")
     assert LinearHead.from_pretrained(site / "head").link == "ovr"
+
+
+def test_weights_of_a_column_that_hardly_varies_are_pointed_out(site):
+    dead = np.hstack([ROWS, 1e-20 * ROWS[:, :1]])
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(dead, CLASSES[TRUE])
+    skops.io.dump(model, site / "dead.skops")
+    done = run("dead.skops", "--encoder-fingerprint", "a" * 64)
+    assert done.exit_code == ExitCode.OK, done.output
+    assert "warning: The weights of 1 of 5 dimensions" in done.stderr
+    model = make_pipeline(VarianceThreshold(1e-8), StandardScaler(), LogisticRegression()).fit(dead, CLASSES[TRUE])
+    skops.io.dump(model, site / "alive.skops")
+    assert run("alive.skops", "--encoder-fingerprint", "a" * 64).stderr == ""
 
 
 def test_what_is_known_of_the_encoder_is_kept(site, monkeypatch):

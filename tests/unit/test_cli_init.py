@@ -51,7 +51,7 @@ def test_the_lines_for_an_endpoint_take_the_place_of_those_for_an_encoder(party,
     for line in ("prompt", *OF_ENDPOINTS):
         assert f"\n# {line} = " in text, line
         text = text.replace(f"\n# {line} = ", f"\n{line} = ")
-    for line in (f'{name} = "', "max_tokens = ", 'device = "'):
+    for line in (f'{name} = "', 'device = "'):
         assert f"\n{line}" in text
         text = text.replace(f"\n{line}", f"\n# {line}")
     file.write_text(text, encoding="utf-8")

@@ -129,6 +129,16 @@ def test_long_tasks_print_a_line_from_time_to_time_where_there_is_no_terminal(ca
         now[0] += 61
         known(1006, 10**6)
         assert "classifying: 1,006 of 1,000,000 (0%)" in capsys.readouterr().err
+        late = bar("embedding")
+        now[0] += 100
+        late(32, 1000)
+        now[0] += 11
+        late(132, 1000)
+        # Time before the first report, which loads a model, does not count.
+        assert capsys.readouterr().err.splitlines() == [
+            "embedding: 32 of 1,000 (3%)",
+            "embedding: 132 of 1,000 (13%), about 95 s left",
+        ]
         unknown(5, 0)
         assert capsys.readouterr().err == "reading: 5\n"
 

@@ -44,7 +44,9 @@ PROGRAMS = {"securealign": securealign_app, "securealign-client": client, "secur
 
 def commands():
     """Return what the document has people type, as words."""
-    indented = [line.strip() for line in TEXT.splitlines() if line.startswith("    ")]
+    indented = [
+        re.sub(r"^ +((provider|client)\$ +)?", "", line) for line in TEXT.splitlines() if line.startswith("    ")
+    ]
     quoted = [code for code in re.findall(r"`([^`\n]+)`", TEXT) if " " in code]
     words = [shlex.split(re.split(r" [|>] ", line)[0], comments=True) for line in (*indented, *quoted)]
     return [line for line in words if line and line[0] in PROGRAMS]

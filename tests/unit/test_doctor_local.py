@@ -271,6 +271,14 @@ def test_a_head_that_is_not_there_or_of_another_encoder(site):
     assert problems(site / "provider.toml") == [("dimension", "failed", "SHAPE_MISMATCH")]
 
 
+def test_two_names_for_the_same_weights(site):
+    named = ("--set", "heads.one.folder=head", "--set", "heads.two.folder=head")
+    file = site / "provider.toml"
+    file.write_text(PROVIDER.replace('[head]\nfolder = "head"\n', ""), encoding="utf-8")
+    assert problems(file, *named) == [("heads", "failed", "CONFIGURATION_INVALID")]
+    assert problems(file, *named[:2]) == []
+
+
 def said(file, check, *arguments):
     """Return level, message and hint of a check."""
     (found,) = (item for item in doctor(file, *arguments)[1] if item["check"] == check)

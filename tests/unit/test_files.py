@@ -31,6 +31,20 @@ def test_permissions_are_as_asked_whatever_the_umask_and_the_old_file(tmp_path, 
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
+def test_a_file_that_root_replaces_keeps_its_owner(tmp_path, monkeypatch):
+    """A key that root renews would else be unreadable for the service that needs it."""
+    path, given = tmp_path / "key.pem", []
+    monkeypatch.setattr(os, "fchown", lambda descriptor, *owner: given.append(owner))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    write_atomically(path, b"new")
+    assert given == []
+    write_atomically(path, b"renewed")
+    assert given == [(path.stat().st_uid, path.stat().st_gid)]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    write_atomically(path, b"of its owner")
+    assert len(given) == 1
+
+
 def test_a_secret_file_is_never_readable_by_others(tmp_path, monkeypatch):
     seen = []
     replace = Path.replace

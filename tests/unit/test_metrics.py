@@ -30,12 +30,13 @@ from securealign.protocol.context import Event
 from securealign.protocol.policy.budget import QueryAccount, QueryLimits
 from securealign.protocol.policy.rank import RankAccount
 from securealign.protocol.states import Direction
+from securealign.provider.machines import account_name
 from securealign.transport.stats import PhaseStats, RunStats
 
 
 @pytest.fixture
 def metrics():
-    return Metrics(max_identities=3)
+    return Metrics(max_shown=3)
 
 
 def report(phase="training", error=None, suspended=False, **seconds):
@@ -44,6 +45,8 @@ def report(phase="training", error=None, suspended=False, **seconds):
 
 
 def value(metrics, name, **labels):
+    if "identity" in labels:
+        labels = {"head": "", **labels}
     return metrics.registry.get_sample_value(name, labels)
 
 
@@ -166,6 +169,16 @@ def test_what_is_left_to_an_identity_is_shown(metrics):
     assert value(metrics, "securealign_queries_left", identity="acme") == 0
 
 
+def test_no_two_pairs_of_client_and_head_share_a_number(metrics):
+    """One label of both names would be the same for these two."""
+    pairs = [("acme", "topics"), ("topics of acme", "default")]
+    assert account_name("topics", "acme") == "topics of acme"
+    for left, (identity, head) in enumerate(pairs):
+        metrics.show_left(identity, head, queries=left)
+    shown = [value(metrics, "securealign_queries_left", identity=identity, head=head) for identity, head in pairs]
+    assert shown == [0, 1]
+
+
 def test_identities_are_bounded_and_the_quietest_gives_way(metrics):
     for name in ("a", "b", "c"):
         metrics.show_left(name, queries=1)
@@ -197,19 +210,19 @@ def test_pool_depth_is_counted_when_somebody_looks(metrics):
 def test_an_account_of_queries_shows_what_is_left(metrics):
     plain, limits = QueryAccount.of("acme"), QueryLimits(queries=100, bits=5000)
     plain.charge(10, 20, limits)
-    account = watched_queries(plain, "acme", metrics)
+    account = watched_queries(plain, "acme", "topics", metrics)
     assert account.left(20, limits) == 90
-    assert value(metrics, "securealign_queries_left", identity="acme") == 90
+    assert value(metrics, "securealign_queries_left", identity="acme", head="topics") == 90
     account.charge(30, 20, limits)
-    assert value(metrics, "securealign_queries_left", identity="acme") == 60
-    assert value(metrics, "securealign_answer_bits_left", identity="acme") == 4200
+    assert value(metrics, "securealign_queries_left", identity="acme", head="topics") == 60
+    assert value(metrics, "securealign_answer_bits_left", identity="acme", head="topics") == 4200
     assert value(metrics, "securealign_queries_total") == 30
     with pytest.raises(RemoteProtocolError):
         account.charge(61, 20, limits)
     assert value(metrics, "securealign_queries_total") == 30
     assert plain.queries == 40
     assert account.charge(1, 20, QueryLimits(queries=100)) is None
-    assert value(metrics, "securealign_queries_left", identity="acme") == 59
+    assert value(metrics, "securealign_queries_left", identity="acme", head="topics") == 59
 
 
 def test_an_account_of_rank_shows_what_is_left(metrics):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,14 +15,16 @@ from structlog.testing import capture_logs
 from support.peers import loaded_offers, random_head
 from typer.testing import CliRunner
 
+from securealign.alignment.head import LinearHead
 from securealign.errors import ConfigurationError, ErrorCode, RemoteProtocolError
 from securealign.he.registry import get_suite
 from securealign.ops.audit import AuditLog
 from securealign.ops.observability import Metrics
 from securealign.pki.certificates import create_certificates
 from securealign.provider import __main__ as program
-from securealign.provider import reloading
+from securealign.provider import loading, machines, reloading
 from securealign.provider.config import ProviderSettings
+from securealign.provider.loading import read_heads
 from securealign.provider.machines import account_name, owner_of
 from securealign.provider.offers import Offers
 from securealign.provider.reloading import Reloads, Signals, ask_to_reload
@@ -51,7 +55,7 @@ space = "mail"
 max_queries = 3
 max_answer_bits = 200
 [heads.tone]
-folder = "topics"
+folder = "tone"
 space = "news"
 clients = ["acme", "birch"]
 """
@@ -65,6 +69,7 @@ def site(tmp_path):
     np.save(tmp_path / "news.npy", random.normal(size=(60, 6)))
     np.save(tmp_path / "mail.npy", random.normal(size=(60, 4)))
     random_head(6, "abc").save_pretrained(tmp_path / "topics")
+    random_head(6, "abcd").save_pretrained(tmp_path / "tone")
     random_head(4, ("ham", "spam")).save_pretrained(tmp_path / "spam")
     (tmp_path / "provider.toml").write_text(FILE, encoding="utf-8")
     return tmp_path
@@ -99,8 +104,7 @@ def test_a_client_sees_the_heads_that_it_may_ask_and_all_spaces(offers):
     ]
     assert (topics.space, topics.space_name) == (everything.spaces[0].space, "news")
     assert everything.spaces[0].space != everything.spaces[1].space
-    # The same weights in one space have one digest, under whichever name.
-    assert topics.head_digest == tone.head_digest != spam.head_digest
+    assert len({topics.head_digest, tone.head_digest, spam.head_digest}) == 3
 
 
 def test_names_of_classes_are_told_of_one_head(offers):
@@ -157,10 +161,92 @@ def test_nothing_is_offered_before_the_public_texts_are_embedded(site):
 
 
 @pytest.mark.parametrize(
-    ("head", "client"), [("default", "acme"), ("spam", "acme"), ("spam", "a of b"), ("default", "no head of this")]
+    ("head", "client"),
+    [
+        ("default", "acme"),
+        ("spam", "acme"),
+        ("spam", "a of b"),
+        ("default", "no head of this"),
+        # Clients that are named like the accounts of others.
+        ("default", "spam of acme"),
+        ("default", "default of spam of acme"),
+        ("default", "default of acme"),
+    ],
 )
 def test_an_account_names_head_and_client(head, client):
+    """No two pairs have one account: each can be read from its name."""
     assert owner_of(account_name(head, client)) == (head, client)
+
+
+def test_a_client_that_is_named_like_an_account_is_charged_for_itself(site):
+    """Both would have one account if that of the head "default" were the client's name, whatever it is."""
+    settings = settings_of(site, "heads.default.folder=topics", "heads.default.space=news", "heads.topics.clients=[]")
+    with loaded_offers(settings) as offers:
+        other, like_it = "spam of acme", account_name("spam", "acme")
+        assert like_it == other
+        ledger = offers._ledgers["answers"].values
+        ledger[f"{like_it}/queries"] = 2
+        left = {head.name: head.queries_left for head in listed(offers, "acme").heads}
+        assert left["spam"] == 1
+        left = {head.name: head.queries_left for head in listed(offers, other).heads}
+        assert (left["spam"], left["default"]) == (3, 40)
+
+
+#: A second name for the weights of [heads.topics], which acme alone may ask.
+TWIN = ["heads.twin.folder=topics", "heads.twin.space=news"]
+
+
+@pytest.mark.parametrize("clients", [[], ['heads.twin.clients=["birch", "acme"]']], ids=["all", "two"])
+def test_the_same_weights_under_two_names_are_refused(site, clients):
+    """A client that may ask both would be given both budgets."""
+    settings = settings_of(site, *TWIN, *clients)
+    with pytest.raises(ConfigurationError, match="'topics' and 'twin' have the same weights") as caught:
+        read_heads(settings)
+    assert "heads.topics or heads.twin" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [['heads.twin.clients=["birch"]'], ["heads.twin.clients=[]"], ["heads.twin.folder=tone", "heads.tone.clients=[]"]],
+    ids=["other client", "no client", "other weights"],
+)
+def test_heads_whose_budgets_no_client_has_twice_are_read(site, changes):
+    assert "twin" in read_heads(settings_of(site, *TWIN, *changes))
+
+
+def test_without_the_refusal_one_head_would_have_two_budgets(site, monkeypatch):
+    monkeypatch.setattr(loading, "require_one_budget", lambda settings, heads: None)
+    with loaded_offers(settings_of(site, *TWIN)) as offers:
+        same = [head for head in listed(offers, "acme").heads if head.name in {"topics", "twin"}]
+    assert len({head.head_digest for head in same}) == 1
+    assert sum(head.queries_left for head in same) == 2 * 40
+
+
+def answered(offers, client, asked=9):
+    """Return how often a client is given the list before it is refused."""
+    count = 0
+    with suppress(RemoteProtocolError):
+        while count < asked:
+            listed(offers, client)
+            count += 1
+    return count
+
+
+def test_a_client_asks_for_the_list_as_often_as_it_may(site, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(machines, "time", clock)
+    with loaded_offers(settings_of(site, "policy.max_listings_per_minute=3")) as offers:
+        # Each client has a rate of its own, which time fills again.
+        assert [answered(offers, client) for client in ("acme", "birch", "acme")] == [3, 3, 0]
+        clock.now += 20.0
+        assert answered(offers, "acme") == 1
+        with pytest.raises(RemoteProtocolError, match="max_listings_per_minute allows 3 in 60 s") as caught:
+            listed(offers, "acme", "topics")
+        assert caught.value.code is ErrorCode.RATE_LIMITED
+        assert "in 20 s" in caught.value.hint
+    # The control: under a higher rate the same is answered.
+    with loaded_offers(settings_of(site, "policy.max_listings_per_minute=30")) as offers:
+        assert [answered(offers, client) for client in ("acme", "birch", "acme")] == [9, 9, 9]
 
 
 def test_the_old_form_offers_one_head(site):
@@ -223,7 +309,8 @@ def noted(running):
 
 def test_changed_added_and_removed_heads_are_taken_up(site, offers, running):
     random_head(4, ("spam", "ham")).save_pretrained(site / "spam")
-    text = FILE.replace("[heads.tone]", "[heads.mood]") + '\n[heads.more]\nfolder = "spam"\nspace = "mail"\n'
+    random_head(4, "abc").save_pretrained(site / "more")
+    text = FILE.replace("[heads.tone]", "[heads.mood]") + '\n[heads.more]\nfolder = "more"\nspace = "mail"\n'
     (site / "provider.toml").write_text(text, encoding="utf-8")
     running.changes.append("heads.topics.max_queries=9")
     running.reloads.reload()
@@ -242,12 +329,20 @@ def test_changed_added_and_removed_heads_are_taken_up(site, offers, running):
     assert set(noted(running)["heads"]) == {f"{name}: as before" for name in ("topics", "spam", "mood", "more")}
 
 
+def test_a_head_whose_link_alone_is_another_is_changed(site, offers, running):
+    head = LinearHead.from_pretrained(site / "topics")
+    replace(head, link="ovr").save_pretrained(site / "topics")
+    running.reloads.reload()
+    assert noted(running)["heads"][0] == "topics: changed, sessions on it end"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         (["heads.spam.folder=nowhere"], "nowhere"),
         (["heads.spam.space=news"], "takes 4"),
         (["spaces.mail.embeddings=news.npy"], "takes a new start"),
+        (["heads.tone.folder=topics"], "'topics' and 'tone' have the same weights"),
         (["heads.spam.output=noise"], "cannot be used"),
     ],
 )

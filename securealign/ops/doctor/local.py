@@ -13,6 +13,7 @@ from typing import Any
 from cryptography import x509
 
 from securealign.alignment.head import LinearHead
+from securealign.alignment.margins import UNEVEN_ADVICE, uneven_warning
 from securealign.client.config import ClientSettings
 from securealign.data import load_public
 from securealign.errors import ConfigurationError, ErrorCode, InputError, SecurealignError
@@ -33,6 +34,7 @@ from securealign.pki.chains import CertificateProblem, now_utc
 from securealign.pki.identity import Role, identity_of
 from securealign.pki.revocation import parse_lists
 from securealign.provider.config import DEFAULT, ProviderSettings
+from securealign.provider.loading import require_one_budget
 from securealign.settings import EncoderChoice
 from securealign.transport.grpc_client import is_loopback
 
@@ -219,10 +221,11 @@ def _unreadable(error: OSError) -> InputError:
 
 
 def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:
+    heads = {}
     for name, entry in file.offered_heads.items():
         what = "head" if name == DEFAULT else f"head {name}"
         try:
-            head = LinearHead.from_pretrained(file.path(entry.folder))
+            head = heads[name] = LinearHead.from_pretrained(file.path(entry.folder))
         except SecurealignError as error:
             yield failed(what, error)
             continue
@@ -236,7 +239,13 @@ def _check_head(site: Site, file: ProviderSettings) -> Iterator[Finding]:
             yield failed("dimension", problem)
         else:
             yield fine(what, f"{head.weight.shape[1]} classes over {features} dimensions")
+        if (uneven := uneven_warning(head)) is not None:
+            yield warning(what, uneven, UNEVEN_ADVICE)
         yield from check_answers(entry.rules(file.policy), file.policy.suites, head)
+    try:
+        require_one_budget(file, heads)
+    except SecurealignError as error:
+        yield failed("heads", error)
 
 
 def _known_dimension(site: Site, space: str) -> int | None:

@@ -1,6 +1,6 @@
 """The numbers of a provider, as Prometheus reads them: counts, bytes, seconds and what is left, never contents.
 
-Labels are few on purpose: phases, directions and error codes are fixed sets, and identities are bounded.
+Labels are few on purpose: phases, directions and error codes are fixed sets, and identities and heads are bounded.
 """
 
 import threading
@@ -16,8 +16,8 @@ from securealign.protocol.context import Event, Observer
 from securealign.protocol.states import Direction
 from securealign.transport.grpc_server import SessionReport
 
-#: Identities shown at a time; the one that was heard of longest ago makes room for a new one.
-MAX_IDENTITIES = 100
+#: Pairs of identity and head shown at a time; the one that was heard of longest ago makes room for a new one.
+MAX_SHOWN = 100
 
 PHASES = ("training", "inference")
 OUTCOMES = ("done", "refused", "left", "lost", "expired", "failed")
@@ -29,11 +29,11 @@ _BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
 class Metrics:
     """Counters, gauges and histograms in a registry of their own; every method may be called from any thread."""
 
-    def __init__(self, *, max_identities: int = MAX_IDENTITIES) -> None:
+    def __init__(self, *, max_shown: int = MAX_SHOWN) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._max_identities = max_identities
-        self._identities: OrderedDict[str, None] = OrderedDict()
+        self._max_shown = max_shown
+        self._shown: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
@@ -60,10 +60,11 @@ class Metrics:
         )
         self._queries = counter("securealign_queries", "Queries debited.")
         self._pool = gauge("securealign_pool_slots", "Query slots prepared and not used, all sessions.")
-        self._by_identity = {
-            "queries": gauge("securealign_queries_left", "Queries left.", ["identity"]),
-            "bits": gauge("securealign_answer_bits_left", "Bits of answers left.", ["identity"]),
-            "rank": gauge("securealign_rank_left", "What is left of the rank of public embeddings.", ["identity"]),
+        of = ["identity", "head"]
+        self._left = {
+            "queries": gauge("securealign_queries_left", "Queries left.", of),
+            "bits": gauge("securealign_answer_bits_left", "Bits of answers left.", of),
+            "rank": gauge("securealign_rank_left", "What is left of the rank of public embeddings.", of),
         }
         self._expires = gauge(
             "securealign_certificate_expiry_timestamp_seconds",
@@ -135,19 +136,20 @@ class Metrics:
         """Show what `when()` returns whenever the metrics are read, as the Unix time at which a certificate expires."""
         self._expires.labels(certificate).set_function(when)
 
-    def show_left(self, identity: str, **left: float | None) -> None:
-        """Set what an identity may still ask for, as "queries", "bits" or "rank"; None where no policy limits it."""
+    def show_left(self, identity: str, head: str = "", **left: float | None) -> None:
+        """Set what an identity may still ask for, as "queries" or "bits" of a head, or "rank"; None is no limit."""
+        pair = identity, head
         with self._lock:
-            self._identities[identity] = None
-            self._identities.move_to_end(identity)
-            if len(self._identities) > self._max_identities:
-                forgotten, _ = self._identities.popitem(last=False)
-                for gauge in self._by_identity.values():
-                    with suppress(KeyError):  # an identity may be shown in some only
-                        gauge.remove(forgotten)
+            self._shown[pair] = None
+            self._shown.move_to_end(pair)
+            if len(self._shown) > self._max_shown:
+                forgotten, _ = self._shown.popitem(last=False)
+                for gauge in self._left.values():
+                    with suppress(KeyError):  # a pair may be shown in some only
+                        gauge.remove(*forgotten)
             for name, value in left.items():
                 if value is not None:
-                    self._by_identity[name].labels(identity).set(value)
+                    self._left[name].labels(*pair).set(value)
 
 
 def outcome_of(error: SecurealignError | None) -> str:

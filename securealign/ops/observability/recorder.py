@@ -64,9 +64,9 @@ class Recorder:
             self._audit.append(event, identity=peer.identity, address=peer.address, **fields)
 
 
-def watched_queries(account: QueryAccount, identity: str, metrics: Metrics) -> QueryAccount:
-    """Return the account, which shows queries and bits left to an identity from now on."""
-    return _Queries(account.store, account.name, account.lock, identity, metrics)
+def watched_queries(account: QueryAccount, identity: str, head: str, metrics: Metrics) -> QueryAccount:
+    """Return the account, which shows queries and bits of a head left to an identity from now on."""
+    return _Queries(account.store, account.name, account.lock, identity, head, metrics)
 
 
 def watched_rank(account: RankAccount, identity: str, metrics: Metrics) -> RankAccount:
@@ -77,6 +77,7 @@ def watched_rank(account: RankAccount, identity: str, metrics: Metrics) -> RankA
 @dataclass(frozen=True)
 class _Queries(QueryAccount):
     identity: str
+    head: str
     metrics: Metrics
 
     def left(self, answer_bits: int, limits: QueryLimits) -> int:
@@ -90,7 +91,7 @@ class _Queries(QueryAccount):
 
     def _show(self, limits: QueryLimits) -> None:
         bits = None if limits.bits is None else limits.bits - self.bits
-        self.metrics.show_left(self.identity, queries=limits.queries - self.queries, bits=bits)
+        self.metrics.show_left(self.identity, self.head, queries=limits.queries - self.queries, bits=bits)
 
 
 @dataclass(frozen=True)

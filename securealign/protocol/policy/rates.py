@@ -44,6 +44,11 @@ def pools_per_hour(count: int) -> Rate:
     return Rate(count, 3600.0, "pools", "max_pools_per_hour")
 
 
+def listings_per_minute(count: int) -> Rate:
+    """Return the rate of the setting `max_listings_per_minute`."""
+    return Rate(count, 60.0, "listings", "max_listings_per_minute")
+
+
 class _Bucket(NamedTuple):
     tokens: float
     filled: float

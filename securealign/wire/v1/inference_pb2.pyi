@@ -203,7 +203,9 @@ class InferenceAccept(_message.Message):
     logit_bits: _builtins.int
     """Bits that a logit holds at most, 4 to 64; 0 for what the suite gives. Both parties plan with it."""
     head_digest: _builtins.bytes
-    """SHA-256 of the salt and the head, 32 bytes: results of one head have one digest while the provider keeps its salt."""
+    """SHA-256 of the salt and the head with its link, 32 bytes: results of one head have one digest while the provider keeps
+    its salt.
+    """
     link: Global___Link.ValueType
     """What turns logits into probabilities."""
     @_builtins.property

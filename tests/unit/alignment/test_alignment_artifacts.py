@@ -75,7 +75,7 @@ def test_saving_again_replaces(folder):
 def test_a_missing_file_is_named(folder, pattern):
     (path,) = folder.glob(pattern)
     path.unlink()
-    assert_invalid(folder, f"FileNotFoundError.*{path.name}")
+    assert_invalid(folder, f"there is no .*{path.name}")
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -173,7 +173,7 @@ def test_a_first_save_that_fails_leaves_nothing_that_could_be_read(tmp_path, mon
     fail_on(monkeypatch, ending)
     with pytest.raises(OSError, match="disk full"):
         MAP.save_pretrained(tmp_path)
-    assert_invalid(tmp_path, "FileNotFoundError")
+    assert_invalid(tmp_path, "there is no ")
 
 
 @pytest.mark.parametrize("ending", [TENSORS, MANIFEST])

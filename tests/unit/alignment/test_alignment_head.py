@@ -178,6 +178,8 @@ def test_a_digest_names_the_head_and_depends_on_all_of_it():
         LinearHead(weight + 1e-9, bias, names).digest(salt),
         LinearHead(weight, bias + 1e-9, names).digest(salt),
         LinearHead(weight, bias, ("a", "b", "d")).digest(salt),
+        # The same scores have other probabilities.
+        LinearHead(weight, bias, names, link="ovr").digest(salt),
         LinearHead(weight, bias, names).digest(bytes([1]) * 32),
     )
-    assert len({digest, *others}) == 5
+    assert len({digest, *others}) == 6

@@ -17,6 +17,7 @@ from securealign.alignment.margins import (
     precision_warning,
     query_norms,
     uncertain_share,
+    uneven_warning,
 )
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -100,3 +101,14 @@ def test_a_warning_names_the_share_and_what_helps():
     assert warning.startswith("8.3% of the labels cannot be trusted")
     assert "output_bits" in warning
     assert "stronger penalty" in warning
+
+
+def test_a_head_that_hangs_on_a_dimension_without_variance_is_pointed_out():
+    weight = np.random.default_rng(3).normal(size=(20, 3))
+    assert uneven_warning(LinearHead(weight, np.zeros(3), ("a", "b", "c"))) is None
+    assert uneven_warning(LinearHead(np.zeros((20, 3)), np.zeros(3), ("a", "b", "c"))) is None
+    # A scaler divides a column by its deviation, however small.
+    weight[7] *= 1e30
+    warned = uneven_warning(LinearHead(weight, np.zeros(3), ("a", "b", "c")))
+    assert "1 of 20 dimensions" in warned
+    assert "column 7" in warned

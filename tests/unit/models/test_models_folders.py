@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import logging
+import mmap
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_roberta_reads_two_tokens_less_than_it_has_positions(tmp_path):
     with pytest.raises(ConfigurationError, match=r"cannot read 19 tokens. Use 4 to 18 for max_tokens"):
         opened(folder, max_tokens=19)
     assert opened(make.modules(folder, "Pooling", limit=20)).max_tokens == 18
+
+
+def test_a_process_that_may_run_no_code_of_its_own_computes_without_compiled_kernels(tmp_path, monkeypatch):
+    """As under MemoryDenyWriteExecute= of systemd, where oneDNN could not make its kernels."""
+    folder, plain, chosen = make.bert(tmp_path), mmap.mmap, []
+    monkeypatch.setattr(torch.backends.mkldnn, "set_flags", chosen.append)
+    opened(folder)
+    assert chosen == []
+
+    def refuse_code(*arguments, prot=mmap.PROT_READ, **options):
+        if prot & mmap.PROT_EXEC:
+            raise PermissionError
+        return plain(*arguments, prot=prot, **options)
+
+    monkeypatch.setattr(mmap, "mmap", refuse_code)
+    opened(folder)
+    assert chosen == [False]
 
 
 def test_xlnet_has_no_bound(tmp_path):
