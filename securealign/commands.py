@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from securealign.errors import ErrorCode, ExitCode, FileError, SecurealignError
+from securealign.errors import ConfigurationError, ErrorCode, ExitCode, FileError, SecurealignError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +67,19 @@ def _show(error: SecurealignError, *, as_json: bool) -> None:
     console.print(error.message, markup=False)
     if error.hint:
         console.print(f"      {error.hint}", markup=False)
+
+
+def penalty(text: str, option: str) -> float | Literal["auto"]:
+    """Return the penalty that an option gives; raises `ConfigurationError` unless it is "auto" or above zero."""
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(f"{option} is {text!r}.", hint="Give a number above zero, or 'auto'.")
+    return value
 
 
 def table_console() -> Console:

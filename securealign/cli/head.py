@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,7 +14,7 @@ from securealign.alignment.artifacts import check_target
 from securealign.alignment.head import KIND, LinearHead, require_class_names
 from securealign.alignment.links import Link
 from securealign.alignment.margins import UNEVEN_ADVICE, uneven_warning
-from securealign.commands import AsJson, failures, progress
+from securealign.commands import AsJson, failures, penalty, progress
 from securealign.data import TextDataset, load_dataset
 from securealign.errors import ConfigurationError, ErrorCode, InputError
 from securealign.heads import read_head
@@ -52,7 +52,7 @@ def fit(
 ) -> None:
     """Fit a logistic regression on labelled texts and save it as the provider's head."""
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        chosen = _inverse_penalty(inverse_penalty)
+        chosen = penalty(inverse_penalty, "--inverse-penalty")
         if sum(source is not None for source in (encoder, embeddings, config)) != 1:
             raise InputError(
                 "One source of embeddings is needed.", hint="Give one of --encoder, --config and --embeddings."
@@ -188,20 +188,6 @@ def _require_dimension(head: LinearHead, encoder: Encoder) -> None:
             hint="Name the encoder that the head was fitted on.",
             code=ErrorCode.SHAPE_MISMATCH,
         )
-
-
-def _inverse_penalty(text: str) -> float | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ConfigurationError(
-            f"--inverse-penalty is {text!r}.", hint="Give a number above zero, or auto, which suits most data."
-        )
-    return value
 
 
 def _labelled(data: str, samples: int | None) -> TextDataset:

@@ -95,7 +95,7 @@ def test_sampling_follows_its_seed(folders):
     ("arguments", "code", "message"),
     [
         (("--temperature", -1), ExitCode.USAGE, "temperature of -1"),
-        (("--ridge", "much"), ExitCode.USAGE, "'much' is no ridge penalty"),
+        (("--ridge", "much"), ExitCode.USAGE, "--ridge is 'much'"),
         (("--map", "nowhere"), ExitCode.INPUT, "nowhere is not a saved alignment"),
     ],
 )

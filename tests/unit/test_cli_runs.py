@@ -410,14 +410,14 @@ class TestBenchTraining:
 
     @pytest.mark.parametrize("content", ["[]\n", "no JSON\n", "7\n"])
     def test_a_file_that_is_no_history_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path, content):
-        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
+        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", pytest.fail)
         (tmp_path / "notes").write_text(content)
         code, error = error_of("bench", "training", "--suites", "lwe", *TINY, "--history", tmp_path / "notes")
         assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
         assert (tmp_path / "notes").read_text() == content
 
     def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
+        monkeypatch.setattr("securealign.harness.cli.bench.bench_training", pytest.fail)
         (tmp_path / "file").touch()
         code, error = error_of("bench", "training", "--suites", "plaintext", *TINY, "--csv", tmp_path / "file" / "x")
         assert (code, error["error"]) == (ExitCode.INPUT, "FILE_INVALID")
@@ -490,6 +490,6 @@ def test_what_cannot_be_run_is_refused(arguments, code, name, said):
 @pytest.mark.parametrize("arguments", [SWEEP, (*BENCH, *TINY)])
 def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_computed(monkeypatch, arguments):
     monkeypatch.setattr("securealign.harness.cli.simulate.sweep", None)
-    monkeypatch.setattr("securealign.harness.cli.bench.bench_training", None)
+    monkeypatch.setattr("securealign.harness.cli.bench.bench_training", pytest.fail)
     code, error = error_of(*arguments, "--figure", "growth.bmp")
     assert (code, error["error"]) == (ExitCode.USAGE, "CONFIGURATION_INVALID")

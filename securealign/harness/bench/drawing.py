@@ -29,6 +29,7 @@ class Panel:
     series: Mapping[str, tuple[str, ...]]
 
 
+_SIDES = ("client", "provider")
 PANELS: Mapping[str, tuple[Panel, Panel]] = {
     "training": (
         Panel("Compute by side", {"client": ("client compute",), "provider": ("provider compute",)}),
@@ -40,19 +41,13 @@ PANELS: Mapping[str, tuple[Panel, Panel]] = {
     "inference": (
         Panel(
             "Compute for each query by side",
-            {
-                "client, online": ("client online",),
-                "provider, online": ("provider online",),
-                "client, offline": ("client offline",),
-                "provider, offline": ("provider offline",),
-            },
+            {f"{side}, {when}": (f"{side} {when}",) for when in ("online", "offline") for side in _SIDES},
         ),
         Panel(
             "Bytes for each query by phase",
             {
-                "keys, once": ("keys to provider", "keys to client"),
-                "offline": ("offline to provider", "offline to client"),
-                "online": ("online to provider", "online to client"),
+                name: (f"{phase} to provider", f"{phase} to client")
+                for name, phase in {"keys, once": "keys", "offline": "offline", "online": "online"}.items()
             },
         ),
     ),
@@ -87,9 +82,27 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> bytes:
 
 def picture(figure: Any, file: Path) -> bytes:  # noqa: ANN401 - matplotlib has no types here
     """Return a figure in the format that a file's name asks for."""
-    made = io.BytesIO()
-    figure.savefig(made, format=file.suffix.lower().lstrip("."), dpi=160, facecolor="white")
+    import matplotlib as mpl
+
+    made, kind = io.BytesIO(), file.suffix.lower().lstrip(".")
+    options: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": 160}
+    # Neither a date nor random names, so that the same numbers give the same file.
+    with mpl.rc_context({"svg.hashsalt": "securealign", "svg.fonttype": "path"}):
+        figure.savefig(made, format=kind, facecolor="white", **options)
     return made.getvalue()
+
+
+def label(axis: Any, title: str, x_label: str, y_label: str = "", **options: Any) -> None:  # noqa: ANN401
+    """Write the title of a chart, with `options` of it, and what its axes show."""
+    axis.set_title(title, fontsize=10.5, color=INK, loc="left", **options)
+    axis.set_xlabel(x_label, fontsize=9, color=MUTED)
+    axis.set_ylabel(y_label, fontsize=9, color=MUTED)
+
+
+def grid(axis: Any, which: str = "both") -> None:  # noqa: ANN401
+    """Draw lines at the ticks of one axis or both, behind what the chart shows."""
+    axis.grid(axis=which, color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
 
 
 def load_figures() -> Any:  # noqa: ANN401 - matplotlib has no types here
@@ -110,16 +123,13 @@ def _panel(axis: Any, panel: Panel, rows: Sequence[Row], suites: Sequence[str], 
             _bar(axis, middle, thickness, value, COLOURS[index])
         axis.barh([0], [0], color=COLOURS[index], label=name)  # for the legend
     unit = next(row.unit for row in rows if row.figure in next(iter(panel.series.values())))
-    axis.set_xlabel(f"{_UNITS.get(unit, unit)}, logarithmic scale", color=MUTED, fontsize=9)
-    axis.set_title(panel.title, fontsize=10.5, color=INK, loc="left", pad=26)
+    label(axis, panel.title, f"{_UNITS.get(unit, unit)}, logarithmic scale", pad=26)
     axis.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False, fontsize=9, borderaxespad=0.2,
                 handlelength=1.0, handletextpad=0.5, columnspacing=1.2, borderpad=0.2)  # fmt: skip
-    axis.grid(axis="x", color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
+    grid(axis, which="x")
     axis.tick_params(axis="both", which="both", length=0, labelcolor=INK)
     axis.tick_params(axis="x", labelsize=8.5)
-    for side in ("top", "right", "bottom"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.spines["left"].set_color(MUTED)
 
 

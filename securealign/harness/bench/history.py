@@ -41,10 +41,7 @@ def append(file: Path, report: TrainingReport | InferenceReport) -> None:
 
 
 def entry(report: TrainingReport | InferenceReport) -> dict[str, Any]:
-    """Return the entry of a run: day, sizes, machine, and by suite its runs, ratios, bytes and errors.
-
-    Each figure is its median, minimum and maximum.
-    """
+    """Return the entry of a run: day, sizes, machine, and by suite its runs and figures (median, minimum, maximum)."""
     figures: dict[str, dict[str, list[float]]] = {}
     for row in report.figures:
         compared = row.unit in {RATIO, "%"} or row.figure.endswith((" to provider", " to client"))

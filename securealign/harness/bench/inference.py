@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,10 @@ class _Problem:
     queries: FloatMatrix
     pool_slots: int
     output: Output
-    clear: FloatMatrix = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "clear", self.queries @ self.weight + self.bias)
+    @cached_property
+    def clear(self) -> FloatMatrix:
+        return self.queries @ self.weight + self.bias
 
     def block(self, repetition: int, most: int) -> slice:
         """Return at most `most` queries of a pool of their own; one for the warm-up."""
@@ -155,25 +156,16 @@ class _Contender:
         problem, suite = self._problem, self._server.suite
         block = problem.block(repetition, self.block)
         queries, clear = problem.queries[block], problem.clear[block]
-        done = classify_in_process(
-            problem.weight,
-            problem.bias,
-            queries,
-            suite=suite,
-            pool_slots=problem.pool_slots,
-            batch=1,
-            # Figures are those of one query.
-            verify_answers=False,
-            output=problem.output,
-        )
+        # Figures are those of one query, so nothing is asked to check answers.
+        alone: dict[str, Any] = {"pool_slots": problem.pool_slots, "batch": 1, "verify_answers": False}
+        done = classify_in_process(problem.weight, problem.bias, queries, suite=suite, output=problem.output, **alone)
+        errors = None if done.logits is None else np.abs(done.logits - clear)
         run = InferenceRun(
             queries=len(queries),
             pool_slots=problem.pool_slots,
             phases=dict(done.stats.phases),
             round_trips_ms=self._server.round_trips(queries, problem.pool_slots),
-            logit_error=0.0
-            if done.logits is None
-            else float(np.abs(done.logits - clear).max() / np.abs(problem.clear).max()),
+            logit_error=0.0 if errors is None else float(errors.max() / np.abs(problem.clear).max()),
             label_agreement=float(np.mean(done.labels == clear.argmax(axis=1))),
         )
         if repetition == 0:

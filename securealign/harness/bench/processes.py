@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,15 +127,13 @@ def peak_memory(process: int | str = "self") -> int:
     From the kernel's status file: the counters of getrusage survive exec and would include the parent's peak.
     """
     try:
-        lines = (_PROC / str(process) / "status").read_text(encoding="ascii", errors="replace").splitlines()
+        status = (_PROC / str(process) / "status").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    if process == "self":
+    found = re.search(r"^VmHWM:\s*(\d+)", status, re.MULTILINE)
+    if found is None and process == "self":
         raise OSError("/proc/self/status holds no VmHWM")
-    return 0  # ended, and not yet waited for
+    return int(found[1]) * 1024 if found else 0  # ended, and not yet waited for
 
 
 def descendants(process: int) -> Iterator[int]:
@@ -150,10 +149,7 @@ def descendants(process: int) -> Iterator[int]:
 
 
 class MemoryWatch:
-    """Follows the workers of this process, whose peaks are lost once they end.
-
-    A suite ends its workers in the step that ends the session, so `sample` has to be called before every step.
-    """
+    """Follows the workers of this process; a suite ends them with the session, so `sample` comes before every step."""
 
     def __init__(self) -> None:
         self._workers = 0

@@ -122,10 +122,7 @@ def sweep(
     progress: Callable[[int, int], None] = lambda done, total: None,
     done: Callable[[Run, Conditions], None] = lambda run, conditions: None,
 ) -> list[Point]:
-    """Return the costs of all combinations; `done` is told of each as it is known.
-
-    Raises `SuiteError` for a suite that is unknown, cannot run here, or cannot hold one of the problems.
-    """
+    """Return the costs of all combinations, each told to `done`; raises `SuiteError` for what a suite cannot hold."""
     for suite in suites:  # before minutes of computing are lost to a name that is wrong
         get_suite(suite)
     points = []

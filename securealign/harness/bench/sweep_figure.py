@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from securealign.errors import ConfigurationError
-from securealign.harness.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures, picture
+from securealign.harness.bench.drawing import COLOURS, MUTED, grid, label, load_figures, picture
 from securealign.harness.bench.sweep import Point, Sizes
 
 #: Sizes that may vary, with what an axis calls them.
@@ -69,10 +69,7 @@ def require_growth(sizes: Sequence[Sizes]) -> list[str]:
 
 
 def draw_growth(points: Sequence[Point], file: Path) -> bytes:
-    """Return the picture, in the format that the file's name asks for: one column for each size that varies.
-
-    Raises `ConfigurationError` when none does.
-    """
+    """Return the picture: a column for each size that varies; raises `ConfigurationError` when none does."""
     varied = require_growth([point.sizes for point in points])
     panels = [(cost, size) for cost in _COSTS for size in varied if size in cost.sizes]
     columns = max(sum(size in cost.sizes for size in varied) for cost in _COSTS)
@@ -87,8 +84,8 @@ def draw_growth(points: Sequence[Point], file: Path) -> bytes:
         axis.set_visible(False)
     handles: dict[str, Any] = {}
     for axis in axes[: len(panels)]:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
     figure.legend(handles.values(), handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8.5)
     return picture(figure, file)
 
@@ -120,13 +117,9 @@ def _panel(axis: Any, cost: _Cost, size: str, points: Sequence[Point]) -> None: 
     axis.yaxis.set_major_formatter("{x:,g}")
     axis.tick_params(axis="y", labelsize=8.5)
     axis.margins(x=0.16)
-    axis.set_xlabel(_SIZES[size], fontsize=9, color=INK)
-    axis.set_ylabel(f"{cost.unit}, logarithmic scale", fontsize=9, color=MUTED)
-    axis.set_title(cost.title, fontsize=10.5, color=INK, loc="left")
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    label(axis, cost.title, _SIZES[size], f"{cost.unit}, logarithmic scale")
+    grid(axis)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _name_slopes(axis: Any, letter: str, ends: Sequence[tuple[float, float, float]]) -> None:  # noqa: ANN401

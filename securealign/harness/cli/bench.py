@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from securealign.commands import AsJson, Progress, failures, progress, table_console
+from securealign.commands import AsJson, failures, progress, table_console
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import draw, require_drawable
 from securealign.harness.bench.history import append, require_history
@@ -28,9 +29,7 @@ _LABEL_WIDTH = 26
 _UNUSED = "Has no effect here; both commands take the same flags."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
-HistoryFile = Annotated[
-    Path | None, typer.Option("--history", help="Also add the ratios of this run to a file of JSON lines.")
-]
+HistoryFile = Annotated[Path | None, typer.Option(help="Also add the ratios of this run to a file of JSON lines.")]
 
 
 @app.command()
@@ -49,19 +48,8 @@ def training(
     as_json: AsJson = False,
 ) -> None:
     """Measure secure training: compute, bytes, memory, and the error of the map."""
-
-    def measure(names: Sequence[str], progress: Progress) -> TrainingReport:
-        return bench_training(
-            names,
-            samples=samples,
-            dim_a=dim_a,
-            dim_b=dim_b,
-            repetitions=repetitions,
-            budget_seconds=budget,
-            memory=memory,
-            progress=progress,
-        )
-
+    sizes: dict[str, Any] = {"samples": samples, "dim_a": dim_a, "dim_b": dim_b, "repetitions": repetitions}
+    measure = partial(bench_training, **sizes, budget_seconds=budget, memory=memory)
     _bench("training", measure, suites, csv, figure, history, as_json=as_json)
 
 
@@ -82,26 +70,14 @@ def inference(
     as_json: AsJson = False,
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
-
-    def measure(names: Sequence[str], progress: Progress) -> InferenceReport:
-        return bench_inference(
-            names,
-            features=dim_a,
-            classes=classes,
-            queries=queries,
-            pool_slots=pool_slots,
-            output=output,
-            budget_seconds=budget,
-            memory=memory,
-            progress=progress,
-        )
-
+    sizes: dict[str, Any] = {"features": dim_a, "classes": classes, "queries": queries, "pool_slots": pool_slots}
+    measure = partial(bench_inference, **sizes, output=output, budget_seconds=budget, memory=memory)
     _bench("inference", measure, suites, csv, figure, history, as_json=as_json)
 
 
 def _bench(
     name: str,
-    measure: Callable[[Sequence[str], Progress], TrainingReport | InferenceReport],
+    measure: Callable[..., TrainingReport | InferenceReport],
     suites: str,
     csv: Path | None,
     figure: Path | None,
@@ -119,7 +95,7 @@ def _bench(
             require_history(history)
         options.require_writable(csv, figure, history)
         with progress(enabled=True) as bar:
-            report = measure(names, bar(name))
+            report = measure(names, progress=bar(name))
         rows = report.figures
         if csv is not None:
             write_atomically(csv, as_csv(rows))

@@ -12,8 +12,8 @@ from rich.table import Table
 from securealign.errors import ConfigurationError
 from securealign.he import registry
 
-DimA = Annotated[int, typer.Option("--dim-a", min=1, help="Dimension of the provider's encoder.")]
-DimB = Annotated[int, typer.Option("--dim-b", min=1, help="Dimension of the client's encoder.")]
+DimA = Annotated[int, typer.Option(min=1, help="Dimension of the provider's encoder.")]
+DimB = Annotated[int, typer.Option(min=1, help="Dimension of the client's encoder.")]
 Samples = Annotated[int, typer.Option(min=2, help="Public rows; must exceed --dim-b.")]
 Classes = Annotated[int, typer.Option(min=1, help="Classes of the head.")]
 
@@ -35,16 +35,11 @@ Suites = Annotated[
     str, typer.Option(help="Suites to measure, separated by commas; 'all': each that encrypts and can run here.")
 ]
 Budget = Annotated[
-    float,
-    typer.Option(
-        "--budget", min=0, help="Seconds; a suite whose first run takes longer is measured by that run alone."
-    ),
+    float, typer.Option(min=0, help="Seconds; a suite whose first run takes longer is measured by that run alone.")
 ]
 Memory = Annotated[bool, typer.Option(help="Also measure peak memory, in one more run with each party in a process.")]
-CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write all figures to this file, one on each line.")]
-FigureFile = Annotated[
-    Path | None, typer.Option("--figure", help="Also draw compute and bytes to this .svg, .png or .pdf file.")
-]
+CsvFile = Annotated[Path | None, typer.Option(help="Also write all figures to this file, one on each line.")]
+FigureFile = Annotated[Path | None, typer.Option(help="Also draw compute and bytes to this .svg, .png or .pdf file.")]
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the network's randomness: jitter and losses.")]
 ClientFactor = Annotated[
@@ -55,9 +50,9 @@ ProviderFactor = Annotated[
 ]
 
 
-def Integers(name: str, help: str) -> Any:  # noqa: N802, A002, ANN401 - stands beside typer.Option, and is used as it is
+def Integers(help: str) -> Any:  # noqa: N802, A002, ANN401 - stands beside typer.Option, and is used as it is
     """Return an option that takes whole numbers separated by commas; `integers` reads it."""
-    return typer.Option(name, metavar="N[,N...]", help=help)
+    return typer.Option(metavar="N[,N...]", help=help)
 
 
 def integers(text: str, option: str, *, least: int = 1) -> list[int]:
@@ -72,10 +67,7 @@ def integers(text: str, option: str, *, least: int = 1) -> list[int]:
 
 
 def selected(names: str) -> list[str]:
-    """Return the suites in a list separated by commas, each once; "all" stands for what encrypts and can run here.
-
-    Raises `SuiteError` for a name that is unknown or cannot run here.
-    """
+    """Return the suites of a list, each once, or of "all" that encrypt and run here; raises `SuiteError` for others."""
     chosen: dict[str, None] = {}
     for name in (part.strip() for part in names.split(",")):
         chosen |= dict.fromkeys(_encrypting() if name == "all" else [name])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from securealign.alignment.coordinates import Space
@@ -17,23 +15,10 @@ from securealign.alignment.head import LinearHead
 from securealign.alignment.margins import expected_uncertain_share, precision_warning
 from securealign.commands import AsJson, failures, progress, table_console
 from securealign.errors import ConfigurationError
-from securealign.harness.cli.options import (
-    Batch,
-    Classes,
-    ClientFactor,
-    DimA,
-    DimB,
-    Networks,
-    Outputs,
-    ProviderFactor,
-    RunSuites,
-    Samples,
-    Seed,
-    selected,
-    titled,
-)
+from securealign.harness.cli import options
 from securealign.harness.planning.planner import USUAL_R2, CostForecast, Workload, plan
 from securealign.harness.planning.speeds import speeds_of
+from securealign.harness.report.templating import environment
 from securealign.harness.report.units import brief
 from securealign.harness.simulation.networks import find_networks
 from securealign.harness.simulation.replay import Conditions
@@ -47,15 +32,15 @@ _MARGIN_ROWS = 1000
 
 
 def show(
-    suite: RunSuites = DEFAULT_SUITE,
-    network: Networks = "wan",
-    samples: Samples = 10_000,
-    dim_a: DimA = 768,
-    dim_b: DimB = 768,
-    classes: Classes = 20,
+    suite: options.RunSuites = DEFAULT_SUITE,
+    network: options.Networks = "wan",
+    samples: options.Samples = 10_000,
+    dim_a: options.DimA = 768,
+    dim_b: options.DimB = 768,
+    classes: options.Classes = 20,
     queries: Annotated[int, typer.Option(min=1, help="Queries to classify.")] = 1000,
-    batch: Batch = 64,
-    output: Outputs = "logits",
+    batch: options.Batch = 64,
+    output: options.Outputs = "logits",
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
     explained: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the provider's embeddings that the map will explain.")
@@ -67,9 +52,9 @@ def show(
     embeddings: Annotated[
         Path | None, typer.Option(help="For --head: the provider's embeddings of public texts, as for its [public].")
     ] = None,
-    seed: Seed = 0,
-    client_factor: ClientFactor = 1.0,
-    provider_factor: ProviderFactor = 1.0,
+    seed: options.Seed = 0,
+    client_factor: options.ClientFactor = 1.0,
+    provider_factor: options.ProviderFactor = 1.0,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Time this machine anew.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,77 +63,50 @@ def show(
     The first time, this machine is timed for some seconds; a plan is for two machines like it, or as factors say.
     """
     with failures(as_json=as_json), progress(enabled=True) as bar:
-        names, networks = selected(suite), find_networks(network)
+        names, networks = options.selected(suite), find_networks(network)
         if (head is None) != (embeddings is None):
             raise ConfigurationError(
                 "How sure labels will be depends on a head and on embeddings.", hint="Give --head with --embeddings."
             )
-        margins = None if head is None or embeddings is None else _Margins.load(head, embeddings)
+        margins = None if head is None or embeddings is None else _margins(head, embeddings)
         if margins is not None:
-            dim_a, classes = margins.head.weight.shape
-        workload = Workload(
-            samples=samples,
-            dim_a=dim_a,
-            dim_b=dim_b,
-            classes=classes,
-            queries=queries,
-            batch=batch,
-            pool_slots=pool_slots,
-            explained=explained,
-            output=output,
-        )
+            dim_a, classes = margins[0].weight.shape
+        sizes = {"samples": samples, "dim_a": dim_a, "dim_b": dim_b, "classes": classes, "queries": queries}
+        pools = {"batch": batch, "pool_slots": pool_slots}
+        workload = Workload(**sizes, **pools, explained=explained, output=output)
+        machines: dict[str, Any] = {"seed": seed, "client_factor": client_factor, "provider_factor": provider_factor}
         plans = []
         for name in names:
             chosen = get_suite(name)
             speeds = speeds_of(chosen, progress=bar(f"timing {name} on this machine"), renew=calibrate)
-            for link in networks:
-                conditions = Conditions(
-                    network=link, seed=seed, client_factor=client_factor, provider_factor=provider_factor
-                )
-                plans.append(plan(chosen, speeds, workload, conditions))
+            plans += [plan(chosen, speeds, workload, Conditions(network=link, **machines)) for link in networks]
+    # The shares of labels that the errors of the suites would make uncertain.
+    shares = [expected_uncertain_share(*margins, one.inference.relative_error) for one in plans] if margins else []
     if as_json:
         described = [one.as_dict() for one in plans]
-        if margins is not None:
-            for one, fields in zip(plans, described, strict=True):
-                fields["inference"]["uncertain_share"] = margins.uncertain(one)
+        for fields, share in zip(described, shares, strict=False):
+            fields["inference"]["uncertain_share"] = share
         typer.echo(json.dumps({"plans": described} if len(described) > 1 else described[0]))
         return
     console = table_console()
     console.print(_table(workload, plans))
-    _explain(console, plans)
-    if margins is not None:
-        for one in plans[:: len(networks)]:
-            share = margins.uncertain(one)
-            text = precision_warning(share) or f"{share:.2%} of the labels would be within the error of encryption."
-            console.print(f"{one.suite.parameter_set}: {text}", highlight=False, soft_wrap=True)
+    sentences = environment(__package__).get_template("plan.txt").render(plans=plans).splitlines()
+    for sentence in dict.fromkeys(sentences):  # what holds over every network is said once
+        console.print(sentence, highlight=False, soft_wrap=True)
+    for name, share in zip(names, shares[:: len(networks)], strict=False):
+        text = precision_warning(share) or f"{share:.2%} of the labels would be within the error of encryption."
+        console.print(f"{get_suite(name).info.parameter_set}: {text}", highlight=False, soft_wrap=True)
 
 
-@dataclass(frozen=True)
-class _Margins:
-    """The provider's head and public embeddings (n, d_A) in private coordinates."""
-
-    head: LinearHead
-    rows: FloatMatrix
-
-    @classmethod
-    def load(cls, head: Path, embeddings: Path) -> _Margins:
-        """Read both; raises `InputError` when they do not belong together."""
-        rows = Rows(load_embeddings(embeddings), name=str(embeddings))
-        space = Space.of(rows)
-        return cls(space.fold(LinearHead.from_pretrained(head)), space.rows(rows).block(0, _MARGIN_ROWS))
-
-    def uncertain(self, planned: CostForecast) -> float:
-        """Return the share of labels that the error of a suite would make uncertain."""
-        return expected_uncertain_share(self.head, self.rows, planned.inference.relative_error)
+def _margins(head: Path, embeddings: Path) -> tuple[LinearHead, FloatMatrix]:
+    """Read the provider's head and public embeddings (n, d_A), in private coordinates; raises `InputError`."""
+    rows = Rows(load_embeddings(embeddings), name=str(embeddings))
+    space = Space.of(rows)
+    return space.fold(LinearHead.from_pretrained(head)), space.rows(rows).block(0, _MARGIN_ROWS)
 
 
-#: A figure of a plan, and how it is written.
-Line = tuple[str, Callable[[CostForecast], str]]
-
-
-def _lines(workload: Workload) -> list[Line]:
-    def milliseconds(one: CostForecast) -> str:
-        return brief(one.inference.stats.total_seconds * 1000 / workload.queries)
+def _lines(workload: Workload) -> list[tuple[str, Callable[[CostForecast], str]]]:
+    """Return the figures of a plan, by name, and how each is written."""
 
     def bytes_each(one: CostForecast) -> str:
         online = one.inference.stats.phases["online"]
@@ -165,7 +123,7 @@ def _lines(workload: Workload) -> list[Line]:
         ("  memory of provider, MiB", lambda one: brief(one.training.provider_memory / _MIB)),
         ("  error of the map", lambda one: brief(one.map_error)),
         ("all queries, s", lambda one: brief(one.inference.stats.total_seconds)),
-        ("  each query, ms", milliseconds),
+        ("  each query, ms", lambda one: brief(one.inference.stats.total_seconds * 1000 / workload.queries)),
         ("  each query online, KB", bytes_each),
         ("  sent in all, MB", lambda one: brief((one.inference.stats.bytes_up + one.inference.stats.bytes_down) / 1e6)),
         ("  memory of provider, MiB", lambda one: brief(one.inference.provider_memory / _MIB)),
@@ -181,51 +139,7 @@ def _table(workload: Workload, plans: Sequence[CostForecast]) -> Table:
         f"training: {workload.samples:,} public rows, {workload.dim_b} -> {workload.dim_a} dimensions\n"
         f"inference: {workload.queries:,} queries, {workload.batch} in a round trip, {workload.classes} classes"
     )
-    table = titled(title, "", *(f"{one.suite.parameter_set}\n{one.network}" for one in plans))
+    table = options.titled(title, "", *(f"{one.suite.parameter_set}\n{one.network}" for one in plans))
     for label, figure in _lines(workload):
         table.add_row(label, *(figure(one) for one in plans))
     return table
-
-
-def _sessions(leak: Mapping[str, float]) -> str:
-    """Return how many training sessions the public texts allow, in words."""
-    sessions = leak["sessions_allowed"]
-    if sessions:
-        return f"enough for {sessions:,.0f} session{'s' if sessions > 1 else ''}"
-    return f"too few, {leak['samples_needed']:,.0f} texts allow one session"
-
-
-def _forged(one: CostForecast) -> str:
-    """Say what an answer shows whatever key and query the client sends."""
-    each, slots = one.leak["query_bits"], one.workload.pool_slots
-    shown = f"an answer holds {each:,.0f} bits"
-    if not one.suite.function_private:
-        return f"{shown} in its logits; what its errors show of the head beside them is not counted."
-    bound = f"whatever key the client sends, {shown} of the head at most"
-    forged = one.inference.forged_key
-    if not forged:
-        return f"{bound}: its label and levels of confidence."
-    return (
-        f"{bound}. After {slots:,} slots of one pool, reading more from it takes 2^{int(forged['classical_bits'])} "
-        f"operations (core-SVP 2^{int(forged['core_svp_bits'])}): an estimate, not a proof."
-    )
-
-
-def _explain(console: Console, plans: Sequence[CostForecast]) -> None:
-    """Say in words what the client learns: what no suite changes, then what a forged key reads under each suite."""
-    leak, workload = plans[0].leak, plans[0].workload
-    rank, share, head = leak["rank"], leak["rank_over_samples"], workload.dim_a + 1
-    lines = [
-        f"The client learns {rank:,.0f} directions of {workload.samples:,} rows: {share:.1%} of the provider's public "
-        f"embeddings if the encoders have nothing in common, {workload.explained:.0%} if the map explains as much.",
-        f"A training session is charged {leak['rank_charge']:,.0f} of {leak['rank_allowance']:,.0f} that "
-        f"{workload.samples:,} texts allow a client under the default max_rank_fraction: {_sessions(leak)}. "
-        "Charges over other data sets count for the texts that both share, and so does what [privacy] allows.",
-        f"Its answers hold {leak['answer_bits']:,.0f} bits at most; {head:,} queries that are answered in logits "
-        f"determine the head, and these are {leak['queries_over_head']:.2g} times as many"
-        + (", answered in labels alone." if workload.output == "label" else "."),
-        "The error of the map is expected, and relative to what it makes of the public rows.",
-        *{f"{one.suite.parameter_set}: {_forged(one)}": None for one in plans},
-    ]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)

@@ -39,7 +39,6 @@ def report(
 ) -> None:
     """Make a page of recorded runs: messages, time, bytes, accuracy, who saw what, and how runs compare."""
     from securealign.harness.report.page import render
-    from securealign.harness.runs.reading import read_run
 
     with failures(as_json=as_json):
         require_page(output)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from securealign.commands import AsJson, failures, progress, table_console
@@ -31,11 +30,11 @@ _MOST_TIMES = 1_000_000
 def simulate(
     suite: options.RunSuites = DEFAULT_SUITE,
     network: options.Networks = "loopback",
-    samples: Annotated[str, options.Integers("--samples", "Public rows; must exceed --dim-b.")] = "2000",
-    dim_a: Annotated[str, options.Integers("--dim-a", "Dimension of the provider's encoder.")] = "384",
-    dim_b: Annotated[str, options.Integers("--dim-b", "Dimension of the client's encoder.")] = "384",
-    classes: Annotated[str, options.Integers("--classes", "Classes of the head.")] = "10",
-    queries: Annotated[str, options.Integers("--queries", "Queries to classify.")] = "64",
+    samples: Annotated[str, options.Integers("Public rows; must exceed --dim-b.")] = "2000",
+    dim_a: Annotated[str, options.Integers("Dimension of the provider's encoder.")] = "384",
+    dim_b: Annotated[str, options.Integers("Dimension of the client's encoder.")] = "384",
+    classes: Annotated[str, options.Integers("Classes of the head.")] = "10",
+    queries: Annotated[str, options.Integers("Queries to classify.")] = "64",
     batch: options.Batch = 64,
     output: options.Outputs = "logits",
     seed: options.Seed = 0,
@@ -94,8 +93,13 @@ def simulate(
     console = table_console()
     if several:
         console.print(_sweep_table(points))
-    else:
-        _print_point(console, points[0])
+        return
+    point, own = points[0], points[0].sizes
+    training = f"training: {own.samples} rows, {own.dim_b} -> {own.dim_a} dimensions, over {point.network}"
+    inference = f"inference: {own.queries} queries, {own.classes} classes, {own.batch} in a round trip"
+    console.print(_table(training, point.training))
+    console.print(_table(inference, point.inference))
+    console.print(f"labels equal to those in clear: {point.results['label_agreement']:.1%}")
 
 
 def _file_name(run: Run, conditions: Conditions) -> str:
@@ -106,28 +110,15 @@ def _file_name(run: Run, conditions: Conditions) -> str:
     return f"{run.suite}-{network}-{shape}.jsonl"
 
 
-def _print_point(console: Console, point: Point) -> None:
-    sizes = point.sizes
-    training = f"training: {sizes.samples} rows, {sizes.dim_b} -> {sizes.dim_a} dimensions, over {point.network}"
-    inference = f"inference: {sizes.queries} queries, {sizes.classes} classes, {sizes.batch} in a round trip"
-    console.print(_table(training, point.training))
-    console.print(_table(inference, point.inference))
-    console.print(f"labels equal to those in clear: {point.results['label_agreement']:.1%}")
-
-
 def _table(title: str, stats: RunStats) -> Table:
     table = options.titled(
         title, "phase", "up MB", "down MB", "rounds", "client s", "provider s", "network s", "elapsed s"
     )
     rows: list[tuple[str, PhaseStats | RunStats]] = [*stats.phases.items(), ("total", stats)]
     for name, phase in rows:
+        sizes = (phase.bytes_up / 1e6, phase.bytes_down / 1e6)
         seconds = (phase.client_seconds, phase.provider_seconds, phase.network_seconds, phase.total_seconds)
-        table.add_row(
-            name,
-            *(f"{size / 1e6:.3f}" for size in (phase.bytes_up, phase.bytes_down)),
-            str(phase.rounds),
-            *(f"{value:.3f}" for value in seconds),
-        )
+        table.add_row(name, *map("{:.3f}".format, sizes), str(phase.rounds), *map("{:.3f}".format, seconds))
     return table
 
 

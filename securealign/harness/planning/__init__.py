@@ -2,7 +2,7 @@
 
 `phantom` stands in for a suite: its messages have the right sizes and hold zeros, and its work is charged to a clock
 instead of done, so that the protocol machines themselves tell which messages travel. What a machine needs for a unit of
-work is timed once (`timing`) and kept (`speeds`); `planner` puts both together over a simulated network.
+work is timed once and kept (`speeds`); `planner` puts both together over a simulated network.
 """
 
 from securealign.harness.planning.planner import CostForecast, Workload, plan

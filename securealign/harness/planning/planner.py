@@ -12,9 +12,9 @@ import numpy as np
 from securealign.alignment.checks import rows_with_checks, slots_with_checks
 from securealign.alignment.head import LinearHead
 from securealign.api import UNNAMED_DATASET
+from securealign.harness.bench.sweep import Sizes
 from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
-from securealign.harness.planning.speeds import Speeds
-from securealign.harness.planning.timing import problem_work, solution_work
+from securealign.harness.planning.speeds import Speeds, problem_work, solution_work
 from securealign.harness.simulation.replay import Conditions, replay
 from securealign.he.entropy import SystemEntropy
 from securealign.he.forecast import CovarianceForecast, HeadForecast
@@ -48,15 +48,9 @@ _PROCESS_BYTES = 135 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """What a forecast is for: N public rows, d_A, d_B, K classes, queries, those in one round trip, slots of a pool."""
+class Workload(Sizes):
+    """What a forecast is for: sizes of a run, and slots of a pool."""
 
-    samples: int
-    dim_a: int
-    dim_b: int
-    classes: int
-    queries: int
-    batch: int
     pool_slots: int = 64
     #: Share of the variance of Z_A that the map will explain.
     explained: float = USUAL_R2
@@ -106,13 +100,10 @@ class CostForecast:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
-        suite = self.suite
+        suite, own = self.suite, ("parameter_set", "classical_bits", "quantum_bits", "function_private")
         return {
             "suite": suite.name,
-            "parameter_set": suite.parameter_set,
-            "classical_bits": suite.classical_bits,
-            "quantum_bits": suite.quantum_bits,
-            "function_private": suite.function_private,
+            **{name: getattr(suite, name) for name in own},
             "network": self.network,
             **asdict(self.workload),
             "training": {**self.training.as_dict(), "map_error": self.map_error},
@@ -192,20 +183,14 @@ def _with_checks(workload: Workload) -> Workload:
 
 
 def _session(stats: RunStats, forecast: CovarianceForecast | HeadForecast) -> SessionForecast:
+    estimate = forecast.forged_key() if forecast.forged_key is not None else None
     return SessionForecast(
         stats=stats,
         client_memory=_PROCESS_BYTES + forecast.client_memory,
         provider_memory=_PROCESS_BYTES + forecast.provider_memory,
         relative_error=forecast.relative_error,
-        forged_key=_forged_key(forecast),
+        forged_key={name: getattr(estimate, name) for name in ("classical_bits", "core_svp_bits")} if estimate else {},
     )
-
-
-def _forged_key(forecast: CovarianceForecast | HeadForecast) -> dict[str, float]:
-    if forecast.forged_key is None:
-        return {}
-    estimate = forecast.forged_key()
-    return {"classical_bits": estimate.classical_bits, "core_svp_bits": estimate.core_svp_bits}
 
 
 def _extended(stats: Callable[[int], RunStats], size: int, most: int) -> RunStats:
@@ -264,8 +249,7 @@ def _training(suite: Suite, speeds: Speeds, workload: Workload, conditions: Cond
 def _inference(suite: Suite, speeds: Speeds, workload: Workload, conditions: Conditions) -> RunStats:
     session = _Session(suite, speeds, InferenceCodec(), Policy(max_queries=workload.queries, output=workload.output))
     meter, features, classes = session.meter, workload.dim_a, workload.classes
-    names = tuple(str(index) for index in range(classes))
-    head = LinearHead(np.zeros((features, classes)), np.zeros(classes), names)
+    head = LinearHead(np.zeros((features, classes)), np.zeros(classes), tuple(map(str, range(classes))))
     client = InferenceClient(session.client, features, slots=workload.pool_slots)
     provider = InferenceProvider(session.provider, only_head(OfferedHead(head=head)))
     opened = InferenceSession(InProcessLink(client, provider, meter), client, meter)

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
-
-from markupsafe import Markup
+from typing import Any, get_args
 
 from securealign.harness.report import units
 from securealign.harness.report.bars import Bar, Piece, draw
@@ -29,17 +27,6 @@ class Row:
 
     name: str
     cells: tuple[Cell | None, ...]
-
-
-@dataclass(frozen=True)
-class KindView:
-    """The sessions of a kind in all runs: facts that differ, figures, and drawings of time and bytes."""
-
-    kind: Kind
-    different: list[Row]
-    rows: list[Row]
-    time: Markup
-    bytes: Markup
 
 
 @dataclass(frozen=True)
@@ -80,17 +67,18 @@ def numbered(runs: Sequence[Run]) -> list[str]:
     return [f"{number} {run_name(run)}" for number, run in enumerate(runs, 1)]
 
 
-def kinds(runs: Sequence[Run]) -> list[KindView]:
-    """Return what is compared of each kind of session that any run has."""
+def kinds(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return what is compared of each kind of session that any run has: facts that differ, figures, and drawings."""
     made = []
     for kind in get_args(Kind):
         time, sizes, title = bars(runs, kind, TIMES), bars(runs, kind, BYTES), kind.capitalize()
         if time:
-            drawings = (
-                draw(f"{kind}-time", f"{title}: time by run", time, units.seconds, "time"),
-                draw(f"{kind}-bytes", f"{title}: payload by run", sizes, units.size, "bytes"),
-            )
-            made.append(KindView(kind, different_work(runs, kind), rows(runs, kind), *drawings))
+            drawings = {
+                "time": draw(f"{kind}-time", f"{title}: time by run", time, units.seconds, "time"),
+                "bytes": draw(f"{kind}-bytes", f"{title}: payload by run", sizes, units.size, "bytes"),
+            }
+            figures = {"different": different_work(runs, kind), "rows": rows(runs, kind)}
+            made.append({"kind": kind, **figures, **drawings})
     return made
 
 

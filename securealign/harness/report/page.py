@@ -1,18 +1,15 @@
 """Rendering runs as one page that loads nothing from outside."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from securealign.errors import ConfigurationError
 from securealign.harness.report import bars, comparison, timeline, units, words
 from securealign.harness.report.bars import Bar, Piece
-from securealign.harness.report.steps import Step, activity, steps
+from securealign.harness.report.steps import activity, steps
 from securealign.harness.report.templating import environment, report_style, styled
-from securealign.harness.report.timeline import Lane
 from securealign.harness.runs.records import Run, Session
 
 #: Runs on a page; a screen has no room to compare more.
@@ -28,67 +25,39 @@ _FUNCTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class SessionView:
-    """A session, and what is computed of it for the template."""
-
-    id: str
-    path: str
-    title: str
-    session: Session
-    steps: list[Step]
-    lanes: list[Lane]
-    timeline: Markup
-    bytes: Markup | None
-    scales: list[tuple[str, Markup]]
-
-    @classmethod
-    def of(cls, run: Run, number: int, index: int) -> SessionView:
-        """Return the view of one session of the run with an index."""
-        session, id_, path = run.sessions[number], f"run-{index + 1}-session-{number + 1}", _path(index, number)
-        title, made, acts = words.session_title(session), steps(session), activity(session)
-        lanes = timeline.lanes(run.about, acts, session.stats, path)
-        return cls(
-            id=id_,
-            path=path,
-            title=title,
-            session=session,
-            steps=made,
-            lanes=lanes,
-            timeline=timeline.draw(f"{id_}-timeline", f"Time line of {title}", acts, made, lanes),
-            bytes=_bytes(session, f"{id_}-bytes", f"Bytes of {title}, by phase and direction", path),
-            scales=_scales(run, session, f"{id_}-scale"),
-        )
+def _session_view(run: Run, number: int, index: int) -> dict[str, Any]:
+    """Return what the page shows of one session of the run with an index."""
+    session, id_, path = run.sessions[number], f"run-{index + 1}-session-{number + 1}", _path(index, number)
+    title, made, acts = words.session_title(session), steps(session), activity(session)
+    lanes = timeline.lanes(run.about, acts, session.stats, path)
+    return {
+        "id": id_,
+        "path": path,
+        "title": title,
+        "session": session,
+        "steps": made,
+        "lanes": lanes,
+        "timeline": timeline.draw(f"{id_}-timeline", f"Time line of {title}", acts, made, lanes),
+        "bytes": _bytes(session, f"{id_}-bytes", f"Bytes of {title}, by phase and direction", path),
+        "scales": _scales(run, session, f"{id_}-scale"),
+    }
 
 
-@dataclass(frozen=True)
-class RunView:
-    """A run, and which of its sessions are drawn, listed with their totals, or only counted."""
-
-    id: str
-    path: str
-    name: str
-    run: Run
-    sessions: list[SessionView]
-    listed: list[tuple[str, Session, str]]
-    unlisted: int
-
-    @classmethod
-    def of(cls, run: Run, name: str, index: int, drawn: int) -> RunView:
-        """Return the view of the run with an index, of which at most `drawn` sessions are drawn."""
-        rest = list(enumerate(run.sessions))[drawn:]
-        return cls(
-            id=f"run-{index + 1}",
-            path=f"runs.{index}",
-            name=name,
-            run=run,
-            sessions=[SessionView.of(run, number, index) for number in range(len(run.sessions[:drawn]))],
-            listed=[
-                (words.session_title(session), session, f"{_path(index, number)}.stats")
-                for number, session in rest[:MAX_LISTED]
-            ],
-            unlisted=len(rest[MAX_LISTED:]),
-        )
+def _run_view(run: Run, name: str, index: int, drawn: int) -> dict[str, Any]:
+    """Return what the page shows of the run with an index: `drawn` sessions at most, totals of more, and their rest."""
+    rest = list(enumerate(run.sessions))[drawn:]
+    return {
+        "id": f"run-{index + 1}",
+        "path": f"runs.{index}",
+        "name": name,
+        "run": run,
+        "sessions": [_session_view(run, number, index) for number in range(len(run.sessions[:drawn]))],
+        "listed": [
+            (words.session_title(session), session, f"{_path(index, number)}.stats")
+            for number, session in rest[:MAX_LISTED]
+        ],
+        "unlisted": len(rest[MAX_LISTED:]),
+    }
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -104,7 +73,7 @@ def render(runs: Sequence[Run]) -> str:
     return made.get_template("page.html").render(
         **styled(report_style()),
         names=names,
-        runs=[RunView.of(run, name, index, drawn) for index, (run, name) in enumerate(zip(runs, names, strict=True))],
+        runs=[_run_view(run, name, index, drawn) for index, (run, name) in enumerate(zip(runs, names, strict=True))],
         kinds=comparison.kinds(runs) if several else [],
         results=comparison.result_rows(runs) if several else [],
     )

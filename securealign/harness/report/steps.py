@@ -50,10 +50,7 @@ class Arrow:
 
 @dataclass
 class Step:
-    """Phases that belong together, with their messages, their compute by side, and when they begin and end.
-
-    `turns` is how often the first of several phases came back.
-    """
+    """Phases that belong together, messages, compute by side, begin, end, and how often the first phase came back."""
 
     phases: tuple[str, ...]
     turns: int
@@ -78,7 +75,9 @@ def steps(session: Session) -> list[Step]:
     made = [
         Step((CONNECT,), turns=1, start=connect.t, end=connect.t + connect.seconds) for connect in session.connects[:1]
     ]
-    for phases, turns in _together([message.phase for message in _leading(session.messages)]):
+    led = {message.phase for message in session.messages if message.type not in _TRAILING}
+    leading = (m for m in session.messages if m.type not in _TRAILING or m.phase not in led)
+    for phases, turns in _together([message.phase for message in sorted(leading, key=when)]):
         inside = [arrow for arrow in arrows if arrow.phase in phases]
         times = [time for arrow in inside for message in arrow.messages for time in _times(message)]
         made.append(Step(phases, turns, min(times, default=0.0), max(times, default=0.0), inside))
@@ -101,27 +100,18 @@ def _times(message: Message) -> Iterable[float]:
     return (time for time in (message.sent, message.received) if time is not None)
 
 
-def _leading(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages that mark the progress of a session, in the order of their times."""
-    led = {message.phase for message in messages if message.type not in _TRAILING}
-    return sorted((m for m in messages if m.type not in _TRAILING or m.phase not in led), key=when)
-
-
 def _together(phases: Sequence[str]) -> list[tuple[tuple[str, ...], int]]:
     """Return phases in groups that do not overlap, each with the number of turns of its first phase."""
     last = {phase: index for index, phase in enumerate(phases)}
     groups: list[tuple[tuple[str, ...], int]] = []
-    start = 0
-    while start < len(phases):
-        end = start
-        index = start
-        while index <= end:
-            end = max(end, last[phases[index]])
-            index += 1
-        inside = phases[start : end + 1]
-        turns = sum(phase == inside[0] for phase, _ in groupby(inside))
-        groups.append((tuple(dict.fromkeys(inside)), turns))
-        start = end + 1
+    start = end = 0
+    for index, phase in enumerate(phases):
+        end = max(end, last[phase])
+        if index == end:
+            inside = phases[start : end + 1]
+            turns = sum(each == inside[0] for each, _ in groupby(inside))
+            groups.append((tuple(dict.fromkeys(inside)), turns))
+            start = end + 1
     return groups
 
 

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from securealign import console
 from securealign.harness.report import units
-from securealign.harness.report.steps import Step
 
 
 @cache
@@ -30,7 +29,8 @@ def environment(package: str) -> Environment:
         thousandths="{:,.3f}".format,
         # There is no room for more characters; the tables hold all of them.
         short=lambda words, most: words if len(words) <= most else f"{words[: most - 1]}\N{HORIZONTAL ELLIPSIS}",
-        height=_height,
+        # The pixels of a step in a sequence: its band, its arrows or its compute alone, and a gap.
+        height=lambda step: 34 + (len(step.arrows) * 32 or (26 if any(step.compute.values()) else 0)),
     )
     made.globals.update(
         {name: getattr(units, name) for name in ("size", "seconds", "count", "share", "number", "text")}
@@ -53,8 +53,3 @@ def styled(style: str) -> dict[str, str]:
 def drawing(macro: str, *arguments: Any) -> Markup:  # noqa: ANN401 - whatever the macro takes
     """Return what a macro of drawings.html draws."""
     return Markup(getattr(environment(__package__).get_template("drawings.html").module, macro)(*arguments))  # noqa: S704
-
-
-def _height(step: Step) -> float:
-    """Return the pixels of a step in a sequence: its band, its arrows or its compute alone, and a gap."""
-    return 34 + (len(step.arrows) * 32 or (26 if any(step.compute.values()) else 0))

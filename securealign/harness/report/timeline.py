@@ -9,7 +9,7 @@ from securealign.harness.report import units
 from securealign.harness.report.steps import VIEW_BOX, Activity, Span, Step, length, outline, shares
 from securealign.harness.report.templating import drawing
 from securealign.harness.report.units import Shown
-from securealign.harness.runs.records import RunStarts, Stats
+from securealign.harness.runs.records import RunStarts, Side, Stats
 
 #: Widths of a container in pixels from which the style sheet shows the classes `from-0`, `from-1` and `from-2`.
 _WIDTHS = (320, 560, 860)
@@ -37,26 +37,23 @@ class Lane:
 def lanes(about: RunStarts, activity: Activity, stats: Stats, path: str) -> list[Lane]:
     """Return the lanes that a recording can fill; one side does not know what happens on the other."""
 
-    def computing(side: str) -> list[Lane]:
-        spans = activity.compute[side]  # type: ignore[index]
-        if about.side not in {"both", side} and not spans:
-            return []
+    def computing(side: Side) -> Lane:
         seconds = units.seconds(getattr(stats, f"{side}_seconds"), f"{path}.stats.{side}_seconds")
-        return [Lane(f"{side.capitalize()} computes", side, spans, seconds)]
+        return Lane(f"{side.capitalize()} computes", side, activity.compute[side], seconds)
 
-    def travelling(receiver: str, sender: str, spans: Sequence[Span]) -> list[Lane]:
-        return [Lane(f"On the way to the {receiver}", f"{sender} soft", spans, units.seconds(length(spans)))][
-            : len(spans)
-        ]
+    def travelling(receiver: Side, sender: Side, spans: Sequence[Span]) -> Lane:
+        return Lane(f"On the way to the {receiver}", f"{sender} soft", spans, units.seconds(length(spans)))
 
+    own = {"client", "provider"} if about.side == "both" else {about.side}
     idle = "Neither computes" if about.side == "both" else f"The {about.side} waits for the other side"
-    return [
-        *computing("client"),
-        *travelling("provider", "client", activity.up),
-        *travelling("client", "provider", activity.down),
-        *computing("provider"),
-        Lane(idle, "wait", activity.idle, units.seconds(length(activity.idle))),
+    made = [
+        computing("client"),
+        travelling("provider", "client", activity.up),
+        travelling("client", "provider", activity.down),
+        computing("provider"),
     ]
+    waiting = Lane(idle, "wait", activity.idle, units.seconds(length(activity.idle)))
+    return [*(lane for lane in made if lane.spans or lane.class_ in own), waiting]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ reordered or altered, and one of a session in which the parties saw different me
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import get_args
@@ -14,25 +14,17 @@ from typing import get_args
 from securealign.errors import FileError
 from securealign.harness.runs.records import Message, Run, Session
 from securealign.protocol import messages as m
+from securealign.protocol import states as protocol
 from securealign.protocol.messages import Confirm
-from securealign.protocol.states import (
-    FINAL,
-    INFERENCE_CLIENT,
-    INFERENCE_PROVIDER,
-    TRAINING_CLIENT,
-    TRAINING_PROVIDER,
-    Direction,
-    State,
-    Table,
-)
+from securealign.protocol.states import FINAL, Direction, State, Table
 from securealign.protocol.transcript import Transcript
 from securealign.wire import InferenceCodec, TrainingCodec
 
 _TABLES: Mapping[tuple[str, str], Table] = {
-    ("training", "client"): TRAINING_CLIENT,
-    ("training", "provider"): TRAINING_PROVIDER,
-    ("inference", "client"): INFERENCE_CLIENT,
-    ("inference", "provider"): INFERENCE_PROVIDER,
+    ("training", "client"): protocol.TRAINING_CLIENT,
+    ("training", "provider"): protocol.TRAINING_PROVIDER,
+    ("inference", "client"): protocol.INFERENCE_CLIENT,
+    ("inference", "provider"): protocol.INFERENCE_PROVIDER,
 }
 _CODECS = {"training": TrainingCodec, "inference": InferenceCodec}
 #: What a side does with a message, and the type of it.
@@ -73,14 +65,12 @@ class _Contradiction(Exception):
 
 def _check_totals(session: Session) -> None:
     """Compare the figures of the session with its messages."""
-    counted: Counter[tuple[str, str]] = Counter()
-    sizes: Counter[tuple[str, str]] = Counter()
+    sizes: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for message in session.messages:
-        counted[message.type, message.direction] += 1
-        sizes[message.type, message.direction] += message.bytes
+        sizes[message.type, message.direction].append(message.bytes)
     stated = {(row.type, row.direction): (row.count, row.bytes) for row in session.stats.messages}
-    for name, direction in sorted(stated.keys() | counted.keys()):
-        found = counted[name, direction], sizes[name, direction]
+    for name, direction in sorted(stated.keys() | sizes.keys()):
+        found = len(sizes[name, direction]), sum(sizes[name, direction])
         said = stated.get((name, direction), (0, 0))
         if found != said:
             raise _Contradiction(

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from securealign.errors import FileError, InputError
+from securealign.errors import FileError
 from securealign.harness.runs import records as r
 from securealign.recording.writing import FORMAT
 
@@ -26,10 +26,7 @@ _RELEASE = "Make the report with the release of securealign that recorded the ru
 
 
 def read_run(path: Path) -> r.Run:
-    """Return the run that a file holds.
-
-    Raises `InputError` with the line when it is cut off, broken or of another format, `OSError` when it cannot be read.
-    """
+    """Return the run of a file; raises `InputError` with the line that is cut off, broken or of another format."""
     reader = _Reader(path)
     with path.open("rb") as file:
         for line in iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""):
@@ -74,11 +71,11 @@ class _Reader:
     def run(self) -> r.Run:
         """Return the run of all lines."""
         if self._about is None:
-            raise _invalid(f"{self._path} is empty.", _AGAIN)
+            raise FileError(f"{self._path} is empty.", hint=_AGAIN)
         if self._open:
-            raise _invalid(f"{self._path} ends at line {self._number}, within session {min(self._open)}.", _CUT)
+            raise FileError(f"{self._path} ends at line {self._number}, within session {min(self._open)}.", hint=_CUT)
         if not self._closed:
-            raise _invalid(f"{self._path} ends at line {self._number} and holds no session.", _CUT)
+            raise FileError(f"{self._path} ends at line {self._number} and holds no session.", hint=_CUT)
         sessions = tuple(self._closed[number] for number in sorted(self._closed))
         name = self._path.name.encode("utf-8", "replace").decode()
         return r.Run(name, self._about, sessions, dict(self._results.results) if self._results else {})
@@ -117,9 +114,5 @@ class _Reader:
         what = first["msg"].removeprefix("Value error, ")
         raise self._refused(f"is not as it should be: {where or 'it'}: {what}", f"{_AGAIN} {_RELEASE}")
 
-    def _refused(self, what: str, hint: str) -> InputError:
-        return _invalid(f"{self._path}, line {self._number}, {what}.", hint)
-
-
-def _invalid(message: str, hint: str) -> InputError:
-    return FileError(message, hint=hint)
+    def _refused(self, what: str, hint: str) -> FileError:
+        return FileError(f"{self._path}, line {self._number}, {what}.", hint=hint)

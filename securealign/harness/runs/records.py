@@ -9,16 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    create_model,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, create_model
 
 from securealign.transport.stats import FIGURES, MessageStats
 
@@ -125,7 +117,7 @@ class Message(_Line):
     wire_bytes: Count
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _in_order(self) -> Message:
         if self.sent is not None and self.received is not None and self.received < self.sent:
             raise ValueError("is received before it is sent")

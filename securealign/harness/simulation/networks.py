@@ -1,5 +1,6 @@
 """Links between two parties, with where their figures come from; users describe their own in TOML."""
 
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -15,8 +16,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-_SUFFIX = ".toml"
 
 
 class Network(BaseModel):
@@ -62,13 +61,9 @@ def find_network(name: str) -> Network:
 
 
 def _find(name: str) -> list[Network]:
-    file, separator, wanted = name.rpartition(":")
-    if not (separator and file.endswith(_SUFFIX)):
-        file, wanted = name, ""
-    if not file.endswith(_SUFFIX):
-        known, wanted = built_in_networks(), name
-    else:
-        known = _parse(_read(Path(file)), file)
+    file = re.fullmatch(r"(.+?\.toml)(?::(.*))?", name, re.DOTALL)
+    known = _parse(_read(Path(file[1])), file[1]) if file else built_in_networks()
+    wanted = file[2] if file else name
     if not wanted:
         return list(known.values())
     if wanted not in known:
@@ -79,7 +74,7 @@ def _find(name: str) -> list[Network]:
 def _unknown(name: str, known: Mapping[str, Network]) -> ConfigurationError:
     return ConfigurationError(
         f"There is no network named {name!r}.",
-        hint=f"{did_you_mean(name, known)}Use one of {', '.join(known)}, or a file that ends in {_SUFFIX}.",
+        hint=f"{did_you_mean(name, known)}Use one of {', '.join(known)}, or a file that ends in .toml.",
     )
 
 
@@ -87,8 +82,8 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        undecodable = isinstance(error, UnicodeDecodeError)
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8" if undecodable else str(error)
+        undecodable = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        reason = error.strerror if isinstance(error, OSError) else undecodable
         raise ConfigurationError(
             f"{file} cannot be read: {reason}.", hint="Check the path of the networks.", code=ErrorCode.FILE_INVALID
         ) from error

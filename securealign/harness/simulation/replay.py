@@ -122,10 +122,7 @@ class Conditions:
 
 
 def conditions(network: str | Network) -> Conditions:
-    """Return the default conditions over a network, which may be given by its name; an entry point leads here.
-
-    Raises `ConfigurationError` for an unknown name.
-    """
+    """Return the default conditions over a network or its name; raises `ConfigurationError` for an unknown name."""
     return Conditions(network=find_network(network) if isinstance(network, str) else network)
 
 
@@ -204,15 +201,12 @@ class _Run:
         if any(event.message is not UploadAck for event in step.sent):
             self._free[side] += self._record_seconds
         if step.sent and up and not self._connected:
-            self._connect()
+            self._connected = True
+            seconds = self._channel.connect()
+            self._timeline.connecting = (self._free[CLIENT], seconds)
+            self._free[CLIENT] += seconds
         for event in step.sent:
             sent = self._free[side]
             received = self._channel.send(sent, event.size, up=up)
             self._arrivals[PROVIDER if up else CLIENT].append((received, len(self._timeline.travels)))
             self._timeline.travels.append(Travel(event, up, sent, received))
-
-    def _connect(self) -> None:
-        self._connected = True
-        seconds = self._channel.connect()
-        self._timeline.connecting = (self._free[CLIENT], seconds)
-        self._free[CLIENT] += seconds

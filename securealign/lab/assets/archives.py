@@ -20,16 +20,8 @@ _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 
 # RuntimeError: zipfile raises it for encrypted members and unknown compression.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    ValueError,
-    RuntimeError,
-)
+_BROKEN = (zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, lzma.LZMAError, zlib.error)
+_DAMAGE = (*_BROKEN, EOFError, ValueError, RuntimeError)
 
 Wanted = Callable[[str], bool]
 

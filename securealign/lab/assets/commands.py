@@ -45,10 +45,7 @@ _BACKEND = (resources.files(__package__) / "sdist_backend.txt").read_text(encodi
 
 
 def run_command(command: Command, watch: Watch, *, interval: float = _WATCH_SECONDS) -> Outcome:
-    """Run a command to its end, without standard input, calling `watch` every `interval` seconds until then.
-
-    Raises `AssetError` if the program does not exist.
-    """
+    """Run a command, calling `watch` every `interval` seconds; raises `AssetError` if the program does not exist."""
     try:
         process = subprocess.Popen(
             command.arguments,
@@ -63,17 +60,15 @@ def run_command(command: Command, watch: Watch, *, interval: float = _WATCH_SECO
     except FileNotFoundError as error:
         raise AssetError(f"The program {command.arguments[0]!r} is not installed.", hint="Install it.") from error
     with process:
-        output = None
         try:
-            while output is None:
+            while True:
                 with suppress(subprocess.TimeoutExpired):
-                    output = process.communicate(timeout=interval)[0]
-                    break
+                    output, _ = process.communicate(timeout=interval)
+                    return Outcome(process.returncode, output)
                 watch()
         except BaseException:
             process.kill()
             raise
-    return Outcome(process.returncode, output)
 
 
 def download_command(download: Download, folder: Path) -> Command:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from securealign.errors import ConfigurationError
-from securealign.lab.assets.files import has_consent
 from securealign.lab.assets.lookup import builtin_folder
 from securealign.lab.assets.static import GloveEncoder, StaticEncoder, WordLlamaEncoder
 from securealign.models.encoder import Encoder
@@ -18,25 +17,15 @@ def _open_transformer(name: str, *, cache: Path | None = None, **options: Any) -
     return TransformerEncoder(builtin_folder(name, cache=cache), name=name, **options)
 
 
-def _open_static(
-    name: str,
-    *,
-    cache: Path | None = None,
-    max_tokens: int | None = None,
-    pooling: str | None = None,
-    prompt: str | None = None,
-    truncate_dim: int | None = None,
-    device: str = "cpu",
-    **_: object,
-) -> Encoder:
-    unmet = {
-        "pooling": None if pooling == "mean" else pooling,
-        "prompt": prompt or None,
-        "truncate_dim": truncate_dim,
-        "device": None if device == "cpu" else device,
-    }
-    for setting, value in unmet.items():
-        if value is not None:
+#: Settings that static encoders lack, with the values that they meet all the same.
+_MET: Mapping[str, tuple[str | None, ...]] = {
+    "pooling": (None, "mean"), "prompt": (None, ""), "truncate_dim": (None,), "device": (None, "cpu"),
+}  # fmt: skip
+
+
+def _open_static(name: str, *, cache: Path | None = None, max_tokens: int | None = None, **options: object) -> Encoder:
+    for setting, met in _MET.items():
+        if (value := options.get(setting)) not in met:
             raise ConfigurationError(f"{name} has no {value!r} {setting}.", hint=f"Leave {setting} out.")
     return _STATIC[name](builtin_folder(name, cache=cache), max_tokens=max_tokens)
 
@@ -46,8 +35,3 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
     **dict.fromkeys(("minilm", "mpnet", "e5", "paraphrase", "smollm2", "gemma"), _open_transformer),
     **dict.fromkeys(_STATIC, _open_static),
 }
-
-
-def usable_encoders() -> tuple[str, ...]:
-    """Return the names of the built-in encoders that are under no terms of use, or whose terms the user accepted."""
-    return tuple(name for name in ENCODERS if has_consent(name))

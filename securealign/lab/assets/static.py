@@ -3,7 +3,7 @@
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -28,8 +28,11 @@ class StaticEncoder(ABC):
     A text without known units gives the zero vector. Raises `InputError` for a folder with other content.
     """
 
-    _name: str
-    _units: str
+    _name: ClassVar[str]
+    _units: ClassVar[str]
+    #: What the embeddings depend on: files by name, below the folder, and how texts are split.
+    _files: ClassVar[Mapping[str, Path]]
+    _settings: ClassVar[Mapping[str, str]] = {}
     _table: NDArray[np.float32]
 
     def __init__(self, folder: str | Path, *, name: str | None = None, max_tokens: int | None = None) -> None:
@@ -47,10 +50,11 @@ class StaticEncoder(ABC):
     def _rows(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
         """Yield the table rows of each text, not yet limited."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over table, units, how texts are split, and the limit."""
+        files = {name: self._folder / path for name, path in self._files.items()}
+        return fingerprint_of(files, {"pooling": "mean", **self._settings, "max_tokens": self.max_tokens})
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """Return embeddings of shape (n, d)."""
@@ -71,12 +75,11 @@ class StaticEncoder(ABC):
 
 
 class GloveEncoder(StaticEncoder):
-    """Word vectors of GloVe: words in lower case; `max_tokens` counts known words.
-
-    `folder` holds `vectors.npy`, (words, d) in float32, and `words.json`, a list.
-    """
+    """Word vectors of GloVe, `vectors.npy` (words, d) and `words.json`, lower case; `max_tokens` counts known words."""
 
     _name, _units = "glove", "words"
+    _files: ClassVar = {name: Path(name) for name in (VECTORS, WORDS)}
+    _settings: ClassVar = {"split": _WORD.pattern}
 
     def _load(self) -> None:
         try:
@@ -94,18 +97,9 @@ class GloveEncoder(StaticEncoder):
             words = _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
             yield [self._numbers[word] for word in words if word in self._numbers]
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over vectors, words, how texts are split, and the limit."""
-        files = {name: self._folder / name for name in (VECTORS, WORDS)}
-        return fingerprint_of(files, {"pooling": "mean", "split": _WORD.pattern, "max_tokens": self.max_tokens})
-
 
 class WordLlamaEncoder(StaticEncoder):
-    """Token vectors of WordLlama; needs the package tokenizers.
-
-    `folder` holds `weights/` and `tokenizers/` as WordLlama ships them.
-    """
+    """Token vectors of WordLlama, in `weights/` and `tokenizers/` as it ships them; needs the package tokenizers."""
 
     _name, _units = "wordllama", "tokens"
     _files: ClassVar = {
@@ -130,9 +124,3 @@ class WordLlamaEncoder(StaticEncoder):
         last = len(self._table) - 1
         for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
             yield [min(number, last) for number in encoding.ids]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over table, tokenizer and token limit."""
-        files = {name: self._folder / path for name, path in self._files.items()}
-        return fingerprint_of(files, {"pooling": "mean", "max_tokens": self.max_tokens})

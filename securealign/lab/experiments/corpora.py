@@ -6,7 +6,7 @@ name, one at a time, and what they gave is kept.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -22,12 +22,8 @@ from securealign.models import EmbeddingCache, Encoder, open_encoder
 
 #: Built-in tasks: the data sets of their training and test parts.
 TASKS: Mapping[str, tuple[str, str]] = {
-    "20ng": ("20ng/train", "20ng/test"),
-    "r8": ("r8/train", "r8/test"),
-    "r52": ("r52/train", "r52/test"),
-    "movie": ("movie/train", "movie/test"),
-    "wordnet": ("wordnet/nouns/train", "wordnet/nouns/test"),
-    "spam": ("spam/train", "spam/test"),
+    name.partition("/")[0]: (f"{name}/train", f"{name}/test")
+    for name in ("20ng", "r8", "r52", "movie", "wordnet/nouns", "spam")
 }
 #: Public texts from sources that no task shares.
 PUBLIC = ("brown", "nyt", "tweets", "wordnet/verbs-adjectives")
@@ -110,22 +106,15 @@ def labels_of(dataset: TextDataset) -> tuple[int, ...]:
 
 def _with_common_classes(name: str, train: TextDataset, test: TextDataset) -> Task:
     """Return a task whose parts number the same classes alike; test texts of a class never trained on are left out."""
-    trained = {train.class_names[label] for label in labels_of(train)}
-    names = tuple(sorted(trained))
+    names = tuple(sorted({train.class_names[label] for label in labels_of(train)}))
     number = {label: index for index, label in enumerate(names)}
     parts = []
     for part in (train, test):
         kept = [row for row, label in enumerate(labels_of(part)) if part.class_names[label] in number]
         if not kept:
             raise InputError(f"The two parts of {name!r} share no class.", hint="Give parts with the same labels.")
-        parts.append(
-            TextDataset(
-                name=part.name,
-                texts=tuple(part.texts[row] for row in kept),
-                labels=tuple(number[part.class_names[labels_of(part)[row]]] for row in kept),
-                class_names=names,
-            )
-        )
+        labels = tuple(number[part.class_names[labels_of(part)[row]]] for row in kept)
+        parts.append(replace(part.subset(kept), labels=labels, class_names=names))
     return Task(name, *parts)
 
 
@@ -174,18 +163,14 @@ class Embeddings:
         """Return the embeddings (n, d) of texts, encoding what is missing; raises what `open_encoder` raises."""
         key = (encoder, dataset_digest(texts))
         if key not in self._known:
-            found = self._cache.encode(self._closed(encoder), texts, progress=self._late_bar(f"{encoder}: {what}"))
-            self._known[key] = np.asarray(found)
+            bar = cache(self._add_bar)
+
+            def report(done: int, total: int) -> None:
+                # Only called for texts that are missing, so that others get no bar.
+                bar(f"{encoder}: {what}")(done, total)
+
+            self._known[key] = np.asarray(self._cache.encode(self._closed(encoder), texts, progress=report))
         return self._known[key]
-
-    def _late_bar(self, description: str) -> Progress:
-        """Return a report that adds its bar when it is first called, which it is only for texts that are missing."""
-        bar = cache(self._add_bar)
-
-        def report(done: int, total: int) -> None:
-            bar(description)(done, total)
-
-        return report
 
     def fingerprint(self, encoder: str) -> str:
         """Return the encoder's fingerprint, which says what its embeddings depend on."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from securealign.harness.bench.drawing import COLOURS, GRID, INK, MUTED, load_figures
+from securealign.harness.bench.drawing import COLOURS, INK, grid, label, load_figures
 
 MARKS = "osD^v*PX"
 #: Eight that all kinds of colour vision tell apart (Okabe and Ito 2008), in the order of the marks.
@@ -20,8 +20,7 @@ def new_figure(rows: int, columns: int, *, width: float, height: float) -> tuple
     figure = load_figures().Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axis in axes:
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
+        axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8.5, labelcolor=INK)
     return figure, axes
 
@@ -38,10 +37,7 @@ def heat_map(
     limits: tuple[float, float] | None = (0.0, 1.0),
     digits: int = 2,
 ) -> None:
-    """Draw (row, column, value) as colours with their numbers; a pair without a value stays empty.
-
-    Colours go from the least to the largest of `limits`, or from 0 to the largest value.
-    """
+    """Draw (row, column, value) as colours between `limits` (0 and the largest without) with their numbers."""
     cells = {(row, column): value for row, column, value in values}
     limits = limits or (0.0, max(*cells.values(), 0.01))
     grid = np.array([[cells.get((row, column), np.nan) for column in columns] for row in rows])
@@ -53,9 +49,7 @@ def heat_map(
             axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=colour)
     axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axis.set_yticks(range(len(rows)), rows)
-    axis.set_xlabel(column_label, fontsize=9, color=MUTED)
-    axis.set_ylabel(row_label, fontsize=9, color=MUTED)
-    axis.set_title(title, fontsize=10.5, color=INK, loc="left")
+    label(axis, title, column_label, row_label)
 
 
 def pair_heat_maps(
@@ -96,11 +90,8 @@ def lines(
             axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
     if logarithmic:
         axis.set_xscale("log")
-    axis.set_xlabel(x_label, fontsize=9, color=MUTED)
-    axis.set_ylabel(y_label, fontsize=9, color=MUTED)
-    axis.set_title(title, fontsize=10.5, color=INK, loc="left")
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
+    label(axis, title, x_label, y_label)
+    grid(axis)
     if len(series) > 1 and legend is not None:
         # A place that is given: looking for the best one takes long enough on a busy machine for a warning.
         axis.legend(frameon=False, fontsize=8.5, loc=legend)

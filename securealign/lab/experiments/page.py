@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from scipy.stats import spearmanr
 
 from securealign.errors import InputError
+from securealign.harness.report import templating
 from securealign.lab.experiments.classification.values import PAIR, losses
 from securealign.lab.experiments.run import EXPERIMENTS, Result, part, read_result
 
@@ -51,13 +52,7 @@ def render(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("securealign.lab.experiments"),
-        autoescape=False,  # noqa: S701 - Markdown, made of our own results
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templating.environment("securealign.lab.experiments")
     environment.filters |= {"each": each, "fill": fill, "grid": grid, "wide": wide, "fmt": _Cells().format_field}
     environment.globals["table"] = table
     return environment
@@ -212,7 +207,8 @@ def page(results: Mapping[str, Result]) -> str:
     sections = [findings(results), *(section(results[name]) for name in EXPERIMENTS if name in results)]
     shown = [text for text in sections if text]
     titles = [text.partition("\n")[0].removeprefix("## ") for text in shown]
-    return render("page.md.j2", contents={title: _anchor(title) for title in titles}, sections=shown) + "\n"
+    contents = {title: re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    return render("page.md.j2", contents=contents, sections=shown) + "\n"
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -224,8 +220,3 @@ def read_results(folder: Path) -> dict[str, Result]:
             hint=f"Make them by 'securealign experiment all --output {folder}'.",
         )
     return found
-
-
-def _anchor(title: str) -> str:
-    kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_")
-    return kept.replace(" ", "-")

@@ -9,7 +9,6 @@ pictures show of a result; `templates/` has its section.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from securealign.cache import cache_root
 from securealign.commands import counted
 from securealign.errors import ErrorCode, FileError, InputError
 from securealign.files import write_atomically
+from securealign.harness.bench.drawing import picture
 from securealign.lab.experiments.corpora import AddBar, no_bars
 
 if TYPE_CHECKING:
@@ -71,20 +71,16 @@ class Result:
 
 
 def write_result(result: Result, folder: Path, draw: Draw) -> list[Path]:
-    """Write `<experiment>.json`, `<experiment>-<table>.csv` and `<experiment>-<figure>.svg`; return the files.
-
-    Raises `DependencyError` without matplotlib, before anything is written.
-    """
-    files = {f"{result.experiment}-{name}.svg": _picture(figure) for name, figure in draw(result).items()}
-    files |= {
-        f"{result.experiment}-{name}.csv": frame(rows).write_csv().encode()
-        for name, rows in result.tables.items()
-        if rows
-    }
-    files[f"{result.experiment}.json"] = result.as_json().encode()
-    for name, data in files.items():
-        write_atomically(folder / name, data)
-    return [folder / name for name in files]
+    """Write JSON, a CSV for each table, an SVG for each figure; return the files. Raises `DependencyError`."""
+    start = folder / result.experiment
+    pictures = {Path(f"{start}-{name}.svg"): figure for name, figure in draw(result).items()}
+    files = {file: picture(figure, file) for file, figure in pictures.items()}
+    tables = {name: frame(rows) for name, rows in result.tables.items() if rows}
+    files |= {Path(f"{start}-{name}.csv"): table.write_csv().encode() for name, table in tables.items()}
+    files[Path(f"{start}.json")] = result.as_json().encode()
+    for file, data in files.items():
+        write_atomically(file, data)
+    return list(files)
 
 
 def read_result(path: Path) -> Result:
@@ -107,16 +103,6 @@ def frame(rows: Sequence[Row]) -> pl.DataFrame:
     import polars as pl
 
     return pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame()
-
-
-def _picture(figure: Any) -> bytes:  # noqa: ANN401 - matplotlib has no types here
-    import matplotlib as mpl
-
-    picture = io.BytesIO()
-    # Neither a date nor random names, so that the same numbers give the same file.
-    with mpl.rc_context({"svg.hashsalt": "securealign", "svg.fonttype": "path"}):
-        figure.savefig(picture, format="svg", facecolor="white", metadata={"Date": None})
-    return picture.getvalue()
 
 
 #: One line of a table: names to strings, numbers, truth values or None.

@@ -24,10 +24,7 @@ DEPTHS = (POST_NORM, PRE_NORM, "h[-2]", "3L/4", "L/2", "L/4")
 
 
 def blocks_below(depth: str, layers: int) -> int:
-    """Return after how many of a model's `layers` blocks the state of this depth is taken.
-
-    `POST_NORM` and `PRE_NORM` are both after all of them. Raises `ConfigurationError` for a depth that is none.
-    """
+    """Return after how many of `layers` blocks the state is taken; raises `ConfigurationError` for no depth."""
     shares = {"3L/4": layers * 3 // 4, "L/2": layers // 2, "L/4": layers // 4}
     blocks = {POST_NORM: layers, PRE_NORM: layers, "h[-2]": layers - 1}
     blocks |= {name: max(1, count) for name, count in shares.items()}

@@ -120,13 +120,9 @@ _LONGEST_LOOP = 32
 
 def loops(tokens: Sequence[int], repeats: int) -> bool:
     """Return whether the tokens end with the same run of up to 32 tokens, `repeats` times in a row."""
-    if repeats < 2:
-        return False
-    for length in range(1, min(_LONGEST_LOOP, len(tokens) // repeats) + 1):
-        tail = list(tokens[-length * repeats :])
-        if tail == tail[-length:] * repeats:
-            return True
-    return False
+    most = min(_LONGEST_LOOP, len(tokens) // repeats) if repeats > 1 else 0
+    tails = (list(tokens[-length * repeats :]) for length in range(1, most + 1))
+    return any(tail == tail[-length:] * repeats for length, tail in enumerate(tails, 1))
 
 
 def first_letter(text: str, letters: str) -> str | None:

@@ -40,10 +40,7 @@ class Stitch:
 
 @dataclass(frozen=True)
 class PairedStates:
-    """Rows of both models for the same places of the text: (n, d_B) and (n, d_A), with the target's next token (n,).
-
-    `exact[k]`: both tokens end at the same character.
-    """
+    """Paired states (n, d_B) and (n, d_A), the target's next token (n,), and whether both end at one character."""
 
     source: Mapping[str, States]
     target: Mapping[str, States]
@@ -100,10 +97,7 @@ def fit_stitches(
     max_tokens: int = 128,
     report: Progress | None = None,
 ) -> dict[Stitch, PairAccumulator]:
-    """Return the moments of each stitch over up to `pairs` pairs of tokens; each model reads each text once.
-
-    Reading ends when every stitch has its pairs, or the texts end.
-    """
+    """Return the moments of each stitch over up to `pairs` pairs of tokens, or all; each model reads each text once."""
     found = {
         stitch: PairAccumulator(models[stitch.source].dimension, models[stitch.target].dimension) for stitch in stitches
     }
@@ -231,10 +225,7 @@ def fitted_maps(
     folder: Path | None = None,
     report: Progress | None = None,
 ) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
-    """Return the map of each stitch under each of `settings`, which differ in their penalty alone.
-
-    What is not in the cache is fitted in one pass over the texts and kept there.
-    """
+    """Return the map of each stitch under each of `settings`, which differ in their penalty; new ones are kept."""
     root = folder if folder is not None else cache_root() / "maps"
     digest = dataset_digest(tuple(texts)).hex()
     wanted = {

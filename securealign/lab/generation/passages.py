@@ -11,10 +11,7 @@ PASSAGE_CHARACTERS = 450
 
 
 def join_passages(texts: Iterable[str], *, characters: int = PASSAGE_CHARACTERS) -> list[str]:
-    """Return consecutive texts joined by spaces into passages of at least this many characters, without a shorter rest.
-
-    A single text that is longer stays one passage.
-    """
+    """Return consecutive texts joined into passages of at least this many characters, without a shorter rest."""
     passages: list[str] = []
     waiting: list[str] = []
     length = 0
@@ -36,10 +33,7 @@ class Passages:
 
 
 def split_passages(passages: Sequence[str], *, test_share: float = 0.1, seed: int = 0) -> Passages:
-    """Return passages in an order drawn by hash of seed and text, a share of them apart for tests.
-
-    Raises `InputError` when one of the two would be empty.
-    """
+    """Return passages in an order drawn by hash, a share for tests; raises `InputError` when one part is empty."""
     order = sorted(dict.fromkeys(passages), key=lambda text: hashlib.sha256(f"{seed}/{text}".encode()).digest())
     cut = round(len(order) * test_share)
     if not 0 < cut < len(order):

@@ -140,7 +140,10 @@ class StitchedModel:
         self, prompt: Prompt, rules: decoding.StopRules | None = None, sampling: decoding.Sampling | None = None
     ) -> Iterator[Step]:
         """Yield the tokens that follow a prompt; the last step says why there are no more."""
-        rules = self._with_stops(rules or decoding.StopRules(), prompt)
+        rules = rules or decoding.StopRules()
+        # A target without the source's end of turn among its tokens may write it as text.
+        names = self.source.tokenizer.convert_ids_to_tokens(sorted(self.source.end_ids))
+        rules = replace(rules, strings=(*rules.strings, *prompt.stops, *names))
         chooser, scanner = decoding.Chooser(sampling or decoding.Sampling()), decoding.StopScanner(rules.strings)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens: list[int] = []
@@ -170,11 +173,6 @@ class StitchedModel:
         steps = list(self.stream(prompt, rules, sampling))
         tokens = tuple(step.token for step in steps if step.token is not None)
         return Completion("".join(step.text for step in steps), tokens, steps[-1].end or decoding.End.LENGTH)
-
-    def _with_stops(self, rules: decoding.StopRules, prompt: Prompt) -> decoding.StopRules:
-        # A target without the source's end of turn among its tokens may write it as text.
-        names = self.source.tokenizer.convert_ids_to_tokens(sorted(self.source.end_ids))
-        return replace(rules, strings=(*rules.strings, *prompt.stops, *names))
 
     def _prompt_ids(self, prompt: Prompt, generated: str) -> list[int]:
         encoded = self.source.tokenizer(prompt.text + generated, add_special_tokens=prompt.special)

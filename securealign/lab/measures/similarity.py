@@ -5,12 +5,14 @@ Row i of both matrices embeds the same text; dimensions may differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from securealign.errors import InputError, ShapeError
+from securealign.alignment.ridge import check_paired
+from securealign.errors import InputError
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 
 #: An order in which rows are taken.
@@ -90,7 +92,7 @@ class CentredRows:
 
     def _common(self, other: CentredRows) -> float:
         """Return ||X^T Y||_F^2."""
-        _check_paired(self.rows, other.rows)
+        check_paired(len(self.rows), len(other.rows))
         if self.gram is not None and other.gram is not None:
             return float(np.vdot(self.gram, other.gram))
         return _squared_norm(self.rows.T @ other.rows)
@@ -145,12 +147,9 @@ class KeptComponents:
         return cls(fitted @ directions, held @ directions)
 
     def svcca(self, other: KeptComponents, components: int, order: Order | None = None) -> Svcca:
-        """Compare by the first `components`; `order` shuffles the other's training rows, as a control.
-
-        Raises `InputError` unless rows pair and vary.
-        """
-        _check_paired(self.train, other.train)
-        _check_paired(self.test, other.test)
+        """Compare by `components`, the other's training rows in an `order`; raises `InputError` unless rows pair."""
+        check_paired(len(self.train), len(other.train))
+        check_paired(len(self.test), len(other.test))
         kept = min(components, self.train.shape[1], other.train.shape[1])
         if kept < 1:
             raise InputError("There is no component to compare by.", hint="Ask for one or more, of texts that vary.")
@@ -158,6 +157,16 @@ class KeptComponents:
         left, correlations, right = np.linalg.svd(self.train[:, :kept].T @ paired)
         held = _correlations(self.test[:, :kept] @ left, other.test[:, :kept] @ right.T)
         return Svcca(kept, float(correlations.mean()), float(held.mean()))
+
+
+def svcca_row(x: KeptComponents, y: KeptComponents, counts: Sequence[int], order: Order) -> dict[str, float]:
+    """Return SVCCA by column for each number of components, with y's training rows in another `order` as a control."""
+    row: dict[str, float] = {}
+    for count in counts:
+        name, found, shuffled = f"svcca_{count}", x.svcca(y, count), x.svcca(y, count, order)
+        row |= {f"{name}_components": found.components, name: found.held_out, f"{name}_shuffled": shuffled.held_out}
+        row |= {f"{name}_trained": found.trained, f"{name}_trained_shuffled": shuffled.trained}
+    return row
 
 
 def _correlations(x: FloatMatrix, y: FloatMatrix) -> npt.NDArray[np.float64]:
@@ -179,8 +188,3 @@ def _checked(values: npt.ArrayLike, fewest: int, columns: int | None = None) -> 
     if len(matrix) < fewest:
         raise InputError(f"{len(matrix)} rows are too few to compare encoders by.", hint=f"Give {fewest} or more.")
     return matrix
-
-
-def _check_paired(x: FloatMatrix, y: FloatMatrix) -> None:
-    if len(x) != len(y):
-        raise ShapeError(f"{len(x)} and {len(y)} rows do not pair.", hint="Row i of both must embed the same text.")

@@ -80,10 +80,7 @@ def style_of(vocabulary: Iterable[str]) -> Style:
 
 
 def surface(token: str, style: Style) -> str:
-    """Return the text of a token with a space where it begins a word, so that equal text is equal in any style.
-
-    Bytes that are no complete character stay as the vocabulary writes them.
-    """
+    """Return the text of a token, with a space where it begins a word; bytes that are no character stay as they are."""
     if style is Style.METASPACE:
         return token.replace("▁", " ")
     if style is Style.WORDPIECE:

@@ -177,14 +177,14 @@ def test_a_direction_that_does_not_vary_is_not_kept():
 
 X = np.random.default_rng(6).normal(size=(12, 3))
 MISTAKES = {
-    "rows that do not pair": (lambda: linear_cka(X, X[:-1]), "12 and 11 rows do not pair"),
-    "debiased rows that do not pair": (lambda: debiased_cka(X, X[:-1]), "do not pair"),
+    "rows that do not pair": (lambda: linear_cka(X, X[:-1]), "Z_B has 12 rows and Z_A has 11"),
+    "debiased rows that do not pair": (lambda: debiased_cka(X, X[:-1]), "must embed the same text"),
     "too few rows": (lambda: linear_cka(X[:3], X[:3]), "3 rows are too few"),
     "rows that do not vary": (lambda: linear_cka(np.full((12, 3), 0.1), X), "do not vary"),
     "rows that are all orthogonal": (lambda: debiased_cka(np.eye(12), np.eye(12)), "without bias"),
     "not a number": (lambda: linear_cka(np.where(X > 1, np.nan, X), X), "NaN"),
     "test rows of another encoder": (lambda: svcca((X, X), (X[:, :2], X), 2), "2 columns where 3"),
-    "test rows that do not pair": (lambda: svcca((X, X), (X, X[:-1]), 2), "do not pair"),
+    "test rows that do not pair": (lambda: svcca((X, X), (X, X[:-1]), 2), "must embed the same text"),
     "no component": (lambda: svcca((X, X), (X, X), 0), "no component"),
     "components of nothing": (lambda: svcca((X * 0, X), (X, X), 2), "no component"),
 }

@@ -261,7 +261,7 @@ def test_a_file_goes_with_an_encoder_and_keeps_the_first_of_equal_texts(folder):
     found = assessed(folder, path, "two", public=dataset)
     assert (found.rows, found.in_file, found.client.encodes, found.provider.encodes) == (300, 301, False, True)
     side = FileSide.load(folder / "twice.npy", texts)
-    np.testing.assert_array_equal(side.public(texts[:1])[0], np.load(path)[0])
+    np.testing.assert_array_equal(side.of(texts[:1])[0], np.load(path)[0])
     with pytest.raises(InputError, match="no embeddings of other"):
         side.of(["x"], "other")
 
@@ -272,7 +272,7 @@ def test_an_array_of_several_is_named_by_its_key(folder):
     np.savez(folder / "several.npz", first=rows, other=rows[:, :1])
     side = open_side(f"{folder / 'several.npz'}:first", texts, Embeddings())
     assert (side.name, side.encodes) == ("several.npz:first", False)
-    np.testing.assert_array_equal(side.public(texts[:2]), rows[:2].astype(np.float32))
+    np.testing.assert_array_equal(side.of(texts[:2]), rows[:2].astype(np.float32))
 
 
 def test_a_file_of_another_length_is_refused(folder):

@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from securealign.commands import penalty
 from securealign.errors import ConfigurationError, ExitCode
 from securealign.lab.cli.experiment import app
-from securealign.lab.cli.experiment.command import penalty
 
 pytestmark = pytest.mark.models
 pytest.importorskip("torch", reason="needs the extra 'models'")
@@ -54,8 +54,8 @@ def test_one_model_is_measured_against_itself(folder):
     ("arguments", "message"),
     [
         (("--depths", "bottom"), "'bottom' is no depth"),
-        (("--ridge", "-1"), "'-1' is no ridge penalty"),
-        (("--ridge", "inf"), "'inf' is no ridge penalty"),
+        (("--ridge", "-1"), "--ridge is '-1'"),
+        (("--ridge", "inf"), "--ridge is 'inf'"),
     ],
 )
 def test_mistakes_are_told_before_models_are_read(folder, arguments, message):
@@ -65,9 +65,9 @@ def test_mistakes_are_told_before_models_are_read(folder, arguments, message):
 
 
 def test_penalties_are_numbers_or_automatic():
-    assert (penalty("auto"), penalty("1e-4")) == ("auto", 1e-4)
+    assert (penalty("auto", "--ridge"), penalty("1e-4", "--ridge")) == ("auto", 1e-4)
     with pytest.raises(ConfigurationError):
-        penalty("nan")
+        penalty("nan", "--ridge")
 
 
 def test_tokenizers_are_compared_by_folder(folder):

@@ -9,7 +9,7 @@ from securealign.errors import AssetError, InputError
 from securealign.lab.assets import lookup
 from securealign.lab.assets.conversion import folders
 from securealign.lab.assets.conversion.folders import Recipe, converted_folder
-from securealign.lab.assets.lookup import builtin_causal_lms, causal_lm_folder
+from securealign.lab.assets.lookup import CAUSAL_LMS, causal_lm_folder
 from securealign.models import builtin_encoders, encoders, open_encoder
 
 
@@ -75,9 +75,9 @@ def no_hub(monkeypatch):
 
 
 def test_every_causal_model_is_known_by_its_name(no_hub):
-    assert builtin_causal_lms() == ("smollm2", "gemma")
-    assert [causal_lm_folder(name) for name in builtin_causal_lms()] == ["smollm2", "gemma"]
-    assert set(builtin_causal_lms()) < set(builtin_encoders())
+    assert CAUSAL_LMS == ("smollm2", "gemma")
+    assert [causal_lm_folder(name) for name in CAUSAL_LMS] == ["smollm2", "gemma"]
+    assert set(CAUSAL_LMS) < set(builtin_encoders())
 
 
 def test_a_pinned_name_of_another_kind_is_refused_without_asking_the_hub(no_hub):

@@ -15,8 +15,7 @@ from securealign.errors import RemoteProtocolError, SuiteError
 from securealign.harness.planning import Speeds, Workload, plan, planner, speeds, speeds_of
 from securealign.harness.planning.phantom import ChargedClock, PhantomSuite
 from securealign.harness.planning.planner import expected_leak
-from securealign.harness.planning.speeds import explain
-from securealign.harness.planning.timing import time_problem
+from securealign.harness.planning.speeds import explain, time_problem
 from securealign.harness.simulation import Conditions, Network, built_in_networks
 from securealign.he.forecast import COVARIANCE_CALLS, HEAD_CALLS, LABEL_CALLS
 from securealign.he.lwe.parameters import LWE_128, LWE_128Q

@@ -30,10 +30,7 @@ class Recipe:
 
 
 def converted_folder(recipe: Recipe, *, cache: Path | None = None) -> Path:
-    """Return <cache>/converted/<name>-<version>, fetching the assets and converting them unless it is there.
-
-    Raises `AssetError` when fetching or converting fails, `DependencyError` without the extra 'models'.
-    """
+    """Return <cache>/converted/<name>-<version>, made unless it is there; raises `AssetError`, `DependencyError`."""
     assets = [asset_named(name) for name in recipe.assets]
     named = assets[0]
 

@@ -19,10 +19,7 @@ _HEAD = "lm_head.weight"
 
 
 def convert_gguf(sources: Sequence[Path], folder: Path) -> None:
-    """Write the model in float32 with a fast tokenizer and its chat template, from one .gguf file or its parts.
-
-    Raises `AssetError` for a file that transformers cannot read or parts that do not have the SHA-256 of `SHA256SUMS`.
-    """
+    """Write a .gguf file or its parts in float32 with a fast tokenizer; raises `AssetError` for one that is damaged."""
     for package in ("gguf", "accelerate"):
         require(package, _PURPOSE)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:

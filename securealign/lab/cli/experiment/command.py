@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from securealign.alignment.regression import MapKind
-from securealign.alignment.ridge import Penalty
 from securealign.commands import AsJson, failures, progress, table_console
 from securealign.errors import ConfigurationError
 from securealign.files import write_atomically
 from securealign.harness.bench.drawing import load_figures
-from securealign.lab.assets.encoders import usable_encoders
-from securealign.lab.assets.lookup import require_terms, usable_causal_lms
+from securealign.harness.cli.options import titled
+from securealign.lab.assets.encoders import ENCODERS
+from securealign.lab.assets.files import has_consent
+from securealign.lab.assets.lookup import CAUSAL_LMS, require_terms
 from securealign.lab.experiments.corpora import PUBLIC, TASKS, AddBar, Corpora, Embeddings
 from securealign.lab.experiments.run import EXPERIMENTS, Result, Store, run_experiment, write_result
 from securealign.lab.experiments.setting import PairsConfig
@@ -31,28 +31,21 @@ from securealign.lab.experiments.setting import PairsConfig
 Encoders = Annotated[
     str,
     typer.Option(
-        "--encoders",
         help="Encoders, separated by commas: built-in names, folders or hub ids; 'all': those built in whose "
-        "terms need no consent, or have it.",
+        "terms need no consent, or have it."
     ),
 ]
-Tasks = Annotated[
-    str,
-    typer.Option("--data", help=f"Tasks, separated by commas: {', '.join(TASKS)}, or TRAIN.jsonl:TEST.jsonl."),
-]
-PublicSets = Annotated[str, typer.Option("--public", help="Public texts: data sets, separated by commas.")]
-TrainTexts = Annotated[int, typer.Option("--train", min=16, help="Training texts of each task.")]
-TestTexts = Annotated[int, typer.Option("--test", min=8, help="Test texts of each task.")]
-PublicTexts = Annotated[int, typer.Option("--public-texts", min=16, help="Public texts.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=4, help="Tokens of a text that encoders read.")]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Repetitions with other draws.")]
+Tasks = Annotated[str, typer.Option(help=f"Tasks, separated by commas: {', '.join(TASKS)}, or TRAIN.jsonl:TEST.jsonl.")]
+PublicSets = Annotated[str, typer.Option(help="Public texts: data sets, separated by commas.")]
+TrainTexts = Annotated[int, typer.Option(min=16, help="Training texts of each task.")]
+TestTexts = Annotated[int, typer.Option(min=8, help="Test texts of each task.")]
+PublicTexts = Annotated[int, typer.Option(min=16, help="Public texts.")]
+MaxTokens = Annotated[int, typer.Option(min=4, help="Tokens of a text that encoders read.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Repetitions with other draws.")]
 Map = Annotated[
-    MapKind, typer.Option("--map", help="Kind of map where one is used: soft, as a client has it by default, or ridge.")
+    MapKind, typer.Option(help="Kind of map where one is used: soft, as a client has it by default, or ridge.")
 ]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures."),
-]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the result as JSON, CSV and figures.")]
 
 #: Options of several experiments, by the name of their parameter.
 SHARED: Mapping[str, Any] = {
@@ -66,7 +59,7 @@ SHARED: Mapping[str, Any] = {
 }
 
 ALL = "all"
-_EVERY = {"--encoders": usable_encoders, "--models": usable_causal_lms}
+_EVERY = {"--encoders": tuple(ENCODERS), "--models": CAUSAL_LMS}
 ALL_TASKS = ",".join(TASKS)
 ALL_PUBLIC = ",".join(PUBLIC)
 #: 48 tokens are enough to tell topics apart, in three quarters of the time of 64.
@@ -80,7 +73,7 @@ def names(text: str, option: str) -> tuple[str, ...]:
     model whose terms are not accepted.
     """
     if text == ALL and option in _EVERY:
-        return _EVERY[option]()
+        return tuple(name for name in _EVERY[option] if has_consent(name))
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not found:
         raise typer.BadParameter("Name at least one.", param_hint=option)
@@ -101,19 +94,6 @@ def floats(text: str, option: str) -> tuple[float, ...]:
         return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no list of numbers.", param_hint=option) from error
-
-
-def penalty(text: str) -> Penalty:
-    """Return a penalty; raises `ConfigurationError` for what is neither "auto" nor a number above 0."""
-    if text == "auto":
-        return "auto"
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ConfigurationError(f"{text!r} is no ridge penalty.", hint="Use 'auto' or a number above zero.")
-    return value
 
 
 def command_line() -> str:
@@ -198,7 +178,7 @@ def finish(result: Result, output: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(json.loads(result.as_json())))
         return
     title, rows = summary(result)
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    shown = titled(title)
     for name, kind in rows.schema.items():
         shown.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
     for row in rows.rows():

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from securealign.commands import penalty
 from securealign.data import load_dataset
 from securealign.harness.cli.options import Integers, integers
 from securealign.lab.cli.experiment import command
@@ -21,7 +22,7 @@ _SPARE = 64
 
 def similarity(
     job: Job,
-    components: Annotated[str, Integers("--components", "Principal components that SVCCA keeps.")] = "64,128",
+    components: Annotated[str, Integers("Principal components that SVCCA keeps.")] = "64,128",
     subsamples: Annotated[int, typer.Option(min=1, help="Splits of every corpus, drawn anew.")] = 3,
 ) -> Result:
     """Measure how alike encoders see the same texts: linear CKA and SVCCA, with shuffled controls."""
@@ -31,15 +32,15 @@ def similarity(
 
 def classification(
     job: Job,
-    shots: Annotated[str, Integers("--shots", "Labelled texts that are shared, to be compared.")] = "32,64,128",
+    shots: Annotated[str, Integers("Labelled texts that are shared, to be compared.")] = "32,64,128",
     seeds: command.Seeds = 3,
     rivals: Annotated[
-        str, typer.Option("--rivals", help="Encoders whose pairs are also given other kinds of map; '' for none.")
+        str, typer.Option(help="Encoders whose pairs are also given other kinds of map; '' for none.")
     ] = "mpnet,minilm,e5,smollm2",
     encrypted: Annotated[
-        str, typer.Option("--encrypted", help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
+        str, typer.Option(help="CLIENT:PROVIDER, the pair to run under encryption too; '' for none.")
     ] = "mpnet:minilm",
-    suite: Annotated[str, typer.Option("--suite", help="Suite of the pair under encryption.")] = "lwe",
+    suite: Annotated[str, typer.Option(help="Suite of the pair under encryption.")] = "lwe",
     map: command.Map = "soft",  # noqa: A002 - what users call it
 ) -> Result:
     """Measure heads on mapped embeddings: all pairs, all tasks, maps from public texts and from the task's."""
@@ -66,13 +67,12 @@ def tokenizers(
     models: Annotated[
         str,
         typer.Option(
-            "--models",
             help="Models, separated by commas: built-in names, folders, hub ids, tokenizer.json files; 'all': the "
-            "language models and some encoders that are built in.",
+            "language models and some encoders that are built in."
         ),
     ] = command.ALL,
-    data: Annotated[str, typer.Option("--data", help="Texts to tokenise: a data set or file.")] = "brown",
-    texts: Annotated[int, typer.Option("--texts", min=1, help="Number of texts.")] = 2000,
+    data: Annotated[str, typer.Option(help="Texts to tokenise: a data set or file.")] = "brown",
+    texts: Annotated[int, typer.Option(min=1, help="Number of texts.")] = 2000,
 ) -> Result:
     """Measure how alike tokenizers are, and what the paper's thresholds say of text through the other's head."""
     chosen = command.names(models, "--models") + (_ENCODERS if models == command.ALL else ())
@@ -85,33 +85,29 @@ def generation(
     models: Annotated[
         str,
         typer.Option(
-            "--models",
             help="Causal language models, separated by commas: smollm2, gemma, folders, hub ids; 'all': those built in "
-            "whose terms need no consent, or have it.",
+            "whose terms need no consent, or have it."
         ),
     ] = command.ALL,
-    data: Annotated[str, typer.Option("--data", help="Texts that passages are made of.")] = "brown",
-    pairs: Annotated[int, typer.Option("--pairs", min=100, help="Pairs of tokens that a map is fitted on.")] = 40_000,
-    test: Annotated[int, typer.Option("--test", min=50, help="Positions that a map is scored on.")] = 3_000,
-    sweep: Annotated[int, typer.Option("--sweep", min=50, help="Of these, positions for the other depths.")] = 500,
-    depths: Annotated[str, typer.Option("--depths", help="Depths, separated by commas.")] = ",".join(DEPTHS),
-    ridge: Annotated[
-        str, typer.Option("--ridge", help="Penalty of the map: a number as in the paper, or 'auto'.")
-    ] = "1e-4",
+    data: Annotated[str, typer.Option(help="Texts that passages are made of.")] = "brown",
+    pairs: Annotated[int, typer.Option(min=100, help="Pairs of tokens that a map is fitted on.")] = 40_000,
+    test: Annotated[int, typer.Option(min=50, help="Positions that a map is scored on.")] = 3_000,
+    sweep: Annotated[int, typer.Option(min=50, help="Of these, positions for the other depths.")] = 500,
+    depths: Annotated[str, typer.Option(help="Depths, separated by commas.")] = ",".join(DEPTHS),
+    ridge: Annotated[str, typer.Option(help="Penalty of the map: a number as in the paper, or 'auto'.")] = "1e-4",
     exact: Annotated[bool, typer.Option("--exact", help="Fit on tokens that end at the same character only.")] = False,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=8, help="Tokens of a passage that models read.")] = 128,
-    samples: Annotated[int, typer.Option("--samples", min=0, max=12, help="Prompts that texts are written from.")] = 6,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of a text.")] = 40,
-    questions: Annotated[int, typer.Option("--questions", min=0, help="Multiple-choice questions; 0 for none.")] = 50,
+    max_tokens: Annotated[int, typer.Option(min=8, help="Tokens of a passage that models read.")] = 128,
+    samples: Annotated[int, typer.Option(min=0, max=12, help="Prompts that texts are written from.")] = 6,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a text.")] = 40,
+    questions: Annotated[int, typer.Option(min=0, help="Multiple-choice questions; 0 for none.")] = 50,
     question_data: Annotated[
-        str,
-        typer.Option("--question-data", help="JSONL with question, choices and answer, or a data set with classes."),
+        str, typer.Option(help="JSONL with question, choices and answer, or a data set with classes.")
     ] = "wordnet/nouns/test",
-    encoder: Annotated[str, typer.Option("--encoder", help="Encoder that texts are compared by.")] = "minilm",
+    encoder: Annotated[str, typer.Option(help="Encoder that texts are compared by.")] = "minilm",
     stream_check: Annotated[
-        int, typer.Option("--stream-check", min=0, help="Also measure the memory of a fit of so many pairs at d = 960.")
+        int, typer.Option(min=0, help="Also measure the memory of a fit of so many pairs at d = 960.")
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draw of passages and questions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draw of passages and questions.")] = 0,
 ) -> Result:
     """Measure text through another model's head: prediction, depths, texts and answers of all pairs of models."""
     from securealign.lab.experiments.generation.setting import GenerationConfig
@@ -125,7 +121,7 @@ def generation(
         pairs=pairs,
         test=test,
         sweep=min(sweep, test),
-        ridge=command.penalty(ridge),
+        ridge=penalty(ridge, "--ridge"),
         exact=exact,
         max_tokens=max_tokens,
         depths=chosen,
@@ -141,21 +137,18 @@ def generation(
 
 def membership(
     job: Job,
-    rows: Annotated[str, Integers("--rows", "Public rows; sweeps share the first.")] = "2500,1000,500",
-    shots: Annotated[str, Integers("--shots", "Texts of the provider in a map; sweeps share the first.")] = "128,32,64",
+    rows: Annotated[str, Integers("Public rows; sweeps share the first.")] = "2500,1000,500",
+    shots: Annotated[str, Integers("Texts of the provider in a map; sweeps share the first.")] = "128,32,64",
     penalties: Annotated[
-        str,
-        typer.Option("--penalties", help="Ridge penalties as shares, separated by commas; sweeps share the first."),
+        str, typer.Option(help="Ridge penalties as shares, separated by commas; sweeps share the first.")
     ] = "0.01,0.001,0.1,1",
     epsilons: Annotated[
-        str, typer.Option("--epsilons", help="Epsilons of differential privacy, separated by commas; '' for none.")
+        str, typer.Option(help="Epsilons of differential privacy, separated by commas; '' for none.")
     ] = "10,1,0.1",
-    maps: Annotated[int, typer.Option("--maps", min=8, help="Shadow maps of a setting.")] = 200,
-    private_maps: Annotated[
-        int, typer.Option("--private-maps", min=8, help="Shadow maps of a setting with differential privacy.")
-    ] = 60,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of shadow maps.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all draws.")] = 0,
+    maps: Annotated[int, typer.Option(min=8, help="Shadow maps of a setting.")] = 200,
+    private_maps: Annotated[int, typer.Option(min=8, help="Shadow maps of a setting with differential privacy.")] = 60,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of shadow maps.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
 ) -> Result:
     """Attack maps: does a map tell which texts of the provider it was made from, and what does noise change."""
     from securealign.lab.experiments.membership.measure import SweepPlan
@@ -176,9 +169,7 @@ def membership(
 
 def leakage(
     job: Job,
-    rows: Annotated[
-        str, Integers("--rows", "Public rows that maps are fitted on, to be compared.")
-    ] = "250,500,1000,2000",
+    rows: Annotated[str, Integers("Public rows that maps are fitted on, to be compared.")] = "250,500,1000,2000",
     seeds: command.Seeds = 3,
     map: command.Map = "soft",  # noqa: A002
 ) -> Result:

@@ -198,10 +198,7 @@ class _PairWork:
 
 
 def _exceptions(result: Result) -> tuple[list[Row], list[Row]]:
-    """Return the pairs and tasks that lose more than the paper's range by a map fitted on the task's texts.
-
-    First those of main pairs, then the others.
-    """
+    """Return the main pairs, and the others, that lose more than the paper's range by a map fitted on the task."""
     found = losses(result, fit=result.settings["map"]).filter(pl.col("lost") > MAX_LOSS, fitted_on="task")
     columns = ("source", "target", "data", "provider_own", "client_own", "mapped", "r2")
     main, others = (found.filter(kept).select(columns).to_dicts() for kept in (pl.col("main"), ~pl.col("main")))

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from securealign.harness.bench.drawing import GRID, INK, MUTED
+from securealign.harness.bench.drawing import MUTED, grid, label
 from securealign.lab.experiments.figures import MARKS, PALETTE, lines, new_figure, pair_heat_maps
 from securealign.lab.experiments.run import Result
 
@@ -221,7 +221,7 @@ def _explained(result: Result, usual: pl.DataFrame) -> Any:  # noqa: ANN401
         ),
         "share of the provider's test embeddings that the map explains, R²": pl.col("r2"),
     }
-    for axis, (label, value) in zip(axes, panels.items(), strict=True):
+    for axis, (x_label, value) in zip(axes, panels.items(), strict=True):
         for index, task in enumerate(result.settings["tasks"]):
             rows = found.filter(data=task)
             axis.scatter(
@@ -234,10 +234,8 @@ def _explained(result: Result, usual: pl.DataFrame) -> Any:  # noqa: ANN401
                 alpha=0.75,
                 linewidths=0,
             )
-        axis.set_xlabel(label, fontsize=9, color=MUTED)
-        axis.set_ylabel("accuracy lost by the map, points", fontsize=9, color=MUTED)
-        axis.grid(color=GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
-    axes[0].set_title("Small: a static encoder in the pair", fontsize=10.5, color=INK, loc="left")
+        title = "Small: a static encoder in the pair" if axis is axes[0] else ""
+        label(axis, title, x_label, "accuracy lost by the map, points")
+        grid(axis)
     axes[0].legend(frameon=False, fontsize=8.5, loc="upper left")
     return figure

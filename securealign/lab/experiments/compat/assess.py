@@ -179,7 +179,7 @@ def assess(
     usage.check()
     setting.check()
     for side in (setting.client, setting.provider):  # one model in memory at a time
-        side.public(setting.public.data.texts)
+        side.of(setting.public.data.texts)
     found = likeness(setting, store)
     # Sides that training would refuse have no map to try.
     probes = [] if found.refused else labelled_probes(setting, store, add_bar)

@@ -15,10 +15,9 @@ from securealign.alignment.scaling import deviations
 from securealign.errors import InputError
 from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.setting import CompatConfig
-from securealign.lab.experiments.corpora import Vectors
 from securealign.lab.experiments.leakage.sweep import Spectrum
 from securealign.lab.experiments.run import Row, Store
-from securealign.lab.measures.similarity import KeptComponents, debiased_cka, linear_cka
+from securealign.lab.measures.similarity import KeptComponents, debiased_cka, linear_cka, svcca_row
 
 #: Principal components that SVCCA keeps (paper, section 3).
 COMPONENTS = (64, 128)
@@ -53,13 +52,15 @@ def likeness(setting: CompatConfig, store: Store) -> Likeness:
 
 def _compute(setting: CompatConfig) -> Row:
     rows_b, rows_a, fitted, held = setting.rows_b, setting.rows_a, setting.fitted, setting.held
-    fit, debiased = setting.fit, None
+    fit, debiased, most = setting.fit, None, max(COMPONENTS)
+    client, provider = (KeptComponents.of(rows[fitted], rows[held], most) for rows in (rows_b, rows_a))
+    svcca = svcca_row(client, provider, COMPONENTS, np.random.default_rng(0).permutation(len(fitted)))
     with suppress(InputError):  # the texts are too few
         debiased = debiased_cka(rows_b[held], rows_a[held])
     return {
         "cka": linear_cka(rows_b[held], rows_a[held]),
         "cka_debiased": debiased,
-        **_svcca([rows_b[fitted], rows_a[fitted]], [rows_b[held], rows_a[held]]),
+        **{name: value for name, value in svcca.items() if "trained" not in name},
         "r2_unseen": fit.regression.explained_unseen(fit.penalty),
         "relatedness": fit.regression.relatedness(fit.penalty),
         "refused": _refused(fit) or _refused(setting.fit_without_held),
@@ -73,21 +74,6 @@ def _refused(fit: ClearFit) -> bool:
     except InputError:
         return True
     return False
-
-
-def _svcca(train: Sequence[Vectors], test: Sequence[Vectors]) -> Row:
-    most = max(COMPONENTS)
-    client, provider = (KeptComponents.of(fitted, held, most) for fitted, held in zip(train, test, strict=True))
-    order = np.random.default_rng(0).permutation(len(train[0]))
-    row: Row = {}
-    for components in COMPONENTS:
-        found = client.svcca(provider, components)
-        row |= {
-            f"svcca_{components}": found.held_out,
-            f"svcca_{components}_shuffled": client.svcca(provider, components, order).held_out,
-            f"svcca_{components}_components": found.components,
-        }
-    return row
 
 
 @dataclass(frozen=True, kw_only=True)

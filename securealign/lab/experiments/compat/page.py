@@ -4,8 +4,8 @@ The page holds everything that it shows, none of the user's texts, and asks for 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,16 +17,9 @@ from securealign.lab.experiments.compat.probes import Probe
 from securealign.lab.experiments.compat.rules import Advice, environment
 from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
 
-#: Class of the headline's card, and the reader's first words.
+#: Class of the headline's card on the page, and style of the first line on a terminal.
 _TONES = {Advice.ALIGN: "yes", Advice.SHOTS: "yes", Advice.CARE: "maybe", Advice.NOT: "no"}
-
-
-@dataclass(frozen=True)
-class ProbeView:
-    """A probe with its bars."""
-
-    probe: Probe
-    picture: Markup
+_STYLES = {"yes": "bold green", "maybe": "bold yellow", "no": "bold red"}
 
 
 def render(found: Assessment) -> str:
@@ -45,8 +38,11 @@ def render(found: Assessment) -> str:
     )
 
 
-def _views(probes: Sequence[Probe], name: str, shots: int) -> list[ProbeView]:
-    return [ProbeView(probe, _bars(probe, f"{name}-{index}", shots)) for index, probe in enumerate(probes, 1)]
+def _views(probes: Sequence[Probe], name: str, shots: int) -> list[dict[str, Any]]:
+    """Return each probe with its bars."""
+    return [
+        {"probe": probe, "picture": _bars(probe, f"{name}-{index}", shots)} for index, probe in enumerate(probes, 1)
+    ]
 
 
 def _bars(probe: Probe, name: str, shots: int) -> Markup:
@@ -67,11 +63,8 @@ def _bars(probe: Probe, name: str, shots: int) -> Markup:
     return bars.draw(name, f"Accuracy on {probe.name}", drawn, units.share, "test texts that are right")
 
 
-_STYLES = {Advice.ALIGN: "bold green", Advice.SHOTS: "bold green", Advice.CARE: "bold yellow", Advice.NOT: "bold red"}
-
-
 def lines(found: Assessment) -> Iterator[tuple[str, str]]:
     """Yield (style, line): the recommendation, why, what else to do, and the main figures."""
     first, *others = environment().get_template("summary.txt").render(a=found).splitlines()
-    yield _STYLES[found.recommendation.advice], first
+    yield _STYLES[_TONES[found.recommendation.advice]], first
     yield from (("dim" if line.startswith("- ") else "", line) for line in others)

@@ -122,6 +122,11 @@ class Parts:
         """The head from all training texts."""
         return fit_head(self.train, self.train_labels, self.class_names)
 
+    def right(self, head: LinearHead, rows: FloatArray) -> BoolArray:
+        """Return for each test text whether a head names its class, given the embedding (n, d)."""
+        names = [self.class_names[label] for label in self.test_labels]
+        return np.array([found == name for found, name in zip(head.predict(rows), names, strict=True)])
+
     def accuracy(self, chosen: Sequence[int] | None = None) -> float:
         """Return what a head of one's own from the chosen training texts reaches; that of one class names it."""
         part = self if chosen is None else replace(
@@ -129,14 +134,13 @@ class Parts:
         )  # fmt: skip
         if len(set(part.train_labels)) < 2:
             return chance(part.train_labels, self.test_labels)
-        return float(right(part.head, self.test, self.test_labels, self.class_names).mean())
+        return float(self.right(part.head, self.test).mean())
 
 
 def compare(provider: Parts, mapped_test: FloatArray) -> Row:
     """Return the provider's head on its own and on mapped test embeddings (n, d_A), text by text."""
     head = provider.head
-    own = right(head, provider.test, provider.test_labels, provider.class_names)
-    mapped = right(head, mapped_test, provider.test_labels, provider.class_names)
+    own, mapped = provider.right(head, provider.test), provider.right(head, mapped_test)
     return {
         "classes": len(head.class_names),
         "trained": len(provider.train),
@@ -148,11 +152,6 @@ def compare(provider: Parts, mapped_test: FloatArray) -> Row:
         "gained": int(np.sum(mapped & ~own)),
         "r2": explained(provider.test, mapped_test),
     }
-
-
-def right(head: LinearHead, rows: FloatArray, labels: Sequence[int], names: Sequence[str]) -> BoolArray:
-    """Return for each embedding (n, d) whether a head names its class."""
-    return np.array([found == names[label] for found, label in zip(head.predict(rows), labels, strict=True)])
 
 
 def chance(train: Sequence[int], test: Sequence[int]) -> float:
@@ -171,14 +170,12 @@ def _task_row(setting: CompatConfig, task: Task) -> list[Row]:
     )  # fmt: skip
     row = compare(provider, setting.map.apply(client.test))
     head = provider.head
-    mapped = setting.fit.map(setting.other_kind).apply(client.test)
-    other = right(head, mapped, provider.test_labels, provider.class_names)
+    other = provider.right(head, setting.fit.map(setting.other_kind).apply(client.test))
     shots = []
     for chosen in _draws(setting, len(task.train), setting.shots):
         few = client.train[chosen], provider.train[chosen]
         fitted = fit_with_shots((setting.rows_b, setting.rows_a), few, setting.map_kind)
-        found = right(head, fitted.apply(client.test), provider.test_labels, provider.class_names)
-        shots.append(float(found.mean()))
+        shots.append(float(provider.right(head, fitted.apply(client.test)).mean()))
     return [row | {"with_shots": fmean(shots), "mapped_other": float(other.mean())} | _alone(setting, client)]
 
 

@@ -23,19 +23,12 @@ from securealign.lab.experiments.compat.setting import ROWS_PER_DIMENSION
 def environment() -> Environment:
     """Return the environment of this package's templates, which write numbers as the report does."""
     made = templating.environment(__package__)
-    made.filters.update(percent=percent, points=points)
+    made.filters.update(
+        percent=lambda value: "unknown" if value is None else f"{100 * value:.0f} %",
+        points=lambda value: "unknown" if value is None else f"{100 * value:.1f} points",
+    )
     made.globals.update(signed=signed, points=lambda value: signed(100 * value, 1))
     return made
-
-
-def percent(value: float | None) -> str:
-    """Return a share as whole per cents."""
-    return "unknown" if value is None else f"{100 * value:.0f} %"
-
-
-def points(value: float | None) -> str:
-    """Return a difference of accuracies in points."""
-    return "unknown" if value is None else f"{100 * value:.1f} points"
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -48,11 +48,7 @@ class EncoderSide:
         """What the embeddings depend on."""
         return self.embeddings.fingerprint(self.spec)
 
-    def public(self, texts: Sequence[str]) -> Vectors:
-        """Return the embeddings (n, d) of public texts."""
-        return self.of(texts, "public texts")
-
-    def of(self, texts: Sequence[str], what: str) -> Vectors:
+    def of(self, texts: Sequence[str], what: str = "public texts") -> Vectors:
         """Return the embeddings (n, d) of any texts."""
         return self.embeddings.of(self.spec, texts, what)
 
@@ -77,15 +73,13 @@ class FileSide:
         rows = {text: matrix[row] for row, text in reversed(list(enumerate(texts)))}
         return cls(path.name, rows, matrix.shape[1], content.hexdigest())
 
-    def public(self, texts: Sequence[str]) -> Vectors:
-        """Return the embeddings (n, d) of public texts."""
+    def of(self, texts: Sequence[str], what: str = "public texts") -> Vectors:
+        """Return the embeddings (n, d) of public texts; raises `InputError` for others."""
+        if not self.rows.keys() >= set(texts):
+            raise InputError(
+                f"{self.name} holds no embeddings of {what}.", hint="Name the encoder itself to embed other texts."
+            )
         return np.stack([self.rows[text] for text in texts])
-
-    def of(self, texts: Sequence[str], what: str) -> Vectors:
-        """Raise `InputError`: a file holds embeddings of the public texts only."""
-        raise InputError(
-            f"{self.name} holds no embeddings of {what}.", hint="Name the encoder itself to embed other texts."
-        )
 
 
 Side = EncoderSide | FileSide
@@ -166,12 +160,12 @@ class CompatConfig:
     @cached_property
     def rows_b(self) -> Vectors:
         """The client's embeddings (N, d_B) of the public texts."""
-        return self.client.public(self.public.data.texts)
+        return self.client.of(self.public.data.texts)
 
     @cached_property
     def rows_a(self) -> Vectors:
         """The provider's embeddings (N, d_A) of the public texts."""
-        return self.provider.public(self.public.data.texts)
+        return self.provider.of(self.public.data.texts)
 
     @property
     def held(self) -> Rows:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from securealign.errors import InputError
-from securealign.lab.assets.lookup import builtin_causal_lms
+from securealign.lab.assets.lookup import CAUSAL_LMS
 from securealign.lab.experiments.compat.setting import CompatConfig, Side
 from securealign.lab.experiments.run import Row, Store
 from securealign.lab.experiments.tokenizers.measure import NamedTokenizer, open_tokenizer
@@ -50,7 +50,7 @@ def tokens(setting: CompatConfig, store: Store, opener: Opener = open_tokenizer)
 def causal_spec(side: Side) -> str | None:
     """Return the name of a causal language model; None for a side that is none."""
     spec: str = getattr(side, "spec", "")
-    if spec in builtin_causal_lms():
+    if spec in CAUSAL_LMS:
         return spec
     if Path(spec).is_dir():
         return spec if _is_causal(Path(spec)) else None

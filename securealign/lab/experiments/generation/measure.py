@@ -7,18 +7,12 @@ from typing import Any
 
 from securealign.alignment.maps import AlignmentMap
 from securealign.lab.experiments.corpora import Embeddings
-from securealign.lab.experiments.generation.prediction import PairScorer, all_maps, native_cell
+from securealign.lab.experiments.generation import writing
+from securealign.lab.experiments.generation.prediction import PairScorer, native_cell
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.generation.streaming import measure_stream
-from securealign.lab.experiments.generation.writing import (
-    answered,
-    category_questions,
-    likeness,
-    read_questions,
-    written,
-)
 from securealign.lab.experiments.run import Run
-from securealign.lab.generation.fitting import map_key
+from securealign.lab.generation.fitting import fitted_maps, map_key
 from securealign.lab.generation.stitched import StitchedModel
 
 #: A first run of a tenth shows whether memory grows with the number of pairs.
@@ -27,24 +21,26 @@ _STREAM_DIMENSION = 960
 
 def measure(run: Run, config: GenerationConfig, embeddings: Embeddings, *, stream_pairs: int = 0) -> dict[str, Any]:
     """Return the tables of the experiment; `stream_pairs` above 0 also measures the memory of so large a fit."""
-    maps = all_maps(config, run.add_bar("pairs of tokens"))
+    stitches = [stitch for pair in config.ordered_pairs for stitch in config.stitches(pair)]
+    bar = run.add_bar("pairs of tokens")
+    maps = fitted_maps(config.opened, stitches, config.passages.train, config.fits, report=bar)
     for name in config.opened:
         run.add(native_cell(config, name))
     run.measure("pairs of models", [PairScorer(config, pair, maps).cells for pair in config.ordered_pairs])
     speakers = _speakers(config, maps)
-    run.measure("texts", [partial(written, config, *speaker) for speaker in speakers])
+    run.measure("texts", [partial(writing.written, config, *speaker) for speaker in speakers])
     path, questions = Path(config.question_data), []
     if config.questions and path.is_file():
-        questions = read_questions(path, config.questions)
+        questions = writing.read_questions(path, config.questions)
     elif config.questions:
-        questions = category_questions(config.load(config.question_data), config.questions, seed=config.seed)
-    run.measure("questions", [partial(answered, *speaker, questions) for speaker in speakers if questions])
+        questions = writing.category_questions(config.load(config.question_data), config.questions, seed=config.seed)
+    run.measure("questions", [partial(writing.answered, *speaker, questions) for speaker in speakers if questions])
     texts = {
         pair: [row for row in run.tables["texts"] if (row["source"], row["target"]) == pair] for pair, *_ in speakers
     }
     natives = {name: texts[name, ""] for name in config.opened}
     run.tables["likeness"] = [
-        likeness(pair, texts[pair], natives, config.encoder, embeddings)
+        writing.likeness(pair, texts[pair], natives, config.encoder, embeddings)
         for pair in config.ordered_pairs
         if config.samples
     ]

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from securealign.alignment.maps import AlignmentMap
-from securealign.commands import Progress
 from securealign.lab.experiments.generation.setting import GenerationConfig, Pair
 from securealign.lab.experiments.run import Cell, Row
 from securealign.lab.generation.causal import POST_NORM
-from securealign.lab.generation.fitting import FitSettings, PairedStates, Stitch, fitted_maps, map_key, paired_states
+from securealign.lab.generation.fitting import FitSettings, PairedStates, Stitch, map_key, paired_states
 from securealign.lab.generation.scoring import Predictions, predict, predict_mapped, score, score_native
 from securealign.lab.measures.fits import explained
 
@@ -76,6 +75,7 @@ class PairScorer:
             order = np.random.default_rng(self._config.seed).permutation(len(alignment.weight))
             alignment = AlignmentMap(alignment.weight[order], alignment.bias)
         pairs = _first(self._states, count)
+        source, target = pairs.source[stitch.depth], pairs.target[stitch.landing]
         mapped, r2 = predict_mapped(self._target, alignment, pairs, depth=stitch.depth, landing=stitch.landing)
         native = Predictions(self._native.nll[:count], self._native.best[:count])
         rows = []
@@ -95,17 +95,12 @@ class PairScorer:
                         "fitted_on": int(alignment.metadata.get("rows", fit.pairs)),
                         "positions": positions,
                         "count": ours.positions,
-                        "r2": r2 if positions == PAIRED else self._r2(alignment, pairs, stitch, kept),
+                        "r2": r2 if positions == PAIRED else explained(target[kept], alignment.apply(source[kept])),
                         **compared,
                         "agreement": ours.agreement,
                     }
                 )
         return rows
-
-    @staticmethod
-    def _r2(alignment: AlignmentMap, pairs: PairedStates, stitch: Stitch, kept: np.ndarray[Any, Any]) -> float:
-        mapped = alignment.apply(pairs.source[stitch.depth][kept])
-        return explained(pairs.target[stitch.landing][kept], mapped)
 
     @cached_property
     def _states(self) -> PairedStates:
@@ -132,9 +127,3 @@ def _first(pairs: PairedStates, count: int) -> PairedStates:
         pairs.following[:count],
         pairs.exact[:count],
     )
-
-
-def all_maps(config: GenerationConfig, report: Progress) -> dict[tuple[Stitch, FitSettings], AlignmentMap]:
-    """Return the maps of all pairs at all depths, fitted together in one pass over the texts if they are not kept."""
-    stitches = [stitch for pair in config.ordered_pairs for stitch in config.stitches(pair)]
-    return fitted_maps(config.opened, stitches, config.passages.train, config.fits, report=report)

@@ -62,10 +62,7 @@ def written(config: GenerationConfig, pair: Pair, stitched: StitchedModel, key: 
 def likeness(
     pair: Pair, stitched: Sequence[Row], natives: Mapping[str, Sequence[Row]], encoder: str, embeddings: Embeddings
 ) -> Row:
-    """Return the mean cosine between the embeddings of a pair's texts and those of both natives for the same prompts.
-
-    The controls are texts of the native for all other prompts.
-    """
+    """Return the mean cosine between a pair's texts and those of both natives for the same prompts, and for others."""
     texts = {"stitched": stitched, "source": natives[pair[0]], "target": natives[pair[1]]}
     # An empty text has an embedding too, but a word that says so is the same for every encoder.
     vectors = {
@@ -123,10 +120,7 @@ def category_questions(glosses: TextDataset, count: int, *, seed: int = 0) -> li
 
 
 def read_questions(path: Path, count: int) -> list[Question]:
-    """Return the first questions of a JSONL file with the fields question, choices and answer (an index or a letter).
-
-    Raises `InputError` that names the line which does not hold one.
-    """
+    """Return the first questions of a JSONL file; raises `InputError` that names the line which does not hold one."""
     found: list[Question] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip() and len(found) < count:

@@ -83,11 +83,6 @@ class Collection:
         """
         seen = directions(rows, self.mean)
         public, private = seen @ self.public.T, seen @ self.private.T
-        nearest = public.argmax(axis=1)
-        overlap = [
-            self.words.overlap(text, self.public_texts[found])
-            for text, found in zip(self.private_texts, nearest, strict=True)
-        ]
         all_of_them = np.hstack([public, private])
         true = private.diagonal()[:, None]
         before = (all_of_them > true + _TIE).sum(axis=1)
@@ -96,17 +91,18 @@ class Collection:
         return {
             "texts": len(seen), "candidates": all_of_them.shape[1],
             "top1": float((rank < 1).mean()), "top10": float((rank < 10).mean()),
-            "overlap": float(np.mean(overlap)),
+            "overlap": self._overlap(public.argmax(axis=1)),
         }  # fmt: skip
 
-    def guess(self, seed: int = 0) -> float:
+    def guess(self) -> float:
         """Return the overlap of public texts drawn by chance: what knowing nothing gives."""
-        drawn = np.random.default_rng(seed).integers(len(self.public_texts), size=len(self.private_texts))
-        found = [
-            self.words.overlap(text, self.public_texts[row])
-            for text, row in zip(self.private_texts, drawn, strict=True)
-        ]
-        return float(np.mean(found))
+        drawn = np.random.default_rng(0).integers(len(self.public_texts), size=len(self.private_texts))
+        return self._overlap(drawn)
+
+    def _overlap(self, found: npt.NDArray[np.integer]) -> float:
+        """Return the mean overlap of the private texts with the public ones that were found for them."""
+        pairs = zip(self.private_texts, found, strict=True)
+        return float(np.mean([self.words.overlap(text, self.public_texts[row]) for text, row in pairs]))
 
 
 def directions(rows: npt.ArrayLike, mean: npt.NDArray[np.float64]) -> Directions:

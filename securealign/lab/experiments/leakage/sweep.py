@@ -158,11 +158,6 @@ class PairSweep:
     def _public_fit(self) -> ClearFit:
         return self._config.public_fit(self.source, self.target)
 
-    @property
-    def _share(self) -> float:
-        """The penalty that the public texts choose, as a share of the mean diagonal of the Gram matrix."""
-        return self._public_fit.penalty / float(self._public_fit.regression.values.mean())
-
     @cached_property
     def _targets(self) -> FloatMatrix:
         return self._config.public(self.target).astype(np.float64)
@@ -185,8 +180,9 @@ class PairSweep:
         )
 
     def _leak(self, size: int, seed: int) -> Row:
-        spectrum, share = self._sweep.spectrum(size, seed), self._share
-        fitted = self._fit(size, seed)
+        spectrum, fitted, chosen = self._sweep.spectrum(size, seed), self._fit(size, seed), self._public_fit
+        # The penalty that the public texts choose, as a share of the mean diagonal of the Gram matrix.
+        share = chosen.penalty / float(chosen.regression.values.mean())
         rows = self._targets[self._sweep.drawn(size, seed)]
         shuffled = spectrum.fit(np.random.default_rng([3, seed]).permutation(rows))
         return {

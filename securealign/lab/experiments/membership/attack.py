@@ -45,8 +45,7 @@ def map_features(affine: FloatMatrix) -> npt.NDArray[np.float64]:
 
 def log_residuals(affine: FloatMatrix, source: FloatMatrix, target: FloatMatrix) -> npt.NDArray[np.float64]:
     """Return log || z_A - (z_B W + b) ||^2 for rows z_B (n, d_B) and z_A (n, d_A), shape (n,)."""
-    residual = target - source @ affine[:-1] - affine[-1]
-    return _log_squares(residual)
+    return _log_squares(target - source @ affine[:-1] - affine[-1])
 
 
 def log_distances(

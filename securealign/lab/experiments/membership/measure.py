@@ -12,18 +12,8 @@ from securealign.commands import Progress
 from securealign.data import dataset_digest
 from securealign.errors import ConfigurationError, InputError
 from securealign.lab.experiments.corpora import AddBar, Corpora, Embeddings
+from securealign.lab.experiments.membership import shadow
 from securealign.lab.experiments.membership.observe import Observer
-from securealign.lab.experiments.membership.shadow import (
-    DELTA,
-    ClearShadows,
-    Material,
-    PrivateRows,
-    PrivateTexts,
-    Shadows,
-    draw_members,
-    noise_plan,
-    shuffle_members,
-)
 from securealign.lab.experiments.run import Cell, Row, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.protocol.policy.privacy import Privacy
@@ -98,10 +88,7 @@ class SweepPlan:
         yield from (("epsilon by row", replace(base, unit="row", epsilons=(epsilon,))) for epsilon in falling)
 
     def controls(self) -> Iterator[tuple[Control, AttackConfig]]:
-        """Yield a setting in which attacks on residuals cannot fail, and one in which no attack can succeed.
-
-        The first has fewer rows than dimensions and next to no penalty, which leaves members no residual.
-        """
+        """Yield a setting that leaves members no residual, so attacks must succeed, and one in which none can."""
         yield "interpolating", AttackConfig(rows=min(64, *self.rows), shots=min(32, *self.shots), penalty=1e-6)
         yield "shuffled", replace(self.base, shuffled=True)
 
@@ -116,10 +103,7 @@ class SweepPlan:
 
 @one_blas_thread()
 def measure(run: Run, config: PairsConfig, plan: SweepPlan) -> dict[str, Any]:
-    """Run all sweeps for all ordered pairs of encoders, and both controls.
-
-    Raises `InputError` for too few texts, and `SuiteError` for an epsilon under which the protocol would not run.
-    """
+    """Run all sweeps and controls of all ordered pairs; raises `InputError` for texts, `SuiteError` for an epsilon."""
     for task in config.tasks:
         public, pool = _texts(config.corpora, task, plan)
         # Each encoder embeds all texts before the next one is opened.
@@ -129,7 +113,7 @@ def measure(run: Run, config: PairsConfig, plan: SweepPlan) -> dict[str, Any]:
         run.measure(f"pairs of encoders on {task}", [case.cells for case in cases])
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(plan).items()}
     texts = {"encoders": config.encoders, "data": config.tasks, "public": config.corpora.public_sets}
-    settings |= {**{name: list(value) for name, value in texts.items()}, "delta": DELTA}
+    settings |= {**{name: list(value) for name, value in texts.items()}, "delta": shadow.DELTA}
     return settings
 
 
@@ -176,7 +160,7 @@ class _Case:
             )
             for encoder in (self.source, self.target)
         ]
-        return attack_setting(Material(*parts).standardised(), config, self.plan, self.add_bar(title))
+        return attack_setting(shadow.Material(*parts).standardised(), config, self.plan, self.add_bar(title))
 
 
 def _texts(corpora: Corpora, name: str, plan: SweepPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -193,11 +177,11 @@ def _texts(corpora: Corpora, name: str, plan: SweepPlan) -> tuple[tuple[str, ...
     return public, pool[:needed]
 
 
-def attack_setting(material: Material, config: AttackConfig, plan: SweepPlan, report: Progress) -> list[Row]:
+def attack_setting(material: shadow.Material, config: AttackConfig, plan: SweepPlan, report: Progress) -> list[Row]:
     """Return a row for each epsilon and attack; `report` receives how many of the shadow maps are done."""
     random = np.random.default_rng([plan.seed, config.rows, config.shots])
     # The bound of differential privacy holds for members that are drawn independently of each other.
-    members = draw_members(plan.maps_of(config), 2 * config.shots, random, exact=config.unit == "text")
+    members = shadow.draw_members(plan.maps_of(config), 2 * config.shots, random, exact=config.unit == "text")
     shadows = _shadows(material, config, plan)
     exact = not config.epsilons
     rank = int(members.sum(axis=1).max())
@@ -207,7 +191,7 @@ def attack_setting(material: Material, config: AttackConfig, plan: SweepPlan, re
         for observer, affine in zip(observers, weights, strict=True):
             observer.see(affine)
     report(len(members), len(members))
-    labels = shuffle_members(members, random) if config.shuffled else members
+    labels = shadow.shuffle_members(members, random) if config.shuffled else members
     found = []
     for epsilon, observer in zip(config.epsilons or (None,), observers, strict=True):
         head = {
@@ -225,21 +209,21 @@ def attack_setting(material: Material, config: AttackConfig, plan: SweepPlan, re
     return found
 
 
-def _shadows(material: Material, config: AttackConfig, plan: SweepPlan) -> Shadows:
+def _shadows(material: shadow.Material, config: AttackConfig, plan: SweepPlan) -> shadow.Shadows:
     penalty = material.penalty(config.penalty)
     public = len(material.public_source)
     if config.unit == "row":
-        plans = [noise_plan(material, epsilon, public + 2 * config.shots) for epsilon in config.epsilons]
-        return PrivateRows(material, penalty, plans[0] if plans else None, plan.seed)
+        plans = [shadow.noise_plan(material, epsilon, public + 2 * config.shots) for epsilon in config.epsilons]
+        return shadow.PrivateRows(material, penalty, plans[0] if plans else None, plan.seed)
     if config.epsilons:
-        plans = [noise_plan(material, epsilon, public + config.shots) for epsilon in config.epsilons]
-        return PrivateTexts(material, penalty, plans, plan.seed)
-    return ClearShadows(material, penalty)
+        plans = [shadow.noise_plan(material, epsilon, public + config.shots) for epsilon in config.epsilons]
+        return shadow.PrivateTexts(material, penalty, plans, plan.seed)
+    return shadow.ClearShadows(material, penalty)
 
 
 def _bound(config: AttackConfig, epsilon: float | None) -> float | None:
     """Return the accuracy that no observer exceeds, where differential privacy says so: Phi(mu / 2)."""
     if config.unit != "row" or epsilon is None:
         return None
-    mu = 1 / Privacy(epsilon=epsilon, delta=DELTA, max_epsilon=epsilon).noise_multiplier
+    mu = 1 / Privacy(epsilon=epsilon, delta=shadow.DELTA, max_epsilon=epsilon).noise_multiplier
     return NormalDist().cdf(mu / 2)

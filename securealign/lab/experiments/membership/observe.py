@@ -56,10 +56,7 @@ def mean_interval(values: npt.NDArray[np.float64]) -> Estimate:
 
 
 def ranking(scores: FloatMatrix, members: attack.BoolArray, seed: int) -> tuple[Estimate, Estimate]:
-    """Return AUROC and the rate of right alarms at 1 % of false ones, pooled over targets.
-
-    Intervals are percentiles of a bootstrap that draws targets, with all their maps.
-    """
+    """Return AUROC and right alarms at 1 % of false ones, pooled over targets, with a bootstrap that draws targets."""
     maps, targets = scores.shape
 
     def measured(weights: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -85,10 +82,7 @@ ATTACKS: Mapping[str, str] = {
 
 
 class Observer:
-    """Looks at maps one after the other and keeps what the three attacks need of each.
-
-    `rank` is how many members a map has, and `exact` says that it has no noise.
-    """
+    """Looks at maps of `rank` members, without noise if `exact`, and keeps what the three attacks need of each."""
 
     def __init__(self, material: Material, shadows: Shadows, rank: int, seed: int, *, exact: bool) -> None:
         self._material, self._shadows, self._rank, self._exact = material, shadows, rank, exact
@@ -113,13 +107,8 @@ class Observer:
         `plain AUROC` is that of a statistic by itself, the same threshold for all targets, without shadow maps.
         """
         numbers = fold_numbers(len(members), folds)
-        features = np.array(self._features)
-        found: list[Row] = [
-            {
-                "attack": "features",
-                **evaluate(attack.logistic_scores(features, members, numbers), members, numbers, seed),
-            }
-        ]
+        scores = attack.logistic_scores(np.array(self._features), members, numbers)
+        found: list[Row] = [{"attack": "features", **evaluate(scores, members, numbers, seed)}]
         for name, values in (("residual", self._residuals), ("span", self._distances)):
             statistics = np.array(values)
             scores = attack.likelihood_scores(statistics, members, numbers)

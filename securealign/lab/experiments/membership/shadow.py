@@ -87,16 +87,12 @@ def fold_numbers(maps: int, folds: int) -> IntArray:
     return (np.arange(maps) // 2) % folds
 
 
-def with_constant(rows: FloatMatrix) -> FloatMatrix:
-    """Return rows (n, d) with a column of ones, (n, d + 1)."""
-    return np.hstack([rows, np.ones((len(rows), 1))])
-
-
 class ClearShadows:
     """Ridge maps without noise, under a penalty that the public rows decide."""
 
     def __init__(self, material: Material, penalty: float) -> None:
-        design, candidates = with_constant(material.public_source), with_constant(material.pool_source)
+        sources = (material.public_source, material.pool_source)
+        design, candidates = (np.pad(rows, ((0, 0), (0, 1)), constant_values=1.0) for rows in sources)
         penalised = np.append(np.full(design.shape[1] - 1, penalty), 0.0)
         factor = np.linalg.cholesky(design.T @ design + np.diag(penalised))
         inverse = np.linalg.inv(factor)
@@ -120,11 +116,9 @@ DELTA = 1e-6
 
 
 def noise_plan(material: Material, epsilon: float, rows: int) -> NoisePlan:
-    """Return the provider's noise for so many rows; raises `SuiteError` when it leaves no precision for them.
-
-    c_A is the longest row of Z_A: 1 for encoders that normalise.
-    """
+    """Return the provider's noise for so many rows; raises `SuiteError` when it leaves no precision for them."""
     targets = (material.public_target, material.pool_target)
+    # c_A, the longest row of Z_A: 1 for encoders that normalise.
     norm = max(float(np.linalg.norm(target, axis=1).max()) for target in targets)
     # Embeddings of norm 1 in float32 are a little longer or shorter.
     norm = 1.0 if abs(norm - 1) < 1e-5 else norm
@@ -134,10 +128,7 @@ def noise_plan(material: Material, epsilon: float, rows: int) -> NoisePlan:
 
 
 def provided(rows: FloatMatrix, plan: NoisePlan, name: str) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return rows of Z_A as the provider clips and rounds them, and what its noise adds to a product (d_B + 1, d_A).
-
-    The noise follows from `name`.
-    """
+    """Return rows of Z_A as clipped and rounded, and noise (d_B + 1, d_A) of a product, which follows from `name`."""
     count, width = len(rows), plan.columns
     sent = private_rows(Rows(rows), plan, hashlib.sha256(name.encode()).digest(), b"")
     coarse, fine = sent.block(count, count + width), sent.block(count + width, count + 2 * width)

@@ -89,10 +89,7 @@ Outside = Mapping[str, tuple[str, ...]]
 
 @one_blas_thread()
 def measure(run: Run, config: PairsConfig, outside: Sequence[str]) -> dict[str, Any]:
-    """Return scores of all pairs on the config's tasks, each against the test texts of the tasks in `outside`.
-
-    Raises `ConfigurationError` when a task has nothing out of distribution.
-    """
+    """Return scores of all pairs and tasks against the texts of `outside`; raises `ConfigurationError` without any."""
     chosen = {task: _outside(config, task, outside) for task in config.tasks}
     config.prepare(others=outside)
     for task, others in chosen.items():
@@ -121,13 +118,11 @@ def _outside(config: PairsConfig, task: str, names: Sequence[str]) -> Outside:
 def _lengths(config: PairsConfig, task: str, outside: Outside) -> list[Row]:
     """Return how well the number of words alone tells data sets apart, whichever has the longer texts."""
     inside = _words(config.task(task).test.texts)
-    rows: list[Row] = []
-    for name, texts in outside.items():
-        area = auroc(inside, _words(texts))
-        rows.append(
-            {"data": task, "ood": name, "inside": len(inside), "texts": len(texts), "auroc": max(area, 1 - area)}
-        )
-    return rows
+    areas = {name: auroc(inside, _words(texts)) for name, texts in outside.items()}
+    return [
+        {"data": task, "ood": name, "inside": len(inside), "texts": len(outside[name]), "auroc": max(area, 1 - area)}
+        for name, area in areas.items()
+    ]
 
 
 def _words(texts: Sequence[str]) -> npt.NDArray[np.float64]:

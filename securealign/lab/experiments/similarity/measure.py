@@ -14,7 +14,7 @@ from securealign.errors import InputError
 from securealign.lab.experiments.run import Cell, Row, Run, one_blas_thread
 from securealign.lab.experiments.setting import PairsConfig
 from securealign.lab.experiments.similarity.values import PUBLIC
-from securealign.lab.measures.similarity import CentredRows, KeptComponents, Order
+from securealign.lab.measures.similarity import CentredRows, KeptComponents, svcca_row
 
 #: The paper's 5,000 training and 2,000 test texts, as a share.
 _HELD_OUT = 2 / 7
@@ -25,10 +25,7 @@ _FEWEST_TEXTS = 16
 def measure(
     run: Run, config: PairsConfig, *, components: Sequence[int] = (64, 128), subsamples: int = 3
 ) -> dict[str, Any]:
-    """Return the similarities of all pairs on the public texts and on each task's texts, `subsamples` times.
-
-    Raises `InputError` for a corpus of fewer than 16 texts.
-    """
+    """Return the similarities of all pairs on public and tasks' texts; raises `InputError` for fewer than 16 texts."""
     corpora = _corpora(config)
     for encoder in config.encoders:  # one after the other, so that one model is in memory at a time
         for name, texts in corpora.items():
@@ -104,18 +101,8 @@ class _Corpus:
             "cka_debiased": x.plain.debiased_cka(y.plain),
             "cka_standardised": x.standardised.cka(y.standardised),
             "cka_shuffled": x.plain.cka(y.plain.in_order(random.permutation(test))),
-            **dict(self._svcca(x.kept, y.kept, random.permutation(train))),
+            **svcca_row(x.kept, y.kept, self._components, random.permutation(train)),
         }  # fmt: skip
-
-    def _svcca(self, x: KeptComponents, y: KeptComponents, order: Order) -> Iterator[tuple[str, float]]:
-        for count in self._components:
-            found, shuffled = x.svcca(y, count), x.svcca(y, count, order)
-            name = f"svcca_{count}"
-            yield f"{name}_components", found.components
-            yield name, found.held_out
-            yield f"{name}_shuffled", shuffled.held_out
-            yield f"{name}_trained", found.trained
-            yield f"{name}_trained_shuffled", shuffled.trained
 
     def _side(self, encoder: str, subsample: int) -> _Side:
         if (encoder, subsample) not in self._sides:

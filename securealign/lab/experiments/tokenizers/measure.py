@@ -15,19 +15,9 @@ from safetensors import SafetensorError, safe_open
 from securealign.data import dataset_digest
 from securealign.errors import FileError, InputError
 from securealign.lab.assets.encoders import ENCODERS
-from securealign.lab.assets.lookup import builtin_causal_lms, model_folder
+from securealign.lab.assets.lookup import CAUSAL_LMS, model_folder
 from securealign.lab.experiments.run import Cell, Row, Run
-from securealign.lab.measures.tokenizers import (
-    Style,
-    Tokenized,
-    fertility,
-    jaccard,
-    match_tokens,
-    style_of,
-    surface,
-    surfaces,
-    verdict,
-)
+from securealign.lab.measures import tokenizers as measures
 from securealign.optional import require
 
 _PURPOSE = "The comparison of tokenizers"
@@ -50,23 +40,21 @@ class NamedTokenizer:
     @cached_property
     def vocabulary(self) -> frozenset[str]:
         """The texts of all tokens but special ones."""
-        return surfaces(list(self.tokenizer.get_vocab()), special=self._special)
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        special = [token.content for token in added if token.special]
+        return measures.surfaces(list(self.tokenizer.get_vocab()), special=special)
 
     @property
-    def style(self) -> Style:
+    def style(self) -> measures.Style:
         """How the vocabulary writes spaces."""
-        return style_of(self.tokenizer.get_vocab())
+        return measures.style_of(self.tokenizer.get_vocab())
 
-    @property
-    def _special(self) -> list[str]:
-        return [token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special]
-
-    def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+    def tokenize(self, texts: Sequence[str]) -> list[measures.Tokenized]:
         """Return the tokens of texts, without special ones."""
         style = self.style
         return [
-            Tokenized(
-                [surface(token, style) for token in encoding.tokens],
+            measures.Tokenized(
+                [measures.surface(token, style) for token in encoding.tokens],
                 np.array([end for _, end in encoding.offsets], dtype=np.int64),
             )
             for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
@@ -74,16 +62,13 @@ class NamedTokenizer:
 
 
 def open_tokenizer(spec: str) -> NamedTokenizer:
-    """Open the tokenizer of a model (built-in name, folder or hub id), or of a tokenizer.json.
-
-    Raises `InputError` when there is none, what fetching raises, and `DependencyError` without the tokenizers package.
-    """
+    """Open the tokenizer of a model (built-in name, folder, hub id) or file; raises `InputError` when there is none."""
     tokenizers = require("tokenizers", _PURPOSE)
     path = Path(spec)
     if path.is_file():
         file, name, folder = path, path.parent.name or path.stem, None
     else:
-        names = (*dict.fromkeys((*builtin_causal_lms(), *ENCODERS)),)
+        names = (*dict.fromkeys((*CAUSAL_LMS, *ENCODERS)),)
         folder = model_folder(spec, what="model with a tokenizer", builtin=names)
         file, name = _file_in(folder, spec), path.resolve().name if path.is_dir() else spec
     try:
@@ -137,7 +122,7 @@ def measure(
     by_name = {one.name: one for one in opened}
     for row in run.tables["pairs"]:
         weights = (by_name[row[side]].parameters for side in ("source", "target"))
-        judged = verdict(row["exact"], min((size for size in weights if size is not None), default=None))
+        judged = measures.verdict(row["exact"], min((size for size in weights if size is not None), default=None))
         row |= {"outlook": judged.outlook.value, "reason": judged.reason}
     for row in run.tables["tokenizers"]:
         row["weights"] = by_name[row["tokenizer"]].parameters
@@ -146,7 +131,7 @@ def measure(
 
 def _own(one: NamedTokenizer, texts: Sequence[str], digest: str) -> Iterator[Cell]:
     def compute() -> list[Row]:
-        found = fertility(texts, one.tokenize(texts))
+        found = measures.fertility(texts, one.tokenize(texts))
         return [{"tokens": one.tokenizer.get_vocab_size(), "style": one.style.value, **found._asdict()}]
 
     key = {"tokenizer": one.fingerprint, "texts": digest}
@@ -155,10 +140,10 @@ def _own(one: NamedTokenizer, texts: Sequence[str], digest: str) -> Iterator[Cel
 
 def _pair(source: NamedTokenizer, target: NamedTokenizer, texts: Sequence[str], digest: str) -> Iterator[Cell]:
     def compute() -> list[Row]:
-        found = match_tokens(target.tokenize(texts), source.tokenize(texts))
+        found = measures.match_tokens(target.tokenize(texts), source.tokenize(texts))
         return [
             {
-                "jaccard": jaccard(source.vocabulary, target.vocabulary),
+                "jaccard": measures.jaccard(source.vocabulary, target.vocabulary),
                 "exact": found.exact_rate,
                 "aligned": found.aligned_rate,
                 "boundaries": found.boundary_rate,
