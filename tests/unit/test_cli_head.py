@@ -17,6 +17,9 @@ CLASSES = ("politics", "sports", "weather")
 ROWS, DIM = 60, 5
 
 
+pytestmark = pytest.mark.usefixtures("no_progress_lines")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, ["head", "fit", *map(str, arguments)])
 

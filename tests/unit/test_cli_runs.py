@@ -20,6 +20,9 @@ STATS = {
 TINY = ("--samples", "40", "--dim-a", "6", "--dim-b", "4")
 
 
+pytestmark = pytest.mark.usefixtures("no_progress_lines")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "300", "TERM": "dumb"})
 
