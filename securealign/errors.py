@@ -116,6 +116,7 @@ class ErrorCode(Enum):
     ENDPOINT_ANSWER_INVALID = (58, "An embedding endpoint gave an answer that cannot be used.", ExitCode.NETWORK)
     ENDPOINT_CHANGED = (59, "The model behind an embedding endpoint has changed.", ExitCode.INPUT)
     CLIENT_CLOSED = (60, "This client is closed.", ExitCode.USAGE)
+    TOKEN_REFUSED = (61, "A request carries no token, or another one than the service expects.")
 
     def __init__(self, number: int, sentence: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         self.number, self.sentence, self.exit_code = number, sentence, exit_code

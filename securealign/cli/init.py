@@ -23,6 +23,7 @@ _DEPLOYMENT = (
     "deploy/Containerfile",
     "deploy/alerts.yaml",
     "deploy/compose.yaml",
+    "deploy/securealign-client.service",
     "deploy/securealign-provider.service",
     "deploy/securealign.sysusers.conf",
 )

@@ -19,10 +19,13 @@ from securealign.client.connection import connect
 from securealign.client.inputs import Inputs, open_embeddings, open_inputs
 from securealign.client.lines import check_columns
 from securealign.commands import AsJson, Override, failures, progress, table_console
-from securealign.errors import InputError
+from securealign.errors import ConfigurationError, InputError
 from securealign.files import write_atomically
 from securealign.hardening import harden_process
 from securealign.logs import configure_logs, redact_python_output
+from securealign.optional import require
+from securealign.pki.bundles import load_bundle
+from securealign.pki.identity import Role, identity_of
 from securealign.protocol.listing import Listing
 from securealign.settings import load_settings
 
@@ -156,6 +159,62 @@ def classify(
             write_atomically(stats, (json.dumps(figures, indent=2) + "\n").encode())
     if figures and not (as_json or quiet):
         _print_classification(figures)
+
+
+@app.command()
+def serve(
+    config: Config,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Beyond this machine only with --token-file.")
+    ] = "127.0.0.1:8080",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File, mode 0600, with the token of requests: 32 characters or more."),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Another name by which callers know this machine, such as a proxy's.")
+    ] = None,
+    max_texts: Annotated[int, typer.Option(min=1, help="Texts in a request.")] = 1024,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters in a text.")] = 100_000,
+    max_body: Annotated[int, typer.Option(min=1024, metavar="BYTES", help="Bytes in the body of a request.")] = 2**22,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests under way.")] = 128,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For the answer to a request.")] = 120.0,
+    override: Override = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines on standard output.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Serve classification over HTTP to programs of this machine, until stopped by Ctrl-C or SIGTERM.
+
+    POST /v1/classify has the shape of vLLM's classify API; docs/service.md describes it. Needs securealign[service].
+    """
+    configure_logs(as_json=as_json, quiet=quiet)
+    redact_python_output()
+    with failures(as_json=as_json):
+        for name in ("fastapi", "jinja2", "uvicorn"):
+            require(name, "The service", extra="service")
+        from securealign.client import service
+        from securealign.client.connection import aconnect
+
+        overrides = override or []
+        settings = load_settings(ClientSettings, config, overrides)
+        if settings.encoder is None:
+            raise ConfigurationError("The service embeds texts, and there is no encoder.", hint="Add [encoder].")
+        limits = service.ServiceLimits(
+            max_texts=max_texts,
+            max_characters=max_characters,
+            max_body=max_body,
+            max_requests=max_requests,
+            answer_seconds=timeout,
+        )
+        access = service.open_access(address, token_file=token_file, hosts=host_name or [])
+        bundle = load_bundle(settings.path(settings.provider.certificates), Role.CLIENT)
+        service.serve(
+            lambda name: aconnect(config, head=name, overrides=overrides),
+            access,
+            limits,
+            head=settings.provider.head,
+            identity=identity_of(bundle.certificate).name,
+        )
 
 
 def _print_alignment(figures: Mapping[str, Any]) -> None:

@@ -387,7 +387,7 @@ class AsyncOpenClient:
 
     async def classify(self, inputs: Inputs) -> list[Prediction]:
         """See `OpenClient.classify`."""
-        answers = await self._answers(inputs)
+        answers = await self.answers(inputs)
         return list(predictions(answers.accepted, answers.rows))
 
     async def predict(self, inputs: Inputs) -> npt.NDArray[np.str_]:
@@ -397,12 +397,12 @@ class AsyncOpenClient:
     async def predict_proba(self, inputs: Inputs) -> FloatMatrix:
         """See `OpenClient.predict_proba`."""
         await asyncio.to_thread(self._client._require_logits, probabilities=True)
-        return _shares(await self._answers(inputs))
+        return _shares(await self.answers(inputs))
 
     async def decision_function(self, inputs: Inputs) -> FloatMatrix:
         """See `OpenClient.decision_function`."""
         await asyncio.to_thread(self._client._require_logits)
-        return (await self._answers(inputs)).rows
+        return (await self.answers(inputs)).rows
 
     async def stream(
         self, inputs: Iterable[str] | AsyncIterable[str] | Iterable[npt.ArrayLike] | AsyncIterable[npt.ArrayLike]
@@ -449,7 +449,8 @@ class AsyncOpenClient:
     ) -> None:
         await self.close()
 
-    async def _answers(self, inputs: Inputs) -> Answers:
+    async def answers(self, inputs: Inputs) -> Answers:
+        """Return what the provider answered, from which predictions and probabilities follow; raises as `classify`."""
         await self._ready()
         request = self._client._request(inputs)
         try:

@@ -67,6 +67,8 @@ class FilePassphrase:
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    #: What the file holds, for the messages of errors.
+    what: str = "passphrase"
 
     def read(self, *, new: bool) -> bytes:
         """Return what the file holds; raises `InputError` when others can read it or it cannot be read."""
@@ -76,21 +78,21 @@ class FilePassphrase:
                 data = file.read(_MAX_BYTES + 1)
         except OSError as error:
             raise FileError(
-                f"The passphrase file {self.path} cannot be read: {error.strerror or type(error).__name__}.",
+                f"The {self.what} file {self.path} cannot be read: {error.strerror or type(error).__name__}.",
                 hint="Check its path and permissions, or restore it from a backup.",
             ) from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO) and not self._is_credential():
             raise FileError(
-                f"The passphrase file {self.path} can be read or changed by others than its owner.",
+                f"The {self.what} file {self.path} can be read or changed by others than its owner.",
                 hint=f"Run: chmod 600 {self.path}",
             )
         if len(data) > _MAX_BYTES:
             raise FileError(
-                f"{self.path} is no passphrase file: it holds more than {_MAX_BYTES} bytes.",
+                f"{self.path} is no {self.what} file: it holds more than {_MAX_BYTES} bytes.",
                 hint="Name the right file.",
             )
         passphrase = data[:-2] if data.endswith(b"\r\n") else data.removesuffix(b"\n")
-        return _checked(passphrase, f"The passphrase in {self.path}", new=new)
+        return _checked(passphrase, f"The {self.what} in {self.path}", new=new)
 
     def _is_credential(self) -> bool:
         """Return whether systemd keeps the file: it lets one user in by an access list, which shows as group bits."""

@@ -16,7 +16,7 @@ from securealign.ops.observability import Metrics
 
 ROOT = Path(securealign.__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-UNIT = DEPLOY / "securealign-provider.service"
+UNITS = [DEPLOY / f"securealign-{party}.service" for party in ("provider", "client")]
 
 
 if not DEPLOY.exists():
@@ -38,13 +38,12 @@ def settings_of(unit):
     return {name: value.split("\n") for section in parser.sections() for name, value in parser.items(section)}
 
 
-@pytest.fixture(scope="module")
-def unit():
-    return settings_of(UNIT.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module", params=UNITS, ids=lambda path: path.stem)
+def unit(request):
+    return settings_of(request.param.read_text(encoding="utf-8"))
 
 
 HARDENING = {
-    "User": "securealign",
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
@@ -73,8 +72,9 @@ def test_the_service_has_limits(unit, name):
 
 
 def test_the_passphrase_is_a_credential_and_in_no_environment(unit):
-    assert unit["LoadCredential"] == ["passphrase:/etc/securealign/passphrase"]
-    assert all(value.endswith(("=file", "=%d/passphrase")) for value in unit["Environment"])
+    (credential,) = unit["LoadCredential"]
+    assert re.fullmatch("passphrase:/etc/securealign(-client)?/passphrase", credential)
+    assert all(value.endswith(("=file", "=%d/passphrase")) for value in unit["Environment"] if "PASS" in value)
 
 
 def test_a_mistake_of_the_operator_is_not_tried_again(unit):
@@ -84,23 +84,25 @@ def test_a_mistake_of_the_operator_is_not_tried_again(unit):
 
 def verified(text, folder):
     """Return what systemd says of a unit whose program exists."""
-    file = folder / UNIT.name
+    file = folder / "checked.service"
     file.write_text(re.sub("(?m)^ExecStart=.*", "ExecStart=/bin/true", text), encoding="utf-8")
     done = subprocess.run(["systemd-analyze", "verify", str(file)], capture_output=True, text=True, check=False)
-    return "\n".join(line for line in done.stderr.splitlines() if str(file) in line or UNIT.name in line)
+    return "\n".join(line for line in done.stderr.splitlines() if file.name in line)
 
 
-def test_systemd_understands_every_line(tmp_path):
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_systemd_understands_every_line(path, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    text = UNIT.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
     assert verified(text, tmp_path) == ""
     assert "NoNewPrivilege" in verified(text.replace("NoNewPrivileges", "NoNewPrivilege"), tmp_path)
 
 
 def test_the_user_of_the_service_is_made_by_sysusers(unit):
-    kind, name, *_ = (DEPLOY / "securealign.sysusers.conf").read_text(encoding="utf-8").splitlines()[-1].split()
-    assert (kind, name) == ("u", unit["User"][0])
+    made = (DEPLOY / "securealign.sysusers.conf").read_text(encoding="utf-8").splitlines()[1:]
+    assert ["u", *unit["User"]] in [line.split()[:2] for line in made]
+    assert unit["User"] == unit["Group"]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_images_come_by_their_plain_name(containerfile):
     froms = [rest.split() for name, rest in containerfile if name == "FROM"]
     stages = {words[-1] for words in froms}
     assert {words[0] for words in froms} - stages == {"python:3.12-slim"}
-    assert stages == {"build", "program", "client", "provider"}
+    assert stages == {"build", "program", "client", "service", "provider"}
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,18 @@ def test_the_container_is_confined(compose, containerfile):
     assert all("noexec" in mount for mount in provider["tmpfs"])
     assert not {"privileged", "network_mode", "pid", "ipc", "devices", "cap_add"} & set(provider)
     assert "./config:/etc/securealign:ro" in provider["volumes"]
+
+
+def test_the_service_is_as_confined_and_published_on_this_machine_alone(compose, containerfile):
+    service, provider = (compose["services"][name] for name in ("service", "provider"))
+    own = {"profiles", "build", "image", "environment", "secrets", "volumes", "ports", "stop_grace_period"}
+    assert {name: value for name, value in service.items() if name not in own} == {
+        name: value for name, value in provider.items() if name not in own
+    }
+    assert service["ports"] == ["127.0.0.1:8080:8080"]
+    assert set(service["secrets"]) == {"client-passphrase", "token"}
+    command = next(rest for name, rest in containerfile if name == "CMD" and "0.0.0.0:8080" in rest)
+    assert "/run/secrets/token" in command
 
 
 def test_the_containers_passphrase_is_a_secret(compose):
