@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -11,12 +12,15 @@ from support.journal import MemoryJournal
 from support.pair import LABELS, PLAINTEXT, TOY_LWE, InferenceCase, TrainingCase
 from support.tiers import first_quick
 
+from securealign.he.labels import transfer
 from securealign.protocol import streams
 from securealign.protocol.states import State
 from securealign.storage.folder import Sealers, StateFolder
 from securealign.storage.session_store import SessionStore
 
 SUITES = {"plaintext": PLAINTEXT, "toy": TOY_LWE}
+#: What takes most of the time of a label-only session under the toy set. Sessions with the same seeds ask for the same.
+CURVE = {name: functools.cache(getattr(transfer, name)) for name in ("_mask", "_private", "_public", "_shared")}
 
 
 @pytest.fixture(params=SUITES)
@@ -31,6 +35,12 @@ def many_messages(monkeypatch):
 
     monkeypatch.setattr(client, "MAX_CHUNK_BYTES", 600)
     monkeypatch.setattr(streams, "MAX_CHUNK_BYTES", 2000)
+
+
+@pytest.fixture(autouse=True)
+def points_computed_once(monkeypatch):
+    for name, cached in CURVE.items():
+        monkeypatch.setattr(transfer, name, cached)
 
 
 @pytest.fixture(params=["memory", "disk"])

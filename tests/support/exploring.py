@@ -1,16 +1,19 @@
-"""Every state that two endpoints reach, with every accident: a breadth-first search over a session and its journals.
+"""Every state that two endpoints reach, with every accident: a depth-first search over a session and its journals.
 
-Machines hold generators and cannot be copied, so a state is the list of moves that leads to it, made again from the
-start. What was sent so far is part of a state, so that joining two paths loses no claim about what left a party.
+Machines hold generators and cannot be copied. So one move goes on from a state as it stands, and for each other one the
+state is made again, by the moves that lead to it. What was sent so far is part of a state, so that joining two paths
+loses no claim about what left a party.
 """
 
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import FunctionType, GeneratorType, MethodType
+from enum import Enum
+from types import FunctionType, GeneratorType, MethodType, NoneType
 from typing import Any
 
 import numpy as np
@@ -27,32 +30,44 @@ _UNCOUNTED = (Abort, DurableAck, Resume, Resumed)
 #: What does not change with a session, or follows from what is fingerprinted besides it.
 _FIXED = frozenset({"codec", "_suites", "_context", "_limits", "limits", "_policy", "_head", "_rows", "case", "_root"})
 
+#: What tells itself from another.
+_ATOMS = frozenset({NoneType, bool, int, float, str, bytes})
+
 
 class Violation(AssertionError):
     """A party said what it must never say, or the session ended as it must not."""
 
 
-def fingerprint(thing: Any, seen: frozenset[int] = frozenset()) -> Any:
+def fingerprint(thing: Any) -> Any:
     """Return what tells a thing from another, as nested tuples; generators are told by what surrounds them."""
-    if thing is None or isinstance(thing, bool | int | float | str | bytes):
+    return _fingerprint(thing, set())
+
+
+def _fingerprint(thing: Any, around: set[int]) -> Any:
+    if type(thing) in _ATOMS:
         return thing
     if isinstance(thing, bytearray | np.ndarray):
         return bytes(thing)
-    return _nested(thing, seen)
-
-
-def _nested(thing: Any, seen: frozenset[int]) -> Any:
-    if id(thing) in seen or isinstance(thing, GeneratorType | FunctionType | MethodType | type):
+    if isinstance(thing, Enum):
+        return type(thing).__name__, thing.name
+    if id(thing) in around or isinstance(thing, GeneratorType | FunctionType | MethodType | type):
         return type(thing).__name__
-    seen |= {id(thing)}
+    around.add(id(thing))
+    found = _nested(thing, around)
+    around.remove(id(thing))
+    return found
+
+
+def _nested(thing: Any, around: set[int]) -> Any:
     if isinstance(thing, dict):
-        return tuple(sorted((repr(key), fingerprint(value, seen)) for key, value in thing.items()))
+        return tuple(sorted((repr(key), _fingerprint(value, around)) for key, value in thing.items()))
     if isinstance(thing, set | frozenset):
         return tuple(sorted(map(repr, thing)))
     if isinstance(thing, list | tuple | deque):
-        return tuple(fingerprint(item, seen) for item in thing)
-    own = {name: value for name, value in getattr(thing, "__dict__", {}).items() if name not in _FIXED}
-    return type(thing).__name__, fingerprint(own, seen)
+        return tuple([_fingerprint(item, around) for item in thing])
+    own = getattr(thing, "__dict__", {})
+    names = sorted(own.keys() - _FIXED)
+    return type(thing).__name__, *names, *[_fingerprint(own[name], around) for name in names]
 
 
 @dataclass
@@ -210,10 +225,11 @@ class World:
             fingerprint(session.client_journal),
             fingerprint(session.provider_journals),
             (tuple(session.up), tuple(session.down), session.resuming, self.connected, self.ended),
-            (self.accidents, self.tampering, fingerprint(self.numbered), fingerprint(self.spent)),
+            (self.accidents, self.tampering, sorted(self.numbered.items()), sorted(self.spent.items())),
             (fingerprint(self._next), fingerprint(session.charged)),
         )
-        return hashlib.sha256(repr(parts).encode()).digest()
+        # Later versions of the format also depend on which objects are the same.
+        return hashlib.sha256(marshal.dumps(parts, 2)).digest()
 
     def _endpoint(self, endpoint: ResumableSession[Any] | None) -> Any:
         return None if endpoint is None else fingerprint(endpoint)
@@ -254,33 +270,34 @@ def explore(begin: Callable[[], World], *, may_abort: bool = False, most: int = 
     explored = Explored()
     world = begin()
     seen = {world.key()}
-    queue: deque[tuple[str, ...]] = deque([()])
-    while queue:
-        path = queue.popleft()
+    # A stack and no queue: it stays short, so that each path can be kept with the world that it leads to.
+    stack: list[tuple[tuple[str, ...], World]] = [((), world)]
+    while stack:
+        path, world = stack.pop()
         explored.states += 1
         assert explored.states <= most, "the space of states is larger than it should be"
-        world = _replayed(begin, path)
         moves = world.moves()
         explored.reasons |= {world.ended} - {""}
         if not [move for move in moves if move in {"up", "down", "work", "connect", "restart"}]:
             explored.ends += 1
             _explained(path, lambda world=world: world.check_end(may_abort=may_abort))  # type: ignore[misc]
             world = _replayed(begin, path)
-        for successor, key in _successors(begin, path, world, moves):
+        for successor, reached in _successors(begin, path, world, moves):
+            key = reached.key()
             if key not in seen:
                 seen.add(key)
-                queue.append(successor)
+                stack.append((successor, reached))
     return explored
 
 
 def _successors(
     begin: Callable[[], World], path: tuple[str, ...], world: World, moves: list[str]
-) -> Iterator[tuple[tuple[str, ...], bytes]]:
+) -> Iterator[tuple[tuple[str, ...], World]]:
     for index, move in enumerate(moves):
         world = world if not index else _replayed(begin, path)
         longer = (*path, move)
         _explained(longer, lambda world=world, move=move: world.make(move))  # type: ignore[misc]
-        yield longer, world.key()
+        yield longer, world
 
 
 def _replayed(begin: Callable[[], World], path: tuple[str, ...]) -> World:

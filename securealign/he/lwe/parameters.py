@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from securealign.errors import ErrorCode, SuiteError
@@ -62,7 +63,7 @@ class LweParameters:
         """The estimated cost of the best modelled attack."""
         return estimate(self.dimension, self.log_q, SIGMA)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 over all parameters, 32 bytes; the parties compare it in the handshake."""
         fields = asdict(self) | {
