@@ -328,10 +328,12 @@ class OpenClient:
         return matrix
 
     def _head(self) -> HeadListing:
-        """Return what the provider has said of the head; what it said once holds for the client's life."""
-        if self._listed is None:
-            self._listed = self._ask_head()
-        return self._listed
+        """Return what the provider has said of the head that answers; it is asked again when another one does."""
+        worker, listed = self._worker, self._listed
+        session = worker.session if worker is not None else None
+        if listed is None or (session is not None and session.accepted.head_digest != listed.head_digest):
+            listed = self._listed = self._ask_head()
+        return listed
 
     def _ask_head(self) -> HeadListing:
         self._require_usable()
