@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -48,8 +49,9 @@ def failures(*, as_json: bool) -> Iterator[None]:
         # The reader has closed the pipe. A flush at exit would fail, so it goes to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.OK) from None
-    except OSError as error:
-        what = f"{error.filename or 'A file'} cannot be used: {error.strerror or type(error).__name__}."
+    except (OSError, sqlite3.OperationalError) as error:
+        file, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        what = f"{file or 'A file'} cannot be used: {reason or error or type(error).__name__}."
         _show(FileError(what, hint="Check the path, its permissions and the space on the disk."), as_json=as_json)
         raise typer.Exit(ErrorCode.FILE_INVALID.exit_code) from error
 

@@ -18,6 +18,7 @@ from securealign.client.config import ClientSettings
 from securealign.client.connection import connect
 from securealign.client.inputs import Inputs, open_embeddings, open_inputs
 from securealign.client.lines import check_columns
+from securealign.client.results import require_other_file
 from securealign.commands import AsJson, Override, failures, progress, table_console
 from securealign.errors import ConfigurationError, InputError
 from securealign.files import write_atomically
@@ -139,6 +140,7 @@ def classify(
     with failures(as_json=as_json), progress(enabled=not quiet) as bar:
         if (source is None) == (embeddings is None):
             raise InputError("Nothing to classify, or too much.", hint="Give either --input or --embeddings.")
+        require_other_file(source, output)
         columns = tuple(name.strip() for name in keep.split(",")) if keep else ()
         check_columns(columns)
         client = Client(load_settings(ClientSettings, config, override or []))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from functools import cached_property, partial
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from securealign.client.config import ClientSettings
 from securealign.client.held import HeldSession
 from securealign.client.inputs import Inputs, open_feed
 from securealign.client.results import Results, open_results
+from securealign.client.slots import PoolTerms
 from securealign.client.work import Training
 from securealign.commands import Progress
 from securealign.compute import one_blas_thread, use_threads
@@ -37,9 +38,9 @@ from securealign.errors import (
 from securealign.he.entropy import Entropy, SystemEntropy
 from securealign.he.registry import get_suite
 from securealign.keys.handles import Purpose
-from securealign.models import Encoder, EndpointEncoder
+from securealign.models import EmbeddingCache, Encoder, EndpointEncoder
 from securealign.models.endpoint import check_likeness, likeness_of, usage_of
-from securealign.models.source import encode_cached, load_public_embeddings
+from securealign.models.source import encode_cached, load_public_embeddings, user_cache
 from securealign.pki.identity import Role
 from securealign.protocol.context import ClientContext, Codec
 from securealign.protocol.inference.client import InferenceClient
@@ -47,6 +48,7 @@ from securealign.protocol.listing import HeadListing, Listing
 from securealign.protocol.randomness import FreshRoot, Root, SessionEntropy
 from securealign.protocol.resume.session import ResumableClient
 from securealign.recording.measured import RunLog
+from securealign.storage.opening import State
 from securealign.storage.work import Attempt, durable_attempts, work_name
 from securealign.transport.credentials import BundleSource
 from securealign.transport.grpc_client import GrpcLink, call, is_loopback
@@ -103,7 +105,7 @@ class Client:
         provider, section = self._settings.provider, self._settings.alignment
         settings = f"{section.ridge} {section.accept_noise} {provider.space}"
         work = work_name(provider.address, ",".join(provider.suites), settings, training.digest, embeddings)
-        with run_log, self._attempts(Purpose.TRAINING, work) as attempts:
+        with run_log, self._opening() as state, self._attempts(state(), Purpose.TRAINING, work) as attempts:
             for attempt in attempts:
                 with attempt:
                     figures = self._align(training, attempt, run_log)
@@ -142,7 +144,11 @@ class Client:
     def encode(self, texts: Sequence[str], *, cache: bool) -> npt.NDArray[np.floating]:
         """Return embeddings of private texts; `cache` keeps them on disk, readable by their owner alone."""
         self._warn_of_vendor()
-        return encode_cached(self._encoder, texts) if cache else self._encoder.encode(texts)
+        return self._cache.encode(self._encoder, texts) if cache else self._encoder.encode(texts)
+
+    @cached_property
+    def _cache(self) -> EmbeddingCache:
+        return user_cache()
 
     def _warn_of_vendor(self) -> None:
         """Say once that private texts leave this machine in clear for those who run the endpoint."""
@@ -202,10 +208,10 @@ class Client:
             progress=classifying,
         )
         suite = ""
-        with run_log:
+        with run_log, self._opening() as state:
             while work.unfinished():
                 with work.unless_head_changed():
-                    suite = self._answer(work, meter, run_log, verify=options.verify)
+                    suite = self._answer(work, state(), meter, run_log, verify=options.verify)
             results.finish()
         if self._warned:
             self._tell_usage()
@@ -226,13 +232,14 @@ class Client:
             return None
         return heads[0] if len(heads) == 1 else None
 
-    def _answer(self, work: Classifying, meter: Meter, run_log: RunLog, *, verify: bool) -> str:
+    def _answer(self, work: Classifying, state: State, meter: Meter, run_log: RunLog, *, verify: bool) -> str:
         """Open a session, or go on with one, let it answer what it can, and return the name of its suite."""
         provider, alignment = self._settings.provider, self.alignment
         terms = f"{work.slots} {verify} {provider.head}"
         name = work_name(work.session, provider.address, ",".join(provider.suites), terms, alignment.space)
-        with self._attempts(Purpose.INFERENCE, name) as attempts:
+        with self._attempts(state, Purpose.INFERENCE, name) as attempts:
             for attempt in attempts:
+                attempt.wanted = lambda: work.recorded
                 with attempt:
                     context = self._context(InferenceCodec(), meter, attempt.root)
                     dimension = alignment.weight.shape[1]
@@ -260,6 +267,11 @@ class Client:
         """Return what the provider says now is left of the budget for the head, None where it cannot be asked."""
         head = self._offered_head()
         return None if head is None else head.queries_left
+
+    def pool_terms(self) -> PoolTerms | None:
+        """Return what the slots of a pool depend on, None where the provider cannot be asked."""
+        head = self._offered_head()
+        return None if head is None else PoolTerms.of(head)
 
     @one_blas_thread()
     def hold(self, slots: int, listener: Listener, *, abandon: threading.Event) -> HeldSession:
@@ -291,15 +303,15 @@ class Client:
         )
 
     @contextmanager
-    def _attempts(self, purpose: Purpose, work: bytes) -> Iterator[Iterator[Attempt]]:
+    def _opening(self) -> Iterator[Callable[[], State]]:
+        """Give a function that opens what this party keeps, once: a key store takes 128 MiB to open."""
+        with ExitStack() as opened:
+            yield cache(lambda: opened.enter_context(closing(self._settings.open_state(self._settings.state))))
+
+    def _attempts(self, state: State, purpose: Purpose, work: bytes) -> AbstractContextManager[Iterator[Attempt]]:
         """Give the attempts at a piece of work, under this party's keys."""
-        section = self._settings.state
-        keep_seconds = section.keep_days * _DAY_SECONDS
-        with (
-            closing(self._settings.open_state(section)) as state,
-            durable_attempts(state, purpose, work, keep_seconds=keep_seconds) as attempts,
-        ):
-            yield attempts
+        keep_seconds = self._settings.state.keep_days * _DAY_SECONDS
+        return durable_attempts(state, purpose, work, keep_seconds=keep_seconds)
 
     def _link(
         self, method: str, endpoint: ResumableClient, meter: Meter, *, sleep: Callable[[float], None] = time.sleep

@@ -20,14 +20,14 @@ from securealign.client.answering import Answering, Clock, Tally, block_queries
 from securealign.client.inputs import Content, Feed
 from securealign.client.lines import result_lines
 from securealign.client.results import Results
-from securealign.client.slots import choose_slots
+from securealign.client.slots import PoolTerms, choose_slots
 from securealign.commands import Progress
 from securealign.errors import ErrorCode, InputError, SecurealignError
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix
 from securealign.protocol.listing import HeadListing
 from securealign.protocol.machine import require
-from securealign.protocol.messages import InferenceAccept, OutputMode
+from securealign.protocol.messages import InferenceAccept
 from securealign.transport.meter import Meter
 from securealign.transport.sessions import InferenceSession
 from securealign.transport.stats import PhaseStats
@@ -36,6 +36,8 @@ from securealign.transport.stats import PhaseStats
 _SESSION_POOLS = 256
 #: Queries of a message where pools are large, and where they are not.
 _LARGE_BATCH, _BATCH = 256, 64
+#: Queries for which the provider is not asked beforehand what it offers.
+_FEW = 16
 _SESSION_NAME_BYTES = 16
 
 Encode = Callable[[Sequence[str]], npt.NDArray[np.floating]]
@@ -173,6 +175,11 @@ class Classifying:
             self._begun_again = True
             self.ended()
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the open session is noted beside the results, so that another process goes on with it."""
+        return bool(self.session) and self._results.place.session == self.session
+
     def ended(self) -> None:
         """Take note that the session is over."""
         if self._results.place.session:
@@ -211,15 +218,16 @@ class Classifying:
         return self._options.batch or (_LARGE_BATCH if self.slots >= _LARGE_BATCH else _BATCH)
 
     def _choose_slots(self) -> int:
-        count = self._feed.inputs.count
-        left = None if count is None else count - self._feed.position
-        slots = self._options.pool_slots or choose_slots(left)
-        if self._options.pool_slots is None and left is not None and left > slots:
-            head = self._offered()
-            # Pools for labels are large, and of one size for each slot.
-            if head is not None and head.output is OutputMode.LOGITS:
-                slots = choose_slots(left, classes=head.classes, max_slots=head.max_slots)
-        return slots_with_checks(slots, slots if left is None else left) if self._options.verify else slots
+        if self._feed.left is None:
+            # The end of a short stream is found here; its first block has to arrive in any case.
+            self._feed.look_ahead(block_queries(self._options.batch or _BATCH, checked=self._options.verify))
+        left = self._feed.left
+        chosen = self._options.pool_slots
+        if chosen is not None:
+            return slots_with_checks(chosen, chosen if left is None else left) if self._options.verify else chosen
+        # A pool for few queries is within all limits.
+        head = self._offered() if left is None or left > _FEW else None
+        return choose_slots(left, None if head is None else PoolTerms.of(head), checked=self._options.verify)
 
     def _queries(self, content: Content) -> FloatMatrix:
         vectors = content.vectors if content.vectors is not None else self._encode(content.texts or ())
@@ -239,7 +247,6 @@ class Classifying:
     def _ask(self, answering: Answering, content: Content, first: int, *, restored_until: int) -> list[str]:
         """Return the lines of a block."""
         feed, results = self._feed, self._results
-        count = feed.inputs.count
         accepted = require(self._accepted)
         try:
             queries = self._queries(content)
@@ -253,7 +260,7 @@ class Classifying:
                     slots=self.slots,
                     block=self._block,
                 )
-            answers = answering.ask(queries, more=math.inf if count is None else count - feed.position)
+            answers = answering.ask(queries, more=math.inf if feed.left is None else feed.left)
         except BaseException:
             feed.give_back(content)
             raise
@@ -262,16 +269,15 @@ class Classifying:
         return result_lines(accepted, begin, answers, content.kept, options.columns, as_json=options.as_json)
 
     def _require_budget(self, answering: Answering) -> None:
-        count, position = self._feed.inputs.count, self._feed.position
-        if count is None or count <= position:
+        left = self._feed.left
+        if left is None:
             return
-        possible = answering.affordable(count - position)
-        if possible < count - position:
+        possible = answering.affordable(left)
+        if possible < left:
             checks = ", those that check answers among them" if self._options.verify else ""
-            limit = f"Use --limit {position + possible}, or ask" if possible else "Ask"
+            limit = f"Use --limit {self._feed.position + possible}, or ask" if possible else "Ask"
             raise InputError(
-                f"{count - position} inputs need {answering.rows(count - position)} queries{checks}, and the budget "
-                f"holds {answering.left}.",
+                f"{left} inputs need {answering.rows(left)} queries{checks}, and the budget holds {answering.left}.",
                 hint=f"{limit} the provider for a larger budget. Nothing was asked.",
                 code=ErrorCode.QUERY_BUDGET_EXHAUSTED,
             )

@@ -76,11 +76,18 @@ class TextInputs(Inputs):
     def __init__(self, name: str, rows: Iterator[Row], count: int | None) -> None:
         self.name = name
         self.count = count
-        self._rows = rows
+        self._rows, self._taken = rows, 0
 
     def read(self, count: int) -> Content:
-        """Return the next texts."""
+        """Return the next texts; raises `InputError` where a file has more or fewer of them than before."""
         rows = list(islice(self._rows, count))
+        self._taken += len(rows)
+        if self.count is not None and (self._taken > self.count or (len(rows) < count and self._taken < self.count)):
+            raise InputError(
+                f"{self.name} was changed while it was read: it had {self.count} texts.",
+                hint="Give the same command again when nothing writes to the file.",
+                code=ErrorCode.INPUT_INVALID,
+            )
         return Content([row.text for row in rows], None, [row.kept for row in rows])
 
 
@@ -139,6 +146,7 @@ class Feed:
         #: Inputs handed out.
         self.position = 0
         self._digest = self._before = hashlib.sha256(_DOMAIN)
+        self._ended = False
         #: Inputs that were read and not handed out.
         self._ahead: Content | None = None
 
@@ -149,9 +157,9 @@ class Feed:
 
     def take(self, count: int) -> Content:
         """Return the next inputs, fewer at the end; raises `InputError` where they are not those of the earlier run."""
-        content = self._ahead if self._ahead is not None else self.inputs.read(count)
+        content = self._ahead if self._ahead is not None else self._read(count)
         if len(content) < count and self._ahead is not None:
-            content += self.inputs.read(count - len(content))
+            content += self._read(count - len(content))
         content, self._ahead = content[:count], content[count:] if len(content) > count else None
         self._before = self._digest.copy()
         seen, digest = self._known
@@ -163,6 +171,19 @@ class Feed:
         if len(content) < count and self.position < seen:
             raise self._changed()
         return content
+
+    @property
+    def left(self) -> int | None:
+        """Inputs that are not handed out, None while that is unknown."""
+        if self.inputs.count is not None:
+            return self.inputs.count - self.position
+        if not self._ended:
+            return None
+        return 0 if self._ahead is None else len(self._ahead)
+
+    def look_ahead(self, count: int) -> None:
+        """Read so many inputs, if there are as many, and hand out none."""
+        self.give_back(self.take(count))
 
     def give_back(self, content: Content) -> None:
         """Undo the last `take`."""
@@ -180,6 +201,11 @@ class Feed:
         content = self.take(1)
         self.give_back(content)
         return len(content) > 0
+
+    def _read(self, count: int) -> Content:
+        content = self.inputs.read(count)
+        self._ended |= len(content) < count
+        return content
 
     def _changed(self) -> InputError:
         return InputError(

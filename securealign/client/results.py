@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from securealign.errors import ErrorCode, InputError, KeyStoreError
+from securealign.errors import ErrorCode, InputError, KeyStoreError, SecurealignError
 from securealign.files import replace_durably, sync_folder, write_atomically
 from securealign.locks import try_lock
 
@@ -129,8 +129,18 @@ class StreamResults(Results):
         self._owned = owned
 
     def _write(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._stream.flush()
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except BrokenPipeError as error:
+            if not self._owned:
+                # Whoever reads standard output, such as `head`, has what it wants.
+                raise
+            raise SecurealignError(
+                f"The reader of the output has gone; {self.lines} lines were written.",
+                hint="Give the same command again: lines begin with the first, and no query is charged twice.",
+                code=ErrorCode.FILE_INVALID,
+            ) from error
 
     def __str__(self) -> str:
         return "The output"
@@ -243,6 +253,12 @@ def open_results(output: Path | None, settings: str, state: Path, *, overwrite: 
     results = FileResults(path, settings, overwrite=overwrite)
     sync_folder(path.parent)
     return results
+
+
+def require_other_file(source: str | None, output: Path | None) -> None:
+    """Raise `InputError` where the results would take the place of the inputs."""
+    if source is not None and output is not None and output.is_file() and output.resolve() == Path(source).resolve():
+        raise _refused(f"{output} holds the inputs.", "Name another file for the results.")
 
 
 def _refused(what: str, hint: str) -> InputError:

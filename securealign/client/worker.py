@@ -17,7 +17,7 @@ from securealign.alignment.maps import AlignmentMap
 from securealign.client.activity import Activity
 from securealign.client.held import HeldSession
 from securealign.client.requests import Request, Requests, Share
-from securealign.client.slots import choose_slots
+from securealign.client.slots import DEFAULT_SLOTS, PoolTerms, choose_slots
 from securealign.compute import one_blas_thread
 from securealign.errors import CiphertextError, ErrorCode, InputError, RemoteProtocolError, SecurealignError
 from securealign.matrices import FloatMatrix
@@ -53,6 +53,9 @@ class Core(Protocol):
     def queries_left(self) -> int | None:
         """Return what the provider says now is left of the budget, None where it cannot be asked."""
 
+    def pool_terms(self) -> PoolTerms | None:
+        """Return what the slots of a pool depend on, None where the provider cannot be asked."""
+
 
 class Query(NamedTuple):
     """The next inputs of a request, mapped (m, d_A)."""
@@ -85,6 +88,8 @@ class Worker:
         #: Set when nothing is to be waited for any more.
         self._abandon = threading.Event()
         self._may_grow = True
+        #: What the slots of a pool depend on; None where the provider could not be asked.
+        self._terms: PoolTerms | None = None
         self._opener = ThreadPoolExecutor(1, "securealign-opener")
         self._next: Future[HeldSession] | None = None
         #: Why no answer of this provider can be used any more.
@@ -274,7 +279,8 @@ class Worker:
         return session
 
     def _first_slots(self) -> int:
-        return max(_FIRST_SLOTS, choose_slots(self.requests.waiting))
+        self._terms = self._core.pool_terms()
+        return choose_slots(max(_FIRST_SLOTS, min(DEFAULT_SLOTS, self.requests.waiting)), self._terms)
 
     def _replace(self) -> None:
         """Take up the next session if it is open, and have one opened if the present one is used up or too small."""
@@ -299,8 +305,7 @@ class Worker:
         """Return the slots of a session that takes the place of this one, 0 while it can go on."""
         if self._fixed_slots is None and self._may_grow:
             # As many queries are expected as were asked.
-            classes = session.accepted.classes if session.accepted.labels is None else None
-            slots = choose_slots(self._activity.queries, classes=classes)
+            slots = choose_slots(self._activity.queries, self._terms)
             if slots >= _GROWTH * session.slots:
                 return slots
         aged = session.age > _REPLACED_AFTER * self._session_seconds

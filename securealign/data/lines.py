@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 from securealign.data.labels import Label
 from securealign.errors import ErrorCode, InputError
 
 _BOM = b"\xef\xbb\xbf"
+#: Longest line, and longest cell over several lines: what is longer is no text, and would fill the memory.
+MAX_LINE_BYTES = 16 << 20
 
 
 class Fields(NamedTuple):
@@ -37,16 +39,26 @@ Line = tuple[int, str]
 Parser = Callable[[str, Iterator[Line], Fields], Iterator[Row]]
 
 
-def decoded(source: str, lines: Iterable[bytes]) -> Iterator[Line]:
-    """Yield the lines with their numbers and line ends; raises `InputError` for one that is not UTF-8."""
+def decoded(source: str, file: BinaryIO) -> Iterator[Line]:
+    """Yield the lines with their numbers and line ends; raises `InputError` for one that is too long or no UTF-8."""
     # Lines end at "\n" alone: str.splitlines would also cut at U+2028 and others that JSON and prose may hold.
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
+        if len(line) > MAX_LINE_BYTES:
+            raise too_long(source, number)
+        if b"\0" in line:
+            what = "a NUL byte stands in the line"
+            raise bad_line(source, number, what, "Save the file as UTF-8; UTF-16 holds such bytes.")
         # Spreadsheets write a byte order mark that would otherwise become part of the first field's name.
         body = line.removeprefix(_BOM) if number == 1 else line
         try:
             yield number, body.decode("utf-8")
         except UnicodeDecodeError as error:
             raise bad_line(source, number, f"byte {error.start + 1} is not UTF-8", "Save the file as UTF-8.") from None
+
+
+def too_long(source: str, number: int) -> InputError:
+    """Return the error for a line or a cell that is too long, to raise."""
+    return bad_line(source, number, f"more than {MAX_LINE_BYTES >> 20} MiB without an end", "Write one text a line.")
 
 
 def is_blank(line: str) -> bool:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from securealign.data.labels import Kind, Label
-from securealign.data.lines import Fields, Line, Row, bad_line, is_blank, without_end
+from securealign.data.lines import MAX_LINE_BYTES, Fields, Line, Row, bad_line, is_blank, too_long, without_end
 
 SEPARATORS = (",", ";", "\t")
 _QUOTE = '"'
@@ -102,11 +102,15 @@ def _end(row: str) -> int:
 def _quoted_cell(source: str, lines: Iterator[Line], first: Line, position: int) -> tuple[str, str, int]:
     """Return a cell from behind its first quote on, the line on which it ends, and the position behind it there."""
     number, row = first
-    parts = []
+    parts: list[str] = []
+    length = 0
     while True:
         stop = row.find(_QUOTE, position)
         if stop < 0:
             parts.append(row[position:])
+            length += len(parts[-1])
+            if length > MAX_LINE_BYTES:
+                raise too_long(source, number)
             _, row = next(lines, (0, ""))
             position = 0
             if not row:

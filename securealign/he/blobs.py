@@ -4,8 +4,10 @@ A receiver knows the header it expects and compares all of it, and the exact len
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from io import BytesIO
 
 from securealign.errors import CiphertextError
 
@@ -44,6 +46,13 @@ class Binding:
     def seal(self, kind: Kind, body: bytes, *, index: int = 0, rows: int, columns: int) -> bytes:
         """Return header and body; `index` is the first row, pool or slot that the blob stands for."""
         return self._header(kind, index, rows, columns) + body
+
+    def seal_pieces(self, kind: Kind, body: Iterable[bytes], *, rows: int, columns: int) -> bytes:
+        """Return header and body, of which no piece exists twice."""
+        with BytesIO() as blob:
+            blob.write(self._header(kind, 0, rows, columns))
+            blob.writelines(body)
+            return blob.getvalue()
 
     def open(self, kind: Kind, data: bytes, length: int, *, index: int = 0, rows: int, columns: int) -> memoryview:
         """Return the body of `data`; raises `CiphertextError` unless header and body length are the expected ones."""

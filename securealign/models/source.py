@@ -26,9 +26,14 @@ def fingerprint_of(embeddings: NDArray[np.floating]) -> str:
     return digest.hexdigest()
 
 
+def user_cache() -> EmbeddingCache:
+    """Return the user's cache of embeddings; whoever encodes block by block keeps it, so that it is read once."""
+    return EmbeddingCache(cache_root() / "vectors")
+
+
 def encode_cached(encoder: Encoder, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
     """Return the embeddings (n, d) of `texts`, from the user's cache where they were made before."""
-    return EmbeddingCache(cache_root() / "vectors").encode(encoder, texts, progress=progress)
+    return user_cache().encode(encoder, texts, progress=progress)
 
 
 def load_public_embeddings(path: Path, public: PublicTexts) -> NDArray[np.floating]:

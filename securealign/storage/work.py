@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -17,8 +17,9 @@ from securealign.protocol.client import ClientMachine
 from securealign.protocol.randomness import Root
 from securealign.protocol.resume.session import ResumableClient
 from securealign.protocol.resume.snapshot import Snapshot, restore
+from securealign.protocol.states import State
 from securealign.storage.journal import SessionJournal
-from securealign.storage.opening import State
+from securealign.storage.opening import State as PartyState
 from securealign.storage.session_store import SessionStore
 
 #: Reasons for which an interrupted session cannot go on, while a new one can do its work.
@@ -50,9 +51,13 @@ class Attempt:
         self.lost = False
         #: Whether the provider does not go on with the session.
         self.refused = False
+        #: Says when work fails whether the caller will look for this session again.
+        self.wanted: Callable[[], bool] = lambda: True
+        self._client: ClientMachine | None = None
 
     def session(self, client: ClientMachine) -> ResumableClient:
         """Return the session of a machine, which goes on where an earlier process ended."""
+        self._client = client
         if self._snapshot is not None:
             try:
                 restore(client, self._snapshot)
@@ -68,6 +73,11 @@ class Attempt:
             )
         return ResumableClient(client, self._journal)
 
+    @property
+    def useless(self) -> bool:
+        """Whether nobody can or will go on with the session."""
+        return not self.wanted() or (self._client is not None and self._client.state is State.ABORTED)
+
     def __enter__(self) -> Attempt:
         return self
 
@@ -82,30 +92,38 @@ class Attempt:
 
 @contextmanager
 def durable_attempts(
-    state: State, purpose: Purpose, work: bytes, *, keep_seconds: float
+    state: PartyState, purpose: Purpose, work: bytes, *, keep_seconds: float
 ) -> Iterator[Iterator[Attempt]]:
     """Hold a piece of work and give the attempts at it: going on where an earlier process ended, or beginning anew.
 
     The next attempt is made only if the one before could not go on; one that succeeds is the last. The caller finishes
     all that depends on the session inside the block: after it the session is forgotten. When the block raises because
-    the connection is gone, the same call goes on later. Raises `KeyStoreError` when another process does the same work:
+    the connection is gone, the same call goes on later; a session that nobody goes on with is forgotten at once. Raises
+    `KeyStoreError` when another process does the same work:
     two processes on one session would use its slots twice.
     """
     sessions = _Sessions(state, purpose, work)
     sessions.store.delete_older(state.folder.clock() - keep_seconds)
     with state.folder.locked(sessions.handle):
-        yield sessions.attempts()
+        try:
+            yield sessions.attempts()
+        except BaseException:
+            if sessions.last is not None and sessions.last.useless:
+                sessions.store.delete(sessions.handle)
+            raise
         sessions.store.delete(sessions.handle)
 
 
 class _Sessions:
     """The sessions for one piece of work, one at a time."""
 
-    def __init__(self, state: State, purpose: Purpose, work: bytes) -> None:
+    def __init__(self, state: PartyState, purpose: Purpose, work: bytes) -> None:
         self.handle = f"{purpose.value}/{work.hex()}"
         self.store = SessionStore(state.folder)
         self._state = state
         self._purpose = purpose
+        #: The attempt that was made last.
+        self.last: Attempt | None = None
 
     def attempts(self) -> Iterator[Attempt]:
         attempt = self._interrupted()
@@ -122,7 +140,8 @@ class _Sessions:
             journal = self.store.find(self.handle)
             snapshot = journal.recover() if journal is not None else None
             if journal is not None and snapshot is not None:
-                return Attempt(self._state.keys.get(journal.key), journal, snapshot)
+                self.last = Attempt(self._state.keys.get(journal.key), journal, snapshot)
+                return self.last
         except KeyStoreError as error:
             if error.code is ErrorCode.STORE_LOCKED:
                 raise
@@ -133,7 +152,8 @@ class _Sessions:
         key = self._state.begin(self._purpose)
         self.store.delete(self.handle)
         journal = self.store.create(self.handle, self._purpose.value, key=key.name)
-        return Attempt(key, journal, None, last=last)
+        self.last = Attempt(key, journal, None, last=last)
+        return self.last
 
 
 def _warn_lost(error: KeyStoreError) -> None:

@@ -6,9 +6,8 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -186,11 +185,7 @@ class StreamClient(Client):
         return Listing(heads=(listed,), spaces=())
 
     def _offered_head(self) -> Any:
-        return (
-            SimpleNamespace(**{"output": OutputMode.LOGITS, "queries_left": 0} | self._site.offer)
-            if self._site.offer
-            else None
-        )
+        return replace(self.offers().heads[0], **self._site.offer) if self._site.offer else None
 
     @contextmanager
     def _link(self, method: str, endpoint: Any, meter: Any, *, sleep: Any = None) -> Iterator[StreamLink]:

@@ -203,3 +203,55 @@ def test_names_of_results_cannot_be_kept(columns):
         check_columns(columns)
     assert caught.value.code is ErrorCode.INPUT_INVALID
     check_columns(("id", "source"))
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.jsonl", "x.csv"])
+def test_bytes_of_utf_16_are_no_text(write, name):
+    content = {"x.txt": "a\nb\n", "x.jsonl": '{"text": "a"}\n', "x.csv": "text\na\n"}[name]
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        with pytest.raises(InputError, match=r"line 1: (a NUL byte|byte 1 is not UTF-8)"):
+            open_inputs(write(name, content.encode(encoding)))
+    assert open_inputs(write(name, content)).read(1).texts == ["a"]
+    # JSON writes the character as an escape.
+    assert open_inputs(write("y.jsonl", '{"text": "a\\u0000"}\n')).read(1).texts == ["a\0"]
+
+
+LONG = {
+    "x.txt": "{}\n",
+    "x.jsonl": '{{"text": "{}"}}\n',
+    "x.csv": "text\n{}\n",
+    "x.tsv": "text\n{}\n",
+    "cell.csv": 'text\n"{}\n{}\n"\n',
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_line_or_cell_without_an_end_is_refused_before_it_fills_the_memory(write, monkeypatch, name):
+    for module in ("lines", "tables"):
+        monkeypatch.setattr(f"securealign.data.{module}.MAX_LINE_BYTES", 1000)
+    assert len(open_inputs(write(name, LONG[name].format("a" * 480, "a" * 480))).read(1).texts[0]) >= 480
+    size = 990 if name == "cell.csv" else 1001
+    with pytest.raises(InputError, match="MiB without an end"):
+        open_inputs(write(name, LONG[name].format("a" * size, "a" * size)))
+
+
+@pytest.mark.parametrize(("lines", "kept"), [(3, 3), (12, 10)])
+def test_a_file_that_changes_while_it_is_read_is_refused(write, lines, kept):
+    path = write("x.txt", "".join(f"text {number}\n" for number in range(10)))
+    inputs = open_inputs(path)
+    path.write_text("".join(f"text {number}\n" for number in range(lines)))
+    with pytest.raises(InputError, match="was changed while it was read: it had 10 texts"):
+        inputs.read(kept + 1)
+    # The control: the same file as before is read to its end.
+    path.write_text("".join(f"text {number}\n" for number in range(10)))
+    assert [len(opened.read(4).texts) for opened in [open_inputs(path)] for _ in range(4)] == [4, 4, 2, 0]
+
+
+def test_the_limit_is_no_change_of_a_file(write):
+    inputs = open_inputs(write("x.txt", "a\nb\nc\n"), limit=2)
+    assert [inputs.count, len(inputs.read(1).texts), len(inputs.read(5).texts), len(inputs.read(5).texts)] == [
+        2,
+        1,
+        1,
+        0,
+    ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from support.streams import DIM_B, Killed, StreamSite, read_lines, write_jsonl
 from securealign.alignment.checks import rows_with_checks
 from securealign.client import classifying
 from securealign.client.answering import Answering
-from securealign.client.results import FileResults, Results
+from securealign.client.results import FileResults, Results, require_other_file
 from securealign.errors import ErrorCode, InputError, KeyStoreError, RemoteProtocolError, SecurealignError
 from securealign.he import plaintext
 from securealign.protocol.messages import OutputMode
@@ -224,8 +227,24 @@ def test_many_inputs_have_the_slots_that_suit_the_head(site, source, tmp_path, m
     assert site.run(source, tmp_path / "few.jsonl")["pool_slots"] == 68
     site.offer = {"classes": 150, "max_slots": 1024}
     assert site.run(source, tmp_path / "many.jsonl")["pool_slots"] == rows_with_checks(COUNT)
-    site.offer = {"classes": 150, "max_slots": 1024, "output": OutputMode.LABEL}
-    assert site.run(source, tmp_path / "labels.jsonl")["pool_slots"] == 68
+    site.offer |= {"output": OutputMode.LABEL, "abstains": False}
+    assert site.run(source, tmp_path / "labels.jsonl")["pool_slots"] == 80
+
+
+def test_a_short_stream_has_no_more_slots_than_inputs(site, source, tmp_path, piped):
+    # Five inputs and 150: the second is a stream whose end is out of sight.
+    lines = source.read_text().splitlines(True)
+    for count, slots in ((5, 5), (COUNT, 68)):
+        few = tmp_path / f"{count}.jsonl"
+        few.write_text("".join(lines[:count]))
+        output = tmp_path / f"{count}.labels"
+        figures = site.run(piped(few), output, as_json=True)
+        assert (figures["pool_slots"], figures["queries"]) == (slots, count)
+        assert_whole(site, few, output, count)
+        # Of 150, those of the second block are the last, and no pool is asked for behind it.
+        (journal,) = site.sessions.values()
+        assert journal.recover().fields["pools"] == -(-rows_with_checks(count) // slots)
+        site.sessions.clear()
 
 
 def test_other_options_are_refused_or_begin_again(site, source, tmp_path, stopped):
@@ -302,6 +321,51 @@ def test_a_pipe_is_written_through_and_stays(site, source, tmp_path):
     assert not list(tmp_path.glob("pipe.*"))
 
 
+class GoneReader:
+    """A pipe whose reader goes away after some bytes."""
+
+    def __init__(self, left):
+        self.left, self.taken = left, b""
+
+    def write(self, data):
+        if len(self.taken) >= self.left:
+            raise BrokenPipeError
+        self.taken += data
+
+    def flush(self):
+        pass
+
+    def close(self):
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_away_is_an_error_and_costs_no_query_twice(site, source, tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    readers = [GoneReader(1), GoneReader(1 << 20)]
+    original = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *mode, **named: readers.pop(0) if self == pipe else original(self, *mode, **named)
+    )
+    whole = readers[1]
+    error = refused(ErrorCode.FILE_INVALID, site.run, source, pipe, as_json=True, batch=32)
+    assert "reader of the output has gone; 32 lines" in error.message
+    assert site.queries_charged == 68
+    site.run(source, pipe, as_json=True, batch=32)
+    assert [json.loads(line)["label"] for line in whole.taken.splitlines()] == site.labels(texts(source))
+    assert site.queries_charged == CHARGED
+
+
+def test_results_do_not_take_the_place_of_their_inputs(source, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(source)
+    for output in (source, link):
+        with pytest.raises(InputError, match="holds the inputs"):
+            require_other_file(str(source), output)
+    for given, output in ((str(source), tmp_path / "labels"), ("-", Path("-")), (None, source), (str(source), None)):
+        require_other_file(given, output)
+
+
 def printed(capfdbinary):
     return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines() if line.startswith(b"{")]
 
@@ -336,6 +400,51 @@ def test_a_budget_that_is_too_small_is_said_before_the_first_query(site, source,
     assert_whole(site, source, output, 94)
     assert site.queries_charged == 100
     assert "--limit" not in refused(ErrorCode.QUERY_BUDGET_EXHAUSTED, site.run, source, tmp_path / "more", limit=9).hint
+
+
+def sessions_kept(site):
+    """Return how many sessions are in the client's state folder, those among them that are over."""
+    with closing(sqlite3.connect(site.folder / "client-state" / "sessions.db")) as connection:
+        return connection.execute("SELECT count(*) FROM session").fetchone()[0]
+
+
+REFUSALS = {
+    "a budget that is too small": (Policy(allow_unencrypted=True, max_queries=100), ErrorCode.QUERY_BUDGET_EXHAUSTED),
+    "a policy": (Policy(allow_unencrypted=False), ErrorCode.SUITE_REFUSED),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_session_that_is_refused_leaves_nothing_in_the_state_folder(site, source, tmp_path, why):
+    site.policy, code = REFUSALS[why]
+    for output in (tmp_path / "labels.jsonl", None):
+        refused(code, site.run, source, output, as_json=True)
+        assert sessions_kept(site) == 0
+
+
+def test_a_session_that_ends_before_its_first_query_leaves_nothing(site, source, tmp_path):
+    output = tmp_path / "labels.jsonl"
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    site.on_frame = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        site.run(source, output, as_json=True)
+    assert (sessions_kept(site), list(tmp_path.glob("labels*"))) == (0, [])
+
+
+def test_a_session_that_is_interrupted_behind_its_first_query_is_kept(site, source, tmp_path, stopped, piped):
+    output = tmp_path / "labels.jsonl"
+    stopped(site, source, output)
+    assert sessions_kept(site) == 1
+    site.run(source, output, as_json=True, batch=32)
+    assert sessions_kept(site) == 0
+    # One that has used the budget up is over.
+    site.policy = Policy(allow_unencrypted=True, max_queries=CHARGED + 50)
+    refused(ErrorCode.QUERY_BUDGET_EXHAUSTED, site.run, piped(source), tmp_path / "more", as_json=True, batch=32)
+    assert len(read_lines(tmp_path / "more.partial")) == 46
+    assert sessions_kept(site) == 0
 
 
 def test_without_checks_the_budget_is_as_many_lines(site, source, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -82,7 +83,10 @@ def test_a_file_that_cannot_be_written_is_named(capsys, tmp_path, as_json):
 
 def test_a_fault_of_the_system_without_a_file_is_named(capsys):
     end_of(fail(OSError("odd")), as_json=True)
-    assert "OSError" in json.loads(capsys.readouterr().out)["message"]
+    assert "A file cannot be used: odd" in json.loads(capsys.readouterr().out)["message"]
+    # What SQLite says of a full disk.
+    assert end_of(fail(sqlite3.OperationalError("database or disk is full")), as_json=True) == ExitCode.INPUT
+    assert "database or disk is full" in json.loads(capsys.readouterr().out)["message"]
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(monkeypatch, tmp_path):

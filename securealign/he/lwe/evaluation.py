@@ -17,7 +17,7 @@ from securealign.he.entropy import Entropy
 from securealign.he.lwe import sampling
 from securealign.he.lwe.keys import PublicKey
 from securealign.he.lwe.planner import BitBudget
-from securealign.he.lwe.products import IntegerProduct, tiles
+from securealign.he.lwe.products import BLOCK_ROWS, IntegerProduct, tiles
 from securealign.he.lwe.residues import LIMB_BITS, Residues, reduce
 
 #: The widest flood that a 64-bit word holds.
@@ -28,8 +28,8 @@ def rerandomisation(plan: BitBudget, key: PublicKey, columns: slice, entropy: En
     """Return [R A' + E1 | R P] modulo q for fresh R and E1, shape (left, n + columns), with these columns of P."""
     n, width = plan.parameters.dimension, columns.stop - columns.start
     left = sampling.wide(entropy, (plan.left, n)).astype(np.float64)
-    product = IntegerProduct(plan.left, n + width, plan.parameters.log_q)
-    for first, count in tiles(n):
+    product = IntegerProduct(plan.left, n + width, plan.parameters.log_q, BLOCK_ROWS)
+    for first, count in tiles(n, BLOCK_ROWS):
         product.add(left[:, first : first + count].T, key.mask_tile(first, count, columns))
     low, high = product.result()
     low[:, :n] += sampling.gaussian(entropy, (plan.left, n))

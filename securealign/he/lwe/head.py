@@ -22,7 +22,7 @@ from securealign.he.lwe.evaluation import flooded, rerandomisation
 from securealign.he.lwe.keys import PublicKey, SecretKey
 from securealign.he.lwe.parameters import ANSWER_BYTES, LOG_ANSWER_MODULUS, RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import MAX_SLOTS, OPERAND_NORM, BitBudget
-from securealign.he.lwe.products import IntegerProduct, Planes, tiles
+from securealign.he.lwe.products import TILE_ROWS, IntegerProduct, Planes, tiles
 from securealign.he.scales import TYPICAL_SHARE, Exponents, largest_exponents, received_exponents
 from securealign.limits import MAX_CHUNK_BYTES
 from securealign.matrices import FloatMatrix
@@ -305,8 +305,9 @@ class LweHeadEvaluator(WithoutLabelsProvider):
         self._masks.clear()
 
     def _multiply(self, parts: list[Planes], columns: int) -> residues.Residues:
-        product = IntegerProduct(self._plan.left, columns, self._plan.parameters.log_q)
-        for first, count in tiles(self._plan.terms):
+        plan = self._plan
+        product = IntegerProduct(plan.left, columns, plan.parameters.log_q, min(plan.terms, TILE_ROWS))
+        for first, count in tiles(plan.terms):
             tile = slice(first, first + count)
             product.add(self._operand[tile], [(words[tile], halves[tile]) for words, halves in parts])
         return product.result()

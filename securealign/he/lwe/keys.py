@@ -7,7 +7,9 @@ from which the provider re-randomises its answers. The key's name is the hash of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from securealign.he.entropy import Entropy, keystream
 from securealign.he.lwe import sampling
 from securealign.he.lwe.parameters import RESIDUE_BYTES, LweParameters
 from securealign.he.lwe.planner import BitBudget
-from securealign.he.lwe.products import Planes, public_times_ternary, tiles
+from securealign.he.lwe.products import BLOCK_ROWS, Planes, public_times_ternary, tiles
 from securealign.he.lwe.residues import IntMatrix, Residues, centre, pack, planes, reduce, unpack
 
 
@@ -64,12 +66,13 @@ class SecretKey:
         self._seed = entropy.octets(_SEED_BYTES).tobytes()
         mask_seed = entropy.octets(_SEED_BYTES).tobytes()
         mask = PublicMatrix.derive("mask", session, mask_seed, parameters.dimension)
-        zero = b"".join(
-            pack(self.encrypt(mask, first, np.zeros((count, plan.width), dtype=np.int64), entropy))
+        zeros = (
+            pack(block)
             for first, count in tiles(parameters.dimension)
+            for block in self._blocks(mask, first, sampling.gaussian(entropy, (count, plan.width)))
         )
-        self.public = binding(parameters, session).seal(
-            kind, self._seed + mask_seed + zero, rows=parameters.dimension, columns=plan.width
+        self.public = binding(parameters, session).seal_pieces(
+            kind, chain([self._seed, mask_seed], zeros), rows=parameters.dimension, columns=plan.width
         )
         #: Binds ciphertexts under this key.
         self.binding = binding(parameters, session, key_name(self.public))
@@ -89,12 +92,23 @@ class SecretKey:
 
         A row of a public matrix encrypts one message only: two under one row reveal their difference.
         """
-        rows = planes(public.rows(first, len(messages)), public.columns)
-        low, high = public_times_ternary(rows, self._secret, self._parameters.log_q)
-        low += sampling.gaussian(entropy, messages.shape)
-        # Sums of 8,192 terms below 2^40 leave the message room within int64.
-        low += messages
-        return reduce(low, high, self._parameters.log_q)
+        errors = sampling.gaussian(entropy, messages.shape)
+        sums = Residues(np.empty(messages.shape, dtype=np.int64), np.empty(messages.shape, dtype=np.int64))
+        start = 0
+        for block in self._blocks(public, first, messages + errors):
+            for whole, part in zip(sums, block, strict=True):
+                whole[start : start + len(part)] = part
+            start += len(block.low)
+        return sums
+
+    def _blocks(self, public: PublicMatrix, first: int, messages: npt.NDArray[np.signedinteger]) -> Iterator[Residues]:
+        """Yield A S + M for the rows from `first` on, a few at a time: A is ten times as large as M is in a key."""
+        for start, count in tiles(len(messages), BLOCK_ROWS):
+            rows = planes(public.rows(first + start, count), public.columns)
+            low, high = public_times_ternary(rows, self._secret, self._parameters.log_q)
+            # Sums of 8,192 terms below 2^40 leave the message room within int64.
+            low += messages[start : start + count]
+            yield reduce(low, high, self._parameters.log_q)
 
     def unmask(self, hint: IntMatrix, answer: IntMatrix, columns: slice) -> IntMatrix:
         """Return Y - H S modulo the answer modulus, centred: H (m, n), Y (m, columns) in [0, 2^40)."""
@@ -143,4 +157,6 @@ def binding(parameters: LweParameters, session: bytes, key: bytes = b"") -> Bind
 
 def key_name(public: bytes) -> bytes:
     """Return the name of a key: the SHA-256 of its public part."""
-    return hashlib.sha256(b"securealign/lwe/key" + public).digest()
+    digest = hashlib.sha256(b"securealign/lwe/key")
+    digest.update(public)
+    return digest.digest()

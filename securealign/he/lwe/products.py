@@ -17,6 +17,8 @@ from securealign.he.lwe import residues
 
 #: Rows multiplied at a time.
 TILE_ROWS = 2048
+#: Rows of a public matrix that exist at a time where all of its products are small.
+BLOCK_ROWS = 256
 #: Largest 2-norm of a row of an integer operand. A sum with 27-bit limbs over a tile, in any order, stays below
 #: 2^20 * sqrt(2048) * 2^27 < 2^53 by Cauchy-Schwarz; over 2^20 rows it stays below 2^57.
 OPERAND_NORM_LIMIT = 1 << 20
@@ -29,9 +31,9 @@ Planes = tuple[residues.Words, residues.Halves]
 Limb = Callable[[residues.Words, residues.Halves, int, int, npt.NDArray[np.float64]], None]
 
 
-def tiles(rows: int) -> list[tuple[int, int]]:
+def tiles(rows: int, size: int = TILE_ROWS) -> list[tuple[int, int]]:
     """Return (first, count) of the tiles of a matrix of so many rows."""
-    return [(first, min(TILE_ROWS, rows - first)) for first in range(0, rows, TILE_ROWS)]
+    return [(first, min(size, rows - first)) for first in range(0, rows, size)]
 
 
 def _fill(limb: Limb, parts: Sequence[Planes], index: int, log_q: int, out: npt.NDArray[np.float64]) -> None:
@@ -69,18 +71,18 @@ def public_times_ternary(
 class IntegerProduct:
     """Accumulates U [X | Y | ...] for integer U (m, r) and matrices that arrive in tiles.
 
-    No row of U exceeds `OPERAND_NORM_LIMIT` in norm.
+    No row of U exceeds `OPERAND_NORM_LIMIT` in norm, and no tile has more than `tile` rows, at most `TILE_ROWS`.
     """
 
-    def __init__(self, rows: int, columns: int, log_q: int) -> None:
+    def __init__(self, rows: int, columns: int, log_q: int, tile: int = TILE_ROWS) -> None:
         self._sums = [np.zeros((rows, columns), dtype=np.int64) for _ in range(3)]
         # Kept between tiles: the kernel would have to clear fresh pages for each.
-        self._limb = np.empty((TILE_ROWS, columns))
+        self._limb = np.empty((tile, columns))
         self._partial = np.empty((rows, columns))
         self._log_q = log_q
 
     def add(self, operand: npt.NDArray[np.float64], parts: Sequence[Planes]) -> None:
-        """Add the product of `operand` transposed, shape (t, m), with a tile of t <= `TILE_ROWS` rows."""
+        """Add the product of `operand` transposed, shape (t, m), with a tile of t rows."""
         limb = self._limb[: len(operand)]
         for index, total in enumerate(self._sums):
 

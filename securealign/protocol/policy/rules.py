@@ -18,7 +18,7 @@ from securealign.protocol.policy.privacy import Privacy
 #: What an answer holds.
 Output = Literal["logits", "label"]
 #: Thresholds of confidence at most: each shows one more bit of every answer.
-_MAX_THRESHOLDS = 3
+MAX_THRESHOLDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ class Rules:
             )
         levels = self.levels
         ascending = all(low < high for low, high in pairwise(levels))
-        if len(self.confidence_thresholds) > _MAX_THRESHOLDS or not (ascending and all(map(math.isfinite, levels))):
+        if len(self.confidence_thresholds) > MAX_THRESHOLDS or not (ascending and all(map(math.isfinite, levels))):
             raise ConfigurationError(
-                f"abstain_below and at most {_MAX_THRESHOLDS} confidence_thresholds are finite and ascend.",
+                f"abstain_below and at most {MAX_THRESHOLDS} confidence_thresholds are finite and ascend.",
                 hint="For instance abstain_below = 1.0 and confidence_thresholds = [2.0, 4.0].",
             )
 

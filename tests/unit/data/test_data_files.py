@@ -33,7 +33,7 @@ def stdin(monkeypatch):
 
 
 # What a line-oriented format can hold: anything but line ends, and for .txt something visible.
-one_line = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=30)
+one_line = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=("Cs",)), max_size=30)
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.sampled_from("abc")), min_size=1, max_size=6))

@@ -26,8 +26,9 @@ def pairs(dataset):
     return [(text, dataset.class_names[label]) for text, label in zip(dataset.texts, dataset.labels, strict=True)]
 
 
-any_text = st.text(max_size=20) | st.text(',;"\t\n\r a', max_size=12)
-one_line = st.text(st.characters(exclude_characters="\t\r\n", exclude_categories=("Cs",)), max_size=20)
+any_text = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+any_text = any_text | st.text(',;"\t\n\r a', max_size=12)
+one_line = st.text(st.characters(exclude_characters="\t\r\n\0", exclude_categories=("Cs",)), max_size=20)
 one_line = one_line | st.text('", a', max_size=8)
 label = st.sampled_from(["a", "b;c", "d,e", 'f"g'])
 

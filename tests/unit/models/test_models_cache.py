@@ -2,6 +2,7 @@
 
 import hashlib
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,25 @@ def test_progress_counts_over_all_blocks(tmp_path):
     seen = []
     cache_in(tmp_path).encode(FakeEncoder(), TEXTS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+@pytest.mark.parametrize("unsorted", [1000, 5])
+def test_the_folder_is_looked_through_once_for_all_blocks(tmp_path, monkeypatch, unsorted):
+    monkeypatch.setattr("securealign.models.cache._UNSORTED", unsorted)
+    texts, load, glob = [f"text {number}" for number in range(60)], np.load, Path.glob
+    cache_in(tmp_path).encode(FakeEncoder(), texts[:40])
+    opened, listed = [], []
+    monkeypatch.setattr(np, "load", lambda file, **options: opened.append(file.name) or load(file, **options))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: listed.append(self) or glob(self, pattern))
+    cache, encoder = cache_in(tmp_path), FakeEncoder()
+    for _ in range(2):
+        for first in range(0, 60, 4):
+            block = texts[first : first + 4]
+            np.testing.assert_array_equal(cache.encode(encoder, block), FakeEncoder().encode(block))
+        assert encoder.encoded == texts[40:]
+    # Ten files are looked through, and each of the 25 blocks that are known lies in at most two of 15.
+    assert len(listed) == 1
+    assert len(opened) <= 10 + 2 * 25
 
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04"])
