@@ -22,6 +22,7 @@ from support.peers import (
     when,
 )
 from support.proxy import Proxy
+from support.tiers import quick
 from support.toy import TOY
 
 from securealign.errors import ErrorCode, RemoteProtocolError, SecurealignError, TransportError
@@ -159,7 +160,7 @@ def test_classification_goes_on_over_a_new_connection_and_every_query_is_charged
 
 
 # However far the provider is when the first cut comes, the rows that are left to send then make up for these bytes.
-@pytest.mark.parametrize("after", range(500, 12_000, 1_000))
+@pytest.mark.parametrize("after", quick(range(500, 12_000, 1_000), (500, 4_500, 8_500, 11_500)))
 def test_a_connection_may_be_cut_at_any_byte_of_its_beginning_and_after_it(provider, client, z_b, after):
     with Proxy(provider.server.port) as proxy:
         client.on_event = when(1, RowBatch, lambda: proxy.cut(after))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 from support.endpoints import DIMENSION, fake_endpoint
+from support.optional import needs
 from support.peers import loaded_offers
 from support.sites import provider_process, run_client, write_texts
 from typer.testing import CliRunner
@@ -23,7 +24,7 @@ from securealign.pki.certificates import create_certificates
 from securealign.provider.config import ProviderSettings
 from securealign.settings import load_settings
 
-pytest.importorskip("openai", reason="needs the extra 'endpoint'")
+pytestmark = needs("openai", extra="endpoint")
 
 KEY = "canary-key-5772156649"
 ROWS = 60

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import inference_messages, training_messages
 from support.pair import TOY_LWE, InferenceCase, TrainingCase
+from support.tiers import examples
 
 from securealign.limits import MAX_FRAME_BYTES, MEBIBYTE
 from securealign.protocol.machine import SessionMachine
@@ -53,7 +54,7 @@ def mutated(frames: list[bytes]) -> st.SearchStrategy[bytes]:
     "name",
     [pytest.param(name, marks=pytest.mark.thorough) if name.endswith("under toy") else name for name in PHASES],
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_a_machine_survives_any_frames(name, side, data):
     _, codec, messages = PHASES[name]

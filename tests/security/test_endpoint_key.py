@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 from support.endpoints import Reply, fake_endpoint, refusal
+from support.optional import later, needs
 
 from securealign.errors import EndpointError
 from securealign.models import Endpoint, EndpointEncoder
 from securealign.models.endpoint import service
 
-openai = pytest.importorskip("openai", reason="needs the extra 'endpoint'")
+pytestmark = needs("openai", extra="endpoint")
+openai = later("openai")
 
 KEY = "canary-key-1618033988"
 TEXT = "canary text 5772156649"
@@ -44,7 +46,7 @@ def opened(fake):
 def loose(monkeypatch, **options):
     """Have HTTP clients made with other options: the defaults of the library, for instance."""
     plain = openai.DefaultHttpxClient
-    monkeypatch.setattr(openai, "DefaultHttpxClient", lambda **given: plain(**{**given, **options}))
+    monkeypatch.setattr("openai.DefaultHttpxClient", lambda **given: plain(**{**given, **options}))
 
 
 def redirected(fake, elsewhere, status):
@@ -81,7 +83,7 @@ def test_a_proxy_of_the_environment_gets_neither_key_nor_texts(fake, elsewhere, 
 def test_the_certificate_of_the_host_is_checked(fake, monkeypatch):
     made = []
     plain = openai.DefaultHttpxClient
-    monkeypatch.setattr(openai, "DefaultHttpxClient", lambda **given: made.append(given) or plain(**given))
+    monkeypatch.setattr("openai.DefaultHttpxClient", lambda **given: made.append(given) or plain(**given))
     opened(fake)
     assert made[0]["verify"].verify_mode is ssl.CERT_REQUIRED
     assert made[0]["verify"].check_hostname

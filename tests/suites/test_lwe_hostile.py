@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.pools import NONCE
+from support.tiers import examples
 from support.toy import TOY, TOY_76, ToySuite
 
 from securealign.errors import CiphertextError
@@ -99,7 +100,7 @@ def test_every_truncation_around_the_header_is_refused(name):
             receive(data[: min(length, len(data) - 1)])
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(blobs, st.integers(0, 8 * HEADER_BYTES - 1))
 def test_a_flipped_bit_of_the_header_is_refused(blob, bit):
     data, receive = exchange(blob[0]).blobs[blob[1]]
@@ -107,7 +108,7 @@ def test_a_flipped_bit_of_the_header_is_refused(blob, bit):
         receive(flip(data, bit))
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(blobs, st.data())
 def test_a_flipped_bit_of_the_body_is_refused_or_gives_other_numbers(blob, drawn):
     data, receive = exchange(blob[0]).blobs[blob[1]]
@@ -120,7 +121,7 @@ def test_a_flipped_bit_of_the_body_is_refused_or_gives_other_numbers(blob, drawn
         assert not np.isinf(received).any()
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(blobs, st.data())
 def test_a_random_body_is_refused_or_gives_numbers(blob, drawn):
     data, receive = exchange(blob[0]).blobs[blob[1]]
@@ -134,7 +135,7 @@ def test_a_random_body_is_refused_or_gives_numbers(blob, drawn):
         assert not np.isinf(received).any()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.sampled_from(list(exchange(TOY).blobs)), st.binary(max_size=400))
 def test_arbitrary_bytes_are_refused(name, data):
     with pytest.raises(CiphertextError):

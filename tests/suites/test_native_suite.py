@@ -12,6 +12,7 @@ from support.contract import CovarianceSession, Exchange, HeadSession, child_pro
 from support.engines import PROFILE, SENDS_CIPHERTEXT, SENDS_KEY, SENDS_RESULT
 from support.pair import InferenceCase, TrainingCase
 from support.pools import NONCE
+from support.tiers import first_quick
 
 from securealign.api import align_in_process, classify_in_process
 from securealign.errors import CiphertextError, ErrorCode, LocalProtocolError, SecurealignError, SuiteError
@@ -90,7 +91,7 @@ def test_queries_in_several_ciphertexts(features):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("variable", [SENDS_KEY, SENDS_CIPHERTEXT])
+@pytest.mark.parametrize("variable", first_quick([SENDS_CIPHERTEXT, SENDS_KEY]))
 @pytest.mark.parametrize("order", ["!abort", pytest.param("!garbage", marks=pytest.mark.thorough)])
 def test_a_client_that_kills_the_providers_worker_ends_its_own_session_only(monkeypatch, case, variable, order):
     before = child_processes()
@@ -122,7 +123,9 @@ def test_a_session_under_way_does_not_notice_that_another_one_is_killed(monkeypa
 RESULTS = ["one more", "none", "empty", "large"]
 
 
-@pytest.mark.parametrize(("case", "result"), [(INFERENCE, RESULTS[0]), *((TRAINING, result) for result in RESULTS)])
+@pytest.mark.parametrize(
+    ("case", "result"), first_quick([(INFERENCE, RESULTS[0]), *((TRAINING, result) for result in RESULTS)], 2)
+)
 def test_results_that_do_not_fit_are_not_sent(monkeypatch, case, result):
     monkeypatch.setenv(SENDS_RESULT, result)
     pair = case.finished()

@@ -119,6 +119,7 @@ def test_both_phases_measure_each_party_in_its_own_process():
         assert all(10 * MEBIBYTE < peak < 10 << 30 for peak in (peaks.client, peaks.provider))
 
 
+@pytest.mark.thorough
 def test_a_session_that_one_party_refuses_ends_with_its_error():
     z_a, z_b = synthetic_embeddings(4, 6, 8)
     with pytest.raises(SecurealignError) as caught:

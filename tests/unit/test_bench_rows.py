@@ -65,7 +65,8 @@ def drawable(phase):
 
 @pytest.mark.parametrize("phase", first_quick(["training", "inference"]))
 @pytest.mark.parametrize(
-    ("extension", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".SVG", b"<?xml")]
+    ("extension", "magic"),
+    first_quick([(".SVG", b"<?xml"), (".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")]),
 )
 def test_pictures_are_in_the_format_of_their_name(phase, extension, magic):
     picture = draw(drawable(phase), "A title", Path(f"picture{extension}"))

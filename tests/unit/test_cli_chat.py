@@ -4,23 +4,21 @@ import json
 
 import pytest
 import typer
-from typer.testing import CliRunner
-
-from securealign.alignment import AlignmentMap
-from securealign.errors import ExitCode
-from securealign.lab.cli.chat import chat
-
-pytestmark = pytest.mark.models
-pytest.importorskip("torch", reason="needs the extra 'models'")
-pytest.importorskip("transformers", reason="needs the extra 'models'")
-
-from support.causal_lms import (  # noqa: E402 - after the skip
+from support.causal_lms import (
     SENTENCES,
     byte_fallback_tokenizer,
     byte_level_tokenizer,
     save_gemma,
     save_llama,
 )
+from support.optional import needs
+from typer.testing import CliRunner
+
+from securealign.alignment import AlignmentMap
+from securealign.errors import ExitCode
+from securealign.lab.cli.chat import chat
+
+pytestmark = [pytest.mark.models, needs("torch", "transformers", extra="models")]
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(chat)

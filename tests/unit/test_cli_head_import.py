@@ -6,18 +6,19 @@ import json
 
 import numpy as np
 import pytest
-import skops.io
 from safetensors.numpy import save_file
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support.optional import later
 from typer.testing import CliRunner
 
 from securealign.alignment.head import LinearHead
 from securealign.cli import app, head
 from securealign.errors import ExitCode
 
+skops_io = later("skops.io")
 RANDOM = np.random.default_rng(6)
 TRUE = RANDOM.integers(0, 3, size=40)
 ROWS = 3 * RANDOM.normal(size=(3, 4))[TRUE] + RANDOM.normal(size=(40, 4))
@@ -43,8 +44,8 @@ class Encoder:
 def site(tmp_path, monkeypatch):
     """Two models of scikit-learn and a layer of torch, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    skops.io.dump(LogisticRegression().fit(ROWS, CLASSES[TRUE]), tmp_path / "topics.skops")
-    skops.io.dump(RidgeClassifier().fit(ROWS, CLASSES[TRUE]), tmp_path / "ridge.skops")
+    skops_io.dump(LogisticRegression().fit(ROWS, CLASSES[TRUE]), tmp_path / "topics.skops")
+    skops_io.dump(RidgeClassifier().fit(ROWS, CLASSES[TRUE]), tmp_path / "ridge.skops")
     weight = RANDOM.normal(size=(3, 4)).astype(np.float32)
     save_file({"weight": weight, "bias": weight[:, 0].copy()}, tmp_path / "layer.safetensors")
     return tmp_path

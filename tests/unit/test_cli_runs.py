@@ -243,6 +243,7 @@ SWEEP = ("simulate", "--suites", "plaintext", "--samples", "40,50", "--dim-a", "
 
 
 class TestSweep:
+    @pytest.mark.thorough
     def test_json_holds_every_combination_as_a_single_run_would_be(self):
         arguments = ("--suites", "plaintext,lwe", "--networks", "wan,lan", *TINY, "--queries", "2,3")
         result = run_json("simulate", *arguments)
@@ -339,6 +340,7 @@ SPREAD = {"median", "minimum", "maximum"}
 
 
 class TestBenchTraining:
+    @pytest.mark.thorough
     def test_json_of_several_suites(self):
         report = run_json("bench", "training", "--suites", "plaintext, lwe", *TINY, "--repetitions", 1, "--no-memory")
         assert set(report) == {
@@ -386,6 +388,7 @@ class TestBenchTraining:
         assert "keys to client, MB" not in lines
         assert ("provider peak memory, MiB" in done.stdout) is shown
 
+    @pytest.mark.thorough
     def test_figures_are_also_written_to_files(self, tmp_path):
         files = tmp_path / "new" / "figures.csv", tmp_path / "new" / "figures.svg"
         sizes = (*TINY, "--repetitions", 1, "--no-memory")
@@ -395,6 +398,7 @@ class TestBenchTraining:
         assert any(line.startswith("training,plaintext,compute / clear,ratio,") for line in lines)
         assert "<svg" in files[1].read_text()
 
+    @pytest.mark.thorough
     def test_a_history_grows_by_the_ratios_of_a_run(self, tmp_path):
         file = tmp_path / "history.jsonl"
         for _ in range(2):

@@ -6,48 +6,46 @@ import shutil
 
 import numpy as np
 import pytest
-
-from securealign.alignment import AlignmentMap
-from securealign.errors import ConfigurationError, DependencyError, InputError
-
-pytestmark = pytest.mark.models
-torch = pytest.importorskip("torch", reason="needs the extra 'models'")
-transformers = pytest.importorskip("transformers", reason="needs the extra 'models'")
-
-from support.causal_lms import (  # noqa: E402 - after the skip
+from support.causal_lms import (
     SENTENCES,
     byte_fallback_tokenizer,
     byte_level_tokenizer,
     save_gemma,
     save_llama,
 )
+from support.optional import later, needs
 
-from securealign.alignment.ridge import solve_ridge  # noqa: E402
-from securealign.lab.generation import fitting  # noqa: E402
-from securealign.lab.generation.causal import DEPTHS, POST_NORM, PRE_NORM, CausalModel, same_tokens  # noqa: E402
-from securealign.lab.generation.decoding import (  # noqa: E402
+from securealign.alignment import AlignmentMap
+from securealign.alignment.ridge import solve_ridge
+from securealign.errors import ConfigurationError, DependencyError, InputError
+from securealign.lab.generation import fitting
+from securealign.lab.generation.causal import DEPTHS, POST_NORM, PRE_NORM, CausalModel, same_tokens
+from securealign.lab.generation.decoding import (
     Chooser,
     End,
     Sampling,
     StopRules,
     TokenBytes,
 )
-from securealign.lab.generation.fitting import FitSettings, Stitch, fit_stitches, fitted_maps, paired_states  # noqa: E402
-from securealign.lab.generation.scoring import (  # noqa: E402
+from securealign.lab.generation.fitting import FitSettings, Stitch, fit_stitches, fitted_maps, paired_states
+from securealign.lab.generation.scoring import (
     Predictions,
     predict,
     predict_mapped,
     score,
     score_native,
 )
-from securealign.lab.generation.stitched import (  # noqa: E402
+from securealign.lab.generation.stitched import (
     Context,
     Prompt,
     StitchedModel,
     frame,
 )
-from securealign.lab.measures.fits import explained  # noqa: E402
-from securealign.lab.measures.tokenizers import NO_OFFSET, pair_tokens  # noqa: E402
+from securealign.lab.measures.fits import explained
+from securealign.lab.measures.tokenizers import NO_OFFSET, pair_tokens
+
+pytestmark = [pytest.mark.models, needs("torch", "transformers", extra="models")]
+torch, transformers = later("torch"), later("transformers")
 
 PROMPT = Prompt("the quick brown fox")
 TEXTS = [f"{one} and {other}" for one in SENTENCES for other in SENTENCES]

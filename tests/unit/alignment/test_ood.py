@@ -65,6 +65,7 @@ def test_energy_depends_on_the_level_of_logits_and_softmax_does_not(seed):
     np.testing.assert_allclose(msp_score(logits + 5), msp_score(logits))
 
 
+@pytest.mark.thorough
 def test_the_standard_error_is_that_of_drawing_again():
     random = np.random.default_rng(0)
     areas = [auroc(random.normal(size=80), random.normal(loc=1.2, size=60)) for _ in range(400)]

@@ -10,7 +10,10 @@ from securealign.lab.experiments.page import section
 from securealign.lab.experiments.setting import fit_with_shots
 
 #: Encoders that share nothing, and few texts, are what these tests are about.
-pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings("ignore:The public embeddings may not belong together"),
+]
 
 
 def classified(folder, *encoders, encrypted_pair=None, command="", **options):
@@ -123,14 +126,12 @@ def test_one_rival_among_the_encoders_is_no_pair_to_compare_maps_by(tmp_path):
     assert "Other kinds" not in section(found)
 
 
-@pytest.mark.thorough
 def test_static_encoders_are_told_apart(tmp_path):
     found = classified(tmp_path, FakeEncoder("a"), FakeEncoder("b"), FakeEncoder("wordllama", unrelated=True))
     assert any(row["refitted"] is None for row in found.table("exceptions"))
     assert "two transformers" in section(found)
 
 
-@pytest.mark.thorough
 def test_too_few_rows_for_a_training_under_encryption_leave_it_out(tmp_path):
     encoders = FakeEncoder("a", dimension=90), FakeEncoder("b")
     found = classified(tmp_path, *encoders, encrypted_pair=("a", "b"))

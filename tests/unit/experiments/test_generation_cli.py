@@ -3,18 +3,15 @@
 import json
 
 import pytest
+from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer, save_llama
+from support.optional import needs
 from typer.testing import CliRunner
 
 from securealign.commands import penalty
 from securealign.errors import ConfigurationError, ExitCode
 from securealign.lab.cli.experiment import app
 
-pytestmark = pytest.mark.models
-pytest.importorskip("torch", reason="needs the extra 'models'")
-pytest.importorskip("transformers", reason="needs the extra 'models'")
-pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
-
-from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer, save_llama  # noqa: E402
+pytestmark = [pytest.mark.models, needs("torch", "transformers", "matplotlib", extra="models")]
 
 
 @pytest.fixture
@@ -40,6 +37,7 @@ def small(folder, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_one_model_is_measured_against_itself(folder):
     done = small(folder, "--depths", "post-norm,L/2", "--output", folder / "out", "--json")
     assert done.exit_code == ExitCode.OK, done.output

@@ -4,35 +4,30 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.experiments import FakeEncoder, fake_embeddings
-
-from securealign.data import TextDataset
-from securealign.errors import InputError
-from securealign.lab.experiments.run import Result, Store, read_result, write_result
-
-pytestmark = pytest.mark.models
-pytest.importorskip("torch", reason="needs the extra 'models'")
-pytest.importorskip("transformers", reason="needs the extra 'models'")
-pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
-
-from support.causal_lms import (  # noqa: E402 - after the skip
+from support.causal_lms import (
     SENTENCES,
     byte_fallback_tokenizer,
     byte_level_tokenizer,
     save_gemma,
     save_llama,
 )
+from support.experiments import FakeEncoder, fake_embeddings
+from support.optional import needs
 
-from securealign.lab.experiments.generation.setting import GenerationConfig  # noqa: E402
-from securealign.lab.experiments.generation.streaming import measure_stream, stream  # noqa: E402
-from securealign.lab.experiments.generation.values import (  # noqa: E402
+from securealign.data import TextDataset
+from securealign.errors import InputError
+from securealign.lab.experiments.generation.setting import GenerationConfig
+from securealign.lab.experiments.generation.streaming import measure_stream, stream
+from securealign.lab.experiments.generation.values import (
     figures,
     summary,
     usual,
 )
-from securealign.lab.experiments.page import section  # noqa: E402
-from securealign.lab.experiments.run import run_experiment  # noqa: E402
-from securealign.lab.generation.causal import CausalModel  # noqa: E402
+from securealign.lab.experiments.page import section
+from securealign.lab.experiments.run import Result, Store, read_result, run_experiment, write_result
+from securealign.lab.generation.causal import CausalModel
+
+pytestmark = [pytest.mark.thorough, pytest.mark.models, needs("torch", "transformers", "matplotlib", extra="models")]
 
 NAMES = ("act", "animal", "food", "plant")
 DEPTHS = ("post-norm", "h[-1]", "L/2")

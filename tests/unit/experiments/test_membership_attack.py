@@ -65,6 +65,7 @@ def test_logistic_regressions_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("told", [True, False])
+@pytest.mark.thorough
 def test_scores_tell_members_if_and_only_if_statistics_do(told):
     members = draw_members(80, 20, RANDOM, exact=True)
     folds = fold_numbers(80, 4)

@@ -86,6 +86,7 @@ def test_controls_are_there(result):
     assert {row["rows"] for row in rows if row["control"] == "interpolating"} == {20}
 
 
+@pytest.mark.thorough
 def test_a_second_run_computes_nothing(folder, result, monkeypatch):
     monkeypatch.setattr(module, "attack_setting", None)
     assert run(folder).tables == result.tables
@@ -114,6 +115,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert run(tmp_path / "afresh", plan).tables == first.tables
 
 
+@pytest.mark.thorough
 def test_progress_counts_shadow_maps(tmp_path):
     seen = []
     plan = replace(PLAN, epsilons=(), rows=(20,), penalties=(0.01,), shots=(4,))
@@ -158,17 +160,20 @@ def test_files_pictures_and_section_follow_from_the_result(tmp_path, result):
 @pytest.mark.parametrize(
     ("fit", "said"), [(0.5, "an R^2 above zero at epsilon = 10, 100."), (-0.5, "No map under noise has an R^2 above")]
 )
+@pytest.mark.thorough
 def test_the_section_says_whether_maps_under_noise_are_of_use(result, fit, said):
     for row in result.table("sweeps"):
         row["R2"] = fit
     assert said in section(result)
 
 
+@pytest.mark.thorough
 def test_a_run_without_noise_says_nothing_about_it(tmp_path):
     plan = replace(PLAN, epsilons=(), rows=(20,), penalties=(0.01,), shots=(4,))
     assert "with noise, accuracies" not in section(run(tmp_path, plan))
 
 
+@pytest.mark.thorough
 def test_the_summary_has_a_line_for_each_setting_and_control(result):
     title, rows = summary(result)
     assert "0.530" in title

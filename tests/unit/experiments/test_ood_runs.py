@@ -14,7 +14,10 @@ from securealign.lab.experiments.page import section
 PLAIN, LONG, TWO = (f"{name}/train:{name}/test" for name in ("plain", "long", "pair"))
 FORMS = {"plain": "about {} {} only", "long": "about {} {} with many more words than any other text"}
 #: Encoders that share nothing, and few texts, are what these tests are about.
-pytestmark = pytest.mark.filterwarnings("ignore:The public embeddings may not belong together")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings("ignore:The public embeddings may not belong together"),
+]
 
 
 def load_all(name):
@@ -49,7 +52,6 @@ def cases(result):
     return layout(result).select("data", "ood").unique(maintain_order=True).rows()
 
 
-@pytest.mark.thorough
 def test_mapped_embeddings_tell_what_native_ones_tell(result):
     found = line(result, "a", "b")
     assert found["auroc_own"] > 0.8

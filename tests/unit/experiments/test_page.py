@@ -18,6 +18,7 @@ def folder(tmp_path):
     return tmp_path / "results"
 
 
+@pytest.mark.thorough
 def test_the_page_holds_the_sections_of_the_results_that_there_are(folder):
     text = page(read_results(folder))
     assert text.startswith("# Results\n")
@@ -51,6 +52,7 @@ def test_rank_correlations(first, second, expected):
     assert rank_correlation(first, second) == pytest.approx(expected)
 
 
+@pytest.mark.thorough
 def test_findings_say_what_the_results_say(folder):
     results = read_results(folder)
     assert "over 2 combinations" in findings(results)

@@ -3,20 +3,16 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer
+from support.optional import needs
 
 from securealign.errors import InputError
-from securealign.lab.experiments.run import Store, read_result, write_result
+from securealign.lab.experiments.page import section
+from securealign.lab.experiments.run import Store, read_result, run_experiment, write_result
+from securealign.lab.experiments.tokenizers.measure import count_weights, open_tokenizer
+from securealign.lab.experiments.tokenizers.values import figures, summary
 
-pytestmark = pytest.mark.models
-pytest.importorskip("transformers", reason="needs the extra 'models'")
-pytest.importorskip("matplotlib", reason="needs the extra 'figures'")
-
-from support.causal_lms import SENTENCES, byte_fallback_tokenizer, byte_level_tokenizer  # noqa: E402 - after the skip
-
-from securealign.lab.experiments.page import section  # noqa: E402
-from securealign.lab.experiments.run import run_experiment  # noqa: E402
-from securealign.lab.experiments.tokenizers.measure import count_weights, open_tokenizer  # noqa: E402
-from securealign.lab.experiments.tokenizers.values import figures, summary  # noqa: E402
+pytestmark = [pytest.mark.models, needs("transformers", "matplotlib", extra="models")]
 
 
 @pytest.fixture(scope="module")

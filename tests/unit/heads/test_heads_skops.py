@@ -8,17 +8,18 @@ import zipfile
 
 import numpy as np
 import pytest
-import skops.io
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from support.optional import later
 
 from securealign.errors import DependencyError, ErrorCode, InputError
 from securealign.heads import read_head, skops_files
 
+skops_io = later("skops.io")
 RANDOM = np.random.default_rng(3)
 TRUE = RANDOM.integers(0, 3, size=60)
 ROWS = 3 * RANDOM.normal(size=(3, 4))[TRUE] + RANDOM.normal(size=(60, 4)) + 5
@@ -26,7 +27,7 @@ NAMES = np.array(["art", "law", "sea"])
 
 
 def saved(tmp_path, model, name="model.skops"):
-    skops.io.dump(model, tmp_path / name)
+    skops_io.dump(model, tmp_path / name)
     return tmp_path / name
 
 
@@ -177,7 +178,7 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
 def test_a_file_that_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypatch):
     path = saved(tmp_path, RidgeClassifier().fit(ROWS, TRUE))
     monkeypatch.setattr(skops_files, "_LARGEST", 100)
-    monkeypatch.setattr(skops.io, "loads", None)
+    monkeypatch.setattr("skops.io.loads", None)
     with pytest.raises(InputError, match="unpacks to more than"):
         read_head(path)
 

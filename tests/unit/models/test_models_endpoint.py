@@ -12,13 +12,14 @@ from threading import Event
 import numpy as np
 import pytest
 from support.endpoints import DIMENSION, Reply, expected, fake_endpoint, refusal, vector
+from support.optional import needs
 
 from securealign.errors import AssetError, ConfigurationError, EndpointError, ErrorCode, InputError
 from securealign.models import EmbeddingCache, Endpoint, EndpointEncoder
 from securealign.models.endpoint import check_reachable, usage_of
 from securealign.models.endpoint.encoder import CANARIES
 
-pytest.importorskip("openai", reason="needs the extra 'endpoint'")
+pytestmark = needs("openai", extra="endpoint")
 
 KEY = "canary-key-2718281828"
 TEXTS = ["first", "second", "", "fourth", "fifth"]

@@ -8,14 +8,13 @@ import mmap
 import numpy as np
 import pytest
 from support import model_folders as make
+from support.optional import later, needs
 
 from securealign.errors import ConfigurationError, DependencyError, ErrorCode, ExitCode, InputError
 from securealign.models import open_encoder
 
-pytestmark = pytest.mark.models
-torch = pytest.importorskip("torch", reason="needs the extra 'models'")
-pytest.importorskip("sentence_transformers", reason="needs the extra 'models'")
-transformers = pytest.importorskip("transformers", reason="needs the extra 'models'")
+pytestmark = [pytest.mark.models, needs("torch", "sentence_transformers", "transformers", extra="models")]
+torch, transformers = later("torch"), later("transformers")
 
 LONG = " ".join("abcdefgh" * 100)
 TEXTS = ["a b c", "d", "e f g h a b"]

@@ -4,16 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
+from support.optional import later, needs
 
 from securealign.errors import AssetError, DependencyError
+from securealign.lab.assets.conversion.gguf import convert_gguf
+from securealign.models.transformer import TransformerEncoder
 
-pytestmark = pytest.mark.models
-transformers = pytest.importorskip("transformers", reason="needs the extra 'models'")
-gguf = pytest.importorskip("gguf", reason="needs the extra 'models'")
-pytest.importorskip("accelerate", reason="needs the extra 'models'")
-
-from securealign.lab.assets.conversion.gguf import convert_gguf  # noqa: E402 - after the skip
-from securealign.models.transformer import TransformerEncoder  # noqa: E402
+pytestmark = [pytest.mark.models, needs("transformers", "gguf", "accelerate", extra="models")]
+transformers, gguf = later("transformers"), later("gguf")
 
 WORDS = ["<|end|>", "<|start|>", "a", "b", "c", "\u0120", "ab"]
 TEMPLATE = "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 from support.model_folders import WORDS, bert, modules
+from support.optional import later, needs
 
 from securealign.errors import AssetError, ConfigurationError, DependencyError, InputError
 from securealign.lab.assets import lookup
 from securealign.models import builtin_encoders, encoders, open_encoder
+from securealign.models.transformer import TransformerEncoder
 
-pytestmark = pytest.mark.models
-torch = pytest.importorskip("torch", reason="needs the extra 'models'")
-transformers = pytest.importorskip("transformers", reason="needs the extra 'models'")
-
-from securealign.models.transformer import TransformerEncoder  # noqa: E402 - after the skip
+pytestmark = [pytest.mark.models, needs("torch", "transformers", extra="models")]
+torch, transformers = later("torch"), later("transformers")
 
 TEXTS = ["a b c", "d", "e f g h a b", "", "b"]
 

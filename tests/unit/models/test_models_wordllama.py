@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.optional import later, needs
 
 from securealign.errors import ConfigurationError, InputError
 from securealign.lab.assets import lookup
 from securealign.lab.assets.static import WordLlamaEncoder
 from securealign.models import open_encoder
 
-tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'models'")
+pytestmark = needs("tokenizers", extra="models")
+tokenizers = later("tokenizers")
 TABLE = np.array([[0, 0], [1, 2], [3, 4], [5, 8]], dtype=np.float16)
 
 
