@@ -72,12 +72,12 @@ def test_margins_are_called_margins(site):
 def test_weights_of_a_column_that_hardly_varies_are_pointed_out(site):
     dead = np.hstack([ROWS, 1e-20 * ROWS[:, :1]])
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(dead, CLASSES[TRUE])
-    skops.io.dump(model, site / "dead.skops")
+    skops_io.dump(model, site / "dead.skops")
     done = run("dead.skops", "--encoder-fingerprint", "a" * 64)
     assert done.exit_code == ExitCode.OK, done.output
     assert "warning: The weights of 1 of 5 dimensions" in done.stderr
     model = make_pipeline(VarianceThreshold(1e-8), StandardScaler(), LogisticRegression()).fit(dead, CLASSES[TRUE])
-    skops.io.dump(model, site / "alive.skops")
+    skops_io.dump(model, site / "alive.skops")
     assert run("alive.skops", "--encoder-fingerprint", "a" * 64).stderr == ""
 
 
