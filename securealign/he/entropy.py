@@ -28,13 +28,18 @@ class Entropy(Protocol):
 
 def keystream(key: bytes, count: int, *, offset: int = 0) -> npt.NDArray[np.uint8]:
     """Return bytes `offset` to `offset + count` of the AES-256-CTR stream under `key`; offset is a multiple of 16."""
+    out = np.zeros(count, dtype=np.uint8)
+    # CTR mode is a stream cipher: encrypting the zeros in place leaves the keystream, without a second buffer.
+    add_keystream(key, out.data, out.data, offset=offset)
+    return out
+
+
+def add_keystream(key: bytes, source: memoryview, target: memoryview, *, offset: int = 0) -> None:
+    """Write the XOR of `source` and a keystream to `target`, of equal size, which may be the same memory."""
     if offset % 16:
         raise ValueError("the offset of a keystream is a multiple of the block size, 16 bytes")
     encryptor = Cipher(algorithms.AES(key), modes.CTR((offset // 16).to_bytes(16, "big"))).encryptor()
-    out = np.zeros(count, dtype=np.uint8)
-    # CTR mode is a stream cipher: encrypting the zeros in place leaves the keystream, without a second buffer.
-    encryptor.update_into(out.data, out.data)
-    return out
+    encryptor.update_into(source, target)
 
 
 def gaussian(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

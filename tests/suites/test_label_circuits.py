@@ -24,7 +24,7 @@ def run(
     circuit = Bits(differences.shape[1])
     outputs = label(circuit, wires, len(differences) + 1 - buckets, segments, buckets)
     size = counts(bits, len(differences) + 1 - buckets, segments, buckets)
-    assert (circuit.gates, len(outputs)) == size
+    assert (tuple(circuit.layers), sum(circuit.layers), len(outputs)) == size
     return as_numbers(outputs.T, buckets)
 
 

@@ -24,30 +24,28 @@ class Garbled:
     def __init__(self, classes: int = 6, bits: int = 9, segments: int = 1, buckets: int = 0, first: int = 3) -> None:
         random = np.random.default_rng(classes)
         self.terms = classes, segments, buckets
-        self.gates = counts(bits, *self.terms).gates
+        self.circuit = bits, *self.terms
         shares = random.integers(0, 1 << bits, (2, classes - 1 + buckets, SLOTS))
         self.bits = np.stack([spread(share, bits) for share in shares])
         self.deltas = words(random, SLOTS, 2)
         self.deltas[:, 0] |= np.uint64(1 << 63)
         self.zeros = words(random, *self.bits.shape, 2)
         self.first = first
-        garbler = Garbler(self.gates, SLOTS)
-        # Buffers and tweaks of an earlier block must not matter.
-        garbler.begin(bytes(16), 0, self.deltas)
-        label(garbler, self.zeros, *self.terms)
-        garbler.begin(b"k" * 16, first, self.deltas)
-        self.outputs = label(garbler, self.zeros, *self.terms)
-        self.tables = garbler.tables
+        garbler = Garbler(self.circuit, SLOTS)
+        garbler.deltas[...], garbler.shares[...] = self.deltas, self.zeros
+        self.outputs, self.tables = garbler.run(b"k" * 16, first).copy(), garbler.tables.copy()
+        self.garbler = garbler
 
     def evaluate(
         self, key: bytes = b"k" * 16, tables: np.ndarray | None = None, first: int | None = None
     ) -> np.ndarray:
-        evaluator = Evaluator(self.gates, SLOTS)
-        active = self.zeros ^ select(self.bits, self.deltas)
-        for _ in range(2):
-            evaluator.begin(key, self.first if first is None else first, self.tables if tables is None else tables)
-            outputs = label(evaluator, active, *self.terms)
-        return outputs
+        evaluator = Evaluator(self.circuit, SLOTS)
+        self.load(evaluator, self.tables if tables is None else tables)
+        return evaluator.run(key, self.first if first is None else first)
+
+    def load(self, evaluator: Evaluator, tables: np.ndarray) -> None:
+        evaluator.shares[...] = self.zeros ^ select(self.bits, self.deltas)
+        evaluator.tables[...] = tables
 
 
 @pytest.mark.parametrize(
@@ -60,6 +58,24 @@ def test_garbled_equals_clear(classes, bits, segments, buckets):
     active = garbled.evaluate()
     assert (colours(active) ^ colours(garbled.outputs) == clear).all()
     assert (active == garbled.outputs ^ select(clear, garbled.deltas)).all()
+
+
+@pytest.mark.parametrize(("classes", "buckets"), [(2, 1), (12, 2)])
+def test_all_runs_are_alike_and_nothing_is_left_of_those_before(classes, buckets):
+    """Steps are done at once in the first runs, and noted in one of the others."""
+    garbled = Garbled(classes, 16, 4, buckets)
+    garbler, evaluator = garbled.garbler, Evaluator(garbled.circuit, SLOTS)
+    active, random = garbled.evaluate(), np.random.default_rng(1)
+    for _ in range(7):
+        garbler.shares[...], garbler.deltas[...] = words(random, *garbler.shares.shape), words(random, SLOTS, 2)
+        garbler.run(bytes(16), 0)
+        garbler.shares[...], garbler.deltas[...] = garbled.zeros, garbled.deltas
+        assert (garbler.run(b"k" * 16, garbled.first) == garbled.outputs).all()
+        assert (garbler.tables == garbled.tables).all()
+        garbled.load(evaluator, words(random, *garbled.tables.shape))
+        assert not (evaluator.run(bytes(16), 0) == active).any()
+        garbled.load(evaluator, garbled.tables)
+        assert (evaluator.run(b"k" * 16, garbled.first) == active).all()
 
 
 def test_the_key_and_the_slot_matter():
@@ -77,9 +93,10 @@ def test_any_tables_give_labels():
 
 
 def test_a_tweak_occurs_once_under_a_key():
-    evaluator = Evaluator(100, 8)
-    evaluator.begin(bytes(16), 3, np.zeros((2, 100, 8, 2), dtype=np.uint64))
-    assert len(np.unique(evaluator._tweaks.reshape(-1, 2), axis=0)) == 2 * 100 * 8
+    evaluator = Evaluator((16, 20, 4, 1), SLOTS)
+    evaluator.run(bytes(16), 3)
+    tweaks = evaluator._tweaks.reshape(-1, 2)
+    assert len(tweaks) == len(np.unique(tweaks, axis=0)) == 2 * counts(16, 20, 4, 1).gates * SLOTS
 
 
 def test_blocks_have_keys_of_their_own_and_cover_every_slot_once():

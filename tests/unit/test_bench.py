@@ -173,6 +173,26 @@ class TestInference:
             >= rows["plaintext", "online compute / clear"].value.minimum
         )
 
+    def test_labels_are_compared_with_logits_run_by_run(self):
+        report = bench_inference(["plaintext"], queries=4, outputs=["logits", "label"], **SIZES)
+        assert [(figures["suite"], figures["output"]) for figures in report.suites] == [
+            ("plaintext", "logits"),
+            ("plaintext", "label"),
+        ]
+        assert set(report.measurements) == {"clear", "plaintext", "plaintext label"}
+        rows = {(row.suite, row.figure): row for row in report.figures}
+        runs = zip(*(report.measurements[name].values() for name in ("plaintext label", "plaintext")), strict=True)
+        expected = Spread.of(label.compute("online") / logits.compute("online") for label, logits in runs)
+        assert rows["plaintext label", "online compute / logits"].value == expected
+        assert rows["plaintext label", "bytes / logits"].runs == 2
+        assert ("plaintext", "online compute / logits") not in rows
+
+    def test_labels_alone_are_compared_with_nothing(self):
+        report = bench_inference(["plaintext"], queries=2, outputs=["label"], **SIZES)
+        assert set(report.measurements) == {"clear", "plaintext label"}
+        assert not [row for row in report.figures if row.figure.endswith("/ logits")]
+        assert "labels alone" in report.title
+
 
 def unreachable(*_arguments, **_options):
     raise AssertionError("nothing may be measured")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from typer.testing import CliRunner
@@ -442,13 +443,20 @@ class TestBenchInference:
     def test_json_of_several_suites_with_round_trips_between_processes(self):
         report = run_json(*self.ARGUMENTS, "--suites", "plaintext,lwe")
         assert set(report) == {
-            *("features", "classes", "queries", "pool_slots", "output", "budget_seconds", "clear_ms"),
+            *("features", "classes", "queries", "pool_slots", "outputs", "budget_seconds", "clear_ms"),
             *("suites", "environment", "figures", "measurements"),
         }
         assert [report[name] for name in ("features", "classes", "queries", "pool_slots")] == [6, 3, 5, 2]
         for figures in report["suites"]:
             assert set(figures) == {
-                *("suite", "online_client_ms", "online_provider_ms", "offline_client_ms", "offline_provider_ms"),
+                *(
+                    "suite",
+                    "output",
+                    "online_client_ms",
+                    "online_provider_ms",
+                    "offline_client_ms",
+                    "offline_provider_ms",
+                ),
                 *("round_trip_ms", "round_trip_ms_p95", "key_bytes", "online_bytes", "offline_bytes"),
                 *("logit_error", "label_agreement", "runs", "queries", "peak_memory"),
             }
@@ -472,6 +480,20 @@ class TestBenchInference:
         assert "1 (1..2)" in lines["round trip over gRPC, ms"]
         for row in ("client online, ms", "offline to client, KB", "equal labels, %", "online compute / clear"):
             assert row in lines
+
+    def test_a_history_keeps_what_labels_cost_over_logits(self, monkeypatch, tmp_path):
+        from securealign.harness.bench import inference
+        from securealign.harness.bench.separate import Server
+
+        monkeypatch.setattr(inference, "serving", lambda suite, *_: nullcontext(Server(suite, "", None)))
+        monkeypatch.setattr(Server, "round_trips", lambda _self, queries, _slots: [1.0, 2.0][: len(queries)])
+        file = tmp_path / "history.jsonl"
+        more = ("--suites", "plaintext", "--no-memory", "--output", "logits,label", "--history", file)
+        assert run(*self.ARGUMENTS, *more).exit_code == ExitCode.OK
+        figures = json.loads(file.read_text())["figures"]
+        assert set(figures) == {"plaintext", "plaintext label"}
+        median, least, most = figures["plaintext label"]["online compute / logits"]
+        assert 0 < least <= median <= most
 
 
 SIMULATE, BENCH = ("simulate", "--suite", "plaintext"), ("bench", "training", "--suites", "plaintext")

@@ -10,7 +10,15 @@ import numpy as np
 
 from securealign.api import classify_in_process
 from securealign.harness.bench.inputs import synthetic_embeddings, synthetic_head
-from securealign.harness.bench.measurements import Environment, Spread, affordable, environment, interleave, seconds
+from securealign.harness.bench.measurements import (
+    Environment,
+    Spread,
+    affordable,
+    environment,
+    interleave,
+    ratio,
+    seconds,
+)
 from securealign.harness.bench.rows import CLEAR, COUNT, RATIO, Comparison, Quantity, Row, byte_quantities, figure_rows
 from securealign.harness.bench.separate import Server, inference_memory, serving
 from securealign.he.registry import get_suite
@@ -88,22 +96,27 @@ class InferenceReport:
     classes: int
     queries: int
     pool_slots: int
-    output: Output
+    outputs: tuple[Output, ...]
     budget_seconds: float
     clear_ms: float
-    #: For each suite its name, `FIGURES` and the peak memory.
+    #: For each suite and output their names, `FIGURES` and the peak memory.
     suites: list[dict[str, Any]]
     environment: Environment
     figures: list[Row]
-    #: Every run that counts, by suite and repetition.
+    #: Every run that counts, by suite and output, as `named`, and by repetition.
     measurements: dict[str, dict[int, InferenceRun]]
 
     @property
     def title(self) -> str:
         """What was measured."""
         sizes = f"{self.features} dimensions, {self.classes} classes, pools of {self.pool_slots}"
-        answers = ", answers in labels alone" if self.output == "label" else ""
+        answers = ", answers in labels alone" if self.outputs == ("label",) else ""
         return f"Inference: {sizes}{answers}; figures for each query"
+
+
+def named(suite: str, output: Output) -> str:
+    """Return the name of a suite with one kind of answers."""
+    return suite if output == "logits" else f"{suite} {output}"
 
 
 def _compute(phase: str, side: str) -> Quantity[InferenceRun]:
@@ -131,7 +144,6 @@ class _Problem:
     bias: FloatMatrix
     queries: FloatMatrix
     pool_slots: int
-    output: Output
 
     @cached_property
     def clear(self) -> FloatMatrix:
@@ -144,21 +156,22 @@ class _Problem:
 
 
 class _Contender:
-    """The runs of one suite; the warm-up finds how many queries a block may have."""
+    """The runs of one suite and output; the warm-up finds how many queries a block may have."""
 
-    def __init__(self, problem: _Problem, server: Server, budget_seconds: float) -> None:
+    def __init__(self, problem: _Problem, server: Server, output: Output, budget_seconds: float) -> None:
         self._problem, self._server, self._budget_seconds = problem, server, budget_seconds
+        self.suite, self.output = server.suite, output
         #: Queries of a run that fit in the budget.
         self.block = 1
 
     def __call__(self, repetition: int) -> InferenceRun:
         """Measure one block: in process for compute and bytes, then over gRPC for round trips."""
-        problem, suite = self._problem, self._server.suite
+        problem = self._problem
         block = problem.block(repetition, self.block)
         queries, clear = problem.queries[block], problem.clear[block]
         # Figures are those of one query, so nothing is asked to check answers.
         alone: dict[str, Any] = {"pool_slots": problem.pool_slots, "batch": 1, "verify_answers": False}
-        done = classify_in_process(problem.weight, problem.bias, queries, suite=suite, output=problem.output, **alone)
+        done = classify_in_process(problem.weight, problem.bias, queries, suite=self.suite, output=self.output, **alone)
         errors = None if done.logits is None else np.abs(done.logits - clear)
         run = InferenceRun(
             queries=len(queries),
@@ -181,25 +194,29 @@ def bench_inference(
     classes: int,
     queries: int,
     pool_slots: int,
-    output: Output = "logits",
+    outputs: Sequence[Output] = ("logits",),
     memory: bool = True,
     budget_seconds: float = 60.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> InferenceReport:
     """Measure suites and the head in clear in turn, a block of at most `pool_slots` queries each time.
 
-    With `output` "label" answers are labels alone. A suite whose single query to warm up takes longer than the budget
-    is measured by that query alone; blocks of the others are cut to what fits in the budget.
+    Of two outputs, "logits" and "label", the second is also compared with the first, run by run. A suite whose single
+    query to warm up takes longer than the budget is measured by that query alone; blocks of the others are cut to what
+    fits in the budget.
     """
     for suite in suites:  # before minutes of measuring are lost to a name that is wrong
         get_suite(suite)
     mapped, _ = synthetic_embeddings(queries, features, 1)
-    problem = _Problem(*synthetic_head(features, classes), mapped, pool_slots, output)
+    problem = _Problem(*synthetic_head(features, classes), mapped, pool_slots)
     everything: dict[str, Callable[[int], InferenceRun]] = {CLEAR: lambda _: _clear(problem)}
     with ExitStack() as servers:
         contenders = {
-            suite: _Contender(problem, servers.enter_context(serving(suite, features, classes, output)), budget_seconds)
+            named(suite, output): _Contender(
+                problem, servers.enter_context(serving(suite, features, classes, output)), output, budget_seconds
+            )
             for suite in suites
+            for output in outputs
         }
         runs = interleave(
             everything | contenders,
@@ -208,27 +225,44 @@ def bench_inference(
             progress=progress,
         )
     peaks = {
-        suite: inference_memory(suite, mapped[: contender.block], classes, pool_slots, output) if memory else None
-        for suite, contender in contenders.items()
+        name: inference_memory(each.suite, mapped[: each.block], classes, pool_slots, each.output) if memory else None
+        for name, each in contenders.items()
     }
     return InferenceReport(
         features=features,
         classes=classes,
         queries=queries,
         pool_slots=pool_slots,
-        output=output,
+        outputs=tuple(outputs),
         budget_seconds=budget_seconds,
         clear_ms=Spread.of(run.compute("online") for run in runs[CLEAR].values()).median,
         suites=[
-            {"suite": suite}
-            | {name: of(list(runs[suite].values())) for name, of in FIGURES.items()}
-            | {"peak_memory": peaks[suite]}
-            for suite in suites
+            {"suite": each.suite, "output": each.output}
+            | {figure: of(list(runs[name].values())) for figure, of in FIGURES.items()}
+            | {"peak_memory": peaks[name]}
+            for name, each in contenders.items()
         ],
         environment=environment(),
-        figures=[*_trip_rows(runs), *figure_rows(KIND, runs, QUANTITIES, peaks, COMPARISONS)],
+        figures=[
+            *_trip_rows(runs),
+            *figure_rows(KIND, runs, QUANTITIES, peaks, COMPARISONS),
+            *(row for suite in suites for row in _output_rows(suite, runs)),
+        ],
         measurements=runs,
     )
+
+
+def _output_rows(suite: str, runs: Mapping[str, Mapping[int, InferenceRun]]) -> list[Row]:
+    """Return what labels cost over logits, where both were measured."""
+    label, logits = runs.get(named(suite, "label")), runs.get(named(suite, "logits"))
+    if label is None or logits is None:
+        return []
+    rows = []
+    for comparison in COMPARISONS:
+        values, base = ({number: comparison.of(run) for number, run in done.items()} for done in (label, logits))
+        figure = f"{comparison.figure} / logits"
+        rows.append(Row(KIND, named(suite, "label"), figure, RATIO, ratio(values, base), len(values)))
+    return rows
 
 
 def _clear(problem: _Problem) -> InferenceRun:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -21,6 +21,7 @@ from securealign.harness.bench.training import TrainingReport, bench_training
 from securealign.harness.cli import options
 from securealign.harness.report.units import brief
 from securealign.he.registry import DEFAULT_SUITE
+from securealign.protocol.policy.rules import Output
 
 app = typer.Typer(no_args_is_help=True, help="Compare suites with each other and with the computation in clear.")
 
@@ -29,6 +30,10 @@ _LABEL_WIDTH = 26
 _UNUSED = "Has no effect here; both commands take the same flags."
 UnusedClasses = Annotated[int, typer.Option("--classes", help=_UNUSED)]
 UnusedDimB = Annotated[int, typer.Option("--dim-b", help=_UNUSED)]
+BenchOutputs = Annotated[
+    Literal["logits", "label", "logits,label"],
+    typer.Option(help="What an answer holds: all logits, the label alone, or one after the other, compared."),
+]
 HistoryFile = Annotated[Path | None, typer.Option(help="Also add the ratios of this run to a file of JSON lines.")]
 
 
@@ -60,7 +65,7 @@ def inference(
     classes: options.Classes = 20,
     queries: Annotated[int, typer.Option("--queries", "--samples", min=1, help="Queries, sent one at a time.")] = 256,
     pool_slots: Annotated[int, typer.Option(min=1, help="Queries prepared at a time.")] = 64,
-    output: options.Outputs = "logits",
+    output: BenchOutputs = "logits",
     budget: options.Budget = 60.0,
     memory: options.Memory = True,
     _dim_b: UnusedDimB = 0,
@@ -71,7 +76,8 @@ def inference(
 ) -> None:
     """Measure encrypted queries: compute online and offline, bytes, round trips over gRPC, and the error of logits."""
     sizes: dict[str, Any] = {"features": dim_a, "classes": classes, "queries": queries, "pool_slots": pool_slots}
-    measure = partial(bench_inference, **sizes, output=output, budget_seconds=budget, memory=memory)
+    outputs: list[Output] = ["logits", "label"] if output == "logits,label" else [output]
+    measure = partial(bench_inference, **sizes, outputs=outputs, budget_seconds=budget, memory=memory)
     _bench("inference", measure, suites, csv, figure, history, as_json=as_json)
 
 

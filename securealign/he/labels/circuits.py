@@ -1,7 +1,7 @@
 """The circuit: the index of the largest of K shared numbers, and the thresholds that the largest exceeds.
 
-An interpreter runs it on bits in clear, as garbler or as evaluator. A wire array has leading axes for the gates of a
-layer and trailing axes that only the interpreter knows. XOR is free and done by numpy; one call of `both` is one layer
+An interpreter runs it on bits in clear, or notes what a garbler or an evaluator will do. A wire array has leading axes
+for the gates of a layer and trailing axes that only the interpreter knows. XOR is free; one call of `both` is one layer
 of AND gates, numbered in the order of the leading axes. Numbers have t bits in two's complement, lowest bit first.
 """
 
@@ -18,16 +18,25 @@ Wires = npt.NDArray[Any]
 
 
 class Interpreter(Protocol):
-    """What a circuit asks of whoever runs it."""
+    """What a circuit asks of whoever runs it; arrays that it returns or is given are not written by anything else."""
+
+    def room(self, *shape: int) -> Wires:
+        """Return wires (*shape, ...) that are the constant 0 until something is written to them."""
 
     def pair(self, *shape: int) -> Wires:
-        """Return room for the two operands of a layer of AND gates, (2, *shape, ...)."""
+        """Return room for the two operands of the next layer of AND gates, (2, *shape, ...)."""
 
     def both(self, operands: Wires) -> Wires:
-        """Return the AND of the two operands that `pair` made room for, (*shape, ...), a new array."""
+        """Return the AND of the two operands that `pair` made room for, (*shape, ...)."""
 
-    def invert(self, wires: Wires) -> Wires:
-        """Return NOT of all wires."""
+    def xor(self, left: Wires, right: Wires, out: Wires | None = None) -> Wires:
+        """Return the XOR of two arrays, written to `out` if it is given."""
+
+    def copy(self, wires: Wires, out: Wires) -> None:
+        """Write wires to `out`."""
+
+    def invert(self, wires: Wires) -> None:
+        """Replace wires by their NOT."""
 
 
 class Bits:
@@ -35,64 +44,78 @@ class Bits:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self.gates = 0
+        #: AND gates of each layer.
+        self.layers: list[int] = []
+
+    def room(self, *shape: int) -> Wires:
+        """Return zeros, (*shape, slots)."""
+        return np.zeros((*shape, self._slots), dtype=np.uint8)
 
     def pair(self, *shape: int) -> Wires:
         """Return room for two operands, (2, *shape, slots)."""
-        return np.empty((2, *shape, self._slots), dtype=np.uint8)
+        return self.room(2, *shape)
 
     def both(self, operands: Wires) -> Wires:
         """Return the AND of two operands."""
-        self.gates += operands[0].size // self._slots
+        self.layers.append(operands[0].size // self._slots)
         both: Wires = operands[0] & operands[1]
         return both
 
-    def invert(self, wires: Wires) -> Wires:
-        """Return NOT."""
-        inverted: Wires = wires ^ np.uint8(1)
-        return inverted
+    @staticmethod
+    def xor(left: Wires, right: Wires, out: Wires | None = None) -> Wires:
+        """Return the XOR."""
+        return np.bitwise_xor(left, right, out=out)
+
+    @staticmethod
+    def copy(wires: Wires, out: Wires) -> None:
+        """Write wires to `out`."""
+        out[...] = wires
+
+    @staticmethod
+    def invert(wires: Wires) -> None:
+        """Replace wires by their NOT."""
+        wires ^= np.uint8(1)
 
 
 def add(run: Interpreter, shares: Wires) -> Wires:
     """Return the sum modulo 2^t of two shares (2, t, m, ...), shape (t, m, ...): t - 1 layers of m gates."""
-    _, bits, rows = shares.shape[:3]
-    total: Wires = shares[0] ^ shares[1]
-    carry: Wires | None = None
+    bits, rows = shares.shape[1:3]
+    carries = run.room(bits, rows)
     for bit in range(bits - 1):
         operands = run.pair(rows)
-        if carry is None:
-            operands[...] = shares[:, 0]
-            carry = run.both(operands)
-        else:
-            np.bitwise_xor(shares[:, bit], carry, out=operands)
-            carry = run.both(operands) ^ carry
-        total[bit + 1] ^= carry
-    return total
+        run.xor(shares[:, bit], carries[bit], operands)
+        run.xor(run.both(operands), carries[bit], carries[bit + 1])
+    return run.xor(run.xor(shares[0], shares[1]), carries)
 
 
-def greater(run: Interpreter, left: Wires, right: Wires, segments: int) -> Wires:
-    """Return whether signed `left` exceeds `right`, both (t, n, ...), shape (n, ...).
+def greater(run: Interpreter, numbers: Wires, segments: int) -> Wires:
+    """Return which of two signed numbers, (2, t, n, ...), is larger: 1 where the first exceeds, shape (n, ...).
 
     The bits are cut into segments that are compared side by side, and joined in pairs; one segment where t is no
     multiple of `segments`.
     """
-    bits, items = left.shape[:2]
+    bits, items = numbers.shape[1:3]
     segments = segments if bits % segments == 0 else 1
+    depth = bits // segments
+    numbers = numbers.reshape(2, segments, depth, *numbers.shape[2:])
     # A set sign bit makes a number smaller: the two numbers exchange it.
-    pair = np.stack([np.concatenate([left[:-1], right[-1:]]), np.concatenate([right[:-1], left[-1:]])])
-    pair = pair.reshape(2, segments, bits // segments, *left.shape[1:])
+    top = run.room(2, segments, items)
+    run.copy(numbers[:, :-1, -1], top[:, :-1])
+    run.copy(numbers[::-1, -1, -1], top[:, -1])
+    pairs = [*(numbers[:, :, bit] for bit in range(depth - 1)), top]
+    # Whether bits are equal, for all segments but the lowest.
+    same = run.xor(numbers[0, 1:], numbers[1, 1:])
+    run.invert(same)
     operands = run.pair(segments, items)
-    operands[...] = pair[:, :, 0]
-    more: Wires = run.both(operands) ^ pair[0, :, 0]
-    # Whether the bits so far are equal, for all segments but the lowest.
-    same = run.invert(pair[0, 1:] ^ pair[1, 1:])
-    equal: Wires = same[:, 0]
-    for bit in range(1, bits // segments):
+    run.copy(pairs[0], operands)
+    more, equal = run.xor(run.both(operands), pairs[0][0]), same[:, 0]
+    for bit in range(1, depth):
         operands = run.pair(2 * segments - 1, items)
-        np.bitwise_xor(pair[:, :, bit], more, out=operands[:, :segments])
-        operands[0, segments:], operands[1, segments:] = equal, same[:, bit]
+        run.xor(pairs[bit], more, operands[:, :segments])
+        run.copy(equal, operands[0, segments:])
+        run.copy(same[:, bit], operands[1, segments:])
         result = run.both(operands)
-        more, equal = result[:segments] ^ pair[0, :, bit], result[segments:]
+        more, equal = run.xor(result[:segments], pairs[bit][0]), result[segments:]
     return _join(run, more, equal)
 
 
@@ -100,11 +123,13 @@ def _join(run: Interpreter, more: Wires, equal: Wires) -> Wires:
     """Return whether the whole is greater, from segments (s, n, ...), lowest first; `equal` leaves out the lowest."""
     while len(more) > 1:
         pairs = len(more) // 2
-        operands = run.pair(2 * pairs - 1, *more.shape[1:2])
-        operands[0, :pairs], operands[1, :pairs] = equal[0::2], more[0::2]
-        operands[0, pairs:], operands[1, pairs:] = equal[2::2], equal[1::2]
+        operands = run.pair(2 * pairs - 1, more.shape[1])
+        run.copy(equal[0::2], operands[0, :pairs])
+        run.copy(more[0::2], operands[1, :pairs])
+        run.copy(equal[2::2], operands[0, pairs:])
+        run.copy(equal[1::2], operands[1, pairs:])
         result = run.both(operands)
-        more, equal = result[:pairs] ^ more[1::2], result[pairs:]
+        more, equal = run.xor(result[:pairs], more[1::2]), result[pairs:]
     joined: Wires = more[0]
     return joined
 
@@ -114,25 +139,27 @@ def tournament(run: Interpreter, numbers: Wires, segments: int, *, whole: bool) 
 
     The index has ceil(log2 m) bits, (bits, ...). The value has t bits, or its sign alone unless `whole` or m = 1.
     """
-    index: Wires = numbers[:0]
-    while (count := numbers.shape[1]) > 1:
-        half = count // 2
-        even, odd = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
-        wins = greater(run, numbers[:, odd], numbers[:, even], segments)
-        # Nothing reads more than the sign of the last winner, unless thresholds follow.
-        kept = numbers if count > 2 or whole else numbers[-1:]
-        carried = np.concatenate([kept, index])
-        operands = run.pair(len(carried), half)
-        np.bitwise_xor(carried[:, even], carried[:, odd], out=operands[0])
-        operands[1] = wins
-        winners = run.both(operands) ^ carried[:, even]
-        wins = wins[None]
-        if count % 2:
-            winners = np.concatenate([winners, carried[:, -1:]], axis=1)
-            # Label 0 is the constant 0.
-            wins = np.concatenate([wins, np.zeros_like(wins[:, :1])], axis=1)
-        numbers, index = winners[: len(kept)], np.concatenate([winners[len(kept) :], wins])
-    return index[:, 0], numbers[:, 0]
+    bits = len(numbers)
+    # The bits of each number that is left, then those of its index.
+    left = numbers
+    while (count := left.shape[1]) > 1:
+        half, waiting = divmod(count, 2)
+        paired = left[:, : 2 * half].reshape(len(left), half, 2, *left.shape[2:])
+        even, odd = paired[:, :, 0], paired[:, :, 1]
+        wins = greater(run, np.moveaxis(paired[:bits], 2, 0)[::-1], segments)
+        if count == 2 and not whole:
+            # Nothing reads more than the sign of the last winner, unless thresholds follow.
+            left, even, odd, bits = left[bits - 1 :], even[bits - 1 :], odd[bits - 1 :], 1
+        operands = run.pair(len(left), half)
+        run.xor(even, odd, operands[0])
+        run.copy(wins, operands[1])
+        winners = run.room(len(left) + 1, half + waiting)
+        run.xor(run.both(operands), even, winners[:-1, :half])
+        run.copy(wins, winners[-1, :half])
+        # The last bit of the index of a number that waits is 0.
+        run.copy(left[:, 2 * half :], winners[:-1, half:])
+        left = winners
+    return left[bits:, 0], left[:bits, 0]
 
 
 def label(run: Interpreter, shares: Wires, classes: int, segments: int, buckets: int) -> Wires:
@@ -144,28 +171,34 @@ def label(run: Interpreter, shares: Wires, classes: int, segments: int, buckets:
     reference = classes - 1
     numbers = add(run, shares)
     index, largest = tournament(run, numbers[:, :reference], segments, whole=buckets > 0)
-    negative = largest[-1]
-    outputs = []
+    negative, size = largest[-1], reference.bit_length()
+    outputs = run.room(size + buckets)
     if len(index):
         # The reference's bits where the largest is negative: index AND NOT negative, inverted where such a bit is 1.
-        ones = [bool(reference >> bit & 1) for bit in range(len(index))]
+        ones = [bit for bit in range(len(index)) if reference >> bit & 1]
         operands = run.pair(len(index))
-        for bit, one in enumerate(ones):
-            operands[0, bit] = run.invert(index[bit]) if one else index[bit]
-        operands[1] = run.invert(negative)
-        masked = run.both(operands)
-        outputs = [run.invert(masked[bit]) if one else masked[bit] for bit, one in enumerate(ones)]
-    if len(outputs) < reference.bit_length():
-        outputs.append(negative)
+        run.copy(index, operands[0])
+        run.copy(negative, operands[1])
+        run.invert(operands[1])
+        for bit in ones:
+            run.invert(operands[0, bit])
+        run.copy(run.both(operands), outputs[: len(index)])
+        for bit in ones:
+            run.invert(outputs[bit])
+    if len(index) < size:
+        run.copy(negative, outputs[size - 1])
     if buckets:
-        largest = np.stack([largest] * buckets, axis=1)
-        outputs.extend(greater(run, largest, numbers[:, reference:], segments))
-    return np.stack(outputs)
+        compared = run.room(2, len(largest), buckets)
+        run.copy(largest[:, None], compared[0])
+        run.copy(numbers[:, reference:], compared[1])
+        run.copy(greater(run, compared, segments), outputs[size:])
+    return outputs
 
 
 class Counts(NamedTuple):
-    """Size of a circuit: AND gates, and bits of its output."""
+    """Size of a circuit: AND gates of each layer and of all, and bits of its output."""
 
+    layers: tuple[int, ...]
     gates: int
     outputs: int
 
@@ -175,4 +208,4 @@ def counts(bits: int, classes: int, segments: int, buckets: int) -> Counts:
     """Return the size of a circuit by running it once."""
     run = Bits(1)
     outputs = label(run, np.zeros((2, bits, classes - 1 + buckets, 1), dtype=np.uint8), classes, segments, buckets)
-    return Counts(run.gates, len(outputs))
+    return Counts(tuple(run.layers), sum(run.layers), len(outputs))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from securealign.he.entropy import Entropy, keystream
+from securealign.he.entropy import Entropy, add_keystream
 from securealign.he.labels import extension
-from securealign.he.labels.circuits import label
-from securealign.he.labels.garbling import Evaluator, Labels, colours, select
+from securealign.he.labels.garbling import Evaluator, Labels, colours, select, whole
 from securealign.he.labels.layout import COVER_BYTES, LABEL_BYTES, SALT_BYTES, LabelLayout
 from securealign.he.labels.provider import IntMatrix, block_key, share_bits
 from securealign.he.labels.transfer import answer_offer
@@ -49,16 +48,16 @@ class PoolTables:
             self._pieces[first + skipped - opening] = data[skipped:]
         return first < opening <= self._received
 
-    def read(self, slots: slice) -> npt.NDArray[np.uint8]:
-        """Return the encrypted tables of some slots, (slots, bytes)."""
+    def read(self, slot: int) -> memoryview:
+        """Return the encrypted tables of a slot."""
         size = self._layout.table_bytes
-        out = np.empty((slots.stop - slots.start, size), dtype=np.uint8)
-        flat, begin, end = out.reshape(-1), slots.start * size, slots.stop * size
-        for start, piece in self._pieces.items():
-            low, high = max(begin, start), min(end, start + len(piece))
-            if low < high:
-                flat[low - begin : high - begin] = np.frombuffer(piece[low - start : high - start], dtype=np.uint8)
-        return out
+        begin, end = slot * size, (slot + 1) * size
+        parts = [
+            piece[max(begin - start, 0) : end - start]
+            for start, piece in self._pieces.items()
+            if begin < start + len(piece) and start < end
+        ]
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def forget(self, first: int, count: int) -> None:
         """Give up the tables of slots that need no more evaluation."""
@@ -78,7 +77,7 @@ class LabelClient:
         self._layout = layout
         self._session = session
         self._pairs = answer_offer(session, offer, entropy)
-        self._evaluators: dict[int, Evaluator] = {}
+        self._kept: Evaluator | None = None
 
     @property
     def reply(self) -> bytes:
@@ -124,22 +123,23 @@ class LabelClient:
         outputs = np.empty_like(decode)
         for block, slots, start in layout.blocks(first, count):
             here = slice(slots.start - first, slots.stop - first)
-            shares = np.stack([received[here], pool.labels[slots]]).transpose(0, 2, 3, 1, 4)
             evaluator = self._evaluator(slots.stop - slots.start)
-            tables = self._uncovered(pool.read(slots), covers[here.start * COVER_BYTES : here.stop * COVER_BYTES])
-            evaluator.begin(block_key(pool.where, block, pool.salt), start, tables)
-            outputs[here] = colours(label(evaluator, shares, layout.classes, layout.segments, layout.buckets)).T
+            for share, labels in zip(evaluator.shares, (received[here], pool.labels[slots]), strict=True):
+                share[...] = labels.transpose(1, 2, 0, 3)
+            self._uncover(pool, slots, covers[here.start * COVER_BYTES :], evaluator)
+            outputs[here] = colours(evaluator.run(block_key(pool.where, block, pool.salt), start)).T
         return outputs ^ decode
 
-    def _uncovered(self, tables: npt.NDArray[np.uint8], covers: memoryview) -> Labels:
-        """Decrypt the tables of some slots, (2, gates, slots, 2)."""
-        for slot, table in enumerate(tables):
-            table ^= keystream(bytes(covers[slot * COVER_BYTES : (slot + 1) * COVER_BYTES]), len(table))  # noqa: PLW2901
-        words = tables.view("<u8").reshape(len(tables), 2, self._layout.gates, 2)
-        return np.ascontiguousarray(words.transpose(1, 2, 0, 3))
+    def _uncover(self, pool: PoolTables, slots: slice, covers: memoryview, evaluator: Evaluator) -> None:
+        """Decrypt the tables of some slots for an evaluator."""
+        tables = np.empty((evaluator.slots, self._layout.table_bytes), dtype=np.uint8)
+        for table, slot in zip(tables, range(slots.start, slots.stop), strict=True):
+            cover, covers = bytes(covers[:COVER_BYTES]), covers[COVER_BYTES:]
+            add_keystream(cover, pool.read(slot), table.data)
+        whole(evaluator.tables)[...] = whole(tables)[:, evaluator.order].T
 
     def _evaluator(self, slots: int) -> Evaluator:
-        """Return the evaluator for so many slots, with its buffers."""
-        if slots not in self._evaluators:
-            self._evaluators[slots] = Evaluator(self._layout.gates, slots)
-        return self._evaluators[slots]
+        """Return the evaluator for so many slots; that of another number is given up."""
+        if self._kept is None or self._kept.slots != slots:
+            self._kept = Evaluator(self._layout.circuit, slots)
+        return self._kept

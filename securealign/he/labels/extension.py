@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from securealign.errors import CiphertextError
 from securealign.he.entropy import keystream
-from securealign.he.labels.garbling import Buffer, Labels, Permutation
+from securealign.he.labels.garbling import Buffer, Labels, permutation
 from securealign.he.labels.transfer import TRANSFERS
 
 Octets = npt.NDArray[np.uint8]
@@ -26,7 +26,7 @@ _DOMAIN = b"securealign/label/"
 #: Bytes of a hash of 128 bits.
 _HASH_BYTES = TRANSFERS // 8
 #: Words of each column that are hashed at a time, so that temporaries stay in the cache.
-_HASH_WORDS = 256
+_HASH_WORDS = 320
 #: Bytes of each column that are made at a time: memory follows this, and not the pool. A multiple of 16.
 _STRETCH_BYTES = 1 << 15
 _PARITY = np.array([value.bit_count() & 1 for value in range(256)], dtype=np.uint8)
@@ -132,13 +132,13 @@ def _rows(columns: Part, first: int, count: int) -> Labels:
 
 def correlate(rows: Labels, where: bytes, first: int = 0) -> Labels:
     """Return TMMO of rows (n, 2) of the transfers from `first` on, with the number of the transfer as tweak."""
-    cipher = Permutation(hashlib.sha256(_DOMAIN + b"row" + where).digest()[:16])
+    cipher = permutation(hashlib.sha256(_DOMAIN + b"row" + where).digest()[:16])
     once, twice = Buffer(*rows.shape), Buffer(*rows.shape)
     once.words[...] = rows
-    cipher.apply(once, once)
+    cipher.update_into(once.octets, once.padded)
     twice.words[...] = once.words
     twice.words[:, 0] ^= np.arange(first, first + len(rows), dtype=np.uint64)
-    cipher.apply(twice, twice)
+    cipher.update_into(twice.octets, twice.padded)
     twice.words ^= once.words
     return twice.words
 
@@ -158,8 +158,10 @@ def _hashes(where: bytes, sent: Octets, vectors: Part) -> Octets:
         matrix = _matrix(seed, width, start, stop)
         for first in range(0, words.shape[1], _HASH_WORDS):
             part = np.ascontiguousarray(words[:, first : first + _HASH_WORDS])
+            product = np.empty_like(part)
             for row, factors in enumerate(matrix[:, first : first + _HASH_WORDS]):
-                sums[row] ^= np.bitwise_xor.reduce(part & factors, axis=1)
+                np.bitwise_and(part, factors, out=product)
+                sums[row] ^= np.bitwise_xor.reduce(product, axis=1)
     for shift in (32, 16, 8):
         sums ^= sums >> np.uint64(shift)
     parities = _PARITY[(sums & np.uint64(255)).astype(np.uint8)]

@@ -39,14 +39,19 @@ class LabelLayout:
         return self.bits * self.rows
 
     @property
+    def circuit(self) -> tuple[int, int, int, int]:
+        """What determines the circuit of a slot: bits, classes, segments and thresholds."""
+        return self.bits, self.classes, self.segments, self.buckets
+
+    @property
     def gates(self) -> int:
         """AND gates of a slot."""
-        return counts(self.bits, self.classes, self.segments, self.buckets).gates
+        return counts(*self.circuit).gates
 
     @property
     def outputs(self) -> int:
         """Bits that a slot shows: those of the index, and one for each threshold."""
-        return counts(self.bits, self.classes, self.segments, self.buckets).outputs
+        return counts(*self.circuit).outputs
 
     @property
     def transfers(self) -> int:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securealign.he.entropy import keystream
+from securealign.he.entropy import add_keystream, keystream
 from securealign.he.labels import extension
-from securealign.he.labels.circuits import label
-from securealign.he.labels.garbling import Garbler, Labels, colours, select
+from securealign.he.labels.garbling import Garbler, Labels, colours, select, whole
 from securealign.he.labels.layout import COVER_BYTES, LABEL_BYTES, LabelLayout
 from securealign.he.labels.transfer import BaseReceiver
 
@@ -53,13 +52,14 @@ class _Pool(NamedTuple):
 
 
 class LabelProvider:
-    """Garbles circuits for a session; holds no state of a pool."""
+    """Garbles circuits for a session; holds no state of a pool. Its garbler makes it a matter of one thread."""
 
     def __init__(self, layout: LabelLayout, session: bytes, transfer_seed: bytes) -> None:
         self._layout = layout
         self._session = session
         self._transfer = BaseReceiver(session, transfer_seed)
         self._keys: list[bytes] = []
+        self._garbler: Garbler | None = None
 
     @property
     def offer(self) -> bytes:
@@ -109,21 +109,27 @@ class LabelProvider:
 
     def _blocks(self, pool: _Pool, run: slice, zeros: Labels) -> Iterator[bytes]:
         """Yield the covered tables of a run of slots; `zeros` are the labels of 0 of the client's bits."""
-        layout, garbler = self._layout, None
+        layout = self._layout
         for block, slots, first in layout.blocks(run.start, run.stop - run.start):
             secrets, count = self._secrets(pool.seed, slots), slots.stop - slots.start
-            if garbler is None or count != garbler.slots:
-                garbler = Garbler(layout.gates, count)
-            garbler.begin(block_key(pool.where, block, pool.salt), first, secrets.deltas)
-            own = zeros[slots.start - run.start : slots.stop - run.start]
-            shares = np.stack([secrets.zeros, own]).transpose(0, 2, 3, 1, 4)
-            outputs = label(garbler, shares, layout.classes, layout.segments, layout.buckets)
+            garbler = self._circuit(count)
+            garbler.deltas[...] = secrets.deltas
+            for share, labels in zip(garbler.shares, (secrets.zeros, zeros[slots.start - run.start :]), strict=True):
+                share[...] = labels[:count].transpose(1, 2, 0, 3)
+            outputs = garbler.run(block_key(pool.where, block, pool.salt), first)
             pool.decode[slots] = colours(outputs).T
-            tables = garbler.tables.transpose(2, 0, 1, 3).reshape(count, -1).view(np.uint8)
+            tables = np.empty((count, layout.table_bytes), dtype=np.uint8)
+            whole(tables)[:, garbler.order] = whole(garbler.tables).T
             # A client must not choose its query by the tables: their keys come with the answer (Bellare et al. 2012).
-            for slot, cover in enumerate(secrets.covers):
-                tables[slot] ^= keystream(cover.tobytes(), layout.table_bytes)
+            for table, cover in zip(tables, secrets.covers, strict=True):
+                add_keystream(cover.tobytes(), table.data, table.data)
             yield tables.tobytes()
+
+    def _circuit(self, slots: int) -> Garbler:
+        """Return the garbler for so many slots; that of another number is given up."""
+        if self._garbler is None or self._garbler.slots != slots:
+            self._garbler = Garbler(self._layout.circuit, slots)
+        return self._garbler
 
     def answer(self, seed: bytes, decode: npt.NDArray[np.uint8], first: int, values: IntMatrix) -> bytes:
         """Return labels of the provider's shares (m, count) of consecutive slots, keys of tables, and decode bits.

@@ -29,6 +29,8 @@ _BUCKETS = range(4)
 #: Copies of the choices of a pool that exist at the worst moment, of the tables of a block, and labels for each
 #: transfer of a stretch; and copies of a pool's tables at the client, which keeps and records them.
 _CHOICES, _BLOCKS, _LABELS, _TABLES = 4, 10, 12, 2
+#: Bytes that the noted steps of a small circuit take beyond its blocks; for a large one they are within them.
+_NOTES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class LabelBudget(BitBudget):
         layout, stretch = self.layout, self.layout.stretches()[0]
         block = min(layout.slots, BLOCK_SLOTS) * layout.table_bytes
         labels: int = LABEL_BYTES * layout.wires * (stretch.stop - stretch.start)
-        return _CHOICES * layout.choices_bytes + _BLOCKS * block + _LABELS * labels
+        return _CHOICES * layout.choices_bytes + _BLOCKS * block + _LABELS * labels + _NOTES
 
     @property
     def forecast(self) -> HeadForecast:
