@@ -10,11 +10,11 @@ from securealign import commands
 
 # No drawn example has a deadline: a busy machine is not a failure. `scripts/test` asks for the profile "quick".
 settings.register_profile("securealign", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("securealign"), max_examples=25)
+settings.register_profile("quick", settings.get_profile("securealign"), max_examples=25, stateful_step_count=20)
 settings.load_profile("securealign")
 
 #: The folder whose thorough tests count for the coverage of everything: the quick tier has a part of the lab alone.
-MEASURED = "experiments"
+MEASURED = "unit"
 
 # Modules live as long as the process. To search them for garbage while they are imported, and again in every test,
 # takes a tenth of the time of a run.

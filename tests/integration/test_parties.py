@@ -294,6 +294,7 @@ def test_a_head_for_another_dimension_is_refused_at_the_start(site):
     assert json.loads(done.stdout.splitlines()[-1])["error"] == "SHAPE_MISMATCH"
 
 
+@pytest.mark.thorough
 def test_a_client_without_a_provider(site):
     done = client(site, 1, "align", "--json", "--set", "provider.patience_seconds=0.01")
     assert done.returncode == ExitCode.NETWORK
@@ -318,6 +319,7 @@ def test_a_client_with_bad_input(site, invoke, arguments, code, error):
     assert json.loads(done.stdout)["error"] == error
 
 
+@pytest.mark.thorough
 def test_a_query_that_is_not_finite_is_refused_before_it_is_sent(site):
     save_map(site)
     bad = embeddings(3, DIM_B)

@@ -153,6 +153,7 @@ def by_phase(stats, kind):
     return {name: figures for name, figures in counted.items() if any(figures)}
 
 
+@pytest.mark.thorough
 @PHASES
 @SIDES
 class TestTheSameIsCountedEverywhere:

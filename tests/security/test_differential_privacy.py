@@ -262,6 +262,7 @@ def test_steps_of_noise_under_lwe_divide_the_flood():
     assert steps.max() <= product_plan.flood_bits + 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flooding", [False, True])
 def test_remainders_of_lwe_are_uniform_with_the_flood_and_show_the_rows_without(monkeypatch, flooding):
     if not flooding:

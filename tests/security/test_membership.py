@@ -40,6 +40,7 @@ def attacked(rows: Material, **setting: object):
     return {row["attack"]: row for row in found}
 
 
+@pytest.mark.thorough
 def test_members_have_no_residual_where_rows_are_fewer_than_dimensions():
     found = attacked(material(6), penalty=1e-9)
     assert found["residual"]["accuracy"] > 0.99

@@ -70,6 +70,7 @@ def test_noise_tells_two_heads_apart_only_without_the_flood(monkeypatch, floodin
 # What the planner promises, against what was measured.
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("parameters", "answers"), [(TOY, ANSWERS), (LWE_128, 100)], ids=["toy", "lwe-128"])
 def test_the_flood_is_wider_than_any_noise_by_the_statistical_bits(monkeypatch, parameters, answers):
     without_flooding(monkeypatch)

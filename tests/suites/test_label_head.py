@@ -100,6 +100,7 @@ def test_an_abstaining_class_and_thresholds_of_confidence():
     assert {4.0} < set(got[:, 0])
 
 
+@pytest.mark.thorough
 def test_real_parameters():
     pair = LabelPair(*head(5, 3), slots=4, parameters=LWE_128)
     pair.load()

@@ -39,6 +39,7 @@ def small_stretches(monkeypatch) -> None:
     monkeypatch.setattr(extension, "_STRETCH_BYTES", 32)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", [16, 15])
 def test_bytes_do_not_depend_on_how_much_is_made_at_a_time(bits, request):
     """With 15 bits and 3 rows a block does not begin at a multiple of 128 transfers."""

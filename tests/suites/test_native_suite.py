@@ -105,6 +105,7 @@ def test_a_client_that_kills_the_providers_worker_ends_its_own_session_only(monk
     assert_served(case)
 
 
+@pytest.mark.thorough
 def test_a_session_under_way_does_not_notice_that_another_one_is_killed(monkeypatch):
     running = INFERENCE.opened()
     with monkeypatch.context() as patch:
@@ -132,6 +133,7 @@ def test_results_that_do_not_fit_are_not_sent(monkeypatch, case, result):
     pair.assert_aborted(ErrorCode.CIPHERTEXT_MALFORMED, by="provider")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", ["!abort", "!answer_vector", "wrong shape"])
 def test_a_result_that_kills_the_clients_worker_is_a_typed_error_and_tells_the_provider_nothing(monkeypatch, order):
     before = child_processes()
@@ -144,6 +146,7 @@ def test_a_result_that_kills_the_clients_worker_is_a_typed_error_and_tells_the_p
     assert child_processes() == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", ["!fail", "wrong shape"])
 def test_an_answer_that_the_clients_worker_refuses_tells_the_provider_nothing(monkeypatch, order):
     with monkeypatch.context() as patch:
@@ -213,6 +216,7 @@ def test_what_decrypts_to_no_finite_number_is_refused(large_exchange, number, ki
     assert not isinstance(large_exchange.attempt(kind, lambda data: data), SecurealignError)
 
 
+@pytest.mark.thorough
 def test_bytes_are_checked_before_they_reach_a_worker(exchange):
     """Header, length and padding are the party's to check: an order in a refused blob is never read."""
     envelope = seal([b"!abort"], 1, PROFILE.covariance_key_bytes)
@@ -230,6 +234,7 @@ def test_bytes_are_checked_before_they_reach_a_worker(exchange):
 # Calls out of order
 
 
+@pytest.mark.thorough
 def test_rows_are_encrypted_once_and_taken_in_order(exchange):
     session = exchange.covariance
     with pytest.raises(LocalProtocolError, match="twice"):
@@ -246,6 +251,7 @@ def test_rows_are_encrypted_once_and_taken_in_order(exchange):
             evaluator.absorb(piece)
 
 
+@pytest.mark.thorough
 def test_a_slot_holds_one_query_and_a_pool_holds_nothing(exchange):
     encryptor = exchange.head.encryptor
     with pytest.raises(LocalProtocolError, match="second query"):
@@ -283,6 +289,7 @@ def test_a_result_larger_than_a_worker_returns_is_refused_by_both_parties():
     infeasible(lambda: SUITE.covariance_evaluator(shape, SESSION, Rows(np.ones((1, limit + 1))), SystemEntropy()))
 
 
+@pytest.mark.thorough
 def test_more_classes_than_a_ciphertext_holds_are_refused():
     SUITE.head_sizes(HeadShape(provider_dim=2, classes=1024, slots=1))
     assert "1025" in str(infeasible(lambda: SUITE.head_sizes(HeadShape(provider_dim=2, classes=1025, slots=1))))

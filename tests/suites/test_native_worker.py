@@ -102,6 +102,7 @@ def test_values_pass_in_both_directions(worker):
 # What goes wrong
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("how", "order"), [*(("read", order) for order in ENDS), *(("call", order) for order in ("abort", "exit", "huge"))]
 )
@@ -252,6 +253,7 @@ def test_a_worker_that_the_system_killed_is_an_error_that_says_so(worker):
     assert_gone(worker.pid)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_forgotten_ends():
     pid = Worker(PROFILE, "Probe").pid
     gc.collect()
@@ -268,6 +270,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end", ["kill", "interpreter"])
 def test_a_worker_whose_party_is_gone_ends_by_itself(end):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -300,6 +303,7 @@ serve.serve(theirs, "support.engines", "Probe")
 """
 
 
+@pytest.mark.thorough
 def test_a_call_that_never_ends_is_ended_by_an_alarm_even_when_no_party_is_left():
     def status(*arguments: str) -> int:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

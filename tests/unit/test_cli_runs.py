@@ -213,6 +213,7 @@ class TestSimulate:
         assert named in error["message"]
         assert error["hint"]
 
+    @pytest.mark.thorough
     def test_a_run_is_recorded_and_can_be_reported(self, tmp_path):
         file, page = tmp_path / "new" / "run.jsonl", tmp_path / "page.html"
         result = run_json("simulate", "--suite", "lwe", *TINY, "--queries", 5, "--network", "wan", "--record", file)
@@ -372,6 +373,7 @@ class TestBenchTraining:
         assert set(figures["peak_memory"]) == {"client", "provider"}
         assert all(10 << 20 < peak < 10 << 30 for peak in figures["peak_memory"].values())
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize(("flag", "shown"), [("--memory", True), ("--no-memory", False)])
     def test_the_table_names_the_figures(self, monkeypatch, flag, shown):
         from securealign.harness.bench import training
@@ -468,6 +470,7 @@ class TestBenchInference:
         plaintext, lwe = report["suites"]
         assert lwe["offline_bytes"] > plaintext["offline_bytes"]
 
+    @pytest.mark.thorough
     def test_the_table_names_the_figures(self, monkeypatch):
         from securealign.harness.bench.separate import Server
 

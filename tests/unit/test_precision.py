@@ -33,6 +33,7 @@ HEADS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", first_quick(HEADS, 2))
 def test_logits_are_as_precise_in_any_unit(name):
     weight, bias, queries = HEADS[name]
@@ -42,6 +43,7 @@ def test_logits_are_as_precise_in_any_unit(name):
     np.testing.assert_array_equal(run.labels, LOGITS.argmax(axis=1))
 
 
+@pytest.mark.thorough
 def test_in_raw_coordinates_an_offset_costs_labels():
     # The control: what every answer would suffer if queries and head travelled as they are.
     from securealign.alignment.coordinates import Space
@@ -81,6 +83,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "kind"), first_quick([("ordinary", "ridge"), *((name, "soft") for name in PAIRS)], 3))
 def test_a_map_is_as_precise_for_any_embeddings(name, kind):
     z_b, z_a = PAIRS[name]

@@ -135,6 +135,7 @@ def points():
     return sweep(["plaintext", "lwe"], over(LAN, WAN, seed=5), sizes(samples=[40, 80], queries=[3, 6]))
 
 
+@pytest.mark.thorough
 class TestCsv:
     @pytest.fixture
     def lines(self, points):
@@ -180,6 +181,7 @@ class TestCsv:
         assert {line["network"] for line in lines} == {'a "fast", line'}
 
 
+@pytest.mark.thorough
 class TestFigure:
     def drawing(self, points, tmp_path):
         """Return what a picture says, as text: matplotlib leaves each text as a comment beside its shapes."""

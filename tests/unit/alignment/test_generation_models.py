@@ -187,6 +187,7 @@ def reference_moments(models, stitch, texts, *, exact=False):
     return [np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("stitch", [Stitch("llama", "gemma"), Stitch("gemma", "llama", "L/2", PRE_NORM)])
 def test_a_streamed_fit_is_the_ridge_regression_of_all_pairs(models, monkeypatch, stitch, exact):

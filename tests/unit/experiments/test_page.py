@@ -27,23 +27,27 @@ def test_the_page_holds_the_sections_of_the_results_that_there_are(folder):
     assert text.endswith("\n")
 
 
+@pytest.mark.thorough
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no result"):
         read_results(tmp_path)
 
 
+@pytest.mark.thorough
 def test_the_page_is_written_beside_the_folder(folder):
     done = CliRunner().invoke(app, ["experiment", "page", str(folder), "--json"])
     assert json.loads(done.stdout) == {"file": str(folder.parent / "results.md"), "experiments": ["classification"]}
     assert (folder.parent / "results.md").read_text() == page(read_results(folder))
 
 
+@pytest.mark.thorough
 def test_an_empty_list_is_refused():
     done = CliRunner().invoke(app, ["experiment", "classification", "--encoders", ","])
     assert done.exit_code == 2
     assert "Name at least one" in done.output
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [([1, 2, 3], [10, 20, 90], 1), ([1, 2, 3], [3, 2, 1], -1), ([1, 1, 1], [1, 2, 3], 0), ([1, 1, 2], [5, 5, 7], 1)],

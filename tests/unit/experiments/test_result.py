@@ -24,11 +24,13 @@ def draw(result):
     return {"picture": figure}
 
 
+@pytest.mark.thorough
 def test_a_result_survives_its_file(tmp_path):
     write_result(RESULT, tmp_path, draw)
     assert read_result(tmp_path / "trial.json") == RESULT
 
 
+@pytest.mark.thorough
 def test_files_are_json_csv_and_pictures(tmp_path):
     files = write_result(RESULT, tmp_path, draw)
     assert sorted(file.name for file in files) == ["trial-one.csv", "trial-picture.svg", "trial.json"]
@@ -37,6 +39,7 @@ def test_files_are_json_csv_and_pictures(tmp_path):
     assert json.loads((tmp_path / "trial.json").read_text())["tables"]["none"] == []
 
 
+@pytest.mark.thorough
 def test_the_same_result_gives_the_same_files(tmp_path):
     for folder in ("first", "second"):
         write_result(RESULT, tmp_path / folder, draw)

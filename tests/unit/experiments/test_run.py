@@ -46,6 +46,7 @@ def _refuse_a_dimension_of_20(monkeypatch):
     monkeypatch.setattr(clear, "require_related", require_related)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("experiment", first_quick(OF_MAPS))
 def test_an_unrelated_pair_is_recorded_and_the_others_are_measured(tmp_path, experiment):
     result = measured(tmp_path, experiment, FakeEncoder("a"), FakeEncoder("b", dimension=20))
@@ -57,6 +58,7 @@ def test_an_unrelated_pair_is_recorded_and_the_others_are_measured(tmp_path, exp
     assert "They do not belong together." not in summary(result)[1].columns
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("experiment", first_quick(OF_MAPS))
 def test_with_unrelated_pairs_alone_the_section_says_so_and_nothing_else(tmp_path, experiment):
     encoders = FakeEncoder("a", dimension=20), FakeEncoder("b", dimension=20)

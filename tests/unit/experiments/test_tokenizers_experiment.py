@@ -32,6 +32,7 @@ def result(folders, tmp_path_factory):
     )
 
 
+@pytest.mark.thorough
 def test_tokenizers_come_from_folders_and_files(folders):
     by_folder, by_file = (open_tokenizer(str(folders / "bytes" / part)) for part in ("", "tokenizer.json"))
     assert by_folder.fingerprint == by_file.fingerprint

@@ -109,6 +109,7 @@ def test_a_missing_weight_is_reported(source, tmp_path):
         convert_e5([source], tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.models
 def test_the_converted_folder_is_an_encoder_with_prompt_and_unit_length(source, tmp_path):
     pytest.importorskip("transformers", reason="needs the extra 'models'")

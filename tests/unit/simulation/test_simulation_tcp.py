@@ -137,6 +137,7 @@ def test_jitter_never_helps_what_leaves_at_once(size, mbit, delay, jitter, seed)
     assert without <= late <= (without + jitter) * (1 + ROUNDING)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("luck", [{"jitter": 0.01}, {"loss": 0.002}], ids=["jitter", "loss"])
 @pytest.mark.parametrize("mbit", [5, 50, 500])
 def test_jitter_and_losses_cost_time_on_average(mbit, luck):
