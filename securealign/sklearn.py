@@ -7,7 +7,7 @@ the provider for every fold: what it costs of the budget is what the folds hold.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,10 +17,16 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
 
 from securealign.client.connection import OpenClient, connect
-from securealign.errors import InputError, ShapeError
 from securealign.matrices import FloatMatrix
+
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # scikit-learn 1.5
+    validate_data = BaseEstimator._validate_data
 
 _lock = Lock()
 #: Open clients by configuration file, head and overrides, as long as an estimator uses them.
@@ -47,37 +53,39 @@ class RemoteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None) -> RemoteClassifier:  # noqa: ANN401 - as scikit-learn has it
         """Check the inputs, and align with the provider where no map is saved. Neither X nor y is sent.
 
-        `y` may be None; its length has to be that of `X`. Raises `InputError` for inputs that do not fit the map.
+        `y` may be None. Raises `ValueError` as scikit-learn does for inputs and labels that no classifier takes, and
+        for embeddings that the map does not take.
         """
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+        inputs = self._inputs(X, reset=True)
+        if y is not None:
+            y = validate_data(self, X="no_validation", y=y)
+            check_classification_targets(y)
+            check_consistent_length(inputs, y)
         client = self._client()
         if not client.aligned:
             client.align()
-        inputs = _inputs(X)
-        if y is not None and len(y) != len(inputs):
-            raise ShapeError(f"X has {len(inputs)} rows and y {len(y)}.", hint="Give one label for each input.")
-        if isinstance(inputs, np.ndarray):
-            if inputs.shape[1] != client.dimension:
-                raise ShapeError(
-                    f"X has {inputs.shape[1]} features, and the map takes embeddings of {client.dimension}.",
-                    hint="Give embeddings by the encoder that was aligned, or texts.",
-                )
-            self.n_features_in_ = inputs.shape[1]
+        self._require_dimension(client, inputs)
         self.classes_ = np.array(client.classes_)
         return self
 
     def predict(self, X: Any) -> npt.NDArray[np.str_]:  # noqa: ANN401
         """Return the label of each input (m,); "" where the provider gave none."""
-        return self._fitted().predict(_inputs(X))
+        client, inputs = self._ready(X)
+        return client.predict(inputs)
 
     @available_if(_has_logits)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> FloatMatrix:  # noqa: ANN401
         """Return probabilities (m, K); raises `OutputModeError` for a head of margins."""
-        return self._fitted().predict_proba(_inputs(X))
+        client, inputs = self._ready(X)
+        return client.predict_proba(inputs)
 
     @available_if(_has_logits)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> FloatMatrix:  # noqa: ANN401
         """Return logits (m, K); for two classes, as scikit-learn has it, their difference (m,)."""
-        logits = self._fitted().decision_function(_inputs(X))
+        client, inputs = self._ready(X)
+        logits = client.decision_function(inputs)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def close(self) -> None:
@@ -97,10 +105,30 @@ class RemoteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._opened = key, client
         return client
 
-    def _fitted(self) -> OpenClient:
+    def _inputs(self, X: Any, *, reset: bool = False) -> list[str] | npt.NDArray[np.floating]:  # noqa: ANN401
+        """Return texts as a list, or embeddings as a matrix; raises the `ValueError` of scikit-learn for others."""
+        items = X.tolist() if isinstance(X, np.ndarray) and X.ndim == 1 else X
+        if hasattr(X, "to_list"):  # a column of pandas or polars
+            items = X.to_list()
+        if isinstance(items, list | tuple) and items and all(isinstance(item, str) for item in items):
+            return list(items)
+        matrix: npt.NDArray[np.floating] = validate_data(self, X=X, dtype=[np.float64, np.float32], reset=reset)
+        return matrix
+
+    def _require_dimension(self, client: OpenClient, inputs: list[str] | npt.NDArray[np.floating]) -> None:
+        if isinstance(inputs, np.ndarray) and inputs.shape[1] != client.dimension:
+            raise ValueError(
+                f"X has {inputs.shape[1]} features, but {type(self).__name__} is expecting {client.dimension} "
+                "features as input: give embeddings by the encoder that was aligned, or texts."
+            )
+
+    def _ready(self, X: Any) -> tuple[OpenClient, list[str] | npt.NDArray[np.floating]]:  # noqa: ANN401
+        """Return the client and what it is asked; raises `NotFittedError` before `fit`, `ValueError` as `fit` does."""
         if not hasattr(self, "classes_"):
-            raise NotFittedError("This RemoteClassifier is not fitted: call fit, which checks and aligns.")
-        return self._client()
+            raise NotFittedError(f"This {type(self).__name__} is not fitted: call fit, which checks and aligns.")
+        inputs, client = self._inputs(X), self._client()
+        self._require_dimension(client, inputs)
+        return client, inputs
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: everything but the open client, which belongs to this process."""
@@ -113,21 +141,3 @@ class RemoteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.classifier_tags.poor_score = True
         return tags
-
-
-def _inputs(values: Any) -> list[str] | npt.NDArray[np.floating]:  # noqa: ANN401
-    """Return texts as a list, or embeddings as a matrix; raises `InputError` for anything else."""
-    if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
-    if isinstance(values, np.ndarray) and values.dtype.kind not in "USO":
-        if values.ndim != 2:
-            raise ShapeError(f"X has {values.ndim} dimensions, and embeddings two.", hint="Give a row for each input.")
-        return values
-    items = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
-    if items and all(isinstance(item, str) for item in items):
-        return [str(item) for item in items]
-    try:
-        matrix = np.array(items, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError("X holds neither texts nor numbers.", hint="Give a list of texts, or a matrix.") from error
-    return _inputs(matrix)

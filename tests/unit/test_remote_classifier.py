@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from support.streams import CLASSES, DIM_B, StreamSite
 
 import securealign.sklearn as module
-from securealign.errors import InputError
+from securealign.client.connection import OpenClient
 from securealign.protocol.policy.rules import Policy
 from securealign.sklearn import RemoteClassifier
 
@@ -76,14 +76,55 @@ def test_fitting_sends_no_labels_and_asks_nothing(site, classifier):
     assert not site.sessions
 
 
+def test_fitting_aligns_once_where_no_map_is_saved_and_not_for_inputs_that_do_not_fit(site, classifier, monkeypatch):
+    fits = []
+    monkeypatch.setattr(OpenClient, "aligned", property(lambda _: bool(fits)))
+    monkeypatch.setattr(OpenClient, "align", lambda _: fits.append("align"))
+    with pytest.raises(ValueError, match="2D array"):
+        classifier.fit([])
+    assert fits == []
+    assert classifier.fit(TEXTS).fit(TEXTS).classes_.tolist() == list(CLASSES)
+    assert fits == ["align"]
+
+
 def test_what_does_not_fit_is_refused(classifier):
     with pytest.raises(NotFittedError):
         classifier.predict(TEXTS)
-    for inputs in (np.zeros((3, DIM_B + 1)), np.zeros(3), [], "a text", [["a"], ["b"]], [1, "a"], None):
-        with pytest.raises(InputError):
+    for inputs in (np.zeros(3), [], "a text", [["a"], ["b"]], [1, "a"], None, np.full((3, DIM_B), np.nan)):
+        with pytest.raises(ValueError, match=r"2D array|convert|NaN"):
             classifier.fit(inputs)
-    with pytest.raises(InputError):
+    with pytest.raises(ValueError, match="inconsistent numbers"):
         classifier.fit(TEXTS, ["red"])
+    with pytest.raises(ValueError, match="continuous"):
+        classifier.fit(TEXTS, np.linspace(0, 1, len(TEXTS)))
+    wrong = f"X has {DIM_B + 1} features, but RemoteClassifier is expecting {DIM_B} features as input"
+    for fitted in (TEXTS, np.ones((2, DIM_B))):
+        for inputs in ([[0.5] * (DIM_B + 1)], np.zeros((3, DIM_B + 1))):
+            with pytest.raises(ValueError, match=wrong):
+                classifier.fit(fitted).predict(inputs)
+    with pytest.raises(ValueError, match=wrong):
+        classifier.fit(np.zeros((3, DIM_B + 1)))
+
+
+def test_a_column_of_a_table_is_a_list_of_texts(site, classifier):
+    class Column:
+        def to_list(self):
+            return TEXTS
+
+    assert classifier.fit(Column()).predict(Column()).tolist() == list(site.labels(TEXTS))
+
+
+def test_texts_forget_the_number_of_columns(site, classifier):
+    vectors = site.encoder.encode(TEXTS)
+    assert classifier.fit(vectors, site.labels(TEXTS)).n_features_in_ == DIM_B
+    assert not hasattr(classifier.fit(TEXTS), "n_features_in_")
+
+
+def test_a_search_tries_the_heads_of_a_provider(site, classifier):
+    search = GridSearchCV(classifier, {"head": ["one", "other"]}, cv=2).fit(TEXTS, site.labels(TEXTS))
+    assert search.cv_results_["mean_test_score"].tolist() == [1.0, 1.0]
+    # One client for each head, and none for each fold.
+    assert len(site.opened) == 2
 
 
 def test_a_head_of_labels_alone_has_no_probabilities(tmp_path, monkeypatch):
