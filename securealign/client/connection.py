@@ -9,12 +9,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,7 @@ from securealign.protocol.listing import HeadListing, Listing
 from securealign.protocol.messages import Link, OutputMode
 from securealign.settings import load_settings
 
+T = TypeVar("T")
 #: Texts, or their embeddings (m, d_B) by the client's encoder.
 Inputs: TypeAlias = Sequence[str] | npt.ArrayLike
 #: Blocks of a stream that are under way: one is answered while the next is embedded.
@@ -362,30 +364,33 @@ class AsyncOpenClient:
 
     def __init__(self, client: OpenClient) -> None:
         self._client = client
+        # Of its own: the threads of the event loop may all be waiting for answers.
+        self._threads = ThreadPoolExecutor(8, "securealign-waiting")
+        self._read = False
 
     async def align(self, *, embedding: Progress | None = None, uploading: Progress | None = None) -> AlignmentReport:
         """See `OpenClient.align`."""
-        return await asyncio.to_thread(self._client.align, embedding=embedding, uploading=uploading)
+        return await self._wait(self._client.align, embedding=embedding, uploading=uploading)
 
     async def aligned(self) -> bool:
         """See `OpenClient.aligned`."""
-        return await asyncio.to_thread(lambda: self._client.aligned)
+        return await self._wait(lambda: self._client.aligned)
 
     async def classes(self) -> tuple[str, ...]:
         """See `OpenClient.classes_`."""
-        return await asyncio.to_thread(lambda: self._client.classes_)
+        return await self._wait(lambda: self._client.classes_)
 
     async def output(self) -> str:
         """See `OpenClient.output`."""
-        return await asyncio.to_thread(lambda: self._client.output)
+        return await self._wait(lambda: self._client.output)
 
     async def budget(self) -> Budget:
         """See `OpenClient.budget`."""
-        return await asyncio.to_thread(lambda: self._client.budget)
+        return await self._wait(lambda: self._client.budget)
 
     async def heads(self) -> tuple[HeadListing, ...]:
         """See `OpenClient.heads`."""
-        return await asyncio.to_thread(self._client.heads)
+        return await self._wait(self._client.heads)
 
     async def classify(self, inputs: Inputs) -> list[Prediction]:
         """See `OpenClient.classify`."""
@@ -398,12 +403,12 @@ class AsyncOpenClient:
 
     async def predict_proba(self, inputs: Inputs) -> FloatMatrix:
         """See `OpenClient.predict_proba`."""
-        await asyncio.to_thread(self._client._require_logits, probabilities=True)
+        await self._wait(self._client._require_logits, probabilities=True)
         return _shares(await self.answers(inputs))
 
     async def decision_function(self, inputs: Inputs) -> FloatMatrix:
         """See `OpenClient.decision_function`."""
-        await asyncio.to_thread(self._client._require_logits)
+        await self._wait(self._client._require_logits)
         return (await self.answers(inputs)).rows
 
     async def stream(
@@ -441,7 +446,9 @@ class AsyncOpenClient:
 
     async def close(self) -> None:
         """See `OpenClient.close`."""
-        await asyncio.to_thread(self._client.close)
+        if not self._client.closed:
+            await self._wait(self._client.close)
+            self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncOpenClient:
         return self
@@ -461,9 +468,15 @@ class AsyncOpenClient:
         except Unanswered as part:
             raise unanswered(part, len(request)) from part.cause
 
+    async def _wait(self, call: Callable[..., T], **options: Any) -> T:  # noqa: ANN401
+        """Return what a call returns that waits for the provider, or for an encoder to be loaded."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, **options))
+
     async def _ready(self) -> None:
         """Read the map outside the event loop: an encoder may have to be loaded to check it."""
-        await asyncio.to_thread(lambda: self._client.dimension)
+        if not self._read:
+            await self._wait(lambda: self._client.dimension)
+            self._read = True
 
 
 def connect(

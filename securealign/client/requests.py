@@ -129,7 +129,7 @@ class Requests:
     def waiting(self) -> int:
         """Inputs that are not answered yet."""
         with self._changed:
-            return sum(request.left for request in self._waiting)
+            return sum(request.left for request in self._waiting if not request.future.done())
 
     def wait(self, seconds: float | None) -> bool:
         """Return whether a request waits, or none will come any more, within some seconds; None is without end."""

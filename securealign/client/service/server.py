@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 import uvicorn
@@ -29,15 +28,12 @@ def serve(open_client: Open, access: Access, limits: ServiceLimits, *, head: str
 
         async def run() -> None:
             clients = Clients(open_client, head, limits)
-            await _serve(make_server(clients, access, limits, identity=identity), access, limits, bound)
+            await _serve(make_server(clients, access, limits, identity=identity), access, bound)
 
         asyncio.run(run())
 
 
-async def _serve(server: uvicorn.Server, access: Access, limits: ServiceLimits, bound: socket.socket) -> None:
-    # A client holds a thread for a caller while a session is opened; probes must not wait behind them.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(limits.max_requests + 16, "securealign-service"))
-
+async def _serve(server: uvicorn.Server, access: Access, bound: socket.socket) -> None:
     def stop(*_: object) -> None:
         server.should_exit = True
 
