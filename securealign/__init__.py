@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from securealign.alignment.head import LinearHead
     from securealign.alignment.maps import AlignmentMap
     from securealign.api import AlignmentRun, ClassificationRun, align_in_process, classify_in_process
-    from securealign.client.connection import AsyncOpenClient, OpenClient, aconnect, connect
+    from securealign.client.awaited import AsyncOpenClient
+    from securealign.client.connecting import aconnect, connect
+    from securealign.client.connection import OpenClient
     from securealign.client.predictions import AlignmentReport, Budget, Prediction, UnansweredError
     from securealign.errors import OutputModeError, SecurealignError
 
@@ -39,7 +41,7 @@ _HOMES = {
     "AlignmentMap": "securealign.alignment.maps",
     "AlignmentReport": "securealign.client.predictions",
     "AlignmentRun": "securealign.api",
-    "AsyncOpenClient": "securealign.client.connection",
+    "AsyncOpenClient": "securealign.client.awaited",
     "Budget": "securealign.client.predictions",
     "ClassificationRun": "securealign.api",
     "LinearAligner": "securealign.alignment.aligner",
@@ -49,10 +51,10 @@ _HOMES = {
     "Prediction": "securealign.client.predictions",
     "SecurealignError": "securealign.errors",
     "UnansweredError": "securealign.client.predictions",
-    "aconnect": "securealign.client.connection",
+    "aconnect": "securealign.client.connecting",
     "align_in_process": "securealign.api",
     "classify_in_process": "securealign.api",
-    "connect": "securealign.client.connection",
+    "connect": "securealign.client.connecting",
 }
 
 

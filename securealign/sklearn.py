@@ -20,7 +20,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
-from securealign.client.connection import OpenClient, connect
+from securealign.client.connecting import connect
+from securealign.client.connection import OpenClient
 from securealign.matrices import FloatMatrix
 
 try:

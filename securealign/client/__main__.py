@@ -15,7 +15,7 @@ from rich.table import Table
 
 from securealign.client.app import Client
 from securealign.client.config import ClientSettings
-from securealign.client.connection import connect
+from securealign.client.connecting import connect
 from securealign.client.inputs import Inputs, open_embeddings, open_inputs
 from securealign.client.lines import check_columns
 from securealign.client.results import require_other_file
@@ -195,7 +195,7 @@ def serve(
         for name in ("fastapi", "jinja2", "uvicorn"):
             require(name, "The service", extra="service")
         from securealign.client import service
-        from securealign.client.connection import aconnect
+        from securealign.client.connecting import aconnect
 
         overrides = override or []
         settings = load_settings(ClientSettings, config, overrides)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from securealign.alignment.links import probabilities
 from securealign.client.activity import Activity
@@ -48,13 +44,11 @@ from securealign.errors import (
 from securealign.matrices import FloatMatrix, as_matrix, require_finite
 from securealign.protocol.listing import HeadListing, Listing
 from securealign.protocol.messages import Link, OutputMode
-from securealign.settings import load_settings
 
-T = TypeVar("T")
 #: Texts, or their embeddings (m, d_B) by the client's encoder.
 Inputs: TypeAlias = Sequence[str] | npt.ArrayLike
 #: Blocks of a stream that are under way: one is answered while the next is embedded.
-_BLOCKS = 3
+BLOCKS = 3
 #: Seconds that closing waits for what is under way.
 _CLOSING_SECONDS = 30.0
 _EXITING_SECONDS = 5.0
@@ -154,12 +148,12 @@ class OpenClient:
 
     def predict(self, inputs: Inputs) -> npt.NDArray[np.str_]:
         """Return the label of each input (m,); "" where the provider gave none."""
-        return _labels(self.classify(inputs))
+        return as_labels(self.classify(inputs))
 
     def predict_proba(self, inputs: Inputs) -> FloatMatrix:
         """Return probabilities (m, K); raises `OutputModeError`, before anything is asked, where there are none."""
         self._require_logits(probabilities=True)
-        return _shares(self._answers(inputs))
+        return as_shares(self._answers(inputs))
 
     def decision_function(self, inputs: Inputs) -> FloatMatrix:
         """Return logits (m, K), the scores that a linear model gives; raises `OutputModeError` where there are none."""
@@ -178,7 +172,7 @@ class OpenClient:
         under_way: deque[Request] = deque()
         try:
             while True:
-                while len(under_way) < _BLOCKS and (block := list(islice(rest, LARGE_BATCH))):
+                while len(under_way) < BLOCKS and (block := list(islice(rest, LARGE_BATCH))):
                     under_way.append(self._submit(Request(self._checked(block))))
                 if not under_way:
                     return
@@ -359,233 +353,18 @@ class OpenClient:
             raise closed()
 
 
-class AsyncOpenClient:
-    """An `OpenClient` whose calls are awaited; tasks may share it, and a call that is cancelled is given up."""
-
-    def __init__(self, client: OpenClient) -> None:
-        self._client = client
-        # Of its own: the threads of the event loop may all be waiting for answers.
-        self._threads = ThreadPoolExecutor(8, "securealign-waiting")
-        self._read = False
-
-    async def align(self, *, embedding: Progress | None = None, uploading: Progress | None = None) -> AlignmentReport:
-        """See `OpenClient.align`."""
-        return await self._wait(self._client.align, embedding=embedding, uploading=uploading)
-
-    async def aligned(self) -> bool:
-        """See `OpenClient.aligned`."""
-        return await self._wait(lambda: self._client.aligned)
-
-    async def classes(self) -> tuple[str, ...]:
-        """See `OpenClient.classes_`."""
-        return await self._wait(lambda: self._client.classes_)
-
-    async def output(self) -> str:
-        """See `OpenClient.output`."""
-        return await self._wait(lambda: self._client.output)
-
-    async def budget(self) -> Budget:
-        """See `OpenClient.budget`."""
-        return await self._wait(lambda: self._client.budget)
-
-    async def heads(self) -> tuple[HeadListing, ...]:
-        """See `OpenClient.heads`."""
-        return await self._wait(self._client.heads)
-
-    async def classify(self, inputs: Inputs) -> list[Prediction]:
-        """See `OpenClient.classify`."""
-        answers = await self.answers(inputs)
-        return list(predictions(answers.accepted, answers.rows))
-
-    async def predict(self, inputs: Inputs) -> npt.NDArray[np.str_]:
-        """See `OpenClient.predict`."""
-        return _labels(await self.classify(inputs))
-
-    async def predict_proba(self, inputs: Inputs) -> FloatMatrix:
-        """See `OpenClient.predict_proba`."""
-        await self._wait(self._client._require_logits, probabilities=True)
-        return _shares(await self.answers(inputs))
-
-    async def decision_function(self, inputs: Inputs) -> FloatMatrix:
-        """See `OpenClient.decision_function`."""
-        await self._wait(self._client._require_logits)
-        return (await self.answers(inputs)).rows
-
-    async def stream(
-        self, inputs: Iterable[str] | AsyncIterable[str] | Iterable[npt.ArrayLike] | AsyncIterable[npt.ArrayLike]
-    ) -> AsyncIterator[Prediction]:
-        """See `OpenClient.stream`; inputs may come from an asynchronous iterable as well."""
-        client = self._client
-        await self._ready()
-        blocks = _blocks(inputs)
-        first = 0
-        under_way: deque[Request] = deque()
-        try:
-            while True:
-                while len(under_way) < _BLOCKS and (block := await anext(blocks, None)):
-                    under_way.append(client._submit(Request(client._checked(block))))
-                if not under_way:
-                    return
-                request = under_way[0]
-                # What the future holds is taken by `_block`, which then does not wait.
-                await asyncio.wait([asyncio.wrap_future(request.future)])
-                answers, error = client._block(under_way.popleft())
-                if answers is not None:
-                    for prediction in predictions(answers.accepted, answers.rows, first):
-                        yield prediction
-                if error is not None:
-                    raise error
-                first += len(request)
-        finally:
-            for request in under_way:
-                request.future.cancel()
-
-    def status(self) -> ClientStatus:
-        """See `OpenClient.status`."""
-        return self._client.status()
-
-    async def close(self) -> None:
-        """See `OpenClient.close`."""
-        if not self._client.closed:
-            await self._wait(self._client.close)
-            self._threads.shutdown(wait=False)
-
-    async def __aenter__(self) -> AsyncOpenClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def answers(self, inputs: Inputs) -> Answers:
-        """Return what the provider answered, from which predictions and probabilities follow; raises as `classify`."""
-        await self._ready()
-        request = self._client._request(inputs)
-        try:
-            # The task that is cancelled cancels the request with it.
-            return await asyncio.wrap_future(request.future)
-        except Unanswered as part:
-            raise unanswered(part, len(request)) from part.cause
-
-    async def _wait(self, call: Callable[..., T], **options: Any) -> T:  # noqa: ANN401
-        """Return what a call returns that waits for the provider, or for an encoder to be loaded."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, **options))
-
-    async def _ready(self) -> None:
-        """Read the map outside the event loop: an encoder may have to be loaded to check it."""
-        if not self._read:
-            await self._wait(lambda: self._client.dimension)
-            self._read = True
-
-
-def connect(
-    config: str | Path | None = None,
-    *,
-    address: str | None = None,
-    certificates: str | Path | None = None,
-    encoder: str | None = None,
-    folder: str | Path | None = None,
-    head: str = "",
-    overrides: Sequence[str] = (),
-) -> OpenClient:
-    """Return an open client from a configuration file, or from an address and folders; nothing is sent yet.
-
-    Without a file, `address` and `certificates` are needed, and `folder` holds the map, the client's state and
-    public.jsonl. `encoder` is a built-in name, a folder or a hub id. `head` names one of the provider's heads, and
-    `overrides` have the form section.name=value. Raises `ConfigurationError` for what does not fit.
-    """
-    if config is None:
-        return OpenClient(_settings(address, certificates, encoder, folder, head))
-    if not (address is None and certificates is None and encoder is None and folder is None):
-        raise ConfigurationError(
-            "A configuration file and settings beside it were given.",
-            hint="Put address, certificates, encoder and folder into the file, or give overrides.",
-        )
-    chosen = [f"provider.head={json.dumps(head)}"] if head else []
-    return OpenClient(load_settings(ClientSettings, Path(config), [*overrides, *chosen]))
-
-
-def aconnect(
-    config: str | Path | None = None,
-    *,
-    address: str | None = None,
-    certificates: str | Path | None = None,
-    encoder: str | None = None,
-    folder: str | Path | None = None,
-    head: str = "",
-    overrides: Sequence[str] = (),
-) -> AsyncOpenClient:
-    """Return an open client whose calls are awaited; see `connect`."""
-    return AsyncOpenClient(
-        connect(
-            config,
-            address=address,
-            certificates=certificates,
-            encoder=encoder,
-            folder=folder,
-            head=head,
-            overrides=overrides,
-        )
-    )
-
-
 def unanswered(part: Unanswered, count: int) -> UnansweredError:
     """Return the error for a call of so many inputs of which a part was answered."""
     return UnansweredError(part.cause, list(predictions(part.answers.accepted, part.answers.rows)), count)
 
 
-def _settings(
-    address: str | None,
-    certificates: str | Path | None,
-    encoder: str | None,
-    folder: str | Path | None,
-    head: str,
-) -> ClientSettings:
-    if address is None or certificates is None:
-        raise ConfigurationError(
-            "There is no address or no folder of certificates.",
-            hint="Give a configuration file, or address= and certificates=.",
-        )
-    base = Path(folder) if folder is not None else Path()
-    values: dict[str, Any] = {
-        "provider": {"address": address, "certificates": Path(certificates).absolute(), "head": head},
-        "alignment": {"folder": (base / "alignment").absolute()},
-        "state": {"folder": (base / "client-state").absolute()},
-    }
-    if encoder is not None:
-        values["encoder"] = {"name": encoder}
-    if (texts := base / "public.jsonl").exists():
-        values["public"] = {"texts": str(texts.absolute())}
-    try:
-        return ClientSettings(**values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"These settings cannot be used: {problems}.") from error
-
-
-async def _blocks(inputs: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
-    """Yield the inputs in blocks."""
-    if not isinstance(inputs, AsyncIterable):
-        rest = iter(inputs)
-        while block := list(islice(rest, LARGE_BATCH)):
-            yield block
-        return
-    block = []
-    async for item in inputs:
-        block.append(item)
-        if len(block) == LARGE_BATCH:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
-def _labels(found: Sequence[Prediction]) -> npt.NDArray[np.str_]:
+def as_labels(found: Sequence[Prediction]) -> npt.NDArray[np.str_]:
+    """Return the labels (m,)."""
     return np.array([prediction.label for prediction in found], dtype=np.str_)
 
 
-def _shares(answers: Answers) -> FloatMatrix:
+def as_shares(answers: Answers) -> FloatMatrix:
+    """Return probabilities (m, K)."""
     return probabilities(answers.rows, link_name(answers.accepted))
 
 

@@ -15,8 +15,9 @@ from support.consoles import client_app, served
 from support.sites import make_site
 
 from securealign.alignment import LinearHead
+from securealign.client.awaited import AsyncOpenClient
 from securealign.client.config import ClientSettings
-from securealign.client.connection import AsyncOpenClient, OpenClient
+from securealign.client.connection import OpenClient
 from securealign.errors import ConfigurationError, ErrorCode, SecurealignError
 from securealign.provider import app
 from securealign.provider.config import ProviderSettings

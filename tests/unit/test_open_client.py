@@ -14,7 +14,7 @@ from support.pair import TOY_LWE
 from support.streams import CLASSES, DIM_B, StreamSite
 
 import securealign
-from securealign.client.connection import AsyncOpenClient
+from securealign.client.awaited import AsyncOpenClient
 from securealign.client.predictions import UnansweredError
 from securealign.errors import (
     ConfigurationError,

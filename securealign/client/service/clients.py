@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from securealign.client.connection import AsyncOpenClient
+from securealign.client.awaited import AsyncOpenClient
 from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.problems import RequestError
 from securealign.errors import ErrorCode, SecurealignError
