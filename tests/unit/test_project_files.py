@@ -36,6 +36,12 @@ def test_news_fragments_have_a_subject_and_a_kind():
         assert path.read_text(encoding="utf-8").endswith(".\n"), path.name
 
 
+def test_no_module_is_longer_than_one_person_reads_at_once():
+    modules = [path for path in (ROOT / "securealign").rglob("*.py") if "wire/v1" not in path.as_posix()]
+    long = {path.name: lines for path in modules if (lines := path.read_text(encoding="utf-8").count("\n")) > 400}
+    assert long == {}
+
+
 def test_every_kind_of_news_is_explained():
     explained = (ROOT / "changelog.d" / "README.md").read_text(encoding="utf-8")
     for kind in PROJECT["tool"]["towncrier"]["type"]:
