@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -134,7 +135,7 @@ folder = "head"
 space = "news"
 max_queries = 40
 [heads.words]
-folder = "head"
+folder = "words"
 space = "news"
 output = "label"
 [policy]
@@ -153,6 +154,8 @@ def test_a_real_provider_answers_over_http(tmp_path, monkeypatch):
     np.save(tmp_path / "public.npy", z_b @ mixing + 0.01 * embeddings(ROWS, DIM_A, 1))
     head = LinearHead(rng.normal(size=(DIM_A, 3)), rng.normal(size=3), ("red", "green", "blue"))
     head.save_pretrained(tmp_path / "head")
+    # The same labels; the same weights under two names would be refused.
+    replace(head, weight=2 * head.weight, bias=2 * head.bias).save_pretrained(tmp_path / "words")
     texts = [f"private text {row}" for row in range(16)]
     logits = np.stack([vector(text) for text in texts]) @ mixing @ head.weight + head.bias
     sure = np.sort(logits)[:, -1] - np.sort(logits)[:, -2] > 1.0
