@@ -88,6 +88,8 @@ class Worker:
         #: Set when nothing is to be waited for any more.
         self._abandon = threading.Event()
         self._may_grow = True
+        #: Queries after which the size of pools is looked at again.
+        self._looked_again = DEFAULT_SLOTS
         #: What the slots of a pool depend on; None where the provider could not be asked.
         self._terms: PoolTerms | None = None
         self._opener = ThreadPoolExecutor(1, "securealign-opener")
@@ -303,8 +305,9 @@ class Worker:
 
     def _next_slots(self, session: HeldSession) -> int:
         """Return the slots of a session that takes the place of this one, 0 while it can go on."""
-        if self._fixed_slots is None and self._may_grow:
-            # As many queries are expected as were asked.
+        if self._fixed_slots is None and self._may_grow and self._activity.queries >= self._looked_again:
+            # As many queries are expected as were asked. A choice takes longer than a query, so it is made rarely.
+            self._looked_again = 2 * max(DEFAULT_SLOTS, self._activity.queries)
             slots = choose_slots(self._activity.queries, self._terms)
             if slots >= _GROWTH * session.slots:
                 return slots
