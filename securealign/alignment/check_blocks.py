@@ -15,8 +15,7 @@ from securealign.alignment.checks import (
     GROUP_QUERIES,
     CheckedQueries,
     Earlier,
-    require_consistent,
-    require_few_differences,
+    Judge,
 )
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix
@@ -30,10 +29,10 @@ class CheckedBlocks:
 
     def __init__(self, entropy: Callable[[int], Entropy] | None, label_bits: int | None = None) -> None:
         self._entropy = entropy
-        self._label_bits = label_bits
+        self._labels = label_bits is not None
         self._first: Earlier | None = None
         self._last: Earlier | None = None
-        self._asked_twice = self._different = self._looks = 0
+        self._judge = Judge(label_bits)
 
     def block(self, number: int, queries: FloatMatrix) -> CheckedQueries:
         """Return a block with its check rows; the blocks before it are settled, or recalled."""
@@ -51,14 +50,7 @@ class CheckedBlocks:
         `error` is the standard deviation of a logit's error. Raises `RemoteProtocolError` for answers that contradict
         each other, or those of earlier blocks.
         """
-        if self._label_bits is None:
-            answers = require_consistent(checked, rows, error)
-        else:
-            self._looks += 1
-            self._asked_twice += checked.checks
-            self._different += len(checked.different_labels(rows[:, 0]))
-            require_few_differences(self._different, self._asked_twice, self._label_bits, look=self._looks)
-            answers = checked.answers(rows)
+        answers = self._judge.answers(checked, rows, error)
         self._remember(number, Earlier(queries, answers))
         return answers
 
@@ -68,7 +60,7 @@ class CheckedBlocks:
 
     def _rows(self, number: int, queries: FloatMatrix, earlier: Earlier | None) -> CheckedQueries:
         entropy = self._entropy(number) if self._entropy is not None else None
-        return CheckedQueries(queries, entropy, labels=self._label_bits is not None, earlier=earlier)
+        return CheckedQueries(queries, entropy, labels=self._labels, earlier=earlier)
 
     def _remember(self, number: int, block: Earlier) -> None:
         if number == 0:

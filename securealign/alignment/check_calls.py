@@ -15,8 +15,7 @@ from securealign.alignment.checks import (
     GROUP_QUERIES,
     CheckedQueries,
     Earlier,
-    require_consistent,
-    require_few_differences,
+    Judge,
 )
 from securealign.he.entropy import Entropy
 from securealign.matrices import FloatMatrix
@@ -30,12 +29,12 @@ class CheckedCalls:
 
     def __init__(self, entropy: Entropy | None, label_bits: int | None = None) -> None:
         self._entropy = entropy
-        self._label_bits = label_bits
+        self._labels = label_bits is not None
         self._first: Earlier | None = None
         self._last: Earlier | None = None
         #: Calls that were answered and are not checked yet, and their queries.
         self._waiting: list[Earlier] = []
-        self._asked_twice = self._different = self._looks = 0
+        self._judge = Judge(label_bits)
 
     @property
     def unchecked(self) -> int:
@@ -55,8 +54,7 @@ class CheckedCalls:
         earlier = None
         if known:
             earlier = Earlier(np.vstack([part.queries for part in known]), np.vstack([part.answers for part in known]))
-        labels = self._label_bits is not None
-        return CheckedQueries(queries, self._entropy, labels=labels, earlier=earlier, unchecked=self.unchecked)
+        return CheckedQueries(queries, self._entropy, labels=self._labels, earlier=earlier, unchecked=self.unchecked)
 
     def settle(self, queries: FloatMatrix, checked: CheckedQueries, rows: FloatMatrix, error: float) -> FloatMatrix:
         """Return the answers (m, K) to the queries of a call, given those of all its rows.
@@ -64,14 +62,7 @@ class CheckedCalls:
         `error` is the standard deviation of a logit's error for a query of norm 1. Raises `RemoteProtocolError` for
         answers that contradict each other or those of earlier calls.
         """
-        if self._label_bits is None:
-            answers = require_consistent(checked, rows, error)
-        else:
-            self._looks += 1
-            self._asked_twice += checked.checks
-            self._different += len(checked.different_labels(rows[:, 0]))
-            require_few_differences(self._different, self._asked_twice, self._label_bits, look=self._looks)
-            answers = checked.answers(rows)
+        answers = self._judge.answers(checked, rows, error)
         self._remember(Earlier(queries, answers), checked=checked.checks > 0)
         return answers
 

@@ -201,6 +201,30 @@ def require_few_differences(different: int, asked: int, bits: int, *, look: int 
         )
 
 
+class Judge:
+    """Takes the answers of a stream of messages, and counts differences of labels over all of them.
+
+    `label_bits` is given where answers are labels.
+    """
+
+    def __init__(self, label_bits: int | None) -> None:
+        self._label_bits = label_bits
+        self._asked_twice = self._different = self._looks = 0
+
+    def answers(self, checked: CheckedQueries, rows: FloatMatrix, logit_error: float) -> FloatMatrix:
+        """Return the answers (m, K) to the queries of the next message, given those of all its rows.
+
+        Raises `RemoteProtocolError` for answers that contradict each other or earlier ones.
+        """
+        if self._label_bits is None:
+            return require_consistent(checked, rows, logit_error)
+        self._looks += 1
+        self._asked_twice += checked.checks
+        self._different += len(checked.different_labels(rows[:, 0]))
+        require_few_differences(self._different, self._asked_twice, self._label_bits, look=self._looks)
+        return checked.answers(rows)
+
+
 def _order(known: int, queries: int, places: list[int]) -> Indices:
     order = np.zeros(queries + len(places), dtype=np.int64)
     order[places] = -1 - np.arange(len(places))
