@@ -1,4 +1,4 @@
-"""Where a console listens, and who is let in."""
+"""Where a console or a service listens, and who is let in."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def open_access(address: str, *, token_file: Path | None = None, hosts: Iterable
         host = port = None
     if not host or port is None or parts.username is not None or parts.path:
         raise ConfigurationError(
-            f"{address!r} is no address to serve on.", hint="Write host:port, such as 127.0.0.1:9465."
+            f"{address!r} is no address to serve on.", hint="Write host:port, such as 127.0.0.1:8080."
         )
     token = None if token_file is None else _read_token(token_file)
     if token is None and not _is_loopback(host):
         raise ConfigurationError(
             f"What listens on {address} could be used from other machines, and there is no token.",
-            hint="Listen on 127.0.0.1, or name a file that holds a token as token_file.",
+            hint="Listen on 127.0.0.1, or name a file that holds a token: --token-file, or token_file in the settings.",
         )
     own = (name for name in ("localhost", host) if _ip(name) is None)
     return Access(host=host, port=port, token=token, hosts=frozenset({*own, *(name.lower() for name in hosts)}))
@@ -117,7 +117,7 @@ def _unusable(access: Access, error: OSError) -> ConfigurationError:
 
 
 def _read_token(file: Path) -> bytes:
-    token = FilePassphrase(file).read(new=False).strip()
+    token = FilePassphrase(file, what="token").read(new=False).strip()
     if len(token) < MIN_TOKEN:
         raise ConfigurationError(
             f"The token in {file} has fewer than {MIN_TOKEN} characters.",

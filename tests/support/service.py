@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from securealign.client.service.access import Access
 from securealign.client.service.app import make_app
 from securealign.client.service.clients import Clients
 from securealign.client.service.guard import Guard
 from securealign.client.service.limits import ServiceLimits
+from securealign.console.access import Access
 from support.open_clients import FakeClient, FakeProvider
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import socket
 import pytest
 from support.service import TOKEN
 
-from securealign.client.service.access import Access, listen, open_access
+from securealign.console.access import Access, listen, open_access
 from securealign.errors import ConfigurationError, ErrorCode, FileError, InputError
 
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from support.open_clients import FakeProvider
 from support.service import until
 
-from securealign.client.service.access import listen, open_access
 from securealign.client.service.clients import Clients
 from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.server import make_server
+from securealign.console.access import listen, open_access
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -11,8 +11,8 @@ import pytest
 import structlog
 from support.service import TOKEN, Exchange, service, until, with_service
 
-from securealign.client.service.access import Access
 from securealign.client.service.limits import ServiceLimits
+from securealign.console.access import Access
 from securealign.logs import _Relay, configure_logs
 
 GUARDED = Access(host="192.0.2.1", port=8080, token=TOKEN.encode())

@@ -16,9 +16,9 @@ from support.service import LOOPBACK, TOKEN, URL, service, with_service
 
 import securealign
 from securealign.client.predictions import Prediction, UnansweredError
-from securealign.client.service.access import Access
 from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.problems import STATUSES
+from securealign.console.access import Access
 from securealign.errors import ErrorCode, InputError, SecurealignError
 from securealign.protocol.messages import OutputMode
 

@@ -4,8 +4,8 @@
 client for each head, `answering` makes answers, `routes` and `app` make the application, `server` runs it.
 """
 
-from securealign.client.service.access import Access, open_access
 from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.server import serve
+from securealign.console.access import Access, open_access
 
 __all__ = ["Access", "ServiceLimits", "open_access", "serve"]

@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
-from securealign.client.service.access import Access
 from securealign.client.service.answering import Answering, answered
 from securealign.client.service.clients import Clients
 from securealign.client.service.guard import Guard
@@ -20,6 +19,7 @@ from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.metrics import ServiceMetrics
 from securealign.client.service.problems import RequestError, fault, problem
 from securealign.client.service.routes import probe_routes, service_routes
+from securealign.console.access import Access
 from securealign.console.client import client_routes
 from securealign.errors import SecurealignError
 

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from securealign.client.service.access import Access
 from securealign.client.service.limits import ServiceLimits
 from securealign.client.service.metrics import ServiceMetrics
 from securealign.client.service.problems import RequestError, fault, problem
+from securealign.console.access import Access
 from securealign.errors import ErrorCode, SecurealignError
 from securealign.logs import describe
 

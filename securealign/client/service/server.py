@@ -9,11 +9,11 @@ import socket
 import structlog
 import uvicorn
 
-from securealign.client.service.access import Access, listen, stays_here
 from securealign.client.service.app import make_app
 from securealign.client.service.clients import Clients, Open
 from securealign.client.service.connections import bounded_protocol
 from securealign.client.service.limits import ServiceLimits
+from securealign.console.access import Access, listen, stays_here
 
 log = structlog.get_logger()
 
